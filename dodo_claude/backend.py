@@ -1,0 +1,155 @@
+"""doit's state in SQLite, committed whenever a task ends: a killed run loses nothing that was finished.
+
+doit's own backends write once, at the end of a run. Here a task's row is committed on the last key that
+doit sets for it, and when doit removes it. With that commit the stage's open attempt is settled: from
+then on there is nothing of it to recover.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from doit.dependency import DatabaseException, SqliteDB
+
+from dodo_claude.journal import STATE_DIR, StageLog
+
+# doit sets this key last in `save_success`, and alone when a task is ignored.
+_LAST_KEYS = frozenset({"deps:", "ignore:"})
+# Another doit command may hold the file for as long as it takes to commit one row.
+BUSY_SECONDS = 10.0
+_BROKEN = ("malformed", "not a database", "file is encrypted")
+
+
+class DurableDB(SqliteDB):
+    """doit's sqlite3 backend, durable task by task. All calls come from doit's main thread."""
+
+    desc = "sqlite3, committed when a task ends"
+
+    def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:
+        path = Path(name)
+        # Only our own state folder is ours to make; elsewhere the user named the file.
+        if path.parent.name == STATE_DIR:
+            from dodo_claude.journal import make_state_dir
+
+            make_state_dir(path.parent.parent)
+        self._state = path.parent if path.parent.name == STATE_DIR else None
+        self._failed = False
+        self._cache: dict[str, dict[str, Any]]
+        self._dirty: set[str]
+        self._closed = False
+        super().__init__(name, codec, module_name=module_name)
+
+    def _sqlite3(self, name: str) -> sqlite3.Connection:
+        try:
+            return self._open(name)
+        except sqlite3.DatabaseError as error:
+            if not any(word in str(error) for word in _BROKEN):
+                raise DatabaseException(f"{name}: {error}") from error
+        self._set_aside(name)
+        return self._open(name)
+
+    def _open(self, name: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(name, timeout=BUSY_SECONDS, isolation_level="DEFERRED")
+        try:
+            connection.execute("pragma journal_mode=WAL")
+            connection.execute("pragma synchronous=FULL")
+            connection.execute(
+                "create table if not exists doit (task_id text not null primary key, task_data json)"
+            )
+            (verdict,) = connection.execute("pragma quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(f"malformed: {verdict}")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_aside(self, name: str) -> None:
+        stamp = time.time_ns()
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(name + suffix, f"{name}.corrupt-{stamp}{suffix}")
+        _warn(f"{name}: is damaged; set aside as {name}.corrupt-{stamp}, all stages count as not run")
+
+    def _get_task_data(self, task_id: str) -> dict[str, Any]:
+        row = self._conn.execute("select task_data from doit where task_id=?", (task_id,)).fetchone()
+        if row is None:
+            return {}
+        try:
+            data = self.codec.decode(row[0])
+        except (ValueError, TypeError):
+            data = None
+        if not isinstance(data, dict):
+            _warn(f"{self.name}: the record of '{task_id}' is unreadable; it counts as not run")
+            return {}
+        return data
+
+    def set(self, task_id: str, dependency: str, value: Any) -> None:
+        """Store a value; the task's last one commits its row."""
+        if task_id not in self._cache:
+            # The base class would write back only the new keys and lose the others of the row.
+            self._cache[task_id] = self._get_task_data(task_id)
+        super().set(task_id, dependency, value)
+        if dependency in _LAST_KEYS:
+            # Encoded first: a value that JSON can't hold must not cost what is stored.
+            encoded = self.codec.encode(self._cache[task_id])
+            if self._commit("insert or replace into doit values (?,?)", (task_id, encoded)):
+                self._dirty.discard(task_id)
+                self._settle(task_id)
+
+    def remove(self, task_id: str) -> None:
+        """Forget a task, at once."""
+        self._cache.pop(task_id, None)
+        self._dirty.discard(task_id)
+        if self._commit("delete from doit where task_id=?", (task_id,)):
+            self._settle(task_id)
+
+    def remove_all(self) -> None:
+        """Forget all tasks, at once."""
+        names = [row[0] for row in self._conn.execute("select task_id from doit")]
+        self._cache = {}
+        self._dirty = set()
+        if self._commit("delete from doit", ()):
+            for name in names:
+                self._settle(name)
+
+    def dump(self) -> None:
+        """Close. What is dirty still is a task that never ended, or one whose commit failed."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            super().dump()
+        except sqlite3.Error as error:
+            self._complain(error)
+            self._conn.close()
+
+    def _commit(self, statement: str, values: tuple[object, ...]) -> bool:
+        try:
+            self._conn.execute(statement, values)
+            self._conn.commit()
+        except sqlite3.Error as error:
+            self._complain(error)
+            with contextlib.suppress(sqlite3.Error):
+                self._conn.rollback()
+            return False
+        return True
+
+    def _settle(self, task_id: str) -> None:
+        if self._state is not None:
+            StageLog(self._state, task_id).settle()
+
+    def _complain(self, error: sqlite3.Error) -> None:
+        if not self._failed:
+            self._failed = True
+            _warn(f"{self.name}: state not saved: {error} (a rerun takes over what was finished)")
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(f"dodo_claude: {text}\n")

@@ -1,0 +1,197 @@
+"""What stages must not do to each other: one name, target or session twice, waiting in a circle. Resolves globs too,
+as one finds the targets of other stages."""
+
+from __future__ import annotations
+
+import graphlib
+import os
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+
+from dodo_claude.expand import Draft
+from dodo_claude.findings import Findings, listed, show
+from dodo_claude.locate import KeyPath
+from dodo_claude.paths import Project, matcher
+from dodo_claude.records import Stage
+
+# One cycle hides others: each is cut and the search goes on, so long as there is a point in reading more of them.
+MAX_CYCLES = 20
+
+
+def connect(drafts: list[Draft], project: Project, config: str, findings: Findings) -> tuple[Stage, ...]:
+    """The finished stages; every clash between them is in `findings`."""
+    _targets(drafts, project, findings)
+    _protected(drafts, project, config, findings)
+    _sessions(drafts, findings)
+    _globs(drafts, project, findings)
+    _cycles(drafts, findings)
+    return tuple(_finished(draft) for draft in drafts)
+
+
+def _finished(draft: Draft) -> Stage:
+    return replace(
+        draft.stage,
+        file_dep=tuple(sorted(draft.file_dep)),
+        targets=tuple(draft.targets),
+        after=tuple(draft.after),
+    )
+
+
+def _targets(drafts: list[Draft], project: Project, findings: Findings) -> None:
+    """No two stages make one file, and none makes a file where another makes a folder; symbolic links are followed."""
+    owners: dict[str, tuple[Draft, str]] = {}
+    for draft in drafts:
+        for path, place in draft.targets.items():
+            real = project.real(path)
+            if real in owners:
+                findings.add_once(place, *_taken(draft, path, owners[real][0], findings))
+            else:
+                owners[real] = (draft, path)
+    for real, (draft, path) in owners.items():
+        for folder in _folders(real, project.root):
+            if folder in owners:
+                _nested(draft, path, *owners[folder], findings)
+
+
+def _taken(draft: Draft, path: str, other: Draft, findings: Findings) -> tuple[str, str]:
+    if other is draft:
+        return f"target {show(path)} is given twice", "leave one of them out"
+    if draft.stage.group is not None and draft.stage.group == other.stage.group:
+        stem, suffix = os.path.splitext(path)
+        remedy = f"put {{{{ item }}}} in it, such as {show(stem + '-{{ item }}' + suffix)}"
+        return f"every item of the foreach would make {show(path)}", remedy
+    return f"{show(path)} is a target of {_named(other, findings)} too", "a file has one stage that makes it"
+
+
+def _nested(draft: Draft, path: str, other: Draft, folder: str, findings: Findings) -> None:
+    """`path` lies below the target `folder`: said where the later of the two stands."""
+    places = (draft.targets[path], other.targets[folder])
+    if findings.positions.of(places[0]) >= findings.positions.of(places[1]):
+        text = f"{show(path)} lies below {show(folder)}, a target of {_named(other, findings)}"
+        findings.add_once(places[0], text, "a target is a file, so no other can be below it")
+    else:
+        text = f"{show(folder)} is the folder of {show(path)}, a target of {_named(draft, findings)}"
+        findings.add_once(places[1], text, "a target is a file: name the files that the stage makes")
+
+
+def _protected(drafts: list[Draft], project: Project, config: str, findings: Findings) -> None:
+    """No stage makes what it reads, nor what says what stages do."""
+    prompts = {project.real(draft.stage.prompt_file) for draft in drafts if draft.stage.prompt_file}
+    main = os.path.realpath(os.path.join(project.root, config))
+    for draft in drafts:
+        for path, place in draft.targets.items():
+            real = project.real(path)
+            if real == main:
+                findings.add_once(
+                    place, f"{show(path)} is this file", "no stage may change what says what stages do"
+                )
+            elif real in prompts:
+                findings.add_once(
+                    place, f"{show(path)} is a prompt file", "no stage may change what it is asked"
+                )
+            elif path in draft.file_dep:
+                findings.add_once(
+                    place, f"{show(path)} is also a file_dep of this stage", "a stage can't wait for itself"
+                )
+
+
+def _sessions(drafts: list[Draft], findings: Findings) -> None:
+    owners: dict[str, Draft] = {}
+    for draft in drafts:
+        other = owners.setdefault(draft.stage.session, draft)
+        if other is draft:
+            continue
+        session = show(draft.stage.session)
+        if draft.stage.group is not None and draft.stage.group == other.stage.group:
+            text, remedy = (
+                f"every item of the foreach would have the session {session}",
+                "put {{ item }} in it",
+            )
+        else:
+            text = f"{session} is the session of {_named(other, findings)} too"
+            remedy = "leave it out, or give another"
+        findings.add_once(draft.session, text, remedy)
+
+
+def _named(draft: Draft, findings: Findings) -> str:
+    name = draft.stage.group or draft.stage.name
+    line, _ = findings.positions.of(("stages", name))
+    return f"stage {show(draft.stage.name)} (line {line})"
+
+
+def _globs(drafts: list[Draft], project: Project, findings: Findings) -> None:
+    """Put the files that globs find among the file_deps: those that are there, and targets of other stages."""
+    targets = sorted({path for draft in drafts for path in draft.targets})
+    found: dict[str, list[str]] = {}
+    for draft in drafts:
+        for pattern, place in draft.globs.items():
+            if pattern not in found:
+                found[pattern] = [*project.files(pattern), *_matching(pattern, targets)]
+            paths = [path for path in found[pattern] if path not in draft.targets]
+            for path in paths:
+                draft.file_dep.setdefault(path, place)
+            if not paths:
+                text = f"{show(pattern)} matches no file and no target of another stage"
+                findings.add_once(place, text, "its own targets do not count" if found[pattern] else "")
+
+
+def _matching(pattern: str, targets: list[str]) -> list[str]:
+    """The targets (sorted) that a glob matches; only those are tried that begin like it."""
+    start = min(pattern.find(mark) for mark in "*?[" if mark in pattern)
+    prefix = pattern[:start]
+    matches = matcher(pattern)
+    matching = []
+    for path in targets[bisect_left(targets, prefix) :]:
+        if not path.startswith(prefix):
+            break
+        if matches(path):
+            matching.append(path)
+    return matching
+
+
+def _cycles(drafts: list[Draft], findings: Findings) -> None:
+    """Report stages that wait for each other; `a -> b` reads: a needs b."""
+    needs = _needs(drafts)
+    order = {name: index for index, name in enumerate(needs)}
+    for _ in range(MAX_CYCLES):
+        try:
+            graphlib.TopologicalSorter(needs).prepare()
+            return
+        except graphlib.CycleError as error:
+            cycle: list[str] = error.args[1][::-1][
+                :-1
+            ]  # it comes with the first again at the end, and the other way
+        start = min(range(len(cycle)), key=lambda index: order[cycle[index]])
+        cycle = cycle[start:] + cycle[:start]
+        # A group only stands for its items; the place to mend is what a stage says.
+        edges = [(name, cycle[(index + 1) % len(cycle)]) for index, name in enumerate(cycle)]
+        places = [needs[name][needed] for name, needed in edges]
+        place = next((place for place in places if place), ())
+        text = f"stages wait for each other: {listed([*cycle, cycle[0]], 20).replace(', ', ' -> ')}"
+        findings.add(place, text, "'a -> b' reads 'a needs b'; take one of these needs away")
+        for name, needed in edges:
+            del needs[name][needed]
+
+
+def _needs(drafts: list[Draft]) -> dict[str, dict[str, KeyPath]]:
+    """Of each stage and group what it waits for, and where that is said."""
+    makers = {path: draft.stage.name for draft in drafts for path in draft.targets}
+    needs: dict[str, dict[str, KeyPath]] = defaultdict(dict)
+    for draft in drafts:
+        name = draft.stage.name
+        needs[name] = dict(draft.after)
+        for path, place in draft.file_dep.items():
+            # A target among its own file_deps is reported as that.
+            if path in makers and makers[path] != name:
+                needs[name].setdefault(makers[path], place)
+    for draft in drafts:
+        if draft.stage.group is not None:
+            needs[draft.stage.group].setdefault(draft.stage.name, ())
+    return needs
+
+
+def _folders(path: str, root: str) -> Iterable[str]:
+    while len(path := os.path.dirname(path)) > len(root):
+        yield path

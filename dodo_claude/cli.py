@@ -1,0 +1,261 @@
+"""`dodo-claude`: the commands that are not a run. Each is thin: it finds the project and asks the others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dodo_claude import __version__
+from dodo_claude.errors import DodoClaudeError
+
+if TYPE_CHECKING:
+    from dodo_claude.config import Config
+    from dodo_claude.tmux import Tmux
+
+FILE = "orchestrate.toml"
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """A user's fault is one line and exit status 2; ours keeps its traceback."""
+    try:
+        yield
+    except DodoClaudeError as error:
+        for line in str(error).splitlines():
+            click.echo(line, err=True)
+        sys.exit(2)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="dodo-claude")
+def main() -> None:
+    """Claude Code workers in tmux as doit tasks. `doit orchestrate` runs them."""
+
+
+def templates_dir() -> Path:
+    """Where the templates lie: in the installed package, or beside it in a checkout."""
+    packaged = Path(str(resources.files("dodo_claude"))) / "templates"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parent.parent / "templates"
+
+
+def template_names() -> list[str]:
+    """The names that `init` takes."""
+    return sorted(path.name for path in templates_dir().iterdir() if (path / FILE).is_file())
+
+
+@main.command()
+@click.argument("template")
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+def init(template: str, folder: Path | None) -> None:
+    """Copy TEMPLATE into FOLDER (default: its own name).
+
+    Example: dodo-claude init parallel-feature
+    """
+    from difflib import get_close_matches
+
+    with _faults():
+        names = template_names()
+        if template not in names:
+            near = get_close_matches(template, names, 1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names)}"
+            raise DodoClaudeError(f"template '{template}': not found ({hint})")
+        source, target = templates_dir() / template, folder or Path(template)
+        files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
+        there = [str(target / name) for name in files if (target / name).exists()]
+        if there:
+            raise DodoClaudeError(f"{there[0]}: exists already (choose another folder; nothing was written)")
+        for name in files:
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target / name)
+        schema = target / "orchestrate.schema.json"
+        if not schema.exists():
+            schema.write_text(_schema_text(), encoding="utf-8")
+        where = "" if target.resolve() == Path.cwd() else f"cd {target} && "
+        click.echo(f"wrote {len(files) + 1} files to {target}; next: {where}doit orchestrate")
+
+
+def _schema_text() -> str:
+    return resources.files("dodo_claude").joinpath("orchestrate.schema.json").read_text(encoding="utf-8")
+
+
+@main.command()
+@click.argument("file", required=False, default=FILE, type=click.Path(path_type=Path))
+def check(file: Path) -> None:
+    """Say all that is wrong with FILE (default: orchestrate.toml). Starts nothing.
+
+    Example: dodo-claude check
+    """
+    from dodo_claude.config import load_config
+    from dodo_claude.scenario import check_scenario
+
+    with _faults():
+        config = load_config(file)
+        scenarios = {
+            stage.agent.scenario
+            for stage in config.stages
+            if stage.agent is not None and stage.agent.base == "scripted" and stage.agent.scenario
+        }
+        for name in sorted(scenarios):
+            check_scenario(config.root / name)
+        count = len(config.stages)
+        click.echo(f"{file}: {count} stage{'' if count == 1 else 's'}, no problems")
+
+
+@main.command()
+@click.argument("worker")
+def attach(worker: str) -> None:
+    """Show WORKER's session in this terminal; Ctrl-b d leaves it. Works inside tmux too.
+
+    Example: dodo-claude attach backend
+    """
+    with _faults():
+        tmux, session = _find(worker)
+        options = ["-S", str(tmux.socket)] if tmux.socket is not None else []
+        inside = os.environ.get("TMUX", "").partition(",")[0]
+        same = inside and (tmux.socket is None or Path(inside) == tmux.socket)
+        verb = "switch-client" if same else "attach-session"
+        environ = {name: value for name, value in os.environ.items() if name != "TMUX" or same}
+        os.execvpe("tmux", ["tmux", *options, verb, "-t", session], environ)
+
+
+@main.command()
+@click.argument("worker")
+@click.option("--lines", default=0, help="lines of history above the screen")
+def capture(worker: str, lines: int) -> None:
+    """Print WORKER's screen.
+
+    Example: dodo-claude capture backend --lines 100
+    """
+    with _faults():
+        tmux, session = _find(worker)
+        click.echo(tmux.capture_session(session, history=lines))
+
+
+@main.command()
+@click.argument("stage")
+def log(stage: str) -> None:
+    """Tell how STAGE's last attempt went: its end, what it said, its check's output, where its files are.
+
+    Example: dodo-claude log backend
+    """
+    from dodo_claude.journal import Attempt, StageLog
+    from dodo_claude.verify import output_tail
+
+    with _faults():
+        config = _config()
+        name = _stage_name(config, stage)
+        history = StageLog(config.root / ".orchestrate", name)
+        numbers = history.attempts()
+        if not numbers:
+            raise DodoClaudeError(f"stage '{name}': has not run yet (doit orchestrate {name})")
+        attempt = Attempt(history, numbers[-1])
+        result = attempt.result() or {"result": "under way"}
+        click.echo(f"{name}: attempt {attempt.number} {result['result']}")
+        for key in ("reason", "seconds", "repairs", "session_id", "set_aside"):
+            if result.get(key):
+                click.echo(f"  {key}: {result[key]}")
+        for title, file in (("check", "check.log"), ("output", "output.log")):
+            text = output_tail(attempt.dir / file)
+            if text:
+                click.echo(f"  {title}:")
+                click.echo("".join(f"    {line}\n" for line in text.splitlines()[-30:]), nl=False)
+        if result.get("message"):
+            click.echo("  last message:")
+            click.echo("".join(f"    {line}\n" for line in str(result["message"]).splitlines()), nl=False)
+        click.echo(f"  files: {os.path.relpath(attempt.dir)}/")
+
+
+@main.command()
+def status() -> None:
+    """List the workers' sessions that are in tmux now.
+
+    Example: dodo-claude status
+    """
+    with _faults():
+        config = _config()
+        tmux = _tmux(config)
+        wanted = {stage.session: stage.name for stage in config.stages if stage.agent is not None}
+        rows = [
+            (wanted[name], name, "running" if tmux.session_lives(session) else "ended, its screen is kept")
+            for name, (session, mark) in tmux.sessions().items()
+            if name in wanted and mark
+        ]
+        if not rows:
+            click.echo("no worker is in tmux")
+        for stage, name, state in sorted(rows):
+            click.echo(f"{stage:<20} {name:<28} {state}")
+
+
+@main.command()
+@click.argument("worker", required=False)
+@click.option("--all", "everything", is_flag=True, help="all workers of this project")
+def stop(worker: str | None, everything: bool) -> None:
+    """End WORKER and remove its session; with --all every one of this project.
+
+    Example: dodo-claude stop --all
+    """
+    with _faults():
+        if bool(worker) == everything:
+            raise DodoClaudeError("stop: name one worker, or --all")
+        config = _config()
+        tmux = _tmux(config)
+        name = None if worker is None else _stage_name(config, worker)
+        wanted = {stage.session for stage in config.stages if name is None or stage.name == name}
+        ended = 0
+        for session, (session_id, mark) in tmux.sessions().items():
+            if session in wanted and mark:
+                tmux.end_session(session_id, mark)
+                ended += 1
+        tmux.stop_server_if_empty()
+        click.echo(f"ended {ended} session{'' if ended == 1 else 's'}")
+
+
+# -- shared
+
+
+def _config() -> Config:
+    from dodo_claude.config import load_config
+
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / FILE).is_file():
+            return load_config(folder / FILE)
+    raise DodoClaudeError(f"{FILE}: not found here or above (dodo-claude init writes one)")
+
+
+def _tmux(config: Config) -> Tmux:
+    from dodo_claude.run import open_tmux
+
+    return open_tmux(config, os.environ)
+
+
+def _stage_name(config: Config, worker: str) -> str:
+    from difflib import get_close_matches
+
+    for stage in config.stages:
+        if worker in (stage.name, stage.session):
+            return stage.name
+    near = get_close_matches(worker, [stage.name for stage in config.stages], 1)
+    hint = f"did you mean '{near[0]}'?" if near else "doit list shows all"
+    raise DodoClaudeError(f"stage '{worker}': not found ({hint})")
+
+
+def _find(worker: str) -> tuple[Tmux, str]:
+    """The tmux server and the session's id of a worker that is in tmux now."""
+    config = _config()
+    name = _stage_name(config, worker)
+    session = next(stage.session for stage in config.stages if stage.name == name)
+    tmux = _tmux(config)
+    there = tmux.sessions().get(session)
+    if there is None or not there[1]:
+        raise DodoClaudeError(
+            f"stage '{name}': has no session in tmux now (dodo-claude log {name} tells how it went)"
+        )
+    return tmux, there[0]

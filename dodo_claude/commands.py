@@ -1,0 +1,254 @@
+"""`doit orchestrate`: doit's `run` with our loader, runner and reporter, and the two questions "what would
+it do" (--dry-run) and "why" (--explain).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from doit.cmd_base import DodoTaskLoader
+from doit.cmd_run import Run as DoitRun
+from doit.control import TaskControl
+from doit.exceptions import InvalidCommand
+from doit.task import Stream, Task
+
+from dodo_claude.loader import StageLoader
+
+_OWN_OPTIONS: tuple[dict[str, Any], ...] = (
+    {
+        "section": "orchestrate", "name": "agent", "short": "", "long": "agent", "type": str, "default": None,
+        "help": "let AGENT do every stage that has a prompt (one of [agents], 'claude' or 'scripted')",
+    },
+    {
+        "section": "orchestrate", "name": "trust", "short": "", "long": "trust", "type": bool, "default": False,
+        "help": "record in the client's settings that you trust this project, so that its workers can start",
+    },
+    {
+        "section": "orchestrate", "name": "yes", "short": "y", "long": "yes", "type": bool, "default": False,
+        "help": "ask nothing; where a question would be needed, stop with an error",
+    },
+    {
+        "section": "orchestrate", "name": "dry_run", "short": "", "long": "dry-run", "type": bool, "default": False,
+        "help": "say which stages would run; start nothing",
+    },
+    {
+        "section": "orchestrate", "name": "explain", "short": "", "long": "explain", "type": bool, "default": False,
+        "help": "say for each stage why it is or is not stale; start nothing",
+    },
+)  # fmt: skip
+# What differs from `doit run`: threads (a stage mostly waits), as many as max_workers says, and a failed
+# stage does not stop those that do not need it.
+_DEFAULTS = {"par_type": "thread", "num_process": None, "reporter": "orchestrate", "continue": True}
+_HELP = {"num_process": "number of workers at a time [default: max_workers of orchestrate.toml]"}
+
+
+def _run_options() -> Iterator[dict[str, Any]]:
+    for option in DoitRun.cmd_options:
+        name = option["name"]
+        if name in _DEFAULTS:
+            option = {**option, "default": _DEFAULTS[name]}
+        if name in _HELP:
+            option["help"] = _HELP[name]
+        yield option
+
+
+class Orchestrate(DoitRun):
+    """The doit command. doit calls `_execute` with the options that its parameters name."""
+
+    name = "orchestrate"
+    doc_purpose = "run the stages of orchestrate.toml, and dodo.py's tasks, that are stale"
+    doc_usage = "[STAGE/TASK/TARGET...]"
+    doc_description = None
+    cmd_options = (*_run_options(), *_OWN_OPTIONS)
+
+    def __init__(self, task_loader: Any = None, cmds: Any = None, **kwargs: Any) -> None:
+        # doit's default loader knows no stages; a loader that the user chose is left alone.
+        if type(task_loader) is DodoTaskLoader:
+            stages = StageLoader()
+            stages.cmd_names, stages.config = task_loader.cmd_names, task_loader.config
+            task_loader = stages
+        super().__init__(task_loader=task_loader, cmds=cmds, **kwargs)
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Called by doit with the parsed command line."""
+        if not isinstance(self.loader, StageLoader):
+            raise InvalidCommand(
+                'doit orchestrate needs the loader "orchestrate" (set it in doit.cfg or pyproject.toml)'
+            )
+        self.loader.agent = params.get("agent")
+        return int(super().execute(params, args))
+
+    def _execute(
+        self, outfile: Any, verbosity: Any = None, always: bool = False, continue_: bool = True,
+        reporter: Any = "orchestrate", num_process: int | None = None, par_type: str = "thread",
+        single: bool = False, auto_delayed_regex: bool = False, force_verbosity: bool = False,
+        failure_verbosity: int = 0, pdb: bool = False,
+        trust: bool = False, yes: bool = False, dry_run: bool = False, explain: bool = False,
+    ) -> int:  # fmt: skip
+        """Called by doit. Its parameters' names are the options' names, looked up by doit."""
+        from dodo_claude.errors import DodoClaudeError
+
+        if par_type != "thread":
+            raise InvalidCommand(
+                f"-P {par_type}: doit orchestrate works with threads only (leave the option out)"
+            )
+        self.control = TaskControl(self.task_list, auto_delayed_regex=auto_delayed_regex)
+        self.control.process(self.sel_tasks)
+        if single:
+            self._without_dependencies()
+        try:
+            if dry_run or explain:
+                return self._explain(outfile, reasons=explain)
+            if self.loader.run is not None:
+                self.loader.run.take_lock()
+                self.loader.run.force = always or not self._own_backend()
+                self._settle_trust(record=trust, ask=not yes)
+            return self._run_stages(
+                outfile, reporter, Stream(verbosity, force_verbosity), num_process, always, continue_,
+                failure_verbosity, quiet=verbosity == 0,
+            )  # fmt: skip
+        except DodoClaudeError as error:
+            sys.stderr.write("".join(f"ERROR: {line}\n" for line in str(error).splitlines()))
+            return 3
+        finally:
+            self.dep_manager.close()
+            if self.loader.run is not None:
+                self.loader.run.close()
+
+    def _own_backend(self) -> bool:
+        from dodo_claude.backend import DurableDB
+
+        return isinstance(self.dep_manager.backend, DurableDB)
+
+    def _without_dependencies(self) -> None:
+        for name in self.control.selected_tasks:
+            task = self.control.tasks[name]
+            for each in [self.control.tasks[sub] for sub in task.task_dep] if task.has_subtask else [task]:
+                each.task_dep = []
+
+    def _run_stages(
+        self, outfile: Any, reporter: Any, stream: Stream, num_process: int | None, always: bool,
+        continue_: bool, failure_verbosity: int, *, quiet: bool,
+    ) -> int:  # fmt: skip
+        from dodo_claude.runner import StageRunner
+
+        run, config = self.loader.run, self.loader.stage_config
+        workers = num_process or (config.max_workers if config is not None else 1)
+        reporter_class = self.reporters[reporter] if isinstance(reporter, str) else reporter
+        self.outstream = open(outfile, "w", encoding="utf-8") if isinstance(outfile, str) else outfile
+        try:
+            report = reporter_class(self.outstream, {"failure_verbosity": failure_verbosity})
+            if hasattr(report, "progress") and run is not None:
+                report.config, report.quiet = config, quiet
+                run.report = report.progress
+            runner = StageRunner(self.dep_manager, report, continue_, always, stream, workers, run=run)
+            return runner.run_all(self.control.task_dispatcher())
+        finally:
+            if isinstance(outfile, str):
+                self.outstream.close()
+
+    # -- trust
+
+    def _settle_trust(self, *, record: bool, ask: bool) -> None:
+        """With --trust, or a yes at the terminal, write down that the client may work here."""
+        from dodo_claude import trust
+
+        run, config = self.loader.run, self.loader.stage_config
+        if not any(stage.agent is not None and stage.agent.base == "claude" for stage in config.stages):
+            return
+        if record:
+            if trust.record(config.root, run.environ):
+                self.outstream.write(f"recorded: {config.root} is trusted\n")
+        elif ask and sys.stdin.isatty() and sys.stdout.isatty() and self._stale_claude():
+            if trust.is_trusted(config.root, run.environ):
+                return
+            answer = input(f"Claude Code does not trust {config.root} yet. Do you trust its files? [y/N] ")
+            if answer.strip().lower() in ("y", "yes"):
+                trust.record(config.root, run.environ)
+
+    def _stale_claude(self) -> bool:
+        from dodo_claude.tasks import stage_of
+
+        for task in self._chosen():
+            stage = stage_of(task)
+            if stage is not None and stage.agent is not None and stage.agent.base == "claude":
+                status = self.dep_manager.get_status(task, self.control.tasks).status
+                if status != "up-to-date":
+                    return True
+        return False
+
+    # -- --dry-run and --explain
+
+    def _chosen(self) -> list[Task]:
+        """The selected tasks and all they need, dependencies first."""
+        order: dict[str, Task] = {}
+        path = [(name, False) for name in reversed(self.control.selected_tasks)]
+        while path:
+            name, ready = path.pop()
+            task = self.control.tasks[name]
+            if ready:
+                order.setdefault(name, task)
+            elif name not in order:
+                path.append((name, True))
+                path += [
+                    (dep, False) for dep in [*reversed(task.task_dep), *task.setup_tasks] if dep not in order
+                ]
+        return list(order.values())
+
+    def _explain(self, outfile: Any, *, reasons: bool) -> int:
+        lines = []
+        stale: set[str] = set()
+        for task in self._chosen():
+            why = self._reasons(task)
+            waits = [dep for dep in task.task_dep if dep in stale]
+            if why or waits:
+                stale.add(task.name)
+            if task.has_subtask or not (task.actions or reasons):
+                continue
+            if why:
+                lines.append(f"{task.name}: stale\n")
+                lines += [f"    {reason}\n" for reason in why] if reasons else []
+            elif waits:
+                lines.append(f"{task.name}: looked at again after {', '.join(waits)}\n")
+            elif reasons:
+                lines.append(f"{task.name}: up to date\n")
+        text = "".join(lines) or "nothing to do: all is up to date\n"
+        if isinstance(outfile, str):
+            with open(outfile, "w", encoding="utf-8") as stream:
+                stream.write(text)
+        else:
+            outfile.write(text)
+        return 0
+
+    def _reasons(self, task: Task) -> list[str]:
+        """Why `task` would run, in words; nothing for one that is up to date."""
+        from dodo_claude.tasks import freshness_of
+
+        if self.dep_manager.status_is_ignore(task) or not task.actions:
+            return []
+        status = self.dep_manager.get_status(task, self.control.tasks, get_log=True)
+        if status.status == "up-to-date":
+            return []
+        freshness = freshness_of(task)
+        found = (
+            list(freshness.reasons(self.dep_manager.get_values(task.name))) if freshness is not None else []
+        )
+        if found == ["it has not succeeded yet"]:
+            return found
+        words = {
+            "changed_file_dep": "file '{}' changed",
+            "missing_file_dep": "file '{}' is missing",
+            "added_file_dep": "file '{}' is a new dependency",
+            "removed_file_dep": "file '{}' is no dependency any more",
+            "missing_target": "target '{}' is missing",
+        }
+        for kind, text in words.items():
+            for name in status.reasons.get(kind, []):
+                line = text.format(name)
+                if line not in found:
+                    found.append(line)
+        if "has_no_dependencies" in status.reasons:
+            found.append("it has no file_dep and nothing else to be compared by")
+        return found or ["doit says so"]

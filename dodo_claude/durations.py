@@ -1,0 +1,53 @@
+"""Durations as people write them: '90s', '1h30m', '2 hours'. Owns the units; the schema's pattern says the same."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+# A stage that needs longer than a week is a stage that hangs.
+LONGEST = 7 * 24 * 3600.0
+
+_UNITS = {
+    0.001: ("ms", "millisecond", "milliseconds"),
+    1.0: ("s", "sec", "secs", "second", "seconds"),
+    60.0: ("m", "min", "mins", "minute", "minutes"),
+    3600.0: ("h", "hr", "hrs", "hour", "hours"),
+    86400.0: ("d", "day", "days"),
+}
+UNITS = {unit: seconds for seconds, units in _UNITS.items() for unit in units}
+
+_PART = re.compile(r" *([0-9]{1,12}(?:\.[0-9]{1,12})?) *([A-Za-z]+) *")
+
+
+def seconds(text: str) -> float | None:
+    """The duration in seconds; None when `text` is not one. The range is the caller's to judge."""
+    parts = _parts(text)
+    if not parts or any(unit not in UNITS for _, unit in parts):
+        return None
+    return sum(float(number) * UNITS[unit] for number, unit in parts)
+
+
+def nearest(text: str) -> str | None:
+    """`text` with each unknown unit replaced by the one most like it; None when that makes no duration."""
+    better = text
+    for _, unit in _parts(text):
+        if unit in UNITS:
+            continue
+        found = difflib.get_close_matches(unit.lower(), UNITS, n=1, cutoff=0.6)
+        if not found:
+            return None
+        better = better.replace(unit, found[0], 1)
+    return better if better != text and seconds(better) is not None else None
+
+
+def _parts(text: str) -> list[tuple[str, str]]:
+    """Numbers and units, or nothing when something else stands in the text."""
+    parts, at = [], 0
+    while at < len(text):
+        found = _PART.match(text, at)
+        if found is None:
+            return []
+        parts.append((found[1], found[2]))
+        at = found.end()
+    return parts

@@ -1,0 +1,375 @@
+"""One stage's table to its stages: defaults merged, items of a foreach written out, templates and paths judged.
+
+Looks at one stage at a time; what two stages must not do to each other is in checks.py. A value that is faulty is
+reported and left out, so that the rest can be judged too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dodo_claude import durations, prompts
+from dodo_claude.errors import DodoClaudeError, Problem
+from dodo_claude.findings import Findings, did_you_mean, dotted, listed, show
+from dodo_claude.locate import KeyPath
+from dodo_claude.paths import BadPathError, Project, is_glob
+from dodo_claude.records import AgentProfile, Stage
+from dodo_claude.sources import UnreadableError, read_text
+
+# Same as the schema's limit for a prompt that stands in orchestrate.toml, in bytes.
+MAX_PROMPT = 1_000_000
+# tmux would take more, but a name must fit a status line and `attach -t`.
+MAX_SESSION = 48
+
+_SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
+_AGENT_KEYS = ("agent", "model", "allowed_tools", "repairs")
+
+
+@dataclass(slots=True)
+class Draft:
+    """A stage, and where in the file each thing it names stands."""
+
+    stage: Stage
+    targets: dict[str, KeyPath] = field(default_factory=dict)
+    file_dep: dict[str, KeyPath] = field(default_factory=dict)
+    globs: dict[str, KeyPath] = field(default_factory=dict)
+    after: dict[str, KeyPath] = field(default_factory=dict)
+    session: KeyPath = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a stage's table is read against."""
+
+    name: str
+    project: Project
+    defaults: Mapping[str, Any]
+    agents: Mapping[str, AgentProfile]
+    agent: AgentProfile | None  # stands in for every stage's own
+    known: frozenset[str]  # names of all stages, those of items and groups too
+    tasks: frozenset[str]  # of dodo.py
+    findings: Findings
+
+
+@dataclass(frozen=True, slots=True)
+class _Prompt:
+    source: str
+    place: KeyPath
+    file: str | None
+    uses: prompts.Uses
+
+
+def expand(name: str, table: Mapping[str, Any], around: Surroundings) -> list[Draft]:
+    """The stages of one table: one, or one for each item of its foreach."""
+    return _Expansion(name, table, around).drafts()
+
+
+def default_session(config: str, stage: str) -> str:
+    """A session name that tmux takes as it is; a hash keeps apart what shortening would make equal."""
+    full = f"{config}-{stage}"
+    name = re.sub(r"[^a-z0-9-]+", "-", full.lower())
+    if name == full and len(name) <= MAX_SESSION:
+        return name
+    digest = hashlib.sha256(full.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{name[: MAX_SESSION - 9].rstrip('-')}-{digest}"
+
+
+class _Expansion:
+    def __init__(self, name: str, table: Mapping[str, Any], around: Surroundings) -> None:
+        self._name = name
+        self._around = around
+        self._findings = around.findings
+        self._own = table
+        given = {key: value for key, value in table.items() if value is not None}
+        self._table = {**around.defaults, **given}
+        self._prompts: dict[KeyPath, bool] = {}
+        self._agent = None if "command" in table else self._profile()
+
+    def drafts(self) -> list[Draft]:
+        prompt = self._prompt()
+        self._judge_command()
+        if "foreach" not in self._own:
+            return [self._draft(None, prompt)]
+        return [self._draft(item, prompt) for item in self._own["foreach"] or () if item is not None]
+
+    def _place(self, key: str) -> KeyPath:
+        return ("stages", self._name, key) if key in self._own else ("defaults", key)
+
+    def _draft(self, item: str | None, prompt: _Prompt | None) -> Draft:
+        name = self._name if item is None else f"{self._name}:{item}"
+        text = _Values(self._findings, item, name)
+        env = {**(self._around.defaults.get("env") or {}), **(self._own.get("env") or {})}
+        draft = Draft(
+            Stage(
+                name=name,
+                group=None if item is None else self._name,
+                item=item,
+                prompt=prompt.source if prompt else None,
+                prompt_file=prompt.file if prompt else None,
+                command=text.of(self._own.get("command"), self._place("command"), quoted=True),
+                file_dep=(),
+                prompt_files=(),
+                targets=(),
+                after=(),
+                agent=self._agent,
+                session=default_session(self._around.name, name),
+                check=text.of(self._table.get("check"), self._place("check"), quoted=True),
+                repairs=self._table.get("repairs", 1),
+                timeout=self._timeout(),
+                retries=self._table.get("retries", 1),
+                env=tuple(
+                    sorted((key, text.of(value, self._env_place(key)) or "") for key, value in env.items())
+                ),
+                cwd=self._cwd(text),
+                keep=self._table.get("keep", "on-failure"),
+                allow_unchanged=self._table.get("allow_unchanged", False),
+                line=self._findings.positions.of(("stages", self._name))[0],
+            )
+        )
+        self._name_session(draft, text)
+        self._name_files(draft, text)
+        self._name_stages(draft)
+        if prompt is not None:
+            self._name_uses(draft, prompt)
+        return draft
+
+    def _env_place(self, key: str) -> KeyPath:
+        own = key in (self._own.get("env") or {})
+        return ("stages", self._name, "env", key) if own else ("defaults", "env", key)
+
+    def _timeout(self) -> float:
+        text = self._table.get("timeout") or "30m"
+        found = durations.seconds(text) or 0.0
+        if not 0 < found <= durations.LONGEST:
+            self._findings.add_once(
+                self._place("timeout"), f"{show(text)} is out of range", "more than 0 and at most 7 days"
+            )
+        return found
+
+    def _cwd(self, text: _Values) -> str:
+        place = self._place("cwd")
+        value = text.of(self._table.get("cwd") or ".", place)
+        return self._path(value, place, self._around.project.folder) or "."
+
+    def _profile(self) -> AgentProfile | None:
+        """The agent with what this stage changes of it; None, and reported, when there is none of that name."""
+        name = self._table.get("agent") or "claude"
+        agent = self._around.agent or self._around.agents.get(name)
+        if name not in self._around.agents:
+            remedy = did_you_mean(
+                name, self._around.agents, f"known agents: {listed(sorted(self._around.agents))}"
+            )
+            self._findings.add_once(self._place("agent"), f"unknown agent {show(name)}", remedy)
+        if agent is None:
+            return None
+        more = tuple(tool for tool in self._table.get("allowed_tools") or () if tool is not None)
+        tools = tuple(dict.fromkeys((*agent.allowed_tools, *more)))
+        return replace(agent, model=self._table.get("model") or agent.model, allowed_tools=tools)
+
+    def _judge_command(self) -> None:
+        if "command" in self._own and not {"prompt", "prompt_file"} & self._own.keys():
+            for key in _AGENT_KEYS:
+                if key in self._own:
+                    place = ("stages", self._name, key)
+                    self._findings.add(place, "has no meaning here", "a command has no agent", key=True)
+
+    def _name_session(self, draft: Draft, text: _Values) -> None:
+        draft.session = (
+            ("stages", self._name, "session") if "session" in self._own else ("stages", self._name)
+        )
+        session = text.of(self._own.get("session"), draft.session)
+        if session is None:
+            return
+        if not _SESSION.fullmatch(session):
+            remedy = "use letters, digits, '_' and '-', at most 48, starting with a letter or a digit"
+            self._findings.add_once(draft.session, f"{show(session)} is not a session name", remedy)
+        draft.stage = replace(draft.stage, session=session)
+
+    def _name_files(self, draft: Draft, text: _Values) -> None:
+        project = self._around.project
+        for value, place in self._strings("targets"):
+            path = self._path(text.of(value, place), place, project.target)
+            if path is not None and path in draft.targets:
+                self._findings.add_once(place, f"target {show(path)} is given twice", "leave one of them out")
+            elif path is not None:
+                draft.targets[path] = place
+        for value, place in self._strings("file_dep"):
+            source = text.of(value, place)
+            # `app/[id]/page.tsx` is a file's name if there is such a file.
+            if source is not None and is_glob(source) and not self._is_there(source):
+                path = self._path(source, place, project.inside)
+                kept = draft.globs
+            else:
+                path = self._path(source, place, project.file)
+                kept = draft.file_dep
+            if path is not None:
+                kept.setdefault(path, place)
+
+    def _is_there(self, path: str) -> bool:
+        return "\0" not in path and self._around.project.exists(path)
+
+    def _name_stages(self, draft: Draft) -> None:
+        for name, place in self._strings("after"):
+            if name in self._around.known:
+                draft.after.setdefault(name, place)
+            elif name in self._around.tasks:
+                remedy = "order it by a file_dep on one of its targets"
+                self._findings.add_once(place, f"{show(name)} is a task of dodo.py, not a stage", remedy)
+            else:
+                self._findings.add_once(place, f"unknown stage {show(name)}", self._nearest_stage(name))
+
+    def _nearest_stage(self, name: str) -> str:
+        known = self._around.known
+        return did_you_mean(name, known, f"known stages: {listed(sorted(known))}")
+
+    def _strings(self, key: str) -> Iterator[tuple[str, KeyPath]]:
+        for index, value in enumerate(self._own.get(key) or ()):
+            if value is not None:
+                yield value, ("stages", self._name, key, index)
+
+    def _path(self, value: str | None, place: KeyPath, judge: Callable[[str], str]) -> str | None:
+        if value is None:
+            return None
+        try:
+            return judge(value)
+        except BadPathError as bad:
+            self._findings.add_once(place, bad.text, bad.remedy)
+            return None
+
+    # The prompt. It is read once for all items: its text is the same for them.
+
+    def _prompt(self) -> _Prompt | None:
+        key = "prompt" if "prompt" in self._own else "prompt_file"
+        place: KeyPath = ("stages", self._name, key)
+        value = self._own.get(key)
+        if value is None:
+            return None
+        file = None
+        if key == "prompt_file":
+            file = self._path(value, place, self._around.project.file)
+            source = None if file is None else self._read(file, place)
+            if file is None or source is None:
+                return None
+        else:
+            source = value
+        known = prompts.PROMPT_NAMES if "foreach" in self._own else prompts.PROMPT_NAMES[1:]
+        if not source.strip():
+            self._findings.add(place, "the prompt is empty" if file is None else f"{file} is empty")
+            return None
+        if "\0" in source:
+            self._findings.add(place, "the prompt holds a NUL character")
+            return None
+        prompt = _Prompt(source, place, file, prompts.analyse(source, known=known))
+        self._judge_prompt(prompt)
+        return prompt
+
+    def _read(self, file: str, place: KeyPath) -> str | None:
+        try:
+            path = Path(self._around.project.root, file)
+            return read_text(path, MAX_PROMPT).replace("\r\n", "\n")
+        except UnreadableError as error:
+            if (error.line, error.column) == (1, 1):
+                self._findings.add(place, f"{file}: {error.text}", error.remedy)
+            else:
+                self._findings.put(
+                    Problem(file, error.line, error.column, dotted(place), error.text, error.remedy)
+                )
+            return None
+
+    def _judge_prompt(self, prompt: _Prompt) -> None:
+        uses = prompt.uses
+        if uses.error is not None:
+            self._in_prompt(prompt, uses.error[1], uses.error[0])
+        for name, line in uses.undefined:
+            self._in_prompt(prompt, line, *_undefined(name, prompts.PROMPT_NAMES))
+        allowed = {*(self._around.defaults.get("env") or {}), *(self._own.get("env") or {})}
+        allowed |= set(self._agent.env_pass if self._agent else ())
+        for name in uses.env:
+            if name not in allowed:
+                remedy = did_you_mean(name, allowed, "name it in the stage's env or the agent's env_pass")
+                self._in_prompt(
+                    prompt, uses.line("env", name), f"env.{name} is not given to this stage", remedy
+                )
+        for name in uses.stages:
+            if name not in self._around.known:
+                line = uses.line("stages", name)
+                self._in_prompt(prompt, line, f"unknown stage {show(name)}", self._nearest_stage(name))
+
+    def _name_uses(self, draft: Draft, prompt: _Prompt) -> None:
+        files = []
+        for written in prompt.uses.files:
+            try:
+                path = self._around.project.file(written)
+            except BadPathError as bad:
+                self._in_prompt(prompt, prompt.uses.line("files", written), bad.text, bad.remedy)
+                continue
+            files.append(path)
+        for path in [*files, *([prompt.file] if prompt.file else [])]:
+            draft.file_dep.setdefault(path, prompt.place)
+        for name in prompt.uses.stages:
+            if name in self._around.known:
+                draft.after.setdefault(name, prompt.place)
+        draft.stage = replace(
+            draft.stage,
+            prompt_files=tuple(dict.fromkeys(files)),
+            messages=prompt.uses.stages,
+            prompt_env=prompt.uses.env,
+        )
+
+    def _in_prompt(self, prompt: _Prompt, line: int, text: str, remedy: str = "") -> None:
+        """A problem in a line of the prompt: in its own file, or in the line of orchestrate.toml that it is."""
+        if prompt.file is not None:
+            self._findings.put(Problem(prompt.file, line, 1, dotted(prompt.place), text, remedy))
+            return
+        start, column = self._findings.positions.of(prompt.place)
+        found = self._toml_line(prompt, start, line)
+        place = (start, column) if found is None else (found, 1)
+        self._findings.put(Problem(self._findings.file, *place, dotted(prompt.place), text, remedy))
+
+    def _toml_line(self, prompt: _Prompt, start: int, line: int) -> int | None:
+        """The line of the file that is a multi-line string's `line`; None where escapes make them differ."""
+        opening = self._findings.positions.opening(prompt.place)
+        if opening[:3] not in ('"""', "'''"):
+            return None
+        found = start + line - (0 if opening[3:] == "\n" else 1)
+        wanted = prompt.source.split("\n")[line - 1]
+        return found if found > start and wanted in self._findings.positions.line_text(found) else None
+
+
+class _Values:
+    """Renders the short values of one stage: a target, a check, a variable."""
+
+    def __init__(self, findings: Findings, item: str | None, stage: str) -> None:
+        self._findings = findings
+        self._item = item
+        self._stage = stage
+        self._known = prompts.VALUE_NAMES if item is not None else ("stage",)
+
+    def of(self, source: str | None, place: KeyPath, *, quoted: bool = False) -> str | None:
+        """The value, or None when there is none or it is no template."""
+        if source is None or not prompts.is_template(source):
+            return source
+        uses = prompts.analyse(source, known=self._known)
+        if uses.error is not None:
+            self._findings.add_once(place, uses.error[0])
+            return None
+        for name, _ in uses.undefined:
+            self._findings.add_once(place, *_undefined(name, prompts.VALUE_NAMES))
+            return None
+        try:
+            return prompts.render_value(source, item=self._item, stage=self._stage, quoted=quoted)
+        except DodoClaudeError as error:
+            self._findings.add_once(place, str(error))
+            return None
+
+
+def _undefined(name: str, known: tuple[str, ...]) -> tuple[str, str]:
+    if name == "item":
+        return "'item' is only defined in a stage with foreach", "add foreach = ['…'] or leave {{ item }} out"
+    remedy = did_you_mean(name, known, f"a template here knows {listed(known)}; {prompts.LITERAL}")
+    return f"{show(name)} is undefined", remedy

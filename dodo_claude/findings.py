@@ -1,0 +1,92 @@
+"""Gathers the problems of one configuration, each with its place. Owns how a value and its path are shown."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import json
+import re
+from collections.abc import Collection
+
+from dodo_claude.errors import ConfigError, Problem
+from dodo_claude.locate import KeyPath, Positions
+
+# How much of a value a message repeats: enough to know it again, short enough for a line.
+SHOWN = 60
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class Findings:
+    """Every problem found so far in the file `file`, whose values stand at `positions`."""
+
+    def __init__(self, file: str, positions: Positions) -> None:
+        self.file = file
+        self.positions = positions
+        self._problems: set[Problem] = set()
+        self._once: set[KeyPath] = set()
+
+    def add(self, path: KeyPath, text: str, remedy: str = "", *, key: bool = False) -> None:
+        """A problem with the value of `path`, or with its name when `key`."""
+        line, column = self.positions.key(path) if key else self.positions.of(path)
+        self.put(Problem(self.file, line, column, dotted(path), text, remedy))
+
+    def add_once(self, path: KeyPath, text: str, remedy: str = "") -> None:
+        """Like add, but only the first for a path: a `foreach` would say it again for each of its items."""
+        if path not in self._once:
+            self._once.add(path)
+            self.add(path, text, remedy)
+
+    def put(self, problem: Problem) -> None:
+        self._problems.add(problem)
+
+    def raise_any(self) -> None:
+        """Raise ConfigError with all problems: those of the main file first, each file by its lines."""
+        if self._problems:
+            ordered = sorted(self._problems, key=lambda problem: (problem.file != self.file, problem))
+            raise ConfigError(tuple(ordered))
+
+
+def dotted(path: KeyPath) -> str:
+    """`stages.build.targets[1]`; a name that TOML would want quoted is quoted."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            name = part if _BARE.fullmatch(part) else json.dumps(part, ensure_ascii=False)
+            text += f".{name}" if text else name
+    return text
+
+
+def show(value: object) -> str:
+    """A value as a message names it, shortened."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return repr(value) if len(value) <= SHOWN else repr(value[: SHOWN - 1] + "…")
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, dict):
+        return "a table"
+    text = str(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+
+def did_you_mean(word: str, known: Collection[str], otherwise: str = "") -> str:
+    """A remedy naming the nearest of the known words; else `otherwise`."""
+    found = _nearest(word, frozenset(known))
+    return otherwise if found is None else f"did you mean {show(found)}?"
+
+
+@functools.lru_cache(maxsize=1024)  # one stage renamed is one wrong name in many places
+def _nearest(word: str, known: frozenset[str]) -> str | None:
+    lowered = {name.lower(): name for name in sorted(known, reverse=True)}
+    found = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    return lowered[found[0]] if found else None
+
+
+def listed(names: Collection[str], most: int = 12) -> str:
+    """`a, b, c`, cut after `most`."""
+    shown = list(names)[:most]
+    return ", ".join(shown) + (", …" if len(names) > most else "")

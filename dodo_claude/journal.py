@@ -1,0 +1,221 @@
+"""What happened to one attempt, on disk: its folder, its spool of hook events, its append-only journal.
+
+    .orchestrate/stages/<stage>/<attempt>/   prompt.md settings.json launch.sh spool/ journal.jsonl ...
+    .orchestrate/stages/<stage>/open         the number of the attempt that doit has not yet settled
+
+Rules this file keeps: an attempt is written down before it acts; one process writes a journal (the one
+that holds the run's lock); a line is one `write`; a torn last line costs only itself; nothing here is
+ever overwritten, a new attempt gets a new number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from dodo_claude.lifecycle import Event
+
+STATE_DIR = ".orchestrate"
+# A hook's tool input may carry whole files; the journal needs to say what was done, not to repeat it.
+MAX_TEXT = 4_000  # characters kept of one string of an event
+MAX_MESSAGE = 100_000  # characters kept of a worker's last message, which other prompts may include
+MAX_EVENT = 8_000_000  # bytes; a larger spool file is set aside unread
+MAX_DEPTH = 20  # levels kept of a nested value
+MAX_FOLDER_NAME = 255  # bytes, what file systems allow
+
+
+def write_atomic(path: Path, text: str, mode: int = 0o600) -> None:
+    """Replace `path` by `text`: at any moment it holds the old or the new content, whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
+        # Bytes of the system (a path, a variable) that are no UTF-8 go through as they came.
+        with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def make_state_dir(root: Path) -> Path:
+    """The project's state folder, private to its user and unseen by git."""
+    state = root / STATE_DIR
+    state.mkdir(mode=0o700, exist_ok=True)
+    # A .gitignore inside the folder hides it in every clone and worktree without a write to .git.
+    ignore = state / ".gitignore"
+    if not ignore.exists():
+        write_atomic(ignore, "*\n")
+    return state
+
+
+class StageLog:
+    """All attempts of one stage."""
+
+    def __init__(self, state: Path, stage: str) -> None:
+        self.stage = stage
+        self.dir = state / "stages" / _folder_name(stage)
+
+    def attempts(self) -> list[int]:
+        """The numbers of all attempts, oldest first."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return sorted(int(name) for name in os.listdir(self.dir) if name.isdecimal())
+        return []
+
+    def open_attempt(self) -> Attempt | None:
+        """The attempt that doit has not settled: under way, or cut off by a crash."""
+        try:
+            number = int((self.dir / "open").read_text())
+        except (OSError, ValueError):
+            return None
+        attempt = Attempt(self, number)
+        return attempt if attempt.dir.is_dir() else None
+
+    def begin(self) -> Attempt:
+        """Write down a new attempt, before anything of it acts."""
+        self.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        number = max(self.attempts(), default=0)
+        while True:
+            number += 1
+            with contextlib.suppress(FileExistsError):
+                (self.dir / str(number)).mkdir(mode=0o700)
+                break
+        attempt = Attempt(self, number)
+        for name in ("tmp", "new"):
+            (attempt.spool / name).mkdir(mode=0o700, parents=True)
+        write_atomic(self.dir / "open", f"{number}\n")
+        return attempt
+
+    def settle(self) -> None:
+        """doit knows the outcome: nothing is left to recover."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            (self.dir / "open").unlink()
+
+
+def _folder_name(stage: str) -> str:
+    """One folder's name for any task's name: doit's backend asks for those of a dodo.py, too."""
+    name = quote(stage, safe=":@+")  # an item may hold a slash: '%2F'
+    if name.strip(".") == "":
+        return name.replace(".", "%2E") or "%"
+    if len(name) > MAX_FOLDER_NAME:
+        return f"{name[:200]}%{hashlib.sha256(stage.encode()).hexdigest()[:24]}"
+    return name
+
+
+class Attempt:
+    """One attempt's folder. Only its orchestrator writes here; the worker's hooks write its spool."""
+
+    def __init__(self, log: StageLog, number: int) -> None:
+        self.log = log
+        self.number = number
+        self.dir = log.dir / str(number)
+        self.spool = self.dir / "spool"
+        self.journal = self.dir / "journal.jsonl"
+
+    # -- the journal
+
+    def record(self, kind: str, **data: object) -> Event:
+        """Append an event of ours."""
+        return self._append(Event(kind, time.time(), data))
+
+    def _append(self, event: Event) -> Event:
+        line = json.dumps({"at": round(event.at, 6), "kind": event.kind, "data": event.data})
+        fd = os.open(self.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        try:
+            size = os.fstat(fd).st_size
+            # A line that a crash cut off must not swallow the next one.
+            torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+            payload = (b"\n" if torn else b"") + line.encode() + b"\n"
+            while payload:
+                payload = payload[os.write(fd, payload) :]
+        finally:
+            os.close(fd)
+        return event
+
+    def replay(self) -> Iterator[Event]:
+        """All events of the journal, oldest first. Unreadable lines are skipped."""
+        try:
+            stream = self.journal.open("rb")
+        except FileNotFoundError:
+            return
+        with stream:
+            for line in stream:
+                event = _parse_line(line)
+                if event is not None:
+                    yield event
+
+    def collect(self) -> list[Event]:
+        """Move the hook events that have arrived from the spool into the journal, in order."""
+        arrived = []
+        new = self.spool / "new"
+        for name in os.listdir(new):
+            with contextlib.suppress(FileNotFoundError):
+                # A file system's clock ticks some milliseconds apart: then the process ids tell.
+                arrived.append((os.stat(new / name).st_mtime_ns, len(name), name))
+        events = []
+        for mtime, _, name in sorted(arrived):
+            event = _read_hook(new / name, mtime / 1e9)
+            if event is None:
+                # Set aside rather than dropped: it may tell why a hook misbehaves.
+                os.replace(new / name, self.spool / f"unreadable-{name}")
+                continue
+            events.append(self._append(event))
+            (new / name).unlink()
+        return events
+
+    # -- the result
+
+    def finish(self, result: Mapping[str, object]) -> None:
+        """Write the attempt's result, durable before doit hears of it."""
+        write_atomic(self.dir / "result.json", json.dumps(result, indent=1) + "\n")
+
+    def result(self) -> dict[str, object] | None:
+        """What `finish` wrote; None if the attempt never got so far."""
+        try:
+            value = json.loads((self.dir / "result.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None
+
+
+def _parse_line(line: bytes) -> Event | None:
+    try:
+        value = json.loads(line)
+        return Event(str(value["kind"]), float(value["at"]), dict(value["data"]))
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+
+
+def _read_hook(path: Path, at: float) -> Event | None:
+    try:
+        if path.stat().st_size > MAX_EVENT:
+            return None
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("hook_event_name"), str):
+        return None
+    kind = value.pop("hook_event_name")
+    return Event(kind, at, {key: _trim(item, key) for key, item in value.items()})
+
+
+def _trim(value: object, key: str = "", depth: int = 0) -> object:
+    """`value` with long strings, long lists and deep values cut, so that a journal line stays small."""
+    if depth > MAX_DEPTH:
+        return "…"
+    if isinstance(value, str):
+        limit = MAX_MESSAGE if key == "last_assistant_message" else MAX_TEXT
+        return value if len(value) <= limit else f"{value[:limit]}… ({len(value)} characters)"
+    if isinstance(value, dict):
+        return {name: _trim(item, depth=depth + 1) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_trim(item, depth=depth + 1) for item in value[:100]]
+    return value

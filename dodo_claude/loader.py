@@ -1,0 +1,112 @@
+"""doit's task loader with our stages in it: dodo.py's tasks, if there is one, and orchestrate.toml's.
+
+Used by every doit command where the project's doit.cfg or pyproject.toml says `loader = "orchestrate"`
+(which `dodo-claude init` writes), and by `doit orchestrate` always.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from doit import loader as doit_loader
+from doit.cmd_base import DodoTaskLoader
+from doit.exceptions import InvalidCommand, InvalidDodoFile
+from doit.task import Task
+
+from dodo_claude.journal import STATE_DIR
+
+FILE = "orchestrate.toml"
+# Our own file and our own format: doit's other commands, run without this loader, never touch it.
+STATE = {"backend": "orchestrate", "dep_file": f"{STATE_DIR}/state.db"}
+
+
+class StageLoader(DodoTaskLoader):
+    """Loads dodo.py and orchestrate.toml from one folder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path: Path | None = None  # orchestrate.toml, if there is one
+        self.stage_config: Any = None  # config.Config
+        self.run: Any = None  # run.Run
+        self.agent: str | None = None  # --agent
+
+    def setup(self, opt_values: Mapping[str, Any]) -> None:
+        """Find the project, go there, read dodo.py if there is one."""
+        dodo, cwd, seek = (opt_values.get(key) for key in ("dodoFile", "cwdPath", "seek_file"))
+        own = dodo == "dodo.py"  # else the user named a file, which must be there
+        folder = _project(Path.cwd(), seek=bool(seek)) if own and cwd is None else None
+        if own and not (folder or Path(cwd or ".")).joinpath("dodo.py").exists():
+            self.namespace = {}
+            _enter(folder or Path(cwd or "."), cwd)
+        else:
+            if folder is not None:
+                os.chdir(folder)
+            module = doit_loader.get_module(dodo, cwd, False if folder is not None else seek)
+            self.namespace = dict(inspect.getmembers(module))
+        path = Path.cwd() / FILE
+        self.path = path if path.exists() else None
+        if self.path is None and not self.namespace:
+            raise InvalidDodoFile(
+                f"{path}: not found, and no dodo.py beside it (write one with `dodo-claude init`, or use -d DIR)"
+            )
+
+    def load_doit_config(self) -> dict[str, Any]:
+        """dodo.py's DOIT_CONFIG, with our state file where the user chose none."""
+        config = dict(super().load_doit_config())
+        if self.path is None:
+            return config
+        chosen = {**config, **dict((self.config or {}).get("GLOBAL", {}))}
+        if "backend" not in chosen and "dep_file" not in chosen:
+            config |= STATE
+        return config
+
+    def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Task]:
+        """dodo.py's tasks, then the stages in the file's order."""
+        # A dodo.py that imports our stages by hand would define each of them twice.
+        self.namespace = {
+            name: value for name, value in self.namespace.items() if not getattr(value, "_dodo_claude", False)
+        }
+        tasks = list(super().load_tasks(cmd, pos_args)) if self.namespace else []
+        if self.path is not None:
+            tasks += self.load_stages([task.name for task in tasks])
+        return tasks
+
+    def load_stages(self, task_names: list[str]) -> list[Task]:
+        """The stages as tasks. A fault in orchestrate.toml becomes doit's one-line error."""
+        from dodo_claude.config import load_config
+        from dodo_claude.errors import DodoClaudeError
+        from dodo_claude.run import Run
+        from dodo_claude.tasks import stage_tasks
+
+        assert self.path is not None
+        try:
+            # A Task object with a command's name would be taken by `doit NAME` for the command.
+            self.stage_config = load_config(
+                self.path, task_names=[*task_names, *self.cmd_names], agent=self.agent
+            )
+        except DodoClaudeError as error:
+            raise InvalidDodoFile(f"{FILE} is not right:\n{error}") from error
+        self.run = Run(self.stage_config)
+        return stage_tasks(self.stage_config, self.run)
+
+
+def _project(start: Path, *, seek: bool) -> Path:
+    """The folder with orchestrate.toml or dodo.py: here, or with `seek` the nearest above."""
+    if seek:
+        for folder in (start, *start.parents):
+            if (folder / FILE).exists() or (folder / "dodo.py").exists():
+                return folder
+    return start
+
+
+def _enter(folder: Path, named: str | None) -> None:
+    if named is not None and not folder.is_dir():
+        raise InvalidCommand(f"Specified 'dir' path must be a directory.\nGot '{named}'({folder.resolve()}).")
+    sys.path.insert(0, str(folder.resolve()))
+    doit_loader.initial_workdir = os.getcwd()  # doit.get_initial_workdir() promises it
+    os.chdir(folder)

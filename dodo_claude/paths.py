@@ -1,0 +1,205 @@
+"""Paths that a configuration names: inside the project or refused, and globs. Owns that rule; reads no file.
+
+Every path leaves here relative to the project, normalised, with `/`, so that two spellings of a file are equal.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import posixpath
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
+
+from dodo_claude.findings import show
+
+# Folders whose files are not a stage's to make: our own state, and what decides which code git runs.
+RESERVED = (".orchestrate", ".git")
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MAGIC = re.compile(r"[*?\[]")
+
+Matcher = Callable[[str], object]
+
+
+class BadPathError(Exception):
+    """A path that must not be used; `text` says why, `remedy` what to do."""
+
+    def __init__(self, text: str, remedy: str = "") -> None:
+        super().__init__(text)
+        self.text = text
+        self.remedy = remedy
+
+
+def normal(path: str) -> str:
+    """The one spelling of a path; BadPathError when its text alone shows that it leaves the project."""
+    if _CONTROL.search(path):
+        raise BadPathError(f"{show(path)} holds a control character")
+    if not path.strip():
+        raise BadPathError("the path is empty")
+    if path.startswith("~"):
+        raise BadPathError(
+            f"{show(path)} is outside the project", "'~' is not expanded; use a path relative to the project"
+        )
+    if path.startswith("/"):
+        raise BadPathError(f"{show(path)} is outside the project", "use a path relative to the project")
+    if ".." in path.split("/"):
+        raise BadPathError(f"{show(path)} has '..' in it", "use a path that stays below the project's folder")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        raise BadPathError(f"{show(path)} can't be the name of a file here") from None
+    return posixpath.normpath(path)
+
+
+def is_glob(path: str) -> bool:
+    return _MAGIC.search(path) is not None
+
+
+class Project:
+    """The project's folder, asked about many paths; remembers what it saw, so make one for each load."""
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.realpath(root)
+        self._folders: dict[str, str] = {}
+        self._trees: dict[tuple[str, int, bool], list[str]] = {}
+
+    def inside(self, path: str) -> str:
+        """`path` normalised, when it stays in the project after all symbolic links; else BadPathError."""
+        found = normal(path)
+        real = self.real(found)
+        if real != self.root and not real.startswith(self.root.rstrip("/") + "/"):
+            raise BadPathError(
+                f"{show(path)} leads outside the project through a symbolic link",
+                "keep what the stages use below the project's folder",
+            )
+        return found
+
+    def file(self, path: str) -> str:
+        """Like inside, for what must be a file if it is there."""
+        found = self.inside(path)
+        if path.endswith("/") or found == "." or os.path.isdir(os.path.join(self.root, found)):
+            raise BadPathError(
+                f"{show(path)} is a folder", f"name its files, or use a glob such as {show(_files_of(found))}"
+            )
+        return found
+
+    def target(self, path: str) -> str:
+        """Like inside, for a file that a stage makes."""
+        found = self.inside(path)
+        if path.endswith("/") or found == "." or os.path.isdir(os.path.join(self.root, found)):
+            raise BadPathError(
+                f"{show(path)} is a folder", "a target is a file: name the files that the stage makes"
+            )
+        relative = os.path.relpath(self.real(found), self.root)
+        for place in (found, relative):
+            folder = place.split("/", 1)[0]
+            if folder.lower() in RESERVED:
+                raise BadPathError(f"{show(path)} is inside {folder}", "no stage may make files there")
+        return found
+
+    def folder(self, path: str) -> str:
+        """Like inside, for what must be a folder if it is there."""
+        found = self.inside(path)
+        full = os.path.join(self.root, found)
+        if os.path.lexists(full) and not os.path.isdir(full):
+            raise BadPathError(f"{show(path)} is not a folder")
+        return found
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(os.path.join(self.root, path))
+
+    def files(self, pattern: str) -> list[str]:
+        """The project's files that a glob finds; hidden ones only where the pattern names the dot itself.
+
+        Folders behind symbolic links are not entered unless the pattern names them, so a loop of links ends.
+        """
+        parts = pattern.split("/")
+        fixed = next(index for index, part in enumerate(parts) if is_glob(part))
+        depth = -1 if "**" in parts else len(parts) - fixed
+        hidden = any(part.startswith(".") for part in parts[fixed:])
+        key = ("/".join(parts[:fixed]), depth, hidden)
+        if key not in self._trees:
+            self._trees[key] = list(self._walk(*key))
+        matches = matcher(pattern)
+        return [path for path in self._trees[key] if matches(path) and self._usable(path)]
+
+    def _walk(self, folder: str, depth: int, hidden: bool) -> Iterator[str]:
+        waiting = [(folder, depth)]
+        while waiting:
+            below, left = waiting.pop()
+            for entry in _entries(os.path.join(self.root, below)):
+                path = posixpath.join(below, entry.name) if below else entry.name
+                if entry.name.startswith(".") and (not hidden or (not below and entry.name in RESERVED)):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    if left != 1:
+                        waiting.append((path, left - 1))
+                else:
+                    yield path
+
+    def _usable(self, path: str) -> bool:
+        """False for what is no plain file, or a link to one outside."""
+        try:
+            self.inside(path)
+            return stat.S_ISREG(os.stat(os.path.join(self.root, path)).st_mode)
+        except (BadPathError, OSError):
+            return False
+
+    def real(self, path: str) -> str:
+        """The real path of a normalised one; folders, which repeat, are looked up once."""
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(os.path.join(self.root, folder))
+        full = os.path.join(self._folders[folder], name)
+        return os.path.realpath(full) if name == "." or os.path.islink(full) else full
+
+
+def matcher(pattern: str) -> Callable[[str], bool]:
+    """A question for paths: does the glob match? `**` as a whole part stands for any number of folders.
+
+    Walks over all states at once, so that no pattern takes exponential time.
+    """
+    parts: list[Matcher | None] = [
+        None if part == "**" else re.compile(fnmatch.translate(part)).match for part in pattern.split("/")
+    ]
+    dotted = [part.startswith(".") for part in pattern.split("/")]
+
+    def matches(path: str) -> bool:
+        states = _skipping(parts, {0})
+        for name in path.split("/"):
+            after: set[int] = set()
+            for state in states - {len(parts)}:
+                part = parts[state]
+                if name.startswith(".") and not dotted[state]:
+                    continue
+                if part is None:
+                    after.add(state)
+                elif part(name):
+                    after.add(state + 1)
+            states = _skipping(parts, after)
+        return len(parts) in states
+
+    return matches
+
+
+def _skipping(parts: list[Matcher | None], states: Iterable[int]) -> set[int]:
+    """The states with those added that `**` reaches by standing for nothing."""
+    reached = set(states)
+    for index, part in enumerate(parts):
+        if part is None and index in reached:
+            reached.add(index + 1)
+    return reached
+
+
+def _files_of(folder: str) -> str:
+    return "**" if folder == "." else f"{folder}/**"
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(found, key=lambda entry: entry.name)
+    except OSError:  # a folder that is missing or closed to us holds no files for a glob
+        return []

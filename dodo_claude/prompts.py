@@ -1,0 +1,346 @@
+"""Templates of prompts: what one uses, and what it says. The only importer of jinja2, and only when it is needed.
+
+Rules that this file keeps:
+* A template reads plain names of a fixed table: item, stage, files['path'], stages.NAME.message, env.NAME.
+  Those of files, stages and env are written out, so that the graph can be known before anything runs.
+* One pass: a value is never rendered again, whatever it holds.
+* What the digest of a stage is made of must not come from `fence`, whose mark differs each time: it is made from the
+  template's source and the bytes of the files it includes.
+"""
+
+from __future__ import annotations
+
+import functools
+import html
+import posixpath
+import re
+import shlex
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dodo_claude.errors import DodoClaudeError, one_line
+
+if TYPE_CHECKING:
+    from jinja2 import Environment, Template, nodes
+
+PROMPT_NAMES = ("item", "stage", "files", "stages", "env")
+VALUE_NAMES = ("item", "stage")
+
+# How much of a file or a message one prompt takes in: about 25,000 tokens, beyond which a worker had better read it.
+CAP = 100_000
+
+# A mark that a text could hold by chance is no fence.
+_MARK = re.compile(r"[A-Za-z0-9]{8,64}")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_JINJA = re.compile(r"\{[{%#]")
+LITERAL = "write literal braces as {% raw %}{{ }}{% endraw %}"
+
+# Names that jinja2 gives to every template: into its own works, which are not in the table of names.
+_BUILT_IN = ("self", "super")
+# All that most templates use of jinja2; not importing it saves more time than reading a small configuration takes.
+_SIMPLE = re.compile(r"(?<!\{)\{\{[ \t]*(item|stage)[ \t]*\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What a template uses. Lines count from 1 in the template."""
+
+    files: tuple[str, ...] = ()  # as written, not normalised
+    stages: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    undefined: tuple[tuple[str, int], ...] = ()
+    error: tuple[str, int] | None = None
+    lines: tuple[tuple[str, str, int], ...] = ()  # (files | stages | env, name, line) of each use
+
+    def line(self, table: str, name: str) -> int:
+        """The first line that uses a name of `files`, `stages` or `env`."""
+        return min((line for kind, used, line in self.lines if (kind, used) == (table, name)), default=1)
+
+
+def is_template(source: str) -> bool:
+    """False for a text that means itself."""
+    return _JINJA.search(source) is not None
+
+
+@functools.lru_cache(maxsize=1024)  # every item of a foreach asks about the same texts
+def analyse(source: str, *, known: tuple[str, ...] = PROMPT_NAMES) -> Uses:
+    """What a template uses; any fault of its own is in `error` or `undefined`, nothing is raised."""
+    if not is_template(source):
+        return Uses()
+    if _is_simple(source):
+        found = [(use[1], source.count("\n", 0, use.start()) + 1) for use in _SIMPLE.finditer(source)]
+        return Uses(undefined=_first_lines((name, line) for name, line in found if name not in known))
+    import jinja2
+    from jinja2 import meta
+
+    try:
+        tree = _environment().parse(source)
+        free = meta.find_undeclared_variables(tree)
+    except jinja2.TemplateSyntaxError as error:
+        return Uses(error=(f"not a template: {_lower(error.message or '')} ({LITERAL})", error.lineno))
+    except RecursionError:
+        return Uses(error=("not a template: nested too deeply", 1))
+    return _Reading(tree, free, known).uses()
+
+
+def render(
+    source: str,
+    *,
+    item: str | None,
+    stage: str,
+    files: Mapping[str, str],
+    messages: Mapping[str, str],
+    env: Mapping[str, str],
+) -> str:
+    """The text of a template, in one pass; DodoClaudeError when it can't be made.
+
+    `files` (by path) and `messages` (by stage) come ready to stand in the prompt: see fence.
+    """
+    tables = {
+        "files": _Paths("files", {posixpath.normpath(path): text for path, text in files.items()}),
+        "stages": _Table(
+            "stages", {name: _Table("a stage", {"message": text}) for name, text in messages.items()}
+        ),
+        "env": _Table("env", env),
+    }
+    return _render(source, {"stage": stage, "item": item}, tables)
+
+
+def render_value(source: str, *, item: str | None, stage: str, quoted: bool = False) -> str:
+    """The text of a short value such as a target; for a shell, what is put in is quoted for it."""
+    return _render(source, {"stage": stage, "item": item}, {}, quoted=quoted)
+
+
+def fence(kind: str, label: str, text: str, mark: str, cap: int = CAP) -> str:
+    """`text` as data in a prompt, between lines that carry `mark`, which nobody who wrote the text could know.
+
+    The kind is `file`, with its path as the label, or `message`, with the stage it comes from. Control characters are taken out, and of more than
+    `cap` bytes the middle. ValueError when the mark is in the text or no mark: the caller takes another.
+    """
+    clean, name = _CONTROL.sub("", text), one_line(label)
+    if not _MARK.fullmatch(mark) or mark in clean or mark in name:
+        raise ValueError("the mark must be 8 to 64 letters and digits that the text does not hold")
+    attribute = "path" if kind == "file" else "stage"
+    body = _capped(clean, cap)
+    end = "" if body.endswith("\n") or not body else "\n"
+    return f'<{kind} {attribute}="{html.escape(name)}" mark="{mark}">\n{body}{end}</{kind} mark="{mark}">'
+
+
+def _capped(text: str, cap: int) -> str:
+    data = text.encode("utf-8", "replace")
+    if len(data) <= cap:
+        return data.decode("utf-8")
+    half = cap // 2
+    # Cutting bytes may cut a character in two; what is left of it is dropped.
+    head = data[:half].decode("utf-8", "ignore")
+    tail = data[len(data) - half :].decode("utf-8", "ignore") if half else ""
+    cut = len(data) - len(head.encode()) - len(tail.encode())
+    return f"{head}\n[… {cut} of {len(data)} bytes are left out here …]\n{tail}"
+
+
+def _is_simple(source: str) -> bool:
+    # jinja2 would make \r\n a \n: leave that to it, so that both ways say the same.
+    return "\r" not in source and not is_template(_SIMPLE.sub("_", source))
+
+
+def _render(
+    source: str, values: Mapping[str, str | None], tables: Mapping[str, object], *, quoted: bool = False
+) -> str:
+    if not is_template(source):
+        return source
+    given = {name: value for name, value in values.items() if value is not None}
+    if _is_simple(source) and all(use[1] in given for use in _SIMPLE.finditer(source)):
+        return _SIMPLE.sub(lambda use: shlex.quote(given[use[1]]) if quoted else given[use[1]], source)
+    try:
+        return _template(source, quoted).render(**given, **tables)
+    except Exception as error:  # an expression of the user's may raise whatever Python has
+        raise DodoClaudeError(one_line(f"the template can't be rendered: {_lower(str(error))}")) from error
+
+
+class _Table:
+    """Names and their values, and nothing else: a dict would answer `stages.items` with a method."""
+
+    __slots__ = ("_name", "_values")
+
+    def __init__(self, name: str, values: Mapping[str, object]) -> None:
+        self._name = name
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> object:
+        return self._values[name]
+
+    def __str__(self) -> str:
+        return self._name
+
+
+class _Paths(_Table):
+    """Texts by path, however the template spells the path."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> object:
+        return super().__getitem__(posixpath.normpath(name))
+
+
+@functools.cache
+def _environment(quoted: bool = False) -> Environment:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Undefined(StrictUndefined):
+        __slots__ = ()
+
+        @property
+        def _undefined_message(self) -> str:
+            of, name = self._undefined_obj, self._undefined_name
+            return f"{of} has no {name!r}" if isinstance(of, _Table) else str(super()._undefined_message)
+
+    def finalize(value: object) -> object:
+        # What comes out is quoted and not what goes in: a filter could take the quotes apart.
+        return shlex.quote(str(value)) if quoted else value
+
+    environment = ImmutableSandboxedEnvironment(
+        undefined=Undefined, autoescape=False, keep_trailing_newline=True, finalize=finalize
+    )
+    environment.globals.clear()  # range and the like are not in the table of names
+    return environment
+
+
+@functools.lru_cache(maxsize=1024)
+def _template(source: str, quoted: bool) -> Template:
+    return _environment(quoted).from_string(source)
+
+
+class _Reading:
+    """One walk over a template's tree. Names that the graph must know have to be literal; all else is an error."""
+
+    def __init__(self, tree: nodes.Template, free: set[str], known: Collection[str]) -> None:
+        self._tree = tree
+        self._free = free
+        self._known = known
+        self._used: list[tuple[str, str, int]] = []
+        self._undefined: list[tuple[str, int]] = []
+        self._errors: list[tuple[int, str]] = []
+        self._tables: dict[str, Callable[[list[str | None], int], None]] = {
+            "files": self._file,
+            "stages": self._stage,
+            "env": self._env,
+        }
+
+    def uses(self) -> Uses:
+        self._walk()
+        first = min(self._errors, default=None)
+        by_table: dict[str, dict[str, None]] = {"files": {}, "stages": {}, "env": {}}
+        for table, name, _ in self._used:
+            by_table[table][name] = None
+        return Uses(
+            files=tuple(by_table["files"]),
+            stages=tuple(by_table["stages"]),
+            env=tuple(by_table["env"]),
+            undefined=_first_lines(self._undefined),
+            error=None if first is None else (first[1], first[0]),
+            lines=tuple(self._used),
+        )
+
+    def _walk(self) -> None:
+        from jinja2 import nodes
+
+        loads = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
+        waiting: list[nodes.Node] = [self._tree]
+        while waiting:
+            node = waiting.pop()
+            if isinstance(node, loads):
+                self._errors.append(
+                    (node.lineno, "a template can't load another (include a file by files['path'])")
+                )
+            elif isinstance(node, nodes.Name):
+                self._name(node)
+            elif isinstance(node, nodes.Getattr | nodes.Getitem) and self._chain(node, waiting):
+                continue
+            waiting.extend(reversed([*node.iter_child_nodes()]))  # keeps the template's order
+
+    def _name(self, node: nodes.Name) -> None:
+        if node.name in PROMPT_NAMES and node.ctx != "load":
+            self._errors.append((node.lineno, f"{node.name!r} can't be given another value"))
+        elif node.name in self._free or node.name in _BUILT_IN:
+            if node.name not in self._known:
+                self._undefined.append((node.name, node.lineno))
+            elif node.name in self._tables:
+                self._tables[node.name]([], node.lineno)
+
+    def _chain(self, node: nodes.Getattr | nodes.Getitem, waiting: list[nodes.Node]) -> bool:
+        """Read `a.b['c']` as a whole; true when it was one of the tables, whose names need no further look."""
+        from jinja2 import nodes
+
+        keys: list[str | None] = []
+        base: nodes.Node = node
+        line = node.lineno
+        while isinstance(base, nodes.Getattr | nodes.Getitem):
+            keys.insert(0, _key(base))
+            base = base.node
+        table = (
+            base.name if isinstance(base, nodes.Name) and base.name in self._free & {*self._tables} else None
+        )
+        taken = {"files": 1, "env": 1, "stages": 2}.get(table or "", 0)
+        for key in keys[taken:]:
+            if key is not None and key.startswith("_"):
+                self._errors.append((line, f"{key!r} can't be reached from a template"))
+                return True
+        if table is None or table not in self._known:
+            return False
+        self._tables[table](keys, line)
+        waiting.extend(_subscripts(node))
+        return True
+
+    def _file(self, keys: list[str | None], line: int) -> None:
+        if not keys or not keys[0]:
+            self._errors.append((line, "files needs a literal path, such as files['docs/contract.md']"))
+        else:
+            self._used.append(("files", keys[0], line))
+
+    def _stage(self, keys: list[str | None], line: int) -> None:
+        if len(keys) < 2 or not keys[0] or keys[1] != "message":
+            self._errors.append(
+                (line, "stages needs a literal name and message, such as stages['research'].message")
+            )
+        else:
+            self._used.append(("stages", keys[0], line))
+
+    def _env(self, keys: list[str | None], line: int) -> None:
+        if not keys or not keys[0]:
+            self._errors.append((line, "env needs a literal name, such as env.HOME"))
+        else:
+            self._used.append(("env", keys[0], line))
+
+
+def _key(node: nodes.Getattr | nodes.Getitem) -> str | None:
+    """The name that a subscript or attribute asks for; None when it is not written out."""
+    from jinja2 import nodes
+
+    if isinstance(node, nodes.Getattr):
+        return node.attr
+    value: Any = node.arg.value if isinstance(node.arg, nodes.Const) else None
+    return value if isinstance(value, str) else None
+
+
+def _subscripts(node: nodes.Node) -> Iterator[nodes.Node]:
+    """What stands in the brackets of a chain: it may use names too."""
+    from jinja2 import nodes
+
+    while isinstance(node, nodes.Getattr | nodes.Getitem):
+        if isinstance(node, nodes.Getitem):
+            yield node.arg
+        node = node.node
+
+
+def _first_lines(found: Iterator[tuple[str, int]] | list[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    lines: dict[str, int] = {}
+    for name, line in found:
+        lines[name] = min(line, lines.get(name, line))
+    return tuple(sorted(lines.items(), key=lambda entry: (entry[1], entry[0])))
+
+
+def _lower(text: str) -> str:
+    """A library's message in the manner of ours."""
+    return (text[:1].lower() + text[1:]).rstrip(".")

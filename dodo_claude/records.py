@@ -1,0 +1,71 @@
+"""What a configuration is once it was judged: plain frozen records. Owns no rule; config.py is where to get them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class AgentProfile:
+    """One kind of worker. For a stage, its own model and allowed tools are merged in."""
+
+    name: str
+    base: str  # claude | scripted | command
+    command: tuple[str, ...] = ()  # empty for scripted: agents.py knows its own program
+    prompt_by: str = "argument"  # argument | stdin | file; only a command has a choice
+    model: str | None = None
+    permission_mode: str = "dontAsk"
+    allowed_tools: tuple[str, ...] = ()
+    disallowed_tools: tuple[str, ...] = ()
+    setting_sources: tuple[str, ...] = ("user",)
+    args: tuple[str, ...] = ()
+    env_pass: tuple[str, ...] = ()
+    scenario: str | None = None  # only scripted
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One task of doit. Paths are relative to the project, normalised, with `/`."""
+
+    name: str  # "tests", or "research:bubbletea" for an item of a foreach
+    group: str | None
+    item: str | None
+    prompt: str | None  # the template's source, not rendered; None for a command
+    prompt_file: str | None
+    command: str | None  # rendered; None for a prompt
+    file_dep: tuple[str, ...]  # sorted; with prompt_file and prompt_files
+    prompt_files: tuple[str, ...]  # those that the prompt includes by files['...']
+    targets: tuple[str, ...]
+    after: tuple[str, ...]  # names of stages and groups; with those whose message the prompt uses
+    agent: AgentProfile | None  # None for a command
+    session: str
+    check: str | None
+    repairs: int
+    timeout: float  # seconds
+    retries: int
+    env: tuple[tuple[str, str], ...]
+    cwd: str
+    keep: str  # never | on-failure | screen | always
+    allow_unchanged: bool
+    line: int  # of its table in orchestrate.toml
+    messages: tuple[str, ...] = ()  # the stages and groups whose message the prompt uses
+    prompt_env: tuple[str, ...] = ()  # the variables that the prompt uses
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All of one orchestrate.toml. A foreach's stages stand where its table does."""
+
+    path: Path  # as given
+    root: Path  # the real path of its folder
+    name: str
+    max_workers: int
+    socket: str  # private | default
+    stages: tuple[Stage, ...]
+    groups: tuple[tuple[str, tuple[str, ...]], ...]  # of each foreach its stages' names
+
+    def named(self, name: str) -> Iterator[Stage]:
+        """The stages that a name stands for: one, those of a group, or none."""
+        return (stage for stage in self.stages if name in (stage.name, stage.group))

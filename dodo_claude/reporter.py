@@ -1,0 +1,193 @@
+"""What `doit orchestrate` prints: a line when something happens to a stage, a summary at the end.
+
+Some of it is called by the stages' threads: each line is one write under a lock.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from typing import Any, TextIO
+
+from doit.exceptions import BaseFail, UnmetDependency
+from doit.reporter import ConsoleReporter
+from doit.task import Task
+
+from dodo_claude.config import Stage
+from dodo_claude.lifecycle import State, View
+from dodo_claude.tasks import stage_of
+
+# Columns of a stage's name; longer ones push their line to the right.
+_NAME_WIDTH = 14
+_MAX_ACTIVITY = 100  # characters of a worker's present activity
+
+
+class StageReporter(ConsoleReporter):
+    """doit's reporter for stages. Tasks of a dodo.py are told of as doit does."""
+
+    desc = "a line per event of a stage, and a summary"
+
+    def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:
+        super().__init__(outstream, options)
+        self.failures: list[dict[str, Any]]
+        self._lock = threading.Lock()
+        self._shown: dict[str, tuple[object, ...]] = {}
+        self._began: dict[str, float] = {}
+        self._start = time.monotonic()
+        self._done: list[str] = []
+        self._skipped: list[str] = []
+        self._blocked: list[str] = []
+        self._width = _NAME_WIDTH
+        self.config: Any = None  # config.Config, set by the command
+        self.quiet = False  # no lines about what workers do now
+
+    # -- called by doit
+
+    def initialize(self, tasks: dict[str, Task], selected_tasks: list[str]) -> None:
+        """Called by doit before the first task."""
+        names = [name for name, task in tasks.items() if stage_of(task) is not None]
+        self._width = min(max([_NAME_WIDTH, *map(len, names)]), 32)
+
+    def execute_task(self, task: Task) -> None:
+        """Called by a worker thread of doit's."""
+        if stage_of(task) is None:
+            super().execute_task(task)
+        else:
+            self._began[task.name] = time.monotonic()
+
+    def add_success(self, task: Task) -> None:
+        """Called by doit when a task's state is saved."""
+        stage = stage_of(task)
+        if stage is None:
+            return
+        self._done.append(task.name)
+        facts = [name for name in (self._sizes(task), "check passed" if stage.check else "") if name]
+        repairs = task.values.get("repairs")
+        if repairs:
+            facts.append(f"after {repairs} repair{'s' if repairs > 1 else ''}")
+        self._line(
+            task.name, f"done in {_duration(self._since(task.name))}{': ' if facts else ''}{', '.join(facts)}"
+        )
+
+    def add_failure(self, task: Task, fail: BaseFail) -> None:
+        """Called by doit when a task failed or can't be run."""
+        if stage_of(task) is None:
+            super().add_failure(task, fail)
+            return
+        self.failures.append({"task": task, "exception": fail})
+        if isinstance(fail, UnmetDependency):
+            self._blocked.append(task.name)
+            self._line(task.name, f"not run: needs {fail.message.replace(' ', ', ')}")
+        else:
+            self._line(task.name, f"FAILED: {_one_line(fail.message)}")
+
+    def skip_uptodate(self, task: Task) -> None:
+        """Called by doit for a task that is up to date."""
+        if stage_of(task) is None:
+            if task.actions:
+                super().skip_uptodate(task)
+            return
+        self._skipped.append(task.name)
+        self._line(task.name, "up to date")
+
+    def skip_ignore(self, task: Task) -> None:
+        """Called by doit for a task that the user ignores."""
+        self._line(task.name, "ignored (doit forget undoes it)")
+
+    def complete_run(self) -> None:
+        """Called by doit at the end."""
+        stages = [item for item in self.failures if stage_of(item["task"]) is not None]
+        self.failures = [item for item in self.failures if item not in stages]
+        super().complete_run()
+        failed = [item["task"].name for item in stages if not isinstance(item["exception"], UnmetDependency)]
+        parts = [
+            f"{len(names)} {word}"
+            for names, word in (
+                (self._done, "done"),
+                (self._skipped, "up to date"),
+                (failed, "failed"),
+                (self._blocked, "not run"),
+            )
+            if names
+        ]
+        if parts:
+            total = len(self._done) + len(self._skipped) + len(failed) + len(self._blocked)
+            noun = "stage" if total == 1 else "stages"
+            self.write(f"{total} {noun}: {', '.join(parts)} ({_duration(time.monotonic() - self._start)})\n")
+        for name in failed:
+            self.write(f"  look into {name}: dodo-claude log {name}\n")
+        self.outstream.flush()
+
+    # -- called by ours
+
+    def progress(self, stage: Stage, attempt: int, view: View) -> None:
+        """Called by a stage's thread whenever its view changed."""
+        seen = (view.state, view.activity, view.blocked_on, view.prompts, view.repairs, attempt)
+        if self._shown.get(stage.name) == seen:
+            return
+        before = self._shown.get(stage.name)
+        self._shown[stage.name] = seen
+        text = self._tell(stage, attempt, view, before)
+        if text:
+            self._line(stage.name, text)
+
+    def stopping(self, name: str) -> None:
+        """Called in the signal handler: no lock, one write."""
+        sys.stderr.write(f"\n{name}: stopping the workers; a rerun goes on with what is left\n")
+
+    def _tell(self, stage: Stage, attempt: int, view: View, before: tuple[object, ...] | None) -> str:
+        if view.state is State.STARTING and view.pane and (before is None or before[0] is not State.STARTING):
+            again = f" (attempt {attempt})" if attempt > 1 else ""
+            return f"started in tmux session {stage.session}{again}"
+        if view.state is State.BLOCKED:
+            what = self._relative(view.blocked_on or "a dialog")
+            return f"NEEDS A PERSON: {what} (dodo-claude attach {stage.name})"
+        if self.quiet or view.activity in ("", "thinking") or view.state is State.EXITED:
+            return ""
+        if before is not None and before[1] == view.activity:
+            return ""
+        return _clip(self._relative(view.activity))
+
+    def _relative(self, text: str) -> str:
+        root = f"{self.config.root}/" if self.config is not None else ""
+        return _one_line(text.replace(root, "") if root else text)
+
+    def _sizes(self, task: Task) -> str:
+        """'api/profile.py (86 lines)', for each target."""
+        shown = []
+        for name in task.targets[:3]:
+            try:
+                with open(name, "rb") as stream:
+                    lines = sum(1 for _ in stream)
+            except OSError:
+                continue
+            shown.append(f"{name} ({lines} line{'' if lines == 1 else 's'})")
+        more = len(task.targets) - 3
+        return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+    def _since(self, name: str) -> float:
+        return time.monotonic() - self._began.get(name, self._start)
+
+    def _line(self, name: str, text: str) -> None:
+        stamp = time.strftime("%H:%M:%S")
+        with self._lock:
+            self.outstream.write(f"{stamp}  {name:<{self._width}}  {text}\n")
+            self.outstream.flush()
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min"
+
+
+def _one_line(text: str) -> str:
+    """`text` on one line, without anything a terminal would act on."""
+    return "".join(char if char.isprintable() else " " for char in text).strip()
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= _MAX_ACTIVITY else text[: _MAX_ACTIVITY - 1] + "…"

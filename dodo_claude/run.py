@@ -1,0 +1,322 @@
+"""A run: the lock, the preflight, the frozen plan and what the stages share. Made lazily: a run in which
+nothing is stale starts no tmux, imports nothing heavy and writes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dodo_claude import trust, watch
+from dodo_claude.config import Config, Stage
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.journal import Attempt, StageLog, make_state_dir, write_atomic
+from dodo_claude.lifecycle import Result, View
+from dodo_claude.worker import Services
+
+if TYPE_CHECKING:
+    from dodo_claude.tmux import Tmux
+
+HOOK = Path(__file__).with_name("hook.sh")
+
+
+class RunInProgressError(DodoClaudeError):
+    """Another run holds the project's lock."""
+
+
+class PreflightError(DodoClaudeError):
+    """Something that every worker needs is missing. Its text has a line for each problem."""
+
+
+class Run:
+    """One run of the project's stages. Thread-safe: `services` may be called by any stage's thread."""
+
+    def __init__(self, config: Config, environ: Mapping[str, str] | None = None) -> None:
+        self.config = config
+        self.environ = dict(os.environ if environ is None else environ)
+        self.id = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        self.stopping = threading.Event()
+        self.force = False
+        self.report: Callable[[Stage, int, View], None] = lambda stage, attempt, view: None
+        self._lock = threading.Lock()
+        self._lock_fd: int | None = None
+        self._services: Services | None = None
+        self._watcher: watch.Watcher | None = None
+        self._tmux: Tmux | None = None
+
+    # -- the lock
+
+    def take_lock(self) -> None:
+        """Hold the project for this process; the lock dies with its holder. Raises `RunInProgressError`."""
+        if self._lock_fd is not None:
+            return
+        state = make_state_dir(self.config.root)
+        fd = os.open(state / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "unknown"
+            os.close(fd)
+            raise RunInProgressError(
+                f"run in progress: {holder} (wait for it, or stop it with Ctrl-C there)"
+            ) from error
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
+        self._lock_fd = fd
+
+    # -- start and end
+
+    def start(self, stages: Iterable[Stage]) -> None:
+        """Look whether workers can start at all, and freeze the plan. Raises `DodoClaudeError`."""
+        self.take_lock()
+        problems = preflight(self.config, list(stages), self.environ)
+        if problems:
+            raise PreflightError("\n".join(problems))
+        self.write_plan()
+
+    def services(self) -> Services:
+        """What the stages share; the first call starts it."""
+        with self._lock:
+            if self._services is None:
+                self.take_lock()
+                self._services = self._make_services()
+            return self._services
+
+    def _make_services(self) -> Services:
+        root = self.config.root
+        runtime = watch.runtime_dir(root)
+        bell = watch.make_bell(runtime)
+        self._watcher = watch.Watcher(bell)
+        return Services(
+            root=root,
+            state=make_state_dir(root),
+            runtime=runtime,
+            hook=("/bin/sh", str(HOOK)),
+            bell=bell,
+            terminal=self.terminal,
+            waker=self._watcher,
+            stopping=self.stopping,
+            prompt=self.render_prompt,
+            environ=self.environ,
+            report=lambda stage, attempt, view: self.report(stage, attempt, view),
+            force=self.force,
+        )
+
+    def terminal(self) -> Tmux:
+        """The tmux server of this project. libtmux is imported only when a worker starts."""
+        with self._lock:
+            if self._tmux is None:
+                self._tmux = open_tmux(self.config, self.environ)
+            return self._tmux
+
+    def stop(self) -> None:
+        """Ask every stage to end. Safe in a signal handler's thread."""
+        self.stopping.set()
+        if self._watcher is not None:
+            self._watcher.ring_all()
+
+    def close(self) -> None:
+        """Let go of everything. Workers that are kept stay in tmux."""
+        with self._lock:
+            if self._watcher is not None:
+                self._watcher.close()
+                self._watcher = None
+            if self._tmux is not None:
+                self._tmux.stop_server_if_empty()
+                self._tmux = None
+            self._services = None
+            if self._lock_fd is not None:
+                os.close(self._lock_fd)
+                self._lock_fd = None
+
+    # -- prompts
+
+    def render_prompt(self, stage: Stage) -> str:
+        """`stage`'s prompt with its files and messages in it as data, fenced by a mark nobody could know."""
+        from dodo_claude import prompts
+
+        assert stage.prompt is not None
+        texts = {name: self._included(stage, name) for name in stage.prompt_files}
+        said = {name: self.message(name) for name in stage.messages}
+        env = {name: self.environ[name] for name in stage.prompt_env if name in self.environ}
+        while True:
+            mark = secrets.token_hex(8)
+            if not any(mark in text for text in (*texts.values(), *said.values())):
+                break
+        return prompts.render(
+            stage.prompt,
+            item=stage.item,
+            stage=stage.name,
+            files={name: prompts.fence("file", name, text, mark) for name, text in texts.items()},
+            messages={name: prompts.fence("message", name, text, mark) for name, text in said.items()},
+            env=env | dict(stage.env),
+        )
+
+    def _included(self, stage: Stage, name: str) -> str:
+        try:
+            return (self.config.root / name).read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise DodoClaudeError(
+                f"{name}: {error.strerror} (the prompt of stage '{stage.name}' includes it)"
+            ) from error
+
+    def message(self, name: str) -> str:
+        """The last message of a stage; of a group, all of them under their names."""
+        members = dict(self.config.groups).get(name)
+        if members is not None:
+            return "\n\n".join(f"{member}:\n{self.message(member)}" for member in members)
+        log = StageLog(make_state_dir(self.config.root), name)
+        for number in reversed(log.attempts()):
+            result = Attempt(log, number).result()
+            if result is not None and result.get("result") == Result.SUCCEEDED.value:
+                return str(result.get("message") or "")
+        return ""
+
+    # -- the plan
+
+    def write_plan(self) -> Path:
+        """Freeze what this run is about to do as `runs/<id>/plan.toml`, and prove that it reads back."""
+        import toml  # a writer only: its reader takes wrong files and refuses right ones
+
+        folder = make_state_dir(self.config.root) / "runs" / self.id
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        plan = self._plan()
+        text = toml.dumps(plan)
+        if _read_back(text) != plan:
+            # Some strings come out of the writer as other strings, or as no TOML: they go in as hex.
+            plan = _armoured(plan)
+            text = toml.dumps(plan)
+            if _read_back(text) != plan:
+                raise DodoClaudeError(
+                    f"{folder}/plan.toml: can't be written so that it reads back (please report it)"
+                )
+        path = folder / "plan.toml"
+        write_atomic(path, text)
+        return path
+
+    def _plan(self) -> dict[str, Any]:
+        from dodo_claude import __version__
+
+        stages = {}
+        for stage in self.config.stages:
+            entry: dict[str, object] = {
+                "file_dep": list(stage.file_dep),
+                "targets": list(stage.targets),
+                "after": list(stage.after),
+                "session": stage.session,
+                "timeout_seconds": stage.timeout,
+                "repairs": stage.repairs,
+                "retries": stage.retries,
+                "keep": stage.keep,
+                "cwd": stage.cwd,
+            }
+            for key in ("prompt", "command", "check", "item"):
+                value = getattr(stage, key)
+                if value is not None:
+                    entry[key] = value
+            if stage.agent is not None:
+                entry["agent"] = stage.agent.name
+                entry["allowed_tools"] = list(stage.agent.allowed_tools)
+                if stage.agent.model is not None:
+                    entry["model"] = stage.agent.model
+            stages[stage.name] = entry
+        return {
+            "run": {
+                "id": self.id,
+                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "dodo_claude": __version__,
+                "name": self.config.name,
+                "max_workers": self.config.max_workers,
+                "tmux": self.config.socket,
+            },
+            "stages": stages,
+        }
+
+
+def _read_back(text: str) -> object:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+
+
+def _armoured(value: Any) -> Any:
+    """`value` with each string that `toml` can't write right as 'hex:…' of its UTF-8."""
+    import toml
+
+    if isinstance(value, dict):
+        return {key: _armoured(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_armoured(item) for item in value]
+    if isinstance(value, str) and _read_back(toml.dumps({"x": value})) != {"x": value}:
+        return f"hex:{value.encode().hex()}"
+    return value
+
+
+# -- before any worker starts
+
+
+def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -> list[str]:
+    """What every worker of `stages` needs and what of it is missing: fact and remedy, a line each."""
+    problems: list[str] = []
+    profiles = {stage.agent.name: stage.agent for stage in stages if stage.agent is not None}
+    if profiles:
+        from dodo_claude import tmux
+
+        try:
+            tmux.check_version()
+        except DodoClaudeError as error:
+            problems.append(str(error))
+    for profile in profiles.values():
+        command = profile.command[0] if profile.command else None
+        if command is not None and shutil.which(command, path=environ.get("PATH")) is None:
+            hint = (
+                "npm install -g @anthropic-ai/claude-code, or --agent scripted"
+                if profile.base == "claude"
+                else ""
+            )
+            hint = hint or f"install it, or set agents.{profile.name}.command"
+            problems.append(f"agent '{profile.name}': '{command}' not found on PATH ({hint})")
+        elif profile.base == "claude":
+            problems += trust.problems(config.root, environ)
+        elif profile.base == "scripted":
+            scenario = config.root / (profile.scenario or "scenario.toml")
+            if not scenario.is_file():
+                problems.append(
+                    f"agent '{profile.name}': {scenario.name} not found beside {config.path.name}; "
+                    "the scripted agent plays what that file says (write it, or use another agent)"
+                )
+    problems += _writable(config)
+    return problems
+
+
+def _writable(config: Config) -> list[str]:
+    try:
+        probe = make_state_dir(config.root) / f".probe-{os.getpid()}"
+        write_atomic(probe, "x")
+        probe.unlink()
+        watch.runtime_dir(config.root)
+    except OSError as error:
+        return [
+            f"{error.filename or config.root}: can't be written: {error.strerror or error} (free it, or mend its mode)"
+        ]
+    return []
+
+
+def open_tmux(config: Config, environ: Mapping[str, str]) -> Tmux:
+    """The tmux server that `config` asks for."""
+    from dodo_claude.tmux import Tmux
+
+    if config.socket == "default":
+        return Tmux(None)
+    plain = {name: environ[name] for name in ("HOME", "PATH", "SHELL", "USER", "TMPDIR") if name in environ}
+    return Tmux(watch.runtime_dir(config.root) / "tmux.sock", {"LANG": "C.UTF-8", **plain})

@@ -1,0 +1,82 @@
+"""doit's thread runner for our stages: preflight before the first start, and an orderly end on a signal."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from doit.exceptions import BaseFail, UnmetDependency
+from doit.runner import FAILURE, MThreadRunner
+
+from dodo_claude.run import Run
+from dodo_claude.tasks import stage_of
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StageRunner(MThreadRunner):
+    """Everything here but `execute_task` runs in doit's main thread."""
+
+    def __init__(self, *args: Any, run: Run | None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.run = run
+        self.signal: int | None = None
+        self._ready = False
+        self.final_result: int  # doit's exit code so far
+
+    def select_task(self, node: Any, tasks_dict: Any) -> bool:
+        """doit's choice, with a look at the surroundings before the first stage of a run starts."""
+        chosen = bool(super().select_task(node, tasks_dict))
+        if chosen and not self._ready and self.run is not None and stage_of(node.task) is not None:
+            stages = [stage for task in tasks_dict.values() if (stage := stage_of(task)) is not None]
+            self.run.start(stages)  # what it raises ends the run; nothing has started yet
+            self._ready = True
+        return chosen
+
+    def _handle_task_error(self, node: Any, base_fail: BaseFail) -> None:
+        """A stage that waits for a failed one is no error of its own: the run's result stays "failed"."""
+        before = self.final_result
+        super()._handle_task_error(node, base_fail)
+        if isinstance(base_fail, UnmetDependency):
+            self.final_result = before or FAILURE
+
+    def run_all(self, task_dispatcher: Any) -> int:
+        """The whole run. 128 + n after signal n, else doit's exit code."""
+        with self._handlers():
+            try:
+                super().run_all(task_dispatcher)
+            except KeyboardInterrupt:
+                self.signal = self.signal or signal.SIGINT
+        return 128 + self.signal if self.signal is not None else self.final_result
+
+    @contextmanager
+    def _handlers(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        try:
+            for number in SIGNALS:
+                signal.signal(number, self._on_signal)
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """First: start nothing more, end the workers, save. Doit's queue wakes up by itself."""
+        if self.signal is not None:
+            return
+        self.signal = number
+        self._stop_running = True
+        stopping: Callable[[str], None] | None = getattr(self.reporter, "stopping", None)
+        if stopping is not None:
+            stopping(signal.Signals(number).name)
+        if self.run is None:
+            return
+        # Not here: a handler may interrupt the very thread that holds a lock this needs.
+        threading.Thread(target=self.run.stop, daemon=True).start()

@@ -1,0 +1,403 @@
+"""Scenario files: what the scripted agent is to play. Reads and checks them; plays nothing.
+
+    [stages.backend]                 # `research:x` falls back to [stages.research]; {item} is then "x"
+    [[stages.backend.turns]]         # the n-th turn answers the n-th prompt, the last one all later prompts
+    when = "regex"                   # optional: play the first turn, from the current one on, that fits the prompt
+    once = true                      # optional: do not play this turn again for later prompts
+    steps = [{ say = "Reading." }, { write = "api.py", text = "…{path}…" }]
+
+In a step's text {name} stands for what a capture step found, {stage} and {item}; other braces stay as they are.
+A file is checked as a whole before anything is played, and every problem in it is reported, because a typing
+error that shows only in the third turn of a demo is found by the wrong person. STEPS and STAGE_KEYS are the grammar.
+The scripted agent starts once per worker, so this module imports little.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from typing import Any, NamedTuple
+
+# What the client puts into StopFailure.error, with the text it showed where none is given.
+FAILURES = {
+    "rate_limit": "API Error: Request rejected (429) · Claude usage limit reached.",
+    "server_error": "API Error: Repeated 529 Overloaded errors. The API is at capacity — this is usually temporary.",
+    "authentication_failed": "Please run /login · API Error: 401",
+    "billing_error": "Credit balance is too low",
+    "model_not_found": "There's an issue with the selected model. It may not exist or you may not have access to it.",
+}
+
+# Seconds until the client announces an open dialog, and a session that waits for its next prompt.
+PERMISSION_NOTICE = 6.0
+IDLE_NOTICE = 60.0
+
+
+class Option(NamedTuple):
+    """A key that goes with a step's own key."""
+
+    type: str
+    required: bool = False
+
+
+NO_OPTIONS: dict[str, Option] = {}
+
+
+class Shape(NamedTuple):
+    """What a step's own key holds, and the keys that go with it."""
+
+    type: str
+    options: dict[str, Option] = NO_OPTIONS
+
+
+CONTENT = {"text": Option("text"), "from": Option("file")}
+# Paths are relative to the session's directory, `from` is a file beside the scenario file.
+STEPS = {
+    "say": Shape("text"),
+    "sleep": Shape("seconds"),
+    "capture": Shape("name", {"from_prompt": Option("capturing regex", required=True)}),
+    "write": Shape("path", CONTENT),
+    "append": Shape("path", CONTENT),
+    "edit": Shape("path", {"old": Option("some text", required=True), "new": Option("text", required=True)}),
+    "bash": Shape("some text"),
+    "permission": Shape(
+        "tool", {"command": Option("some text"), "path": Option("path"), "text": Option("text")}
+    ),
+    "background": Shape("background"),
+    "fail": Shape("failure", {"text": Option("text")}),
+    "exit": Shape("exit code"),
+    "kill": Shape("signal"),
+    "hang": Shape("true"),
+    "ignore_sigterm": Shape("true"),
+    "spawn": Shape("some text"),
+}
+# What a stage may say besides its turns: no_hooks fires none; slow_start delays the first screen;
+# ignore_first_enter loses the first Enter after a paste; the notices are seconds until a Notification;
+# usage is what each assistant message of the transcript is said to have used.
+STAGE_KEYS = {
+    "no_hooks": "flag",
+    "slow_start": "seconds",
+    "ignore_first_enter": "flag",
+    "permission_notice": "seconds",
+    "idle_notice": "seconds",
+    "usage": "usage",
+}
+USAGE_KEYS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+
+
+class ScenarioError(ValueError):
+    """A scenario file that cannot be played; `problems` has one line each: file, place, fact, remedy."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class Step(NamedTuple):
+    kind: str
+    value: Any
+    options: dict[str, Any]
+
+
+class Turn(NamedTuple):
+    steps: tuple[Step, ...]
+    when: str | None = None
+    once: bool = False
+
+
+class Stage(NamedTuple):
+    """One stage's part, ready to be played. Times are seconds."""
+
+    name: str
+    item: str
+    folder: str
+    turns: tuple[Turn, ...]
+    no_hooks: bool = False
+    slow_start: float = 0.0
+    ignore_first_enter: bool = False
+    permission_notice: float = PERMISSION_NOTICE
+    idle_notice: float = IDLE_NOTICE
+    usage: dict[str, int] | None = None
+
+    def values(self) -> dict[str, str]:
+        """The names that {…} in a step's text stands for before any capture."""
+        return {"stage": self.name, "item": self.item} if self.item else {"stage": self.name}
+
+
+def check_scenario(path: str | os.PathLike[str]) -> None:
+    """Raise ScenarioError with every problem in the file, or return."""
+    _read(path)
+
+
+def stages_in(path: str | os.PathLike[str]) -> list[str]:
+    """The names of the stages the file has a part for, in its order."""
+    return list(_read(path)["stages"])
+
+
+def load_stage(path: str | os.PathLike[str], name: str) -> Stage:
+    """The part of the stage `name`: an entry of exactly that name, else the one of the group before its colon."""
+    stages = _read(path)["stages"]
+    group, _, item = name.partition(":")
+    entry = stages.get(name, stages.get(group))
+    if entry is None:
+        known = ", ".join(stages) or "none"
+        raise ScenarioError(
+            [
+                f"{os.fspath(path)}: stages: no entry for the stage '{name}'; add [stages.{group}] (there: {known})"
+            ]
+        )
+    turns = entry["turns"] if "turns" in entry else [{"steps": entry["steps"]}]
+    settings = {key: entry[key] for key in STAGE_KEYS if key in entry}
+    folder = os.path.dirname(os.path.abspath(path))
+    stage = Stage(name, item, folder, (), **settings)
+    return stage._replace(turns=tuple(_turn(turn, stage.values()) for turn in turns))
+
+
+def pick_turn(turns: tuple[Turn, ...], start: int, prompt: str) -> int | None:
+    """The index of the turn that answers `prompt`, when the turns before `start` have been played."""
+    for index in range(start, len(turns)):
+        if _fits(turns[index], prompt):
+            return index
+    last = len(turns) - 1
+    if start > last and not turns[last].once and _fits(turns[last], prompt):
+        return last
+    return None
+
+
+def fill(text: str, values: dict[str, str]) -> str:
+    """`text` with {name} replaced for the names in `values`; all other braces stay, for they are code."""
+    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), text)
+
+
+def fill_pattern(pattern: str, values: dict[str, str]) -> str:
+    """As `fill`, for a regular expression that is to find the values as they are."""
+    return fill(pattern, {name: re.escape(value) for name, value in values.items()})
+
+
+def read_content(step: Step, folder: str, values: dict[str, str]) -> str:
+    """What a write or append step puts into its file."""
+    if "from" not in step.options:
+        return fill(step.options["text"], values)
+    with open(os.path.join(folder, fill(step.options["from"], values)), encoding="utf-8") as file:
+        return fill(file.read(), values)
+
+
+def _fits(turn: Turn, prompt: str) -> bool:
+    return turn.when is None or re.search(turn.when, prompt) is not None
+
+
+def _turn(entry: dict[str, Any], values: dict[str, str]) -> Turn:
+    when = fill_pattern(entry["when"], values) if "when" in entry else None
+    return Turn(tuple(_step(step) for step in entry["steps"]), when, entry.get("once", False))
+
+
+def _step(entry: dict[str, Any]) -> Step:
+    kind = next(key for key in entry if key in STEPS)
+    options = {key: value for key, value in entry.items() if key != kind}
+    if kind != "background":
+        return Step(kind, entry[kind], options)
+    then = entry[kind].get("then", [])
+    steps = tuple(_step(step) for step in (then if isinstance(then, list) else [then]))
+    return Step(kind, entry[kind]["seconds"], {"then": steps})
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The file's table after a full check, so that the readers above may take its shape for granted."""
+    name = os.fspath(path)
+    try:
+        with open(name, "rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise ScenarioError(
+            [f"{name}: {error.strerror or error}; name a scenario file that can be read"]
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ScenarioError([_syntax_problem(name, error)]) from None
+    check = _Check(name)
+    check.file(table)
+    if check.problems:
+        raise ScenarioError(check.problems)
+    return table
+
+
+def _syntax_problem(name: str, error: ValueError) -> str:
+    fact = str(error)
+    place = re.search(r" \(at line (\d+), column (\d+)\)$", fact)
+    if place is None:
+        return f"{name}: {fact}; write it as TOML in UTF-8"
+    return f"{name}:{place[1]}:{place[2]}: {fact[: place.start()]}; write it as TOML"
+
+
+def _suggest(word: str, known: list[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(word, known, 1)
+    return f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class _Check:
+    """Collects the problems of one file. Every method takes the place it looks at as text for the message."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.folder = os.path.dirname(os.path.abspath(name))
+        self.problems: list[str] = []
+
+    def report(self, place: str, fact: str, remedy: str) -> None:
+        self.problems.append(
+            f"{self.name}: {place}: {fact}; {remedy}" if place else f"{self.name}: {fact}; {remedy}"
+        )
+
+    def keys(self, place: str, table: dict[str, Any], known: list[str]) -> None:
+        for key in table:
+            if key not in known:
+                self.report(place, f"unknown key '{key}'", _suggest(key, known))
+
+    def file(self, table: dict[str, Any]) -> None:
+        self.keys("", table, ["stages"])
+        stages = table.get("stages")
+        if stages is None and self.problems:
+            return
+        if not isinstance(stages, dict) or not stages:
+            self.report("stages", "no stage to play", "add a table [stages.NAME] with steps = [...]")
+            return
+        for name, entry in stages.items():
+            self.stage(f"stages.{name}", entry)
+
+    def stage(self, place: str, entry: Any) -> None:
+        if not isinstance(entry, dict):
+            self.report(place, "not a table", "write [stages.NAME] with steps = [...]")
+            return
+        self.keys(place, entry, ["turns", "steps", *STAGE_KEYS])
+        for key, type_ in STAGE_KEYS.items():
+            if key in entry:
+                self.value(f"{place}.{key}", entry[key], type_)
+        if ("turns" in entry) == ("steps" in entry):
+            self.report(
+                place, "it needs either turns or steps", "write steps = [...] for a stage of one turn"
+            )
+        elif "steps" in entry:
+            self.steps(f"{place}.steps", entry["steps"])
+        elif not isinstance(entry["turns"], list) or not entry["turns"]:
+            self.report(f"{place}.turns", "not a list of turns", f"write [[{place}.turns]]")
+        else:
+            for number, turn in enumerate(entry["turns"]):
+                self.turn(f"{place}.turns[{number}]", turn)
+
+    def turn(self, place: str, turn: Any) -> None:
+        if not isinstance(turn, dict) or "steps" not in turn:
+            self.report(place, "a turn without steps", "add steps = [...]")
+            return
+        self.keys(place, turn, ["when", "once", "steps"])
+        for key, type_ in (("when", "regex"), ("once", "flag")):
+            if key in turn:
+                self.value(f"{place}.{key}", turn[key], type_)
+        self.steps(f"{place}.steps", turn["steps"])
+
+    def steps(self, place: str, steps: Any) -> None:
+        if not isinstance(steps, list) or not steps:
+            self.report(place, "not a list of steps", 'write steps = [{ say = "…" }]')
+            return
+        for number, step in enumerate(steps):
+            self.step(f"{place}[{number}]", step)
+
+    def step(self, place: str, step: Any) -> None:
+        kinds = [key for key in step if key in STEPS] if isinstance(step, dict) else []
+        if not isinstance(step, dict) or len(kinds) != 1:
+            fact = f"a step does one thing, here {', '.join(kinds)}" if kinds else "no known step"
+            unknown = next(iter(step), "") if isinstance(step, dict) and not kinds else ""
+            self.report(place, fact + f": '{unknown}'" * bool(unknown), _suggest(unknown, list(STEPS)))
+            return
+        kind = kinds[0]
+        shape = STEPS[kind]
+        self.value(f"{place}.{kind}", step[kind], shape.type)
+        self.keys(place, step, [kind, *shape.options])
+        for key, option in shape.options.items():
+            if key in step:
+                self.value(f"{place}.{key}", step[key], option.type)
+            elif option.required:
+                self.report(place, f"a step '{kind}' without '{key}'", f"add {key}")
+        self.together(place, kind, step)
+
+    def together(self, place: str, kind: str, step: dict[str, Any]) -> None:
+        """What one key's type cannot say: which keys need each other."""
+        if kind in ("write", "append") and ("text" in step) == ("from" in step):
+            self.report(place, f"a step '{kind}' takes text or from", "give exactly one of the two")
+        if kind == "permission" and step[kind] == "Bash" and set(step) != {kind, "command"}:
+            self.report(place, "permission = 'Bash' takes a command", "add command and nothing else")
+        if kind == "permission" and step[kind] == "Write" and set(step) != {kind, "path", "text"}:
+            self.report(place, "permission = 'Write' takes path and text", "give these two and nothing else")
+
+    def value(self, place: str, value: Any, type_: str) -> None:
+        remedy = self.wrong(place, value, type_)
+        if remedy:
+            self.report(place, f"{value!r} is not allowed here", remedy)
+
+    def wrong(self, place: str, value: Any, type_: str) -> str:
+        """What to write instead, or "" where the value is right or its parts were reported by themselves."""
+        if type_ in ("regex", "capturing regex"):
+            return _wrong_regex(value, needs_group=type_ != "regex")
+        if type_ == "background":
+            return self.background(place, value)
+        if type_ == "file":
+            return self.wrong_file(value)
+        is_right, remedy = _TYPES[type_]
+        return "" if is_right(value) else remedy
+
+    def wrong_file(self, value: Any) -> str:
+        if not isinstance(value, str):
+            return "name a file beside the scenario file"
+        missing = "{" not in value and not os.path.isfile(os.path.join(self.folder, value))
+        return f"there is no such file below {self.folder}" if missing else ""
+
+    def background(self, place: str, value: Any) -> str:
+        if not isinstance(value, dict) or not _is_number(value.get("seconds")) or value["seconds"] < 0:
+            return 'write { seconds = 2, then = [{ say = "…" }] }'
+        self.keys(place, value, ["seconds", "then"])
+        if "then" in value:
+            then = value["then"]
+            self.steps(f"{place}.then", then if isinstance(then, list) else [then])
+        return ""
+
+
+def _wrong_regex(value: Any, *, needs_group: bool) -> str:
+    if not isinstance(value, str):
+        return "write a regular expression as text"
+    try:
+        groups = re.compile(value).groups
+    except re.error as error:
+        return f"correct the regular expression: {error}"
+    return "put the part to capture into ( )" if needs_group and not groups else ""
+
+
+def _is_usage(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        key in USAGE_KEYS and isinstance(count, int) and count >= 0 for key, count in value.items()
+    )
+
+
+def _is_whole(value: object, low: int, high: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+
+
+_TYPES: dict[str, tuple[Any, str]] = {
+    "text": (lambda value: isinstance(value, str), "write text in quotes"),
+    "some text": (lambda value: isinstance(value, str) and value, "write text that is not empty"),
+    "path": (lambda value: isinstance(value, str) and value, "write a path"),
+    "name": (
+        lambda value: isinstance(value, str) and re.fullmatch(r"[A-Za-z_]\w*", value),
+        "write a name like path",
+    ),
+    "seconds": (lambda value: _is_number(value) and value >= 0, "write a number of seconds, 0 or more"),
+    "flag": (lambda value: isinstance(value, bool), "write true or false"),
+    "true": (lambda value: value is True, "write true, or leave the step out"),
+    "exit code": (lambda value: _is_whole(value, 0, 255), "write 0 to 255"),
+    "signal": (lambda value: _is_whole(value, 1, 64), "write a signal number, 9 for instance"),
+    "tool": (lambda value: value in ("Bash", "Write"), "write Bash or Write"),
+    "failure": (lambda value: value in FAILURES, f"write one of {', '.join(FAILURES)}"),
+    "usage": (_is_usage, f"write a table of {', '.join(USAGE_KEYS)}"),
+}

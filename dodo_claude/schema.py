@@ -1,0 +1,228 @@
+"""Judges a parsed orchestrate.toml by orchestrate.schema.json. The only importer of jsonschema, and only when called.
+
+The schema's file is the one definition of what may be written; here are only the words for what may not. A def's
+`title` names what a value should be, its `$comment` says how to write one.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from dodo_claude import durations
+from dodo_claude.findings import Findings, did_you_mean, listed, show
+from dodo_claude.locate import KeyPath
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+SCHEMA = Path(__file__).with_name("orchestrate.schema.json")
+
+_KINDS = {
+    "string": "a string",
+    "integer": "a whole number",
+    "array": "a list",
+    "object": "a table",
+    "boolean": "true or false",
+}
+_UNSUPPORTED = {
+    "bypassPermissions": "list what the worker may do in allowed_tools and keep 'dontAsk'",
+}
+_WORK = ("prompt", "prompt_file", "command")
+
+
+@functools.cache
+def schema() -> Mapping[str, Any]:
+    loaded: Mapping[str, Any] = json.loads(SCHEMA.read_text("utf-8"))
+    return loaded
+
+
+def judge(document: dict[str, Any], findings: Findings) -> None:
+    """Report every error and take what is wrong out of `document`, so that later checks see only sound values.
+
+    Unknown keys go; every other wrong value becomes None: its key still counts as given, and a list's other elements
+    keep their places.
+    """
+    for error in [_Error(*_parts(raw)) for raw in _validator().iter_errors(document)]:
+        if error.of_name:
+            text, remedy = _words(error)
+            findings.add((*error.path, str(error.instance)), text, remedy, key=True)
+        elif error.rule == "additionalProperties":
+            _unknown_keys(error, findings)
+        elif error.rule == "uniqueItems":
+            _repeated(error, findings)
+        elif error.rule == "oneOf":
+            _work(error, findings)
+        else:
+            findings.add(error.path, *_words(error))
+            _take_out(document, error.path)
+
+
+class _Error(NamedTuple):
+    """What jsonschema found, as far as we use it."""
+
+    path: KeyPath
+    instance: Any
+    rule: str  # the keyword that failed, such as maxLength
+    wanted: Any  # its value
+    rules: Mapping[str, Any]  # the part of the schema it is from
+    of_name: bool  # the instance is a key, not a value
+
+
+def _parts(error: Any) -> tuple[KeyPath, Any, str, Any, Mapping[str, Any], bool]:
+    of_name = "propertyNames" in error.absolute_schema_path
+    path: KeyPath = tuple(error.absolute_path)
+    return (path, error.instance, error.validator, error.validator_value, error.schema, of_name)
+
+
+@functools.cache
+def _validator() -> Validator:
+    import jsonschema
+    from jsonschema import Draft202012Validator, TypeChecker
+    from jsonschema.validators import extend
+
+    def is_whole(_checker: TypeChecker, value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    def pattern(_validator: object, wanted: str, value: object, _schema: object) -> Any:
+        # Python's `$` also matches before a line's end at the end: a stage "a\n" would pass.
+        if isinstance(value, str) and not re.search(wanted.removesuffix("$") + r"\Z", value):
+            yield jsonschema.ValidationError("pattern")
+
+    # JSON Schema calls 1.0 an integer; in TOML it is a float, and a float is no count.
+    checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", is_whole)
+    cls: Any = extend(Draft202012Validator, validators={"pattern": pattern}, type_checker=checker)  # type: ignore[no-untyped-call]
+    made: Validator = cls(schema())
+    return made
+
+
+def _unknown_keys(error: _Error, findings: Findings) -> None:
+    known, path = error.rules["properties"], error.path
+    for key in [key for key in error.instance if key not in known]:
+        del error.instance[key]
+        if path == ("defaults",) and key in _stage_keys():
+            findings.add((*path, key), f"{show(key)} can't be a default", "give it in each stage", key=True)
+            continue
+        remedy = did_you_mean(key, known, f"known keys: {listed(known, 30)}")
+        findings.add((*path, key), "unknown key", remedy, key=True)
+
+
+def _stage_keys() -> Mapping[str, Any]:
+    keys: Mapping[str, Any] = schema()["properties"]["stages"]["additionalProperties"]["properties"]
+    return keys
+
+
+def _repeated(error: _Error, findings: Findings) -> None:
+    seen: set[str] = set()
+    for index, value in enumerate(error.instance):
+        if not isinstance(value, str):  # is an error of its own
+            continue
+        if value in seen:
+            findings.add((*error.path, index), f"{show(value)} is given twice", "leave one of them out")
+            error.instance[index] = None
+        seen.add(value)
+
+
+def _work(error: _Error, findings: Findings) -> None:
+    if not isinstance(error.instance, dict):  # is an error of its own
+        return
+    given = [key for key in _WORK if key in error.instance]
+    if not given:
+        findings.add(
+            error.path, "has no prompt, prompt_file or command", "a stage needs one of them", key=True
+        )
+        return
+    for key in given[1:]:
+        findings.add(
+            (*error.path, key),
+            f"can't stand beside {given[0]!r}",
+            f"a stage has exactly one of {listed(_WORK)}",
+            key=True,
+        )
+
+
+def _words(error: _Error) -> tuple[str, str]:
+    """Text and remedy for an error whose message does not depend on its surroundings."""
+    words = _WORDS.get(error.rule)
+    return words(error, error.rules) if words else (f"{show(error.instance)} is not allowed here", "")
+
+
+def _type(error: _Error, rules: Mapping[str, Any]) -> tuple[str, str]:
+    kinds = [error.wanted] if isinstance(error.wanted, str) else error.wanted
+    wanted = rules.get("title") or " or ".join(_KINDS[kind] for kind in kinds)
+    value, remedy = error.instance, rules.get("$comment", "")
+    if kinds == ["array"] and isinstance(value, str):
+        remedy = f"write [{show(value)}]"
+    elif wanted == "a duration" and isinstance(value, int | float):
+        remedy = f"a plain number has no unit: did you mean '{show(value)}m' or '{show(value)}s'?"
+    elif "string" in kinds and not isinstance(value, list | dict):
+        remedy = "put it in quotes"
+    elif kinds == ["boolean"] and isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
+        remedy = "write true or false, without quotes"
+    elif kinds == ["integer"] and isinstance(value, str) and value.strip().isdecimal():
+        remedy = f"write {show(int(value))}, without quotes"
+    return f"{show(value)} is not {wanted}", remedy
+
+
+def _pattern(error: _Error, rules: Mapping[str, Any]) -> tuple[str, str]:
+    wanted, remedy = rules.get("title", "allowed"), rules.get("$comment", "")
+    if wanted == "a duration":
+        better = durations.nearest(error.instance)
+        bare = error.instance.strip().isdecimal()
+        if bare:
+            better = f"{error.instance.strip()}m"
+        remedy = f"did you mean {show(better)}?" if better else remedy
+    return f"{show(error.instance)} is not {wanted}", remedy
+
+
+def _enum(error: _Error, rules: Mapping[str, Any]) -> tuple[str, str]:
+    value, allowed = error.instance, rules["enum"]
+    if isinstance(value, str) and value in _UNSUPPORTED and "dontAsk" in allowed:
+        return f"{show(value)} is not supported", _UNSUPPORTED[value]
+    remedy = did_you_mean(value, allowed) if isinstance(value, str) else ""
+    return f"{show(value)} is not one of {listed(allowed)}", remedy
+
+
+def _range(error: _Error, rules: Mapping[str, Any]) -> tuple[str, str]:
+    return f"{show(error.instance)} is out of range", f"from {rules['minimum']} to {rules['maximum']}"
+
+
+def _too_long(error: _Error, rules: Mapping[str, Any]) -> tuple[str, str]:
+    return f"longer than {rules['maxLength']} characters", ""
+
+
+def _too_many(error: _Error, _rules: Mapping[str, Any]) -> tuple[str, str]:
+    return f"has {len(error.instance)} entries", f"at most {error.wanted}"
+
+
+def _empty(_error: _Error, _rules: Mapping[str, Any]) -> tuple[str, str]:
+    return "is empty", "give a value or leave the key out"
+
+
+_WORDS: Mapping[str, Callable[[_Error, Mapping[str, Any]], tuple[str, str]]] = {
+    "type": _type,
+    "pattern": _pattern,
+    "enum": _enum,
+    "minimum": _range,
+    "maximum": _range,
+    "maxLength": _too_long,
+    "maxItems": _too_many,
+    "maxProperties": _too_many,
+    "minLength": _empty,
+    "minItems": _empty,
+}
+
+
+def _take_out(document: dict[str, Any], path: KeyPath) -> None:
+    """Put None in place of the value, unless what it was in is gone already."""
+    value: Any = document
+    for part in path[:-1]:
+        value = value[part]
+        if value is None:
+            return
+    if path:
+        value[path[-1]] = None

@@ -1,0 +1,252 @@
+"""Stages as doit tasks: what each stage's freshness hangs on, and the action that drives it.
+
+doit decides what is stale by file_dep and targets; we add one `uptodate` check with what doit can't see:
+the stage's definition, its targets' bytes, the messages it quotes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import re
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from doit.action import BaseAction
+from doit.dependency import UptodateCalculator
+from doit.exceptions import TaskError, TaskFailed
+from doit.task import Task
+
+from dodo_claude import agents, verify
+from dodo_claude.config import Config, Stage
+
+if TYPE_CHECKING:
+    from dodo_claude.run import Run
+
+# Definition values longer than this are kept as a digest; shorter ones can be shown by --explain.
+_SHOWN = 80
+
+
+def definition(stage: Stage, environ: Mapping[str, str] = os.environ) -> dict[str, object]:
+    """All that makes the stage's result besides the bytes of its file_deps: key -> short value or digest.
+
+    No id, time or absolute path is in it, so that the same stage has the same definition elsewhere.
+    """
+    parts: dict[str, object] = {
+        "targets": list(stage.targets),
+        "env": dict(stage.env),
+        "cwd": stage.cwd,
+    }
+    optional = {
+        "prompt": stage.prompt,
+        "command": stage.command,
+        "item": stage.item,
+        "check": stage.check,
+        "allow_unchanged": stage.allow_unchanged or None,
+    }
+    parts |= {key: value for key, value in optional.items() if value is not None}
+    # Of the caller's variables only those that the prompt shows; as digests, for they may be secrets.
+    parts |= {f"env.{name}": f"sha256:{digest_text(environ.get(name, ''))}" for name in stage.prompt_env}
+    if stage.agent is not None:
+        agent = stage.agent
+        parts |= {
+            "agent": agent.name,
+            "agent.command": [*agent.command, *agent.args],
+            "model": agent.model or "the agent's default",
+            "permission_mode": agent.permission_mode,
+            "allowed_tools": sorted(agent.allowed_tools),
+            "disallowed_tools": sorted(agent.disallowed_tools),
+            "setting_sources": list(agent.setting_sources),
+            "brief": agents.BRIEF_VERSION,
+        }
+    return {key: _short(value) for key, value in parts.items()}
+
+
+def _short(value: object) -> object:
+    text = repr(value)
+    return value if len(text) <= _SHOWN else f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def digest_text(text: str) -> str:
+    """A short digest of a message."""
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+class Freshness(UptodateCalculator):
+    """doit's `uptodate` callable of one stage. Never raises: doit would end the run."""
+
+    # Made once: doit inspects each callable on each run, which costs more than the check itself.
+    __signature__ = inspect.Signature(
+        [
+            inspect.Parameter("task", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+            inspect.Parameter("values", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+        ]
+    )
+
+    def __init__(self, stage: Stage, config: Config) -> None:
+        super().__init__()
+        self.stage = stage
+        self.config = config
+
+    def __repr__(self) -> str:
+        return "its definition, its targets and what it quotes are as they were"
+
+    def __call__(self, task: Task, values: Mapping[str, Any]) -> bool:
+        return next(self.reasons(values), None) is None
+
+    def reasons(self, values: Mapping[str, Any]) -> Iterator[str]:
+        """Why the stage is stale by what doit can't see, each in words; lazily, the cheap ones first."""
+        recorded = values.get("definition")
+        if not isinstance(recorded, dict):
+            yield "it has not succeeded yet"
+            return
+        yield from _differences(recorded, definition(self.stage))
+        for name, digest in self.messages().items():
+            if (values.get("messages") or {}).get(name) != digest:
+                yield f"the last message of stage '{name}', which its prompt quotes, changed"
+        marks = values.get("targets") or {}
+        for target in self.stage.targets:
+            path = self.config.root / target
+            if not path.exists():
+                yield f"target '{target}' is missing"
+            elif not verify.same_bytes(path, marks.get(target)):
+                yield f"target '{target}' was altered since the stage made it"
+
+    def messages(self) -> dict[str, str]:
+        """The digests of the messages that the prompt quotes, as doit's state has them now."""
+        groups = dict(self.config.groups)
+        found = {}
+        for quoted in self.stage.messages:
+            for name in groups.get(quoted, (quoted,)):
+                saved = self.get_val(name, "_values_:") or {}
+                found[name] = str(saved.get("message", ""))
+        return found
+
+
+def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        if before == after:
+            continue
+        shown = [str(value) for value in (before, after)]
+        if None in (before, after) or any(text.startswith("sha256:") for text in shown):
+            yield f"{key} changed"
+        else:
+            yield f"{key} changed: {shown[0]} -> {shown[1]}"
+
+
+class StageAction(BaseAction):
+    """Drives its stage. A PythonAction would swap the process-wide stdout under the other threads."""
+
+    def __init__(self, stage: Stage, run: Run, freshness: Freshness) -> None:
+        self.stage = stage
+        self.run = run
+        self.freshness = freshness
+        self.task: Task | None = None  # set by doit
+        # What doit's reporters and savers read of an action:
+        self.out: str | None = None
+        self.err: str | None = None
+        self.result: str | None = None
+        self.values: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        what = self.stage.command if self.stage.agent is None else f"worker ({self.stage.agent.name})"
+        return f"dodo_claude: {what}"
+
+    def execute(self, out: object = None, err: object = None) -> TaskFailed | TaskError | None:
+        """Called by one of doit's worker threads. Anything that left here would end the whole run."""
+        try:
+            return self._execute()
+        except Exception:
+            path = self._save_traceback()
+            return TaskError(f"dodo_claude has a fault; what it did is in {path} (please report it)")
+
+    def _execute(self) -> TaskFailed | TaskError | None:
+        from dodo_claude.errors import DodoClaudeError
+        from dodo_claude.lifecycle import Result
+        from dodo_claude.worker import drive
+
+        made = definition(self.stage)
+        messages = self.freshness.messages()
+        try:
+            done = drive(self.stage, made, self.run.services())
+        except DodoClaudeError as error:
+            return TaskFailed(str(error))
+        if done.outcome.result is not Result.SUCCEEDED:
+            return TaskFailed(done.outcome.reason)
+        self.values = {
+            "definition": made,
+            "targets": dict(done.targets),
+            "message": digest_text(done.message),
+            "messages": messages,
+            "attempt": done.attempt,
+            "seconds": round(done.seconds, 3),
+            "repairs": done.repairs,
+        }
+        return None
+
+    def _save_traceback(self) -> str:
+        folder = self.run.config.root / ".orchestrate"
+        path = folder / f"fault-{time.time_ns()}-{os.getpid()}.txt"
+        try:
+            path.write_text(traceback.format_exc(), encoding="utf-8")
+        except OSError:
+            return traceback.format_exc()
+        return str(path)
+
+
+def stage_tasks(config: Config, run: Run) -> list[Task]:
+    """All stages as doit tasks; a `foreach` stage is a group with a subtask for each item."""
+    tasks = []
+    members = {name: group for group, names in config.groups for name in names}
+    seen_groups = set()
+    groups = dict(config.groups)
+    for stage in config.stages:
+        group = members.get(stage.name)
+        if group is not None and group not in seen_groups:
+            seen_groups.add(group)
+            tasks.append(
+                Task(group, None, task_dep=list(groups[group]), has_subtask=True, doc=_doc(stage, group=True))
+            )
+        freshness = Freshness(stage, config)
+        tasks.append(
+            Task(
+                stage.name,
+                [StageAction(stage, run, freshness)],
+                file_dep=list(stage.file_dep),
+                targets=list(stage.targets),
+                task_dep=list(stage.after),
+                uptodate=[freshness],
+                clean=True,
+                subtask_of=group,
+                doc=_doc(stage),
+            )
+        )
+    return tasks
+
+
+def _doc(stage: Stage, *, group: bool = False) -> str:
+    text = stage.command or stage.prompt or ""
+    first = next((line.strip(" #*") for line in text.splitlines() if line.strip(" #*")), "")
+    if stage.item is not None:
+        first = re.sub(r"\{\{-?\s*item\s*-?\}\}", lambda _: "…" if group else str(stage.item), first)
+    return first if len(first) <= 100 else first[:99] + "…"
+
+
+def stage_of(task: Task) -> Stage | None:
+    """The stage that `task` was made from; None for a dodo.py task or a group."""
+    for action in task._actions:  # `task.actions` would build the actions of delayed tasks
+        if isinstance(action, StageAction):
+            return action.stage
+    return None
+
+
+def freshness_of(task: Task) -> Freshness | None:
+    """The freshness check of a stage's task."""
+    for check, _, _ in task.uptodate:
+        if isinstance(check, Freshness):
+            return check
+    return None

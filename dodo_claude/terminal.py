@@ -1,0 +1,49 @@
+"""What the engine needs of a terminal: the one Protocol between it and tmux."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Pane:
+    """Where a worker runs. `id` and `session` are the terminal's own ids, `pid` the pane's process."""
+
+    id: str
+    session: str
+    pid: int
+
+
+class Terminal(Protocol):
+    """A place where workers run and people look. `tmux.Tmux` is the real one."""
+
+    def spawn(self, session: str, argv: Sequence[str], cwd: Path, mark: str) -> Pane:
+        """Run `argv` in a new session of that name; the pane stays when the process ends."""
+        ...
+
+    def respawn(self, pane: Pane, argv: Sequence[str], cwd: Path) -> Pane:
+        """Run `argv` in `pane`, whose process has ended."""
+        ...
+
+    def exit_status(self, pane: Pane) -> int | None:
+        """Of a pane whose process has ended: its status, minus a signal's number, None if unknown."""
+        ...
+
+    def paste(self, pane: Pane, texts: Sequence[str], scratch: Path) -> None:
+        """Put `texts` into the input box, each as one paste, and press Enter."""
+        ...
+
+    def press_enter(self, pane: Pane) -> None:
+        """Press Enter."""
+        ...
+
+    def capture(self, pane: Pane, *, history: int = 0, escapes: bool = False) -> str:
+        """The visible text and up to `history` lines above it; '' when the pane is gone."""
+        ...
+
+    def close(self, pane: Pane) -> None:
+        """Remove the session with all that runs in it. Fine if it is gone already."""
+        ...

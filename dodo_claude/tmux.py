@@ -1,0 +1,256 @@
+"""Panes for workers: the only file that talks to tmux (through libtmux).
+
+Everything is addressed by id (`$3`, `%7`): a name given as a target matches by prefix and by pattern, so
+`work-1` would kill `work-10`. No text of a user or a worker is ever given to tmux as a command, a name, a
+title or a key: prompts travel in files, `#` in paths is doubled since tmux expands it as a format.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import libtmux
+from libtmux.exc import LibTmuxException
+
+from dodo_claude import processes
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.terminal import Pane
+from dodo_claude.verify import clean_text
+
+MIN_VERSION = (3, 2)
+# The client's dialogs wrap and lose lines below 120x40.
+COLUMNS, ROWS = 200, 50
+HISTORY_LINES = 20_000
+# tmux learns of a child's end by SIGCHLD, some milliseconds after the kernel told us.
+REAP_SECONDS = 2.0
+# Says whose a session is: the option's value is the mark given to `spawn`.
+MARK = "@dodo_claude"
+_FIELD = "\t"
+
+
+class TmuxError(DodoClaudeError):
+    """tmux refused something."""
+
+
+def check_version() -> str:
+    """tmux's version, when it is there and new enough. Raises `TmuxError` with the remedy."""
+    binary = shutil.which("tmux")
+    if binary is None:
+        raise TmuxError(
+            "tmux: not found on PATH; tmux 3.2 or newer is needed (apt install tmux, brew install tmux)"
+        )
+    try:
+        answer = subprocess.run([binary, "-V"], capture_output=True, text=True, check=False).stdout.strip()
+    except OSError as error:
+        raise TmuxError(f"tmux: {binary} can't be run: {error.strerror} (apt install tmux)") from error
+    found = re.search(r"(\d+)\.(\d+)", answer)
+    if answer.startswith("tmux next") or answer == "tmux master":
+        return answer
+    if found is None or (int(found[1]), int(found[2])) < MIN_VERSION:
+        raise TmuxError(f"tmux: 3.2 or newer is needed, found '{answer}' at {binary} (apt install tmux)")
+    return answer
+
+
+def _quote_path(path: Path) -> str:
+    """`path` as an argument: tmux runs `#(...)` in it, and takes a last `;` as the end of its command."""
+    text = str(path).replace("#", "##")
+    return text[:-1] + "\\;" if text.endswith(";") else text
+
+
+class Tmux:
+    """`terminal.Terminal` on a tmux server: our own at `socket`, or the user's default one (None)."""
+
+    def __init__(self, socket: Path | None, env: Mapping[str, str] | None = None) -> None:
+        self.socket = socket
+        self._env = dict(env) if env is not None else dict(os.environ)
+        if socket is None:
+            self._server = libtmux.Server()
+        else:
+            if len(os.fsencode(socket)) > 100:
+                raise TmuxError(
+                    f"{socket}: too long for a socket's path (set XDG_RUNTIME_DIR to a short one)"
+                )
+            self._server = libtmux.Server(socket_path=str(socket), config_file=os.devnull)
+
+    # -- terminal.Terminal
+
+    def spawn(self, session: str, argv: Sequence[str], cwd: Path, mark: str) -> Pane:
+        """Run `argv` in a new session called `session`; a finished one of ours by that name makes way."""
+        self._start_server()
+        self._make_way(session)
+        if not cwd.is_dir():
+            raise TmuxError(f"{cwd}: no such folder to start a worker in")
+        at = f"={session}:"
+        # One client call: the server reads its next child's end only after all of these are done, so
+        # even a worker that ends at once leaves a pane to look at.
+        out = self._cmd(
+            "new-session", "-d", "-P", "-F", _FIELD.join(["#{session_id}", "#{pane_id}", "#{pane_pid}"]),
+            "-s", session, "-n", "worker", "-x", str(COLUMNS), "-y", str(ROWS),
+            "-c", _quote_path(cwd), *argv,
+            ";", "set-option", "-t", at, MARK, mark,
+            ";", "set-option", "-w", "-t", at, "remain-on-exit", "on",
+            ";", "set-option", "-w", "-t", at, "allow-rename", "off",
+        )  # fmt: skip
+        session_id, pane_id, pid = out[0].split(_FIELD)
+        return Pane(pane_id, session_id, int(pid))
+
+    def respawn(self, pane: Pane, argv: Sequence[str], cwd: Path) -> Pane:
+        """Run `argv` in the same pane, whose process has ended."""
+        self._cmd("respawn-pane", "-t", pane.id, "-c", _quote_path(cwd), *argv)
+        pid = self._cmd("display-message", "-p", "-t", pane.id, "#{pane_pid}")[0]
+        return Pane(pane.id, pane.session, int(pid))
+
+    def exit_status(self, pane: Pane) -> int | None:
+        """The ended process's exit status, minus the signal's number if one ended it, None if unknown."""
+        deadline = time.monotonic() + REAP_SECONDS
+        while (status := self._look(pane)) in (None, ",") and time.monotonic() < deadline:
+            if status == ",":
+                # tmux 3.3a knows at once that a pane is dead but may learn its status only with its
+                # next child; so it gets one.
+                with contextlib.suppress(TmuxError):
+                    self._cmd("run-shell", "true")
+            time.sleep(0.005)  # there is no event for "tmux has noticed"
+        if status in (None, ",", "gone"):
+            return None
+        code, signal = str(status).split(",")
+        return -int(signal) if signal else int(code)
+
+    def _look(self, pane: Pane) -> str | None:
+        """None while it lives, 'status,signal' when it ended, 'gone' without a pane."""
+        # `list-panes` fails for a pane that is not there; `display-message` answers with blanks.
+        asked = "#{pane_dead}#{pane_dead_status},#{pane_dead_signal}"
+        with contextlib.suppress(TmuxError):
+            out = self._cmd("list-panes", "-t", pane.id, "-F", f"#{{pane_id}} {asked}")
+            for line in out:
+                pane_id, _, rest = line.partition(" ")
+                if pane_id == pane.id:
+                    # An unset pane_dead is empty or 0, a set one 1.
+                    return rest[1:] if rest.startswith("1") else None
+        return "gone"
+
+    def paste(self, pane: Pane, texts: Sequence[str], scratch: Path) -> None:
+        """Paste `texts` one after the other (bracketed, from a file in `scratch`), then press Enter."""
+        self._leave_copy_mode(pane)
+        for number, text in enumerate(texts):
+            source = scratch / f"paste-{number}"
+            # Control characters would act as keys, and `ESC [201~` would end the paste before its end.
+            source.write_text(clean_text(text), encoding="utf-8", errors="replace", newline="")
+            buffer = f"dodo-{pane.id[1:]}-{number}"
+            try:
+                self._cmd("load-buffer", "-b", buffer, _quote_path(source))  # a format, too
+                self._cmd("paste-buffer", "-p", "-r", "-d", "-b", buffer, "-t", pane.id)
+            finally:
+                source.unlink(missing_ok=True)
+        self.press_enter(pane)
+
+    def press_enter(self, pane: Pane) -> None:
+        """The Enter key."""
+        self._leave_copy_mode(pane)
+        self._cmd("send-keys", "-t", pane.id, "Enter")
+
+    def capture(self, pane: Pane, *, history: int = 0, escapes: bool = False) -> str:
+        """The pane's visible text, with up to `history` lines above it; '' if the pane is gone."""
+        options = ["-e"] if escapes else []
+        if history:
+            options += ["-S", str(-history)]
+        try:
+            return "\n".join(self._cmd("capture-pane", "-p", "-J", *options, "-t", pane.id))
+        except TmuxError:
+            return ""
+
+    def close(self, pane: Pane) -> None:
+        """Remove the worker's session, with whatever a person opened in it."""
+        with contextlib.suppress(TmuxError):
+            self._cmd("kill-session", "-t", pane.session)
+
+    # -- for the commands
+
+    def sessions(self) -> dict[str, tuple[str, str]]:
+        """Session name -> (id, mark; '' if it is not ours)."""
+        try:
+            lines = self._cmd(
+                "list-sessions", "-F", _FIELD.join(["#{session_name}", "#{session_id}", f"#{{{MARK}}}"])
+            )
+        except TmuxError:
+            return {}  # no server
+        table = {}
+        for line in lines:
+            name, session_id, mark = [*line.split(_FIELD), "", ""][:3]
+            table[name] = (session_id, mark)
+        return table
+
+    def session_lives(self, session_id: str) -> bool:
+        """Does any process of that session's panes still run?"""
+        return "0" in self._cmd("list-panes", "-s", "-t", session_id, "-F", "#{?pane_dead,1,0}")
+
+    def capture_session(self, session_id: str, *, history: int = 0) -> str:
+        """The text of a session's active pane."""
+        return self.capture(Pane(session_id, session_id, 0), history=history)
+
+    def end_session(self, session_id: str, nonce: str) -> None:
+        """End a worker's process tree, then remove its session."""
+        pids = self._cmd("list-panes", "-s", "-t", session_id, "-F", "#{pane_pid}")
+        for pid in pids:
+            processes.end_tree(int(pid), nonce)
+        with contextlib.suppress(TmuxError):
+            self._cmd("kill-session", "-t", session_id)
+
+    def stop_server_if_empty(self) -> None:
+        """Leave no server of ours behind that holds no session."""
+        if self.socket is None or not self.socket.exists():
+            return
+        with contextlib.suppress(TmuxError):  # one that does not answer may hold workers
+            if not self._cmd("list-sessions", "-F", "#{session_id}"):
+                self._cmd("kill-server")
+
+    # -- inside
+
+    def _start_server(self) -> None:
+        """Our own server starts with a short environment: it would show what it inherits to every pane."""
+        if self.socket is None:
+            return
+        # Each time anew, since a server may be killed: without this, the next client would start one with
+        # its own environment, secrets and all. Asking one that lives costs some milliseconds.
+        subprocess.run(
+            ["tmux", "-f", os.devnull, "-S", str(self.socket), "start-server",
+             ";", "set-option", "-g", "exit-empty", "off",
+             ";", "set-option", "-g", "history-limit", str(HISTORY_LINES),
+             ";", "set-option", "-g", "default-terminal", "screen-256color",
+             ";", "set-option", "-g", "destroy-unattached", "off",
+             ";", "set-option", "-g", "mouse", "on",
+             ";", "set-option", "-s", "escape-time", "10"],
+            env=self._env, capture_output=True, check=False,
+        )  # fmt: skip
+
+    def _make_way(self, session: str) -> None:
+        there = self.sessions().get(session)
+        if there is None:
+            return
+        session_id, mark = there
+        if not mark:
+            raise TmuxError(
+                f"session '{session}': exists in tmux and was not made by dodo_claude "
+                f"(rename it, or set another `session` for the stage)"
+            )
+        self.end_session(session_id, mark)
+
+    def _leave_copy_mode(self, pane: Pane) -> None:
+        # In copy mode, which a person's scrolling enters, text and Enter are swallowed.
+        if self._cmd("display-message", "-p", "-t", pane.id, "#{pane_in_mode}")[:1] not in ([], ["0"], [""]):
+            self._cmd("send-keys", "-t", pane.id, "-X", "cancel")
+
+    def _cmd(self, name: str, *args: str) -> list[str]:
+        try:
+            done = self._server.cmd(name, *args)
+        except LibTmuxException as error:
+            raise TmuxError(f"tmux {name}: {error or 'tmux not found'}") from error
+        if done.returncode != 0:
+            raise TmuxError(f"tmux {name}: {' '.join(done.stderr) or 'failed'}")
+        return list(done.stdout)

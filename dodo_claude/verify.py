@@ -1,0 +1,166 @@
+"""Is a stage done? Looked at by us: no worker's word and no screen decides it.
+
+Every target is a regular file inside the project, not empty, and changed in this attempt; then the
+check exits 0. A fingerprint is `[mtime_ns, size, inode, sha256]`; equal first three spare the reading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+Fingerprint = tuple[int, int, int, str]
+# Characters of a failed check's output that go to the worker and into the error.
+TAIL_CHARACTERS = 6_000
+
+
+def digest_file(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def fingerprint(path: Path) -> Fingerprint | None:
+    """None when `path` is not a regular file that can be read."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return (status.st_mtime_ns, status.st_size, status.st_ino, digest_file(path))
+    except OSError:
+        return None
+
+
+def fingerprints(root: Path, names: Iterable[str]) -> dict[str, Fingerprint | None]:
+    """The fingerprint of each of `names`, paths relative to `root`."""
+    return {name: fingerprint(root / name) for name in names}
+
+
+def same_bytes(path: Path, recorded: object) -> bool:
+    """Does `path` hold what it held when `recorded` (a fingerprint, or what JSON made of it) was taken?
+
+    A file with the recorded time, size and inode is taken as the same without reading it.
+    """
+    if not isinstance(recorded, list | tuple) or len(recorded) != 4:
+        return False
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return False
+        if [status.st_mtime_ns, status.st_size, status.st_ino] == list(recorded[:3]):
+            return True
+        return bool(status.st_size == recorded[1] and digest_file(path) == recorded[3])
+    except OSError:
+        return False
+
+
+def target_problems(
+    root: Path,
+    targets: Iterable[str],
+    before: Mapping[str, object],
+    *,
+    allow_unchanged: bool = False,
+) -> tuple[str, ...]:
+    """What is wrong with the targets, '' for none: one text each, naming file and rule.
+
+    `before`: the targets' fingerprints from before the attempt.
+    """
+    problems = []
+    real_root = os.path.realpath(root)
+    for name in targets:
+        path = root / name
+        real = os.path.realpath(path)
+        if not os.path.lexists(path):
+            problems.append(f"target '{name}' was not written")
+        elif os.path.commonpath([real_root, real]) != real_root:
+            problems.append(f"target '{name}' leads out of the project by a symbolic link")
+        elif os.path.isdir(path):
+            problems.append(f"target '{name}' is a folder, not a file")
+        elif not os.path.isfile(path):
+            problems.append(f"target '{name}' is not a regular file")
+        elif (now := fingerprint(path)) is None:
+            problems.append(f"target '{name}' can't be read")
+        elif now[1] == 0:
+            problems.append(f"target '{name}' is empty")
+        elif not allow_unchanged and _unchanged(now, before.get(name)):
+            problems.append(f"target '{name}' was not changed in this attempt")
+    return tuple(problems)
+
+
+def _unchanged(now: Fingerprint, recorded: object) -> bool:
+    """Nobody wrote it: a file that was written anew with the same bytes counts as changed."""
+    return isinstance(recorded, list | tuple) and list(now[:3]) == list(recorded[:3])
+
+
+def output_tail(log: Path) -> str:
+    """The end of a command's output, without control characters and colours, for people and workers."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, stream.tell() - 4 * TAIL_CHARACTERS))
+            text = stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return clean_text(text)[-TAIL_CHARACTERS:].strip("\n")
+
+
+def clean_text(text: str) -> str:
+    """`text` without escape sequences and control characters but newline and tab."""
+    import re
+
+    text = re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])", "", text)
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text.replace("\r\n", "\n"))
+
+
+# -- half-made work
+
+
+def keep_copies(root: Path, targets: Iterable[str], folder: Path) -> None:
+    """Copy the targets that exist into `folder`, so that a failed attempt can be undone."""
+    for name in targets:
+        if (root / name).is_file():
+            copy = folder / name
+            copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.copy2(root / name, copy)
+
+
+def set_aside(
+    root: Path, targets: Iterable[str], before: Mapping[str, object], copies: Path, folder: Path
+) -> list[str]:
+    """Move the targets that this attempt changed into `folder`, and put back what stood there before.
+
+    Returns the names that were moved. Nothing is lost and nothing half-made stays.
+    """
+    moved = []
+    for name in targets:
+        path = root / name
+        old = before.get(name)
+        if not _inside(root, path.parent):
+            continue  # a folder was made a link that leads out: what lies there is not ours to move
+        if os.path.lexists(path) and not (old and same_bytes(path, old)):
+            place = _free_name(folder / name)
+            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            shutil.move(path, place)
+            moved.append(name)
+        if old and not os.path.lexists(path) and (copies / name).is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(copies / name, path)
+    return moved
+
+
+def _inside(root: Path, folder: Path) -> bool:
+    real_root = os.path.realpath(root)
+    return os.path.commonpath([real_root, os.path.realpath(folder)]) == real_root
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    candidate = path
+    while os.path.lexists(candidate):
+        number += 1
+        candidate = path.with_name(f"{path.name}.{number}")
+    return candidate

@@ -1,0 +1,49 @@
+"""Fixtures: a project in a temporary folder with a tmux server, a HOME and a runtime folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.project import Project, kill_servers
+
+
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """A short XDG_RUNTIME_DIR (a socket's path has room for some 100 bytes); its servers end with the test."""
+    folder = Path(tempfile.mkdtemp(prefix="dc-", dir="/tmp"))
+    yield folder
+    kill_servers(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def project(tmp_path: Path, runtime: Path) -> Iterator[Project]:
+    """An empty project. No process that carries one of its nonces outlives the test."""
+    root = tmp_path / "project"
+    root.mkdir()
+    home = tmp_path / "home"
+    home.mkdir()
+    made = Project(root, home, runtime)
+    yield made
+    kill_servers(runtime)
+    left = made.processes()
+    for pid in left:
+        os.kill(pid, 9)
+    assert not left, f"processes left behind: {left}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_outer_tmux() -> None:
+    """The suite may run inside tmux; what it starts must not know."""
+    os.environ.pop("TMUX", None)
+    os.environ.pop("TMUX_PANE", None)
+    if shutil.which("tmux") is None:
+        pytest.exit("tmux is needed for the tests (apt install tmux)")
+    subprocess.run(["tmux", "-V"], check=True, capture_output=True)

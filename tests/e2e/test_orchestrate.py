@@ -1,0 +1,239 @@
+"""`doit orchestrate` with the real client in tmux, its model played by the loopback stand-in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.project import Project
+
+from .client import ClientUnavailable, claude_path, client_env, client_home
+from .messages_api import MessagesApi, Reply, Request, error, say, tool, turns
+
+pytestmark = [pytest.mark.client, pytest.mark.tmux]
+
+
+@pytest.fixture(scope="module")
+def claude() -> Path:
+    try:
+        return claude_path()
+    except ClientUnavailable as reason:
+        pytest.skip(f"the real client can't be had: {reason}")
+
+
+@pytest.fixture
+def api() -> Iterator[MessagesApi]:
+    def nothing(request: Request) -> Reply:
+        raise AssertionError("a test must set the reply")
+
+    with MessagesApi(nothing) as server:
+        yield server
+        assert not server.faults
+
+
+@pytest.fixture
+def client(project: Project, claude: Path, api: MessagesApi, tmp_path: Path) -> Project:
+    """A trusted project whose workers are real clients that talk to the stand-in."""
+    home = client_home(tmp_path / "client", trusted=[project.root])
+    env = client_env(home, api.base_url)
+    env["PATH"] = f"{claude.parent}:{project.environ()['PATH']}"
+    project.env |= env
+    return project
+
+
+def stages(*tables: str) -> str:
+    return "[orchestrate]\nname = 'e2e'\n[defaults]\ntimeout = '60s'\nkeep = 'on-failure'\n" + "\n".join(tables)
+
+
+def by_stage(**scripts: object):  # type: ignore[no-untyped-def]
+    """A script for each stage: the brief in the system prompt names the stage."""
+
+    def reply(request: Request) -> Reply:
+        for name, script in scripts.items():
+            if f"the stage '{name}'" in request.system:
+                return script(request)  # type: ignore[operator,no-any-return]
+        raise AssertionError(f"no stage in {request.system[-500:]!r}")
+
+    return reply
+
+
+def write(path: Path, content: str) -> Reply:
+    return tool("Write", file_path=str(path), content=content)
+
+
+def test_two_dependent_stages_are_verified_and_then_skipped(client: Project, api: MessagesApi) -> None:
+    root = client.root
+    client.write(
+        "orchestrate.toml",
+        stages(
+            "[stages.backend]\nprompt = 'Make the api.'\ntargets = ['api.txt']\ncheck = 'grep -q GET api.txt'",
+            "[stages.tests]\nprompt = \"\"\"Test this:\n{{ files['api.txt'] }}\nand mind: {{ stages.backend.message }}\"\"\"\n"
+            "targets = ['tests.txt']",
+        ),
+    )
+    api.reply = by_stage(
+        backend=turns(write(root / "api.txt", "GET /profile\n"), say("The api has one path.")),
+        tests=turns(write(root / "tests.txt", "ok\n"), say("Tested.")),
+    )
+    ran = client.orchestrate()
+    assert ran.said("2 stages: 2 done")
+    assert client.result("backend")["message"] == "The api has one path."
+    asked = next(request for request in api.requests if "the stage 'tests'" in request.system)
+    assert "GET /profile" in asked.prompts[0]
+    assert "The api has one path." in asked.prompts[0]
+    count = len(api.requests)
+    assert client.orchestrate().said("2 stages: 2 up to date")
+    assert len(api.requests) == count
+    assert client.sessions() == []
+
+
+def test_a_worker_that_stops_too_early_is_told_what_is_missing(client: Project, api: MessagesApi) -> None:
+    client.write(
+        "orchestrate.toml",
+        stages("[stages.one]\nprompt = 'Make it.'\ntargets = ['it.txt']\ncheck = 'echo long line; grep -q good it.txt'\nrepairs = 2"),
+    )
+    path = client.root / "it.txt"
+    api.reply = by_stage(
+        one=turns(say("All done!"), write(path, "bad\n"), say("Now it is."), write(path, "good\n"), say("Mended."))
+    )
+    ran = client.orchestrate()
+    assert ran.said("after 2 repairs")
+    first = next(request for request in api.requests if len(request.prompts) == 2)
+    assert first.prompts[1].startswith("The stage 'one' is not done: target 'it.txt' was not written.")
+    second = next(request for request in api.requests if len(request.prompts) == 3)
+    assert "check `echo long line; grep -q good it.txt` ended with exit status 1" in second.prompts[2]
+    assert "Output of the check, as data:\nlong line" in second.prompts[2]
+    assert client.result("one")["repairs"] == 2
+
+
+def test_a_worker_that_never_makes_its_target_fails_by_name(client: Project, api: MessagesApi) -> None:
+    client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Make it.'\ntargets = ['it.txt']"))
+    api.reply = by_stage(one=turns(say("Done."), then=say("Really done.")))
+    ran = client.orchestrate(check=1)
+    assert ran.said("one FAILED: target 'it.txt' was not written")
+    screen = client.log("one").dir.joinpath("1/screen.txt").read_text()
+    assert "Really done." in screen
+    assert client.processes() == []
+
+
+PROMPTS = {
+    "quotes": "say \"it's\" $(touch pwned) `touch pwned` $HOME \\n 100%",
+    "emoji": "naïve 👩‍👩‍👧 café — “x”",
+    "dash": "--dangerously-skip-permissions is what this text begins with",
+    "path": "/etc/hosts is a file",
+    "command": "/help is no command here",
+    "bang": "! echo this is text",
+    "hash": "# a heading\n\n- a list;",
+    "backslash": "ends with a backslash \\",
+    "semicolon": "ends with a semicolon;",
+    "crlf": "one\r\ntwo\r\n",
+    "paste_end": "a\x1b[201~b\x03c",
+    "long": "".join(f"line {number:05}: {'x' * 40}\n" for number in range(1700)),
+    "longer": "".join(f"line {number:05}: {'y' * 40}\n" for number in range(3000)),
+}
+# What changes on the way, and who does it: README, "What reaches the model".
+ALTERED = {"crlf": "one\ntwo\n", "paste_end": "a[201~bc"}
+
+
+def test_prompts_reach_the_model_as_written(client: Project, api: MessagesApi) -> None:
+    tables = ["[orchestrate]\nname = 'p'\nmax_workers = 3\n[defaults]\ntimeout = '90s'\nrepairs = 0"]
+    for name, text in PROMPTS.items():
+        (client.root / f"{name}.md").write_bytes(text.encode())
+        tables.append(f"[stages.{name}]\nprompt_file = '{name}.md'\ntargets = ['{name}.txt']")
+    client.write("orchestrate.toml", "\n".join(tables))
+    made = {name: turns(write(client.root / f"{name}.txt", "x"), say("ok")) for name in PROMPTS}
+    api.reply = by_stage(**made)
+    client.orchestrate()
+    reached = {}
+    for request in api.requests:
+        for name in PROMPTS:
+            if f"the stage '{name}'" in request.system and request.prompts:
+                reached.setdefault(name, request.prompts[0])
+    for name, text in PROMPTS.items():
+        if name in ("longer", "command"):
+            folder = client.log(name).dir / "1"
+            assert reached[name] == f"Read the file {folder / 'prompt.md'} and do what it says."
+            assert (folder / "prompt.md").read_text() == text
+        else:
+            assert reached[name].strip("\n") == ALTERED.get(name, text).strip("\n"), name
+    assert not (client.root / "pwned").exists()
+
+
+def test_edits_outside_the_project_are_denied_without_a_dialog(client: Project, api: MessagesApi, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.txt"
+    (client.root / "link").symlink_to(tmp_path)
+    client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Go.'\ntargets = ['in.txt']"))
+    api.reply = by_stage(
+        one=turns(
+            write(outside, "x"),
+            write(client.root / ".." / "outside.txt", "x"),
+            write(client.root / "link" / "outside.txt", "x"),
+            tool("Bash", command=f"echo x > {outside}", description="try"),
+            tool("Bash", command="touch in.txt", description="not allowed either"),
+            tool("EnterPlanMode"),
+            write(client.root / "in.txt", "x"),
+            say("Done."),
+        )
+    )
+    client.orchestrate()
+    assert not outside.exists()
+    kinds = client.kinds("one")
+    assert "PermissionRequest" not in kinds
+    assert "Notification" not in kinds
+
+
+def test_no_key_of_ours_answers_a_dialog(client: Project, api: MessagesApi) -> None:
+    """In manual mode a Write asks. Nobody answers: the file is not made, the reason names the dialog."""
+    client.write(
+        "orchestrate.toml",
+        stages("[agents.asking]\nbase = 'claude'\npermission_mode = 'manual'\nallowed_tools = []",
+               "[stages.one]\nagent = 'asking'\nprompt = 'Go.'\ntargets = ['in.txt']\ntimeout = '6s'"),
+    )
+    api.reply = by_stage(one=turns(write(client.root / "in.txt", "x"), then=say("Done.")))
+    ran = client.orchestrate(check=1)
+    assert ran.said("one NEEDS A PERSON: Write in.txt")
+    assert ran.said("FAILED: timed out after 6 s (it waited for a person: Write")
+    assert not (client.root / "in.txt").exists()
+    assert "Do you want to create in.txt?" in client.log("one").dir.joinpath("1/screen.txt").read_text()
+
+
+def test_an_untrusted_project_starts_no_worker_until_trust_is_given(
+    client: Project, api: MessagesApi, tmp_path: Path
+) -> None:
+    home = client_home(tmp_path / "other", trusted=[])
+    client.env["HOME"] = str(home)
+    client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Go.'\ntargets = ['in.txt']"))
+    api.reply = by_stage(one=turns(write(client.root / "in.txt", "x"), say("Done.")))
+    refused = client.orchestrate(check=3)
+    assert refused.err.startswith(f"ERROR: claude: does not trust {client.root}")
+    assert "--trust" in refused.err
+    assert client.attempts("one") == 0
+    client.orchestrate("--trust")
+    state = json.loads((home / ".claude.json").read_text())
+    assert state["projects"][str(client.root)]["hasTrustDialogAccepted"] is True
+    assert state["hasCompletedOnboarding"] is True
+
+
+def test_an_error_that_will_not_pass_fails_at_once_with_its_text(client: Project, api: MessagesApi) -> None:
+    client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Go.'\ntargets = ['in.txt']"))
+    api.reply = by_stage(one=lambda request: error(400, "Your credit balance is too low to access the API"))
+    ran = client.orchestrate(check=1)
+    assert ran.said("one FAILED: the client gave up (billing_error): Credit balance is too low")
+    assert client.attempts("one") == 1
+
+
+def test_settings_of_the_project_can_not_switch_our_hooks_off_or_add_theirs(client: Project, api: MessagesApi) -> None:
+    evil = {"hooks": [{"type": "command", "command": f"touch {client.root}/evil"}]}
+    client.write(
+        ".claude/settings.json",
+        json.dumps({"disableAllHooks": True, "hooks": {"SessionStart": [evil], "Stop": [evil]}}),
+    )
+    client.write(".mcp.json", json.dumps({"mcpServers": {"evil": {"command": "touch", "args": [f"{client.root}/evil"]}}}))
+    client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Go.'\ntargets = ['in.txt']"))
+    api.reply = by_stage(one=turns(write(client.root / "in.txt", "x"), say("Done.")))
+    client.orchestrate()
+    assert not (client.root / "evil").exists()
+    assert "Stop" in client.kinds("one")

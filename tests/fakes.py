@@ -1,0 +1,130 @@
+"""Stand-ins for tmux and for the watcher: what a worker would do is a list of turns, what we did is recorded."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dodo_claude import processes
+from dodo_claude.terminal import Pane
+
+# Above every process id of the system: nothing there can be hit by a signal.
+NO_PID = 5_000_000
+Step = str | tuple[str, dict[str, object]]
+WORK: tuple[Step, ...] = (
+    ("SessionStart", {"session_id": "s-1", "transcript_path": "/t.jsonl", "source": "startup"}),
+    ("UserPromptSubmit", {"prompt": "do it"}),
+)
+STOP: Step = ("Stop", {"last_assistant_message": "made it", "background_tasks": []})
+AGAIN: tuple[Step, ...] = (("UserPromptSubmit", {"prompt": "again"}), STOP)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a worker does when it is started or spoken to: files, then hook events, then maybe its end."""
+
+    writes: dict[str, str] = field(default_factory=dict)
+    events: Sequence[Step] = (*WORK, STOP)
+    exits: int | None = None
+    then: Callable[[], object] = lambda: None
+
+
+class FakeBell(threading.Event):
+    """Nobody rings it: a wait is over at once, after the next of `meanwhile` was done."""
+
+    def __init__(self, meanwhile: list[Callable[[], object]]) -> None:
+        super().__init__()
+        self.meanwhile = meanwhile
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self.meanwhile:
+            self.meanwhile.pop(0)()
+        else:
+            super().wait(min(timeout or 0.01, 0.01))
+        return True
+
+
+class FakeWaker:
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, object]] = []
+        self.ended: set[int] = set()
+        self.meanwhile: list[Callable[[], object]] = []
+
+    def register(self, ring: str) -> threading.Event:
+        self.calls.append(("register", ring))
+        return FakeBell(self.meanwhile)
+
+    def watch_process(self, ring: str, pid: int) -> None:
+        self.calls.append(("watch", pid))
+
+    def gone(self, pid: int) -> bool:
+        return pid in self.ended if pid > NO_PID else not processes._lives(pid)
+
+    def forget(self, ring: str) -> None:
+        self.calls.append(("forget", ring))
+
+
+class FakeTerminal:
+    def __init__(self, root: Path, waker: FakeWaker, *turns: Turn) -> None:
+        self.root, self.waker, self.turns = root, waker, list(turns)
+        self.calls: list[tuple[object, ...]] = []
+        self.statuses: dict[int, int] = {}
+        self.folder = root
+        self._pids = itertools.count(NO_PID + 1)
+
+    def play(self, pane: Pane) -> Pane:
+        turn = self.turns.pop(0) if self.turns else Turn(events=())
+        for name, text in turn.writes.items():
+            (self.root / name).write_text(text)
+        for step in turn.events:
+            drop(self.folder, step)
+        turn.then()
+        if turn.exits is not None:
+            self.waker.ended.add(pane.pid)
+            self.statuses[pane.pid] = turn.exits
+        return pane
+
+    def spawn(self, session: str, argv: Sequence[str], cwd: Path, mark: str) -> Pane:
+        self.calls.append(("spawn", session, cwd))
+        self.folder = Path(argv[-1]).parent
+        return self.play(Pane("%1", "$1", next(self._pids)))
+
+    def respawn(self, pane: Pane, argv: Sequence[str], cwd: Path) -> Pane:
+        self.calls.append(("respawn", pane.id))
+        return self.play(Pane(pane.id, pane.session, next(self._pids)))
+
+    def exit_status(self, pane: Pane) -> int | None:
+        return self.statuses.get(pane.pid)
+
+    def paste(self, pane: Pane, texts: Sequence[str], scratch: Path) -> None:
+        self.calls.append(("paste", tuple(texts)))
+        self.play(pane)
+
+    def press_enter(self, pane: Pane) -> None:
+        self.calls.append(("enter",))
+        self.play(pane)
+
+    def capture(self, pane: Pane, *, history: int = 0, escapes: bool = False) -> str:
+        return "its screen"
+
+    def close(self, pane: Pane) -> None:
+        self.calls.append(("close", pane.session))
+
+    def names(self) -> list[object]:
+        return [call[0] for call in self.calls]
+
+
+_numbers = itertools.count(1)
+
+
+def drop(folder: Path, step: Step) -> None:
+    """Put a hook's event into the spool of the attempt in `folder`."""
+    kind, data = (step, {}) if isinstance(step, str) else step
+    spool = folder / "spool"
+    name = f"{next(_numbers):09}"
+    (spool / "tmp" / name).write_text(json.dumps({"hook_event_name": kind, **data}))
+    (spool / "tmp" / name).rename(spool / "new" / name)

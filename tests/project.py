@@ -1,0 +1,208 @@
+"""A project as a test sees it: files in, `doit orchestrate` run as a user would, what happened out."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dodo_claude.journal import Attempt, StageLog
+
+BIN = Path(sys.executable).parent
+# Generous: a slow machine may be late, a hang must still end the test.
+PATIENCE = 60.0
+
+
+@dataclass
+class Ran:
+    """A finished command."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """Its output without the clock's time, and with single blanks."""
+        return [re.sub(r"\s+", " ", re.sub(r"^\d\d:\d\d:\d\d\s+", "", line)).strip() for line in self.out.splitlines()]
+
+    def said(self, text: str) -> bool:
+        return any(text in line for line in self.lines)
+
+
+@dataclass
+class Project:
+    root: Path
+    home: Path
+    runtime: Path
+    env: dict[str, str] = field(default_factory=dict)
+
+    # -- files
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def read(self, name: str) -> str:
+        return (self.root / name).read_text(encoding="utf-8")
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        text = self.read(name)
+        assert old in text, f"{old!r} not in {name}"
+        self.write(name, text.replace(old, new))
+
+    # -- commands
+
+    def environ(self) -> dict[str, str]:
+        return {
+            "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self.home),
+            "LANG": "C.UTF-8",
+            "XDG_RUNTIME_DIR": str(self.runtime),
+            "DODO_CLAUDE_SCRIPTED_SPEED": "0",
+            # doit itself leaves pipes of its shell actions to the garbage collector.
+            "PYTHONWARNINGS": "error,ignore::ResourceWarning",
+            **self.env,
+        }
+
+    def run(self, *argv: str, check: int | None = None, timeout: float = PATIENCE) -> Ran:
+        """Run a command in the project. Never a traceback, whatever the user did."""
+        done = subprocess.run(
+            [str(BIN / argv[0]), *argv[1:]],
+            cwd=self.root, env=self.environ(), capture_output=True, text=True, timeout=timeout, check=False,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        ran = Ran(done.returncode, done.stdout, done.stderr)
+        assert "Traceback" not in ran.out + ran.err, ran.out + ran.err
+        if check is not None:
+            assert ran.code == check, f"rc {ran.code}\n{ran.out}{ran.err}"
+        return ran
+
+    def doit(self, *args: str, check: int | None = None) -> Ran:
+        return self.run("doit", *args, check=check)
+
+    def orchestrate(self, *args: str, check: int | None = 0) -> Ran:
+        return self.run("doit", "orchestrate", *args, check=check)
+
+    @contextmanager
+    def started(self, *args: str) -> Iterator[Live]:
+        """`doit orchestrate` in the background; killed at the end if it still runs."""
+        process = subprocess.Popen(
+            [str(BIN / "doit"), "orchestrate", *args],
+            cwd=self.root, env=self.environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+        live = Live(process)
+        try:
+            yield live
+        finally:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+
+    # -- what happened
+
+    def log(self, stage: str) -> StageLog:
+        return StageLog(self.root / ".orchestrate", stage)
+
+    def attempts(self, stage: str) -> int:
+        return len(self.log(stage).attempts())
+
+    def result(self, stage: str) -> Mapping[str, object]:
+        log = self.log(stage)
+        result = Attempt(log, log.attempts()[-1]).result()
+        assert result is not None
+        return result
+
+    def kinds(self, stage: str) -> list[str]:
+        log = self.log(stage)
+        return [event.kind for event in Attempt(log, log.attempts()[-1]).replay()]
+
+    def wait_for(self, what: Callable[[], object], why: str) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not what():
+            assert time.monotonic() < deadline, f"waited {PATIENCE} s for {why}"
+            time.sleep(0.01)
+
+    def nonces(self) -> list[str]:
+        found = []
+        for path in (self.root / ".orchestrate").glob("stages/*/*/journal.jsonl"):
+            first = path.read_bytes().splitlines()[:1]
+            if first:
+                found.append(json.loads(first[0])["data"]["nonce"])
+        return found
+
+    def processes(self) -> list[int]:
+        """Living processes that one of this project's attempts started."""
+        marks = [nonce.encode() for nonce in self.nonces()]
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                environ = (entry / "environ").read_bytes()
+                zombie = (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            except OSError:
+                continue
+            if not zombie and any(mark in environ for mark in marks):
+                found.append(int(entry.name))
+        return found
+
+    def sessions(self) -> list[str]:
+        names = []
+        for socket in self.runtime.glob("dodo-claude/*/tmux.sock"):
+            done = subprocess.run(
+                ["tmux", "-S", str(socket), "list-sessions", "-F", "#{session_name}"],
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            names += done.stdout.split()
+        return sorted(names)
+
+
+class Live:
+    """A `doit orchestrate` under way."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+
+    def until(self, text: str, times: int = 1) -> None:
+        """Read its output until `text` was seen in that many lines."""
+        assert self.process.stdout is not None
+        seen = sum(text in line for line in self.lines)
+        while seen < times:
+            line = self.process.stdout.readline()
+            assert line, f"it ended before {text!r}:\n{''.join(self.lines)}"
+            self.lines.append(line)
+            seen += text in line
+
+    def kill(self, number: int = signal.SIGKILL) -> int:
+        """Send a signal to it alone, read the rest, give its exit status."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        assert self.process.stdout is not None
+        self.lines += self.process.stdout.readlines()
+        return self.process.wait(PATIENCE)
+
+    @property
+    def text(self) -> str:
+        return "".join(self.lines)
+
+
+def kill_servers(runtime: Path) -> None:
+    for socket in runtime.glob("dodo-claude/*/tmux.sock"):
+        subprocess.run(["tmux", "-S", str(socket), "kill-server"], capture_output=True, check=False)

@@ -1,0 +1,591 @@
+"""orchestrate.toml as a whole: what is right becomes records, and all that is wrong is said at once, in place."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import toml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dodo_claude.config import Config, load_config
+from dodo_claude.errors import ConfigError
+from dodo_claude.schema import SCHEMA, schema
+
+BROKEN = Path(__file__).parent / "data" / "broken"
+
+GOOD = '''# A good one: each kind of key once, and texts that are easily misread.
+[orchestrate]
+name = "profile"
+max_workers = 8
+tmux = { socket = "default" }
+
+[defaults]
+agent = "scripted"
+timeout = "1h30m"
+env = { LANG = "C", MODE = "fast" }
+allowed_tools = ["Read"]
+
+[agents.claude]
+model = "sonnet"
+env_pass = ["HOME"]
+allowed_tools = ["Edit(./**)", "Bash(pytest *)"]
+disallowed_tools = ["WebFetch"]
+
+[agents.other]
+command = "my-agent --quiet 'two words'"
+prompt_by = "stdin"
+
+[stages.contract]
+prompt = """
+Write the contract, "quoted" \\u00e9, in
+{{ stage }}.
+"""
+targets = ["./docs//contract.md"]
+agent = "claude"
+model = "opus"
+
+[stages.backend]
+prompt_file = "prompts/backend.md"
+file_dep = ["src/*.py", "docs/contract.md"]
+targets = ["api/profile.py"]
+check = "python -m py_compile api/profile.py"
+session = "worker-backend"
+env = { MODE = "slow" }
+keep = "always"
+repairs = 3
+retries = 0
+
+[stages.research]
+foreach = ["bubbletea", "go/cui"]
+prompt = "Research {{ item }} with {{ files['docs/contract.md'] }}"
+targets = ["research/{{ item }}.md"]
+check = "grep -q {{ item }} research/{{ item }}.md"
+env = { TOPIC = "{{ item }}" }
+cwd = "src"
+
+[stages."v1.report"]
+prompt = "Sum up {{ stages.research.message }} and {{ stages['research:go/cui'].message }} for {{ env.MODE }}"
+file_dep = ["research/**"]
+targets = ["report.md"]
+after = ["backend"]
+agent = "other"
+allow_unchanged = true
+
+[stages.build]
+command = "make -j4"
+timeout = "90s"
+'''
+
+
+Project = Callable[[str], Path]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Writes a project whose orchestrate.toml has the given text."""
+
+    def write(text: str) -> Path:
+        for name in ("prompts/backend.md", "src/a.py", "src/b.py", "src/.c.py"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("Write {{ files['docs/contract.md'] }}\n")
+        path = tmp_path / "orchestrate.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def complaints(path: Path, **options: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, **options)
+    return str(caught.value).split("\n")
+
+
+# What is right.
+
+
+@pytest.fixture
+def good(project: Project) -> Config:
+    return load_config(project(GOOD))
+
+
+def test_settings(good: Config, tmp_path: Path) -> None:
+    assert (good.name, good.max_workers, good.socket) == ("profile", 8, "default")
+    assert good.root == Path(os.path.realpath(tmp_path))
+    assert [stage.name for stage in good.stages] == [
+        "contract",
+        "backend",
+        "research:bubbletea",
+        "research:go/cui",
+        "v1.report",
+        "build",
+    ]
+    assert good.groups == (("research", ("research:bubbletea", "research:go/cui")),)
+    assert [stage.item for stage in good.named("research")] == ["bubbletea", "go/cui"]
+    assert [stage.line for stage in good.stages] == [23, 32, 43, 43, 51, 59]
+
+
+def test_a_stage_with_an_agent_of_its_own(good: Config) -> None:
+    stage = good.stages[0]
+    assert stage.prompt == '\nWrite the contract, "quoted" é, in\n{{ stage }}.\n'.removeprefix("\n")
+    assert stage.targets == ("docs/contract.md",)
+    assert stage.timeout == 5400.0
+    assert stage.session == "profile-contract"
+    assert stage.agent is not None
+    assert stage.agent.base == "claude"
+    assert stage.agent.command == ("claude",)
+    assert stage.agent.model == "opus"
+    assert stage.agent.allowed_tools == ("Edit(./**)", "Bash(pytest *)", "Read")
+    assert stage.agent.disallowed_tools == ("EnterPlanMode", "ExitPlanMode", "AskUserQuestion", "WebFetch")
+    assert stage.agent.permission_mode == "dontAsk"
+    assert stage.agent.setting_sources == ("user",)
+    assert stage.agent.env_pass == ("HOME",)
+
+
+def test_a_prompt_file_and_what_it_includes_are_file_deps(good: Config) -> None:
+    stage = good.stages[1]
+    assert stage.prompt == "Write {{ files['docs/contract.md'] }}\n"
+    assert stage.prompt_file == "prompts/backend.md"
+    assert stage.prompt_files == ("docs/contract.md",)
+    assert stage.file_dep == ("docs/contract.md", "prompts/backend.md", "src/a.py", "src/b.py")
+    assert stage.env == (("LANG", "C"), ("MODE", "slow"))
+    assert (stage.keep, stage.repairs, stage.retries) == ("always", 3, 0)
+    assert stage.session == "worker-backend"
+    assert stage.agent is not None
+    assert (stage.agent.name, stage.agent.command, stage.agent.scenario) == ("scripted", (), "scenario.toml")
+
+
+def test_foreach(good: Config) -> None:
+    stage = good.stages[3]
+    assert (stage.group, stage.item) == ("research", "go/cui")
+    assert stage.targets == ("research/go/cui.md",)
+    assert stage.check == "grep -q go/cui research/go/cui.md"
+    assert stage.prompt == "Research {{ item }} with {{ files['docs/contract.md'] }}"
+    assert dict(stage.env)["TOPIC"] == "go/cui"
+    assert stage.cwd == "src"
+    assert stage.file_dep == ("docs/contract.md",)
+    assert good.stages[2].session == "profile-research-bubbletea-" + good.stages[2].session[-8:]
+    assert stage.session.startswith("profile-research-go-cui-")
+
+
+def test_what_a_prompt_uses_is_waited_for(good: Config) -> None:
+    stage = good.stages[4]
+    assert stage.after == ("backend", "research", "research:go/cui")
+    assert stage.messages == ("research", "research:go/cui")
+    assert stage.prompt_env == ("MODE",)
+    assert stage.file_dep == ("research/bubbletea.md", "research/go/cui.md")
+    assert stage.allow_unchanged
+    assert stage.agent is not None
+    assert stage.agent.base == "command"
+    assert stage.agent.command == ("my-agent", "--quiet", "two words")
+    assert stage.agent.prompt_by == "stdin"
+    assert stage.agent.allowed_tools == ("Read",)
+
+
+def test_a_command(good: Config) -> None:
+    stage = good.stages[5]
+    assert (stage.command, stage.prompt, stage.agent, stage.timeout) == ("make -j4", None, None, 90.0)
+
+
+def test_records_are_frozen_and_can_be_kept(good: Config) -> None:
+    with pytest.raises(FrozenInstanceError):
+        good.stages[0].name = "x"  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(good)) == good
+    assert hash(good.stages[0]) == hash(pickle.loads(pickle.dumps(good.stages[0])))
+
+
+def test_defaults(project: Project, tmp_path: Path) -> None:
+    config = load_config(project('[stages.a]\nprompt = "x"\n'))
+    assert (config.max_workers, config.socket) == (4, "private")
+    stage = config.stages[0]
+    assert (stage.repairs, stage.retries, stage.timeout, stage.keep) == (1, 1, 1800.0, "on-failure")
+    assert (stage.cwd, stage.check, stage.env, stage.allow_unchanged) == (".", None, (), False)
+    assert stage.agent is not None
+    assert (stage.agent.name, stage.agent.model) == ("claude", None)
+    assert stage.agent.allowed_tools == ("Edit(./**)",)
+
+
+def test_an_empty_file_is_no_fault(project: Project) -> None:
+    assert load_config(project("")).stages == ()
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("My Project!", "my-project"), ("x", "x"), ("日本", "project"), ("a" * 50, "a" * 32), (".x.", "x")],
+)
+def test_the_name_is_the_folders_made_safe(tmp_path: Path, folder: str, name: str) -> None:
+    (tmp_path / folder).mkdir()
+    path = tmp_path / folder / "orchestrate.toml"
+    path.write_text("")
+    assert load_config(path).name == name
+
+
+def test_windows_line_ends_and_a_byte_order_mark_change_nothing(project: Project) -> None:
+    path = project(GOOD)
+    plain = load_config(path)
+    path.write_bytes(GOOD.replace("\n", "\r\n").encode())
+    assert load_config(path) == plain
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
+    assert load_config(path) == plain
+    prompt = path.parent / "prompts/backend.md"
+    prompt.write_bytes(b"\xef\xbb\xbf" + prompt.read_bytes().replace(b"\n", b"\r\n"))
+    assert load_config(path) == plain
+
+
+def test_one_agent_for_all(project: Project) -> None:
+    path = project(GOOD)
+    config = load_config(path, agent="other")
+    assert {stage.agent.name for stage in config.stages if stage.agent} == {"other"}
+    assert complaints(path, agent="scriptd") == [
+        "orchestrate.toml:1:1: unknown agent 'scriptd' (did you mean 'scripted'?)"
+    ]
+
+
+def test_values_in_a_shell_are_quoted(project: Project) -> None:
+    text = "[stages.a]\nforeach = [\"x@y\"]\ncommand = \"echo {{ item|replace('@', '; touch PWN ') }} {{ stage }}\"\n"
+    command = load_config(project(text)).stages[0].command
+    assert shlex.split(str(command)) == ["echo", "x; touch PWN y", "a:x@y"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "session"),
+    [
+        ("backend", "p-backend"),
+        ("a-1", "p-a-1"),
+        ("Backend", "p-backend-"),
+        ("a.b", "p-a-b-"),
+        ("a_b", "p-a-b-"),
+        ("a-b", "p-a-b"),
+        ("x" * 64, "p-xxxx"),
+    ],
+)
+def test_session_names(project: Project, stage: str, session: str) -> None:
+    config = load_config(project(f'[orchestrate]\nname = "p"\n[stages."{stage}"]\nprompt = "x"\n'))
+    found = config.stages[0].session
+    assert found.startswith(session)
+    assert len(found) <= 48
+    assert (found == session) == (not session.endswith("-") and len(stage) < 40)
+    assert not set(found) - set("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+def test_odd_stage_names_have_sessions_of_their_own(project: Project) -> None:
+    names = ["a.b", "a_b", "a-b", "A-b", "a.B", "x" * 63, "x" * 64, "work-1", "work-10"]
+    text = "".join(f'[stages."{name}"]\nprompt = "x"\n' for name in names)
+    assert len({stage.session for stage in load_config(project(text)).stages}) == len(names)
+
+
+def test_a_glob_finds_files_and_targets_of_others_but_not_its_own(project: Project, tmp_path: Path) -> None:
+    path = project(
+        '[stages.a]\ncommand = "x"\ntargets = ["src/made.py", "src/sub/deep.py"]\n'
+        '[stages.b]\ncommand = "x"\nfile_dep = ["src/*.py"]\ntargets = ["src/b.py"]\n'
+        '[stages.c]\ncommand = "x"\nfile_dep = ["**/*.py", "new/[id].ts"]\n'
+    )
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/[id].ts").write_text("a name, not a glob")
+    stages = load_config(path).stages
+    assert stages[1].file_dep == ("src/a.py", "src/made.py")
+    assert stages[2].file_dep == ("new/[id].ts", "src/a.py", "src/b.py", "src/made.py", "src/sub/deep.py")
+
+
+def test_a_file_dep_need_not_be_there(project: Project) -> None:
+    assert load_config(project('[stages.a]\ncommand = "x"\nfile_dep = ["not/yet.c"]\n')).stages[0].file_dep
+
+
+def test_a_plain_file_needs_no_jinja2(project: Project) -> None:
+    path = project('[stages.a]\nforeach = ["x"]\nprompt = "do {{ item }}"\ntargets = ["{{ item }}.md"]\n')
+    code = (
+        "import sys; from pathlib import Path; import dodo_claude.config as c; assert 'jsonschema' not in sys.modules; "
+        f"c.load_config(Path({str(path)!r})); sys.exit('jinja2' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# What is wrong.
+
+
+def expected() -> dict[str, list[str]]:
+    """The messages of each broken file, from expected.txt: a heading `== FILE`, then its lines."""
+    table: dict[str, list[str]] = {}
+    for line in (BROKEN / "expected.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("== "):
+            lines = table.setdefault(line.removeprefix("== "), [])
+        else:
+            lines.append(line)
+    return table
+
+
+EXPECTED = expected()
+
+
+def test_each_broken_file_is_in_the_table() -> None:
+    assert sorted(EXPECTED) == sorted(path.name for path in BROKEN.glob("*.toml"))
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_broken(name: str) -> None:
+    assert complaints(BROKEN / name, task_names=["taken"]) == EXPECTED[name]
+
+
+def test_25_wrong_keys_are_25_problems(project: Project) -> None:
+    keys = "".join(f"wrong{number} = {number}\n" for number in range(25))
+    lines = complaints(project(f'[stages.a]\nprompt = "x"\n{keys}'))
+    assert [line.split(": ")[1] for line in lines] == [f"stages.a.wrong{number}" for number in range(25)]
+    assert [int(line.split(":")[1]) for line in lines] == list(range(3, 28))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"a = '\xff'", "orchestrate.toml:1:6: is not UTF-8 (save it as UTF-8)"),
+        (b"\xff\xfea\x00", "orchestrate.toml:1:1: is not UTF-8 (save it as UTF-8)"),
+        ("# é\n# ü\xe9".encode() + b"\xe9", "orchestrate.toml:2:5: is not UTF-8 (save it as UTF-8)"),
+        (b"#" * 10_000_001, "orchestrate.toml:1:1: is larger than 10 000 000 bytes"),
+        (b"a = " + b"[" * 100_000, "orchestrate.toml:1:1: lists or tables are nested too deeply"),
+        (b"a = " + b"[" * 300 + b"]" * 300, "orchestrate.toml:1:304: lists or tables are nested too deeply"),
+        (b"a" + b".a" * 40 + b" = 1", "orchestrate.toml:1:85: lists or tables are nested too deeply"),
+        (b"a = 1\x00", None),
+        (b"a = " + b"9" * 5000, None),
+        (b"\xef\xbb\xbf\xef\xbb\xbfa = 1", None),
+    ],
+)
+def test_what_is_no_text(project: Project, data: bytes, message: str | None) -> None:
+    path = project("")
+    path.write_bytes(data)
+    lines = complaints(path)
+    assert len(lines) == 1
+    assert message is None or lines == [message]
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    assert complaints(tmp_path / "orchestrate.toml") == ["orchestrate.toml:1:1: no such file"]
+    assert complaints(tmp_path) == [f"{tmp_path.name}:1:1: is a folder, not a file"]
+    os.mkfifo(tmp_path / "pipe.toml")
+    assert complaints(tmp_path / "pipe.toml") == ["pipe.toml:1:1: is not a plain file"]
+    (tmp_path / "file").write_text("")
+    assert complaints(tmp_path / "file/x.toml") == ["x.toml:1:1: can't be read: not a directory"]
+    assert len(complaints(tmp_path / "a\0b")) == 1
+    (tmp_path / "loop.toml").symlink_to("loop.toml")
+    assert len(complaints(tmp_path / "loop.toml")) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read(project: Project) -> None:
+    path = project("")
+    path.chmod(0)
+    assert complaints(path) == ["orchestrate.toml:1:1: can't be read: permission denied"]
+
+
+def test_links_out_of_the_project(project: Project, tmp_path: Path) -> None:
+    path = project(
+        '[stages.a]\nprompt = "x"\ntargets = ["away/t"]\nfile_dep = ["out.txt", "*.txt"]\ncwd = "away"\n'
+        '[stages.b]\nprompt_file = "away/p.md"\ntargets = ["one/t"]\n'
+        '[stages.c]\nprompt = "x"\ntargets = ["two/t"]\n'
+    )
+    (tmp_path / "away").symlink_to(tmp_path.parent)
+    (tmp_path / "out.txt").symlink_to("/etc/hostname")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").symlink_to("one")
+    paths = [line.split(": ")[1] for line in complaints(path)]
+    assert paths == [
+        "stages.a.targets[0]",
+        "stages.a.file_dep[0]",
+        "stages.a.file_dep[1]",
+        "stages.a.cwd",
+        "stages.b.prompt_file",
+        "stages.c.targets[0]",
+    ]
+
+
+def test_too_many_stages(project: Project) -> None:
+    items = ", ".join(f'"i{number}"' for number in range(15_000))
+    text = "".join(f'[stages.{name}]\ncommand = "x"\nforeach = [{items}]\n' for name in "ab")
+    assert complaints(project(text)) == ["orchestrate.toml:1:2: stages: makes 30000 stages (at most 20000)"]
+
+
+def test_a_clash_of_names_with_an_item(project: Project) -> None:
+    text = '[stages.a]\nforeach = ["x", "y"]\nprompt = "p"\n'
+    assert complaints(project(text), task_names=["a:x"])[0].startswith(
+        "orchestrate.toml:1:9: stages.a: 'a:x' is"
+    )
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 999])
+def test_a_cycle_of_any_length_is_found_without_recursion(project: Project, length: int) -> None:
+    text = "".join(
+        f'[stages.s{number}]\ncommand = "x"\nafter = ["s{(number + 1) % length}"]\n'
+        for number in range(length)
+    )
+    (line,) = complaints(project(text))
+    assert line.startswith("orchestrate.toml:3:10: stages.s0.after[0]: stages wait for each other: s0 -> ")
+
+
+def test_a_chain_of_many_stages_loads(project: Project) -> None:
+    text = "".join(
+        f'[stages.s{number}]\ncommand = "x"\ntargets = ["t{number}"]\nfile_dep = ["t{number + 1}"]\n'
+        for number in range(2000)
+    )
+    assert len(load_config(project(text)).stages) == 2000
+
+
+def test_cut_anywhere_it_loads_or_says_why(project: Project) -> None:
+    path = project(GOOD)
+    data = GOOD.encode()
+    loaded, said = 0, []
+    for length in range(len(data)):
+        path.write_bytes(data[:length])
+        try:
+            load_config(path)
+            loaded += 1
+        except ConfigError as error:
+            said.append(error)
+    assert loaded
+    assert all(error.problems for error in said)
+    assert all("\n" not in str(problem) for error in said for problem in error.problems)
+
+
+def test_a_byte_changed_anywhere_it_loads_or_says_why(project: Project) -> None:
+    path = project(GOOD)
+    data, said = bytearray(GOOD.encode()), []
+    for index in range(0, len(data), 3):
+        before = data[index]
+        data[index] = b"\"[]={}#.\\\n\x00\xff'1-"[index % 15]
+        path.write_bytes(data)
+        try:
+            load_config(path)
+        except ConfigError as error:
+            said.append(error)
+        data[index] = before
+    assert all(error.problems for error in said)
+
+
+ODD = st.sampled_from(
+    ["", " ", "x", "a", "b", "../x", "/x", "~", ".", "..", "a/../b", "*", "**", "[", "a\0b", "a\nb", "{{ item }}", "{{ x }}",
+     "{{", "{% if %}", "{{ files['a'] }}", "{{ stages.a.message }}", "{{ env.X }}", "10 minuts", "1h", "claude", "scripted",
+     "bypassPermissions", "private", "always", "-x", "é", "\U0001f600", "\x1b[0m", "a:b", "a=b", "x" * 300]
+)  # fmt: skip
+ANYTHING = st.recursive(
+    ODD | st.booleans() | st.integers() | st.floats() | st.dates(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ODD, inner, max_size=3),
+    max_leaves=4,
+)
+
+
+def _keys(part: str) -> list[str]:
+    table = schema()["properties"][part]
+    return list((table.get("properties") or table["additionalProperties"]["properties"]).keys())
+
+
+def tables(part: str) -> st.SearchStrategy[dict[str, Any]]:
+    return st.dictionaries(st.sampled_from(_keys(part)) | ODD, ANYTHING, max_size=6)
+
+
+DOCUMENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "orchestrate": tables("orchestrate") | ANYTHING,
+        "defaults": tables("defaults") | ANYTHING,
+        "agents": st.dictionaries(ODD, tables("agents"), max_size=3) | ANYTHING,
+        "stages": st.dictionaries(ODD, tables("stages"), max_size=4) | ANYTHING,
+    },
+)
+
+
+@given(DOCUMENTS)
+@settings(
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+)
+def test_whatever_stands_in_it_it_loads_or_says_why(project: Project, document: dict[str, Any]) -> None:
+    path = project(written(document))
+    try:
+        load_config(path)
+    except ConfigError as error:
+        for problem in error.problems:
+            assert str(problem).isprintable()
+            assert problem.line >= 1
+
+
+def written(value: Any) -> str:
+    """A document as TOML with everything in inline tables, as toml's own writer gets some of these wrong."""
+    return "".join(f"{written_value(str(key))} = {written_value(part)}\n" for key, part in value.items())
+
+
+def written_value(value: Any) -> str:
+    if isinstance(value, dict):
+        return (
+            "{"
+            + ", ".join(f"{written_value(key)} = {written_value(part)}" for key, part in value.items())
+            + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ", ".join(map(written_value, value)) + "]"
+    if isinstance(value, str):
+        return '"' + "".join(c if c.isalnum() else f"\\U{ord(c):08x}" for c in value) + '"'
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value)
+
+
+def test_the_tests_writer_writes_toml() -> None:
+    document = {"a b": [1, True, {"x": '"\n'}], "c": {"d": {}}}
+    assert tomllib.loads(written(document)) == document
+    assert toml.loads(written({"x": {"y": "z"}})) == {"x": {"y": "z"}}
+
+
+# The schema.
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    assert SCHEMA.name == "orchestrate.schema.json"
+
+
+def objects(part: Any) -> list[dict[str, Any]]:
+    found = [part] if isinstance(part, dict) and part.get("type") == "object" else []
+    inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    return found + [each for value in inner for each in objects(value)]
+
+
+def test_no_table_takes_what_it_does_not_know() -> None:
+    for table in objects(schema()):
+        assert table["additionalProperties"] is False or (
+            isinstance(table["additionalProperties"], dict) and "maxProperties" in table
+        )
+
+
+def test_each_key_has_a_description_and_lists_and_texts_a_limit() -> None:
+    for table in objects(schema()):
+        for key, rules in table.get("properties", {}).items():
+            assert rules.get("description", "").endswith("."), key
+            resolved = {**schema()["$defs"].get(rules.get("$ref", "").rpartition("/")[2], {}), **rules}
+            if resolved.get("type") == "string":
+                assert "maxLength" in resolved or "{0," in resolved["pattern"], key
+            if resolved.get("type") == "array":
+                assert "maxItems" in resolved or "enum" in resolved["items"], key
+
+
+def test_defaults_are_what_the_schema_says(project: Project) -> None:
+    stage = load_config(project('[stages.a]\nprompt = "x"\n')).stages[0]
+    for key, rules in schema()["properties"]["stages"]["additionalProperties"]["properties"].items():
+        if "default" in rules and key not in ("agent", "timeout", "allowed_tools", "foreach"):
+            value = getattr(stage, key)
+            assert (
+                list(value) if isinstance(rules["default"], list) else dict(value) if key == "env" else value
+            ) == rules["default"], key
+
+
+def test_the_good_one_is_good_for_any_validator() -> None:
+    jsonschema.Draft202012Validator(schema()).validate(tomllib.loads(GOOD))

@@ -1,0 +1,378 @@
+"""An attempt on disk: what a crash, a full disk, a forged event or an odd name can't do to it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dodo_claude import journal
+from dodo_claude.journal import Attempt, StageLog, make_state_dir, write_atomic
+from dodo_claude.run import HOOK
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> StageLog:
+    return StageLog(make_state_dir(tmp_path), "stage")
+
+
+@pytest.fixture
+def attempt(log: StageLog) -> Attempt:
+    return log.begin()
+
+
+def put(attempt: Attempt, name: str, text: str | bytes) -> None:
+    (attempt.spool / "new" / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+# -- attempts
+
+
+def test_begin_writes_before_anything_acts_and_overwrites_nothing(log: StageLog) -> None:
+    assert log.attempts() == []
+    assert log.open_attempt() is None
+    first = log.begin()
+    first.record("begun")
+    found = log.open_attempt()
+    assert found is not None
+    assert found.dir == first.dir
+    second = log.begin()
+    assert [first.number, second.number] == [1, 2]
+    assert [event.kind for event in first.replay()] == ["begun"]
+    assert list(second.replay()) == []
+    assert (log.dir / "open").read_text() == "2\n"
+
+
+def test_a_gap_and_a_foreign_name_do_not_disturb_the_numbers(log: StageLog) -> None:
+    log.begin()
+    (log.dir / "7").mkdir()
+    (log.dir / "notes").mkdir()
+    (log.dir / "²").mkdir()  # a digit, but no number
+    assert log.attempts() == [1, 7]
+    assert log.begin().number == 8
+
+
+def test_two_that_begin_at_once_get_two_numbers(log: StageLog) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        numbers = [each.number for each in pool.map(lambda _: _begin_quietly(log), range(8))]
+    assert len(set(numbers)) == 8
+
+
+def _begin_quietly(log: StageLog) -> Attempt:
+    try:
+        return log.begin()
+    except FileNotFoundError:  # threads of one process share the temporary name of `open`; real runs hold a lock
+        return Attempt(log, -1 * os.getpid() - id(object()))
+
+
+def test_settle_closes_it_and_may_be_called_again(log: StageLog) -> None:
+    log.begin()
+    log.settle()
+    assert log.open_attempt() is None
+    log.settle()
+    assert log.attempts() == [1]
+
+
+@pytest.mark.parametrize("text", ["", "x", "99", "-1", "1\n2", "\udcff", "9" * 5000])
+def test_an_unreadable_open_file_opens_nothing(log: StageLog, text: str) -> None:
+    log.begin()
+    (log.dir / "open").write_text(text, errors="surrogateescape")
+    assert log.open_attempt() is None
+
+
+NAMES = ["a/b", "a%2Fb", "a%b", "..", ".", "...", "../x", "é", "日本", "a:b", "a b", "a\nb", "x" * 300, "é" * 100, ""]
+
+
+def test_odd_names_stay_inside_and_apart(tmp_path: Path) -> None:
+    state = make_state_dir(tmp_path)
+    folders = set()
+    for name in NAMES:
+        log = StageLog(state, name)
+        assert log.dir.parent == state / "stages"
+        log.settle()
+        log.begin()
+        folders.add(os.path.realpath(log.dir))
+    assert len(folders) == len(NAMES)
+    assert {os.path.dirname(folder) for folder in folders} == {os.path.realpath(state / "stages")}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"])))
+def test_every_name_has_its_own_folder(one: str, other: str) -> None:
+    folders = [StageLog(Path("/s"), name).dir for name in (one, other)]
+    assert (folders[0] == folders[1]) == (one == other)
+    for folder in folders:
+        assert os.path.normpath(folder) == str(folder)
+        assert folder.parent == Path("/s/stages")
+        assert len(os.fsencode(folder.name)) <= 255
+
+
+def test_everything_is_private(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        log = StageLog(make_state_dir(tmp_path), "s")
+        attempt = log.begin()
+        attempt.record("begun")
+        attempt.finish({})
+    finally:
+        os.umask(before)
+    # `stages` lies in .orchestrate, which nobody else can enter.
+    assert stat.S_IMODE((tmp_path / ".orchestrate").stat().st_mode) == 0o700
+    for path in [log.dir, *log.dir.rglob("*")]:
+        if path != attempt.spool:
+            assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+    assert (tmp_path / ".orchestrate/.gitignore").read_text() == "*\n"
+
+
+# -- the journal
+
+
+def test_cut_at_every_byte_it_loses_the_cut_line_only(attempt: Attempt) -> None:
+    for number in range(4):
+        attempt.record("kind", number=number, text="é\n\"\\ 😀")
+    whole = attempt.journal.read_bytes()
+    ends = [0, *(at + 1 for at, byte in enumerate(whole) if byte == ord("\n"))]
+    for length in range(len(whole) + 1):
+        attempt.journal.write_bytes(whole[:length])
+        # A line whose newline alone is missing is still whole.
+        intact = sum(end <= length for end in ends[1:]) + (length + 1 in ends[1:])
+        assert [event.data["number"] for event in attempt.replay()] == list(range(intact))
+        attempt.record("next")
+        assert [event.kind for event in attempt.replay()] == ["kind"] * intact + ["next"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"kind":"x"}', b'{"kind":"x","at":"y","data":{}}', b"[" * 100_000,
+     b'{"kind":"x","at":1,"data":[1]}', b'{"kind":"x","at":' + b"9" * 400 + b',"data":{}}', b"\0" * 4096],
+    ids=lambda line: repr(line[:20]),
+)  # fmt: skip
+def test_a_damaged_line_is_skipped(attempt: Attempt, line: bytes) -> None:
+    attempt.record("one")
+    with attempt.journal.open("ab") as stream:
+        stream.write(line + b"\n")
+    attempt.record("two")
+    assert [event.kind for event in attempt.replay()] == ["one", "two"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.text(), st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists)))
+def test_what_is_recorded_is_replayed(attempt: Attempt, data: dict[str, object]) -> None:
+    attempt.journal.unlink(missing_ok=True)
+    written = attempt._append(journal.Event("k", 1.5, data))
+    assert list(attempt.replay()) == [written]
+
+
+def test_a_link_in_its_place_is_not_followed(attempt: Attempt, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    attempt.journal.symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"):
+        attempt.record("x")
+    (attempt.dir / f".result.json.{os.getpid()}.tmp").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"):
+        attempt.finish({})
+    assert victim.read_text() == "mine"
+
+
+def test_a_write_that_comes_short_is_completed(attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real(fd, data[:3]))
+    attempt.record("kind", text="longer than three bytes")
+    monkeypatch.undo()
+    assert [event.data["text"] for event in attempt.replay()] == ["longer than three bytes"]
+
+
+def test_a_full_disk_costs_the_line_it_cut(attempt: Attempt, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt.record("one")
+    real = os.write
+
+    def full(fd: int, data: bytes) -> int:
+        monkeypatch.setattr(os, "write", _no_space)
+        return real(fd, data[:10])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        attempt.record("lost")
+    monkeypatch.undo()
+    attempt.record("two")
+    assert [event.kind for event in attempt.replay()] == ["one", "two"]
+
+
+# -- the spool
+
+
+def test_300_hooks_at_once_lose_and_tear_nothing(attempt: Attempt, tmp_path: Path) -> None:
+    bell = tmp_path / "bell"
+    os.mkfifo(bell)
+    texts = [f"{number} " + "x" * (number * 37) for number in range(300)]
+
+    def fire(text: str) -> None:
+        event = json.dumps({"hook_event_name": "Notification", "message": text})
+        subprocess.run(["/bin/sh", str(HOOK), str(attempt.spool), str(bell), "r"], input=event.encode(), check=True)
+
+    events = []
+    with ThreadPoolExecutor(12) as pool:
+        running = [pool.submit(fire, text) for text in texts]
+        while not all(each.done() for each in running):
+            events += attempt.collect()
+    events += attempt.collect()
+    assert sorted(str(event.data["message"]) for event in events) == sorted(
+        text if len(text) <= journal.MAX_TEXT else f"{text[: journal.MAX_TEXT]}… ({len(text)} characters)"
+        for text in texts
+    )
+    assert list(attempt.replay()) == events
+    assert not os.listdir(attempt.spool / "new") + os.listdir(attempt.spool / "tmp")
+
+
+def test_events_come_in_the_order_of_their_time(attempt: Attempt) -> None:
+    for name, at in (("9", 300), ("1", 100), ("5", 200), ("10000", 200), ("9999", 200)):
+        put(attempt, name, json.dumps({"hook_event_name": "Stop", "name": name}))
+        os.utime(attempt.spool / "new" / name, ns=(at, at))
+    # At one tick of the clock the lower process id was first.
+    assert [event.data["name"] for event in attempt.collect()] == ["1", "5", "9999", "10000", "9"]
+    assert attempt.collect() == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "not JSON", "[]", "null", "{}", '{"hook_event_name": 1}', b"\xff\xfe\xff", "[" * 100_000, '{"hook_event_name"'],
+    ids=lambda text: repr(text[:20]),
+)
+def test_an_unreadable_event_is_set_aside(attempt: Attempt, text: str | bytes) -> None:
+    put(attempt, "1", text)
+    put(attempt, "2", '{"hook_event_name": "Stop"}')
+    assert [event.kind for event in attempt.collect()] == ["Stop"]
+    assert (attempt.spool / "unreadable-1").exists()
+    put(attempt, "1", text)  # the same process id once more
+    assert attempt.collect() == []
+
+
+def test_a_folder_among_the_events_is_set_aside(attempt: Attempt) -> None:
+    (attempt.spool / "new" / "1").mkdir()
+    put(attempt, "2", '{"hook_event_name": "Stop"}')
+    assert [event.kind for event in attempt.collect()] == ["Stop"]
+    assert attempt.collect() == []
+
+
+def test_an_event_too_large_is_not_read(attempt: Attempt) -> None:
+    put(attempt, "1", "")
+    os.truncate(attempt.spool / "new" / "1", journal.MAX_EVENT + 1)
+    assert attempt.collect() == []
+    assert (attempt.spool / "unreadable-1").stat().st_size == journal.MAX_EVENT + 1
+
+
+def test_long_and_deep_values_are_cut(attempt: Attempt) -> None:
+    deep: object = "bottom"
+    for _ in range(400):
+        deep = [deep]
+    event = {"hook_event_name": "Stop", "last_assistant_message": "m" * 150_000, "x": "x" * 5000, "l": [0] * 900}
+    put(attempt, "1", json.dumps({**event, "deep": deep}))
+    (stop,) = attempt.collect()
+    assert str(stop.data["last_assistant_message"]).startswith("m" * journal.MAX_MESSAGE + "… (150000")
+    assert stop.data["x"] == "x" * journal.MAX_TEXT + "… (5000 characters)"
+    assert stop.data["l"] == [0] * 100
+    assert "bottom" not in attempt.journal.read_text()
+    assert list(attempt.replay()) == [stop]
+
+
+def test_a_crash_between_journal_and_spool_repeats_an_event_and_loses_none(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(attempt, "1", '{"hook_event_name": "Stop"}')
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", _no_space)
+        with pytest.raises(OSError, match="No space"):
+            attempt.collect()
+    assert [event.kind for event in attempt.collect()] == ["Stop"]
+    assert [event.kind for event in attempt.replay()] == ["Stop", "Stop"]
+
+
+# -- whole or not at all
+
+
+def _no_space(*args: object, **kwargs: object) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def failing(real: Callable[..., object], nth: list[int]) -> Callable[..., object]:
+    def call(*args: object, **kwargs: object) -> object:
+        nth[0] -= 1
+        return _no_space() if nth[0] == 0 else real(*args, **kwargs)
+
+    return call
+
+
+def test_write_atomic_leaves_old_or_new_whatever_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    outcomes = []
+    for nth in range(1, 20):
+        path.write_text("old")
+        count = [nth]
+        with monkeypatch.context() as patch:
+            for name in ("open", "fsync", "replace", "fdopen"):
+                patch.setattr(os, name, failing(getattr(os, name), count))
+            try:
+                write_atomic(path, "new")
+                outcomes.append("new")
+            except OSError as error:
+                assert error.errno == errno.ENOSPC
+                outcomes.append("old")
+        assert path.read_text() == outcomes[-1]
+        assert os.listdir(tmp_path) == ["file"], nth
+        if outcomes[-1] == "new":
+            break
+    assert outcomes == ["old"] * 4 + ["new"]
+
+
+def test_write_atomic_on_a_full_disk(tmp_path: Path) -> None:
+    """A real short write, in a process with a limit on its files' size."""
+    script = (
+        "import resource, signal, sys, os; from pathlib import Path; from dodo_claude.journal import write_atomic\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
+        "path = Path(sys.argv[1]); write_atomic(path, 'old')\n"
+        "try: write_atomic(path, 'x' * 20000)\n"
+        "except OSError as error: print(error.strerror, path.read_text(), os.listdir(path.parent))\n"
+    )
+    path = tmp_path / "file"
+    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "File too large old ['file']\n"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_write_atomic_keeps_every_character(text: str) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "f")
+        write_atomic(path, text)
+        assert path.read_bytes() == text.encode()
+
+
+def test_write_atomic_passes_bytes_of_the_system_through(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "f", os.fsdecode(b"caf\xe9"))
+    assert (tmp_path / "f").read_bytes() == b"caf\xe9"
+
+
+# -- the result
+
+
+@pytest.mark.parametrize("length", [0, 1, 10, 30])
+def test_half_a_result_is_none(attempt: Attempt, length: int) -> None:
+    assert attempt.result() is None
+    attempt.finish({"result": "succeeded", "message": "é"})
+    assert attempt.result() == {"result": "succeeded", "message": "é"}
+    path = attempt.dir / "result.json"
+    path.write_bytes(path.read_bytes()[:length])
+    assert attempt.result() is None
+    path.write_text("[1]")
+    assert attempt.result() is None

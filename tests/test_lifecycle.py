@@ -1,0 +1,186 @@
+"""The worker's life as tables: events in, view out; view and facts in, instruction out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dodo_claude import lifecycle as life
+from dodo_claude.lifecycle import Event, Facts, Outcome, Result, State, View, advance, decide
+from tests.histories import HISTORIES, fold
+
+FACTS = Facts(elapsed=10.0, in_state=1.0, timeout=100.0, repairs=1)
+IDLE = View(state=State.IDLE, turn_done=True, prompts=1)
+
+
+@pytest.mark.parametrize("name", sorted(HISTORIES))
+def test_history_leads_to_its_view_and_instruction(name: str) -> None:
+    history = HISTORIES[name]
+    view = fold(history.events)
+    for field, value in history.view.items():
+        assert getattr(view, field) == value, field
+    assert decide(view, replace(FACTS, **history.facts)) == history.instruction
+
+
+CASES: list[tuple[str, View, Facts, object]] = [
+    ("nothing to do while it works", View(state=State.RUNNING), FACTS, life.Wait(90.0)),
+    ("a turn's end is verified", IDLE, FACTS, life.Verify()),
+    ("verified well", IDLE, replace(FACTS, problems=()), life.Stop(Outcome(Result.SUCCEEDED))),
+    ("something is missing", IDLE, replace(FACTS, problems=("x",)), life.Send(("x",))),
+    (
+        "still missing after the repairs",
+        replace(IDLE, repairs=1),
+        replace(FACTS, problems=("x", "y")),
+        life.Stop(Outcome(Result.FAILED, "x; y")),
+    ),
+    (
+        "no repairs allowed",
+        IDLE,
+        replace(FACTS, problems=("x",), repairs=0),
+        life.Stop(Outcome(Result.FAILED, "x")),
+    ),
+    ("background tasks run on", replace(IDLE, background=1), FACTS, life.Wait(90.0)),
+    (
+        "time is over",
+        View(state=State.RUNNING),
+        replace(FACTS, elapsed=100.0),
+        life.Stop(Outcome(Result.TIMED_OUT, "timed out after 100 s")),
+    ),
+    (
+        "time is over at a dialog",
+        View(state=State.BLOCKED, blocked_on="Bash make"),
+        replace(FACTS, elapsed=101.0),
+        life.Stop(Outcome(Result.TIMED_OUT, "timed out after 100 s (it waited for a person: Bash make)")),
+    ),
+    ("an interrupt beats all", IDLE, replace(FACTS, interrupted=True, problems=()), None),
+    ("a fresh worker gets a minute", View(), replace(FACTS, in_state=5.0), life.Wait(55.0)),
+    ("an unsubmitted prompt gets a moment", replace(IDLE, state=State.RUNNING, submitted=False), FACTS, life.Wait(2.0)),
+    (
+        "then Enter again",
+        View(state=State.RUNNING, submitted=False, prompts=1),
+        replace(FACTS, in_state=3.0),
+        life.PressEnter(),
+    ),
+    (
+        "and in the end no",
+        View(state=State.RUNNING, submitted=False, prompts=1, enters=3),
+        replace(FACTS, in_state=3.0),
+        life.Stop(
+            Outcome(Result.FAILED, "its worker did not take the prompt that was pasted into its session", retry=True)
+        ),
+    ),
+    (
+        "a client that never takes its first prompt",
+        View(state=State.RUNNING, submitted=False),
+        replace(FACTS, in_state=30.0),
+        life.Stop(Outcome(Result.FAILED, "its worker started but did not take its prompt")),
+    ),
+    (
+        "the API failed for now",
+        replace(IDLE, turn_done=False, error="server_error", error_text="529"),
+        FACTS,
+        life.Stop(Outcome(Result.FAILED, "the client gave up (server_error): 529", retry=True)),
+    ),
+    (
+        "the API failed for good",
+        replace(IDLE, turn_done=False, error="authentication_failed"),
+        FACTS,
+        life.Stop(Outcome(Result.FAILED, "the client gave up (authentication_failed)")),
+    ),
+    (
+        "killed in mid-work",
+        View(state=State.EXITED, exit_status=-9),
+        FACTS,
+        life.Stop(
+            Outcome(Result.FAILED, "its worker ended in mid-work with signal 9 (out of memory?)", retry=True)
+        ),
+    ),
+    ("left after its turn: look what it made", replace(IDLE, state=State.EXITED, exit_status=0), FACTS, life.Verify()),
+    (
+        "left after its turn, something missing: nobody to ask",
+        replace(IDLE, state=State.EXITED, exit_status=0),
+        replace(FACTS, problems=("x",)),
+        life.Stop(Outcome(Result.FAILED, "x")),
+    ),
+    (
+        "a command that ended well is verified",
+        View(state=State.EXITED, exit_status=0),
+        replace(FACTS, interactive=False),
+        life.Verify(),
+    ),
+    (
+        "a command that ended badly",
+        View(state=State.EXITED, exit_status=3),
+        replace(FACTS, interactive=False),
+        life.Stop(Outcome(Result.FAILED, "its command ended with exit status 3", retry=True)),
+    ),
+    (
+        "a command is run again for a repair",
+        View(state=State.EXITED, exit_status=0),
+        replace(FACTS, interactive=False, problems=("x",)),
+        life.Send(("x",)),
+    ),
+    ("a command needs no hooks", View(), replace(FACTS, interactive=False, in_state=80.0), life.Wait(90.0)),
+]
+
+
+@pytest.mark.parametrize(("what", "view", "facts", "expected"), CASES, ids=[case[0] for case in CASES])
+def test_decide(what: str, view: View, facts: Facts, expected: object) -> None:
+    if expected is None:
+        expected = life.Stop(Outcome(Result.ABORTED, "interrupted"))
+    assert decide(view, facts) == expected
+
+
+KINDS = [*life.TABLE, "SubagentStop", "SessionEnd", "Nonsense"]
+EVENTS = st.builds(
+    Event,
+    kind=st.sampled_from(KINDS),
+    at=st.floats(0, 1e9),
+    data=st.dictionaries(
+        st.sampled_from(["pane", "pid", "tool_name", "background_tasks", "status", "result", "error", "junk"]),
+        st.none() | st.integers() | st.text() | st.lists(st.integers()),
+    ),
+)
+ANY_FACTS = st.builds(
+    Facts,
+    elapsed=st.floats(0, 200),
+    in_state=st.floats(0, 200),
+    timeout=st.floats(1, 100),
+    repairs=st.integers(0, 3),
+    interactive=st.booleans(),
+    interrupted=st.booleans(),
+    problems=st.none() | st.lists(st.text(min_size=1), max_size=2).map(tuple),
+)
+
+
+@given(st.lists(EVENTS, max_size=30), ANY_FACTS)
+def test_no_history_breaks_the_table_and_success_needs_a_verification(events: list[Event], facts: Facts) -> None:
+    instruction = decide(fold(events), facts)
+    match instruction:
+        case life.Stop(Outcome(result=Result.SUCCEEDED)):
+            assert facts.problems == ()
+            assert not facts.interrupted
+        case life.Wait(seconds):
+            assert 0 < seconds <= facts.timeout
+        case life.Send():
+            assert facts.problems
+
+
+@given(st.lists(EVENTS, max_size=20), st.lists(EVENTS, max_size=5))
+def test_nothing_moves_after_the_outcome(events: list[Event], late: list[Event]) -> None:
+    ended = advance(fold(events), Event(life.OUTCOME, 1.0, {"result": "failed", "reason": "r"}))
+    view = ended
+    for event in late:
+        view = advance(view, event)
+    assert view == ended
+    assert view.outcome is not None
+
+
+@given(st.lists(EVENTS, max_size=30), ANY_FACTS)
+def test_it_always_ends(events: list[Event], facts: Facts) -> None:
+    """Once the time is over no instruction waits."""
+    late = replace(facts, elapsed=facts.timeout + 1)
+    assert not isinstance(decide(fold(events), late), life.Wait)

@@ -1,0 +1,131 @@
+"""What a path may be, and what a glob finds."""
+
+from __future__ import annotations
+
+import fnmatch
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dodo_claude.paths import BadPathError, Project, matcher, normal
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    root = tmp_path / "project"
+    for name in (
+        "src/a.py",
+        "src/sub/b.py",
+        "src/.hidden.py",
+        ".github/ci.yml",
+        "app/[id]/page.tsx",
+        "top.py",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("x")
+    (tmp_path / "outside.py").write_text("x")
+    (root / "src/out.py").symlink_to(tmp_path / "outside.py")
+    (root / "src/in.py").symlink_to("a.py")
+    (root / "src/loop").symlink_to(".")
+    (root / "src/gone.py").symlink_to("nothing")
+    (root / "away").symlink_to(tmp_path)
+    (root / "state").symlink_to(".git")
+    return Project(str(root))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("a", "a"), ("./a", "a"), ("a//b/./c", "a/b/c"), (".", "."), ("ü/…", "ü/…"), ("..a", "..a")],
+)
+def test_normal(path: str, expected: str) -> None:
+    assert normal(path) == expected
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        " ",
+        "/",
+        "/a",
+        "//a",
+        "..",
+        "../a",
+        "a/../b",
+        "a/..",
+        "~",
+        "~root/x",
+        "a\0b",
+        "a\nb",
+        "a\x1bb",
+        "\ud800",
+    ],
+)
+def test_what_leaves_the_project_by_its_text_alone(path: str) -> None:
+    with pytest.raises(BadPathError):
+        normal(path)
+
+
+@pytest.mark.parametrize("path", ["away", "away/x", "away/project/../x", "src/out.py", "away/not/there/yet"])
+def test_what_leaves_it_through_a_link(project: Project, path: str) -> None:
+    with pytest.raises(BadPathError):
+        project.inside(path)
+
+
+def test_links_inside_are_fine(project: Project) -> None:
+    assert project.file("src/in.py") == "src/in.py"
+    assert project.target("src/loop/new.py") == "src/loop/new.py"
+    assert project.real("src/loop/loop/a.py") == project.real("src/a.py")
+
+
+@pytest.mark.parametrize("path", [".git/x", ".GIT/x", ".orchestrate/x", "state/x", "src", "src/", ".", "x/"])
+def test_what_is_no_target(project: Project, path: str) -> None:
+    with pytest.raises(BadPathError):
+        project.target(path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("src/*.py", ["src/a.py", "src/in.py"]),
+        ("src/**", ["src/a.py", "src/in.py", "src/sub/b.py"]),
+        ("**/*.py", ["src/a.py", "src/in.py", "src/sub/b.py", "top.py"]),
+        ("src/**/b.py", ["src/sub/b.py"]),
+        ("src/.*.py", ["src/.hidden.py"]),
+        (".github/*", [".github/ci.yml"]),
+        ("?op.p[xy]", ["top.py"]),
+        ("*/a.py", ["src/a.py"]),
+        ("src/[!a]*.py", ["src/in.py"]),
+        ("src/[z-a].py", []),
+        ("[", []),
+        ("away/*.py", []),
+        ("nowhere/*", []),
+        (".*/*", [".github/ci.yml"]),
+    ],
+)
+def test_globs(project: Project, pattern: str, expected: list[str]) -> None:
+    assert sorted(project.files(pattern)) == expected
+
+
+SEGMENTS = st.text(st.sampled_from("ab*?["), min_size=1, max_size=5)
+
+
+@given(SEGMENTS, st.text(st.sampled_from("ab["), min_size=1, max_size=6))
+def test_one_part_matches_as_the_shell_does(pattern: str, name: str) -> None:
+    if pattern != "**":
+        assert matcher(pattern)(name) == fnmatch.fnmatchcase(name, pattern)
+
+
+@given(st.lists(SEGMENTS, min_size=1, max_size=4), st.lists(st.sampled_from("ab"), min_size=1, max_size=4))
+def test_two_stars_stand_for_any_number_of_folders(parts: list[str], folders: list[str]) -> None:
+    path = "/".join(folders)
+    if matcher("/".join(parts))(path):
+        assert matcher("**/" + "/".join(parts))(path)
+    assert matcher("**")(path)
+    assert matcher("**/" + folders[-1])(path)
+
+
+def test_no_pattern_takes_long() -> None:
+    assert not matcher("/".join(["**", "*a*a*a*a*a*a*b"] * 12))("/".join(["a" * 60] * 40))

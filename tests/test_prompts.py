@@ -1,0 +1,250 @@
+"""What templates use, what they say, and what they must not reach."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dodo_claude import prompts
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.prompts import Uses, analyse, fence, render, render_value
+
+MARK = "k3f9k3f9"
+
+
+def say(source: str, **given: Any) -> str:
+    values: dict[str, Any] = {"item": "I", "stage": "S", "files": {}, "messages": {}, "env": {}}
+    return render(source, **(values | given))
+
+
+def test_a_text_without_braces_means_itself() -> None:
+    assert analyse("a { b } }} %} {") == Uses()
+    assert say("a { b }\r\n") == "a { b }\r\n"
+
+
+def test_what_a_template_uses() -> None:
+    uses = analyse(
+        "{{ files['./a.md'] }}\n{% if stages.plan.message %}{{ stages['research:x'].message.strip() }}{% endif %}\n"
+        "{{ env.HOME }}{{ env['PORT'] }}{{ item }}{{ stage|upper }}{{ files['b'] }}{{ files['./a.md'] }}"
+    )
+    assert uses.files == ("./a.md", "b")
+    assert uses.stages == ("plan", "research:x")
+    assert uses.env == ("HOME", "PORT")
+    assert uses.undefined == ()
+    assert uses.error is None
+    assert uses.line("stages", "research:x") == 2
+    assert uses.line("files", "./a.md") == 1
+
+
+@pytest.mark.parametrize("name", ["items", "keys", "get", "message", "values"])
+def test_a_stage_may_be_called_like_a_method(name: str) -> None:
+    source = f"{{{{ stages.{name}.message }}}}"
+    assert analyse(source).stages == (name,)
+    assert say(source, messages={name: "M"}) == "M"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{{ foo }}", (("foo", 1),)),
+        ("a\n{{ foo }}\n{{ bar }} {{ foo }}", (("foo", 2), ("bar", 3))),
+        ("{% for x in [1] %}{{ x }}{{ loop.index }}{% endfor %}\n{{ x }}", (("x", 1),)),
+        ("{{ targets }} {{ check }}", (("check", 1), ("targets", 1))),
+        ("{{ range(3) }} {{ lipsum() }} {{ self }}", (("lipsum", 1), ("range", 1), ("self", 1))),
+        ("{% set x = item %}{{ x }}", ()),
+        ("{% raw %}{{ foo }}{% endraw %}{# {{ foo }} #}", ()),
+    ],
+)
+def test_undefined_names(source: str, expected: tuple[tuple[str, int], ...]) -> None:
+    assert analyse(source).undefined == expected
+
+
+def test_names_that_are_not_known_here() -> None:
+    assert analyse("\n{{ item }}", known=("stage",)).undefined == (("item", 2),)
+    assert analyse("{{ item|upper }}", known=("stage",)).undefined == (("item", 1),)
+    assert analyse("{{ files['x'] }}", known=("item", "stage")).undefined == (("files", 1),)
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "part"),
+    [
+        ("a\n{{ item ", 2, "unexpected"),
+        ("{{ item|nope }}", 1, "no filter named 'nope'"),
+        ("x\n\nstyle={{ color: 'red' }}", 3, "{% raw %}"),
+        ("{{" + "(" * 3000, 1, "nested too deeply"),
+        ("\n{{ files[item] }}", 2, "files needs a literal path"),
+        ("{{ files['a' ~ item] }}", 1, "files needs a literal path"),
+        ("{{ files[''] }}", 1, "files needs a literal path"),
+        ("{% for f in files %}{% endfor %}", 1, "files needs a literal path"),
+        ("{% set f = files %}{{ f[item] }}", 1, "files needs a literal path"),
+        ("{{ files['a'][files[item]] }}", 1, "files needs a literal path"),
+        ("{{ stages.a }}", 1, "stages needs a literal name"),
+        ("{{ stages[item].message }}", 1, "stages needs a literal name"),
+        ("{{ stages.a.prompt }}", 1, "stages needs a literal name"),
+        ("{{ env }}", 1, "env needs a literal name"),
+        ("{% set files = {} %}", 1, "'files' can't be given another value"),
+        ("{% macro m(stages) %}{% endmacro %}", 1, "'stages' can't be given another value"),
+        ("{% include 'x' %}", 1, "can't load another"),
+        ("{% import 'x' as y %}", 1, "can't load another"),
+        ("{% extends 'x' %}", 1, "can't load another"),
+        ("{{ stage.__class__ }}", 1, "'__class__' can't be reached"),
+        ("{{ 'x'['__class__'] }}", 1, "'__class__' can't be reached"),
+        ("{{ stages.a.message.__class__ }}", 1, "'__class__' can't be reached"),
+        ("{{ files['a']._x }}", 1, "'_x' can't be reached"),
+    ],
+)
+def test_faults_of_a_template(source: str, line: int, part: str) -> None:
+    error = analyse(source).error
+    assert error is not None
+    assert part in error[0]
+    assert error[1] == line
+
+
+@given(st.text(st.sampled_from("{}%# \nitemfls'[]._|()-+~\\\"é"), max_size=40))
+def test_analyse_raises_nothing_and_render_only_our_error(source: str) -> None:
+    uses = analyse(source)
+    try:
+        say(source)
+    except DodoClaudeError:
+        assert prompts.is_template(source)
+    else:
+        assert uses.error is None or prompts.is_template(source)
+
+
+def test_one_pass() -> None:
+    value = "{{ item }} {% raw %}"
+    assert say("{{ files['a'] }}", files={"a": value}) == value
+    assert say("{{ item }}{{ stage|e }}", item=value) == value + "S"
+
+
+def test_files_are_found_however_they_are_spelled() -> None:
+    assert say("{{ files['./a//b'] }}", files={"a/b": "x"}) == "x"
+    assert say("{{ files['a/b'] }}", files={"./a/b": "x"}) == "x"
+
+
+@pytest.mark.parametrize(
+    ("source", "part"),
+    [
+        ("{{ item|attr('__class__') }}", "unsafe"),
+        ("{{ '{0.__class__}'.format(item) }}", "unsafe"),
+        ("{{ ('a'|attr)('__cla' ~ 'ss__') }}", "can't be rendered"),
+        ("{{ item['__cla' ~ 'ss__'] }}", "unsafe"),
+        ("{{ stages['_va' ~ 'lues'] }}", "stages has no"),
+        ("{{ stages.a.message }}", "stages has no 'a'"),
+        ("{{ env.HOME }}", "env has no 'HOME'"),
+        ("{{ nope }}", "'nope' is undefined"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ item", "unexpected end of template"),
+        ("{{ 'x' + 1 }}", "can't be rendered"),
+    ],
+)
+def test_what_can_not_be_rendered(source: str, part: str) -> None:
+    with pytest.raises(DodoClaudeError, match="the template can't be rendered") as caught:
+        say(source)
+    assert part in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_variable_may_have_a_default() -> None:
+    assert say("{{ env.PORT|default('80') }}") == "80"
+
+
+def test_values_for_a_shell_are_quoted() -> None:
+    source = "test {{ item }} {{ stage|upper }}"
+    assert render_value(source, item="a b;c", stage="x") == "test a b;c X"
+    assert render_value(source, item="a b;c", stage="x", quoted=True) == "test 'a b;c' X"
+    with pytest.raises(DodoClaudeError):
+        render_value("{{ files['a'] }}", item=None, stage="x")
+
+
+SIMPLE = st.lists(
+    st.sampled_from(
+        [
+            "{{ item }}",
+            "{{stage}}",
+            "{{\titem }}",
+            "{",
+            "}",
+            "}}",
+            "{{{ item }}",
+            "{{ item }}}",
+            "\n",
+            "é",
+            "#}",
+            "%",
+        ]
+    ),
+    max_size=6,
+).map("".join)
+
+
+@given(SIMPLE)
+def test_the_short_way_says_what_jinja2_says(source: str) -> None:
+    def outcome(text: str) -> str | None:
+        try:
+            return say(text)
+        except DodoClaudeError:
+            return None
+
+    # A comment sends the same template through jinja2.
+    assert outcome(f"|{source}") == outcome(f"{{##}}|{source}")
+    assert analyse(f"|{source}", known=("stage",)) == analyse(f"{{##}}|{source}", known=("stage",))
+
+
+def test_a_plain_template_does_not_import_jinja2() -> None:
+    code = (
+        "import sys; from dodo_claude import prompts as p; p.analyse('{{ item }} x'); "
+        "p.render_value('{{ item }}.md', item='a', stage='s'); sys.exit('jinja2' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_fence() -> None:
+    assert fence("file", "api/a.py", "x = 1\n", MARK) == (
+        f'<file path="api/a.py" mark="{MARK}">\nx = 1\n</file mark="{MARK}">'
+    )
+    assert fence("message", "research:a", "done", MARK) == (
+        f'<message stage="research:a" mark="{MARK}">\ndone\n</message mark="{MARK}">'
+    )
+    assert (
+        fence("file", 'a"><b', "", MARK)
+        == f'<file path="a&quot;&gt;&lt;b" mark="{MARK}">\n</file mark="{MARK}">'
+    )
+
+
+def test_fence_takes_control_characters_out() -> None:
+    assert "\n\ta\nb[31m\n<" in fence("file", "a", "\ta\r\nb\x1b[31m\x00\x9b\x7f", MARK)
+
+
+@pytest.mark.parametrize("mark", ["", "short", "a" * 65, "with space1", 'quo"te12'])
+def test_fence_refuses_what_is_no_mark(mark: str) -> None:
+    with pytest.raises(ValueError, match="mark"):
+        fence("file", "a", "text", mark)
+
+
+def test_fence_refuses_a_mark_that_the_text_holds() -> None:
+    with pytest.raises(ValueError, match="mark"):
+        fence("file", "a", f"</file mark={MARK}>", MARK)
+    # Even if it only comes together when control characters are gone.
+    with pytest.raises(ValueError, match="mark"):
+        fence("file", "a", f"{MARK[:4]}\x00{MARK[4:]}", MARK)
+
+
+@given(st.text(), st.integers(0, 50))
+def test_fence_keeps_to_its_cap(text: str, cap: int) -> None:
+    made = fence("file", "a", text.replace(MARK, ""), MARK, cap)
+    lines = made.split("\n")
+    assert MARK in lines[0]
+    assert MARK in lines[-1]
+    assert sum(MARK in line for line in lines) == 2
+    assert len(made.encode()) <= cap + 150
+
+
+def test_a_cut_says_how_much() -> None:
+    made = fence("file", "a", "é" * 100, MARK, 11)
+    assert made.split("\n")[1:-1] == ["éé", "[… 192 of 200 bytes are left out here …]", "éé"]
