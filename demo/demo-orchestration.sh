@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The demo of dodo_claude: sets itself up in demo/.venv, then hands over to narrate.py, which runs and tells it.
+# The demo of dodo_claude: sets itself up in demo/.venv, then hands over to narrate.py, which plays and tells it.
 # Needs Python 3.11 or newer with pip, and tmux 3.2 or newer. `--help` says what it can do.
 set -euo pipefail
 
@@ -45,7 +45,7 @@ make_venv() {
         pip=("$base" -m pip --python "$venv/bin/python")
     fi
     # Editable: what you change in the checkout is what the demo shows.
-    "${pip[@]}" install --quiet --disable-pip-version-check --no-input --root-user-action=ignore -e "$root"
+    "${pip[@]}" install -qq --disable-pip-version-check --no-input --root-user-action=ignore -e "$root"
     wanted >"$venv/made-for"
     trap - INT TERM HUP
 }
@@ -54,13 +54,13 @@ make_venv() {
 base=${DODO_CLAUDE_DEMO_PYTHON:-$(find_python)}
 for argument in "$@"; do
     case $argument in
-        -h | --help | --clean) exec "$base" "$here/narrate.py" "$@" ;;
+        -h | --help | --clean) exec "$base" "$here/__main__.py" "$@" ;;
     esac
 done
 # Wrong options and strangers' sessions are told before anything is made.
-"$base" "$here/narrate.py" --look-only "$@"
+"$base" "$here/__main__.py" --look-only "$@"
 if [[ -z ${DODO_CLAUDE_DEMO_PYTHON:-} ]]; then
     make_venv
     base=$venv/bin/python
 fi
-exec "$base" "$here/narrate.py" "$@"
+exec "$base" "$here/__main__.py" "$@"

@@ -35,6 +35,8 @@ SIZE = ("120", "40")
 LOOK_SECONDS = 0.2
 # How long things get that should take no time, before that is an error.
 PATIENCE_SECONDS = 20.0
+# What stagehand.py prints under a command that has ended.
+ENDED = "exit status "
 
 
 class DemoError(Exception):
@@ -58,10 +60,23 @@ def tmux(*arguments: str) -> list[str]:
     return done.stdout.split("\n")[:-1]
 
 
+def attach_command() -> str:
+    """What shows a session on the default server, from the terminal that we are in."""
+    inside = os.environ.get("TMUX", "").split(",")[0]
+    if not inside:
+        return "tmux attach"
+    default = tmux("display-message", "-p", "#{socket_path}")[0]
+    return (
+        "tmux switch-client" if os.path.realpath(inside) == os.path.realpath(default) else "TMUX= tmux attach"
+    )
+
+
 def check_tmux() -> None:
     """DemoError when tmux is missing or too old."""
     if shutil.which("tmux") is None:
-        raise DemoError("tmux: not found on PATH; 3.2 or newer is needed (apt install tmux, brew install tmux)")
+        raise DemoError(
+            "tmux: not found on PATH; 3.2 or newer is needed (apt install tmux, brew install tmux)"
+        )
     answer = tmux("-V")[0]
     found = re.search(r"(\d+)\.(\d+)", answer)
     if found and (int(found[1]), int(found[2])) < (3, 2):
@@ -186,19 +201,30 @@ class Stagehand:
 
     def run(self, argv: list[str], shown: str, look: Callable[[], None]) -> int:
         """Run a command in the session and wait for its exit status. `look` is called now and then."""
-        order = {"argv": argv, "shown": shown, "env": command_environ()}
-        self._send(order)
+        self._send({"argv": argv, "shown": shown, "env": command_environ()})
         while True:
             facts = self._receive(LOOK_SECONDS)
             look()
             if "code" in facts:
+                self._settle(shown)
                 return facts["code"]
+
+    def _settle(self, shown: str) -> None:
+        """Wait until tmux has read all that the command printed: it lags behind what we were told."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not any(line.startswith(ENDED) for line in self._after(shown)):
+            if time.monotonic() > deadline:
+                raise DemoError(f"the session {MAIN} does not show the end of `{shown}`")
+            time.sleep(0.02)
+
+    def _after(self, shown: str) -> list[str]:
+        lines = screen(self.pane, history=True)
+        start = max((index for index, line in enumerate(lines) if line == f"$ {shown}"), default=len(lines))
+        return lines[start + 1 :]
 
     def output(self, shown: str) -> list[str]:
         """What the last command of that wording printed so far."""
-        lines = screen(self.pane, history=True)
-        start = max(index for index, line in enumerate(lines) if line == f"$ {shown}") + 1
-        return [line for line in lines[start:] if not line.startswith("exit status ")]
+        return [line for line in self._after(shown) if line and not line.startswith(ENDED)]
 
     def stop(self) -> None:
         """End the command under way, which ends its workers."""

@@ -111,7 +111,7 @@ def brief(job: Job) -> str:
         lines.append("The stage is done when these files exist, are not empty and were written by you now:")
         lines += [f"- {os.path.relpath(job.root / target, job.cwd)}" for target in job.targets]
     if job.check is not None:
-        lines.append(f"and when this command, run in {job.root} after you end your turn, exits 0:")
+        lines.append(f"and when this command, run in {job.cwd} after you end your turn, exits 0:")
         lines.append(f"    {job.check}")
     lines += [
         "Write nothing outside of what the task needs. End your turn when the work is done; if something is",

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from doit.dependency import DatabaseException, SqliteDB
+from doit.dependency import SqliteDB
+from doit.exceptions import InvalidCommand
 
 from dodo_claude.journal import STATE_DIR, StageLog
 
@@ -37,7 +38,10 @@ class DurableDB(SqliteDB):
         if path.parent.name == STATE_DIR:
             from dodo_claude.journal import make_state_dir
 
-            make_state_dir(path.parent.parent)
+            try:
+                make_state_dir(path.parent.parent)
+            except OSError as error:
+                raise InvalidCommand(f"{path.parent}: can't be made: {error.strerror}") from error
         self._state = path.parent if path.parent.name == STATE_DIR else None
         self._failed = False
         self._cache: dict[str, dict[str, Any]]
@@ -50,7 +54,8 @@ class DurableDB(SqliteDB):
             return self._open(name)
         except sqlite3.DatabaseError as error:
             if not any(word in str(error) for word in _BROKEN):
-                raise DatabaseException(f"{name}: {error}") from error
+                # Of what may come out of here, doit prints this kind as one line.
+                raise InvalidCommand(f"{name}: {error}") from error
         self._set_aside(name)
         return self._open(name)
 
@@ -78,12 +83,12 @@ class DurableDB(SqliteDB):
         _warn(f"{name}: is damaged; set aside as {name}.corrupt-{stamp}, all stages count as not run")
 
     def _get_task_data(self, task_id: str) -> dict[str, Any]:
-        row = self._conn.execute("select task_data from doit where task_id=?", (task_id,)).fetchone()
-        if row is None:
-            return {}
         try:
+            row = self._conn.execute("select task_data from doit where task_id=?", (task_id,)).fetchone()
+            if row is None:
+                return {}
             data = self.codec.decode(row[0])
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError, sqlite3.Error):
             data = None
         if not isinstance(data, dict):
             _warn(f"{self.name}: the record of '{task_id}' is unreadable; it counts as not run")

@@ -94,7 +94,7 @@ def check(file: Path) -> None:
     Example: dodo-claude check
     """
     from dodo_claude.config import load_config
-    from dodo_claude.scenario import check_scenario
+    from dodo_claude.scripted.scenario import check_scenario
 
     with _faults():
         config = load_config(file)
@@ -104,7 +104,7 @@ def check(file: Path) -> None:
             if stage.agent is not None and stage.agent.base == "scripted" and stage.agent.scenario
         }
         for name in sorted(scenarios):
-            check_scenario(config.root / name)
+            check_scenario(Path(os.path.relpath(config.root / name)))
         count = len(config.stages)
         click.echo(f"{file}: {count} stage{'' if count == 1 else 's'}, no problems")
 

@@ -112,6 +112,8 @@ class Orchestrate(DoitRun):
         except DodoClaudeError as error:
             sys.stderr.write("".join(f"ERROR: {line}\n" for line in str(error).splitlines()))
             return 3
+        except KeyboardInterrupt:  # before the runner minds signals, or after
+            return 130
         finally:
             self.dep_manager.close()
             if self.loader.run is not None:
@@ -133,6 +135,7 @@ class Orchestrate(DoitRun):
         continue_: bool, failure_verbosity: int, *, quiet: bool,
     ) -> int:  # fmt: skip
         from dodo_claude.runner import StageRunner
+        from dodo_claude.tasks import stage_of
 
         run, config = self.loader.run, self.loader.stage_config
         workers = num_process or (config.max_workers if config is not None else 1)
@@ -143,7 +146,10 @@ class Orchestrate(DoitRun):
             if hasattr(report, "progress") and run is not None:
                 report.config, report.quiet = config, quiet
                 run.report = report.progress
-            runner = StageRunner(self.dep_manager, report, continue_, always, stream, workers, run=run)
+            runner = StageRunner(
+                self.dep_manager, report, continue_, always, stream, workers, run=run,
+                stages=[stage for task in self._chosen() if (stage := stage_of(task)) is not None],
+            )  # fmt: skip
             return runner.run_all(self.control.task_dispatcher())
         finally:
             if isinstance(outfile, str):

@@ -127,7 +127,7 @@ class Attempt:
         return self._append(Event(kind, time.time(), data))
 
     def _append(self, event: Event) -> Event:
-        line = json.dumps({"at": round(event.at, 6), "kind": event.kind, "data": event.data})
+        line = json.dumps({"at": event.at, "kind": event.kind, "data": event.data})
         fd = os.open(self.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         try:
             size = os.fstat(fd).st_size

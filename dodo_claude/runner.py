@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from doit.exceptions import BaseFail, UnmetDependency
 from doit.runner import FAILURE, MThreadRunner
 
+from dodo_claude.config import Stage
 from dodo_claude.run import Run
 from dodo_claude.tasks import stage_of
 
@@ -21,9 +22,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class StageRunner(MThreadRunner):
     """Everything here but `execute_task` runs in doit's main thread."""
 
-    def __init__(self, *args: Any, run: Run | None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, run: Run | None, stages: Sequence[Stage] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.run = run
+        self.stages = stages  # those that this run may start
         self.signal: int | None = None
         self._ready = False
         self.final_result: int  # doit's exit code so far
@@ -32,8 +34,7 @@ class StageRunner(MThreadRunner):
         """doit's choice, with a look at the surroundings before the first stage of a run starts."""
         chosen = bool(super().select_task(node, tasks_dict))
         if chosen and not self._ready and self.run is not None and stage_of(node.task) is not None:
-            stages = [stage for task in tasks_dict.values() if (stage := stage_of(task)) is not None]
-            self.run.start(stages)  # what it raises ends the run; nothing has started yet
+            self.run.start(self.stages)  # what it raises ends the run; nothing has started yet
             self._ready = True
         return chosen
 

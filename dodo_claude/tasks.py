@@ -95,7 +95,10 @@ class Freshness(UptodateCalculator):
         return "its definition, its targets and what it quotes are as they were"
 
     def __call__(self, task: Task, values: Mapping[str, Any]) -> bool:
-        return next(self.reasons(values), None) is None
+        try:
+            return next(self.reasons(values), None) is None
+        except OSError:
+            return False  # what can't be looked at can't be up to date
 
     def reasons(self, values: Mapping[str, Any]) -> Iterator[str]:
         """Why the stage is stale by what doit can't see, each in words; lazily, the cheap ones first."""
@@ -160,6 +163,9 @@ class StageAction(BaseAction):
         """Called by one of doit's worker threads. Anything that left here would end the whole run."""
         try:
             return self._execute()
+        except OSError as error:  # a full disk, a folder without permission: nobody's bug
+            where = f"{error.filename}: " if error.filename else ""
+            return TaskFailed(f"{where}{error.strerror or error}")
         except Exception:
             path = self._save_traceback()
             return TaskError(f"dodo_claude has a fault; what it did is in {path} (please report it)")

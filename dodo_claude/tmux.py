@@ -60,7 +60,8 @@ def check_version() -> str:
 
 def _quote_path(path: Path) -> str:
     """`path` as an argument: tmux runs `#(...)` in it, and takes a last `;` as the end of its command."""
-    text = str(path).replace("#", "##")
+    # Doubled, `#` is one; before a `[` it begins a style, which is left as it is however many there are.
+    text = re.sub(r"#+(?!#*\[)", lambda run: run[0] * 2, str(path))
     return text[:-1] + "\\;" if text.endswith(";") else text
 
 
@@ -138,10 +139,11 @@ class Tmux:
     def paste(self, pane: Pane, texts: Sequence[str], scratch: Path) -> None:
         """Paste `texts` one after the other (bracketed, from a file in `scratch`), then press Enter."""
         self._leave_copy_mode(pane)
-        for number, text in enumerate(texts):
+        # Control characters would act as keys, and `ESC [201~` would end the paste before its end.
+        cleaned = (clean_text(text) for text in texts)
+        for number, text in enumerate(text for text in cleaned if text):  # an empty buffer is refused
             source = scratch / f"paste-{number}"
-            # Control characters would act as keys, and `ESC [201~` would end the paste before its end.
-            source.write_text(clean_text(text), encoding="utf-8", errors="replace", newline="")
+            source.write_text(text, encoding="utf-8", errors="replace", newline="")
             buffer = f"dodo-{pane.id[1:]}-{number}"
             try:
                 self._cmd("load-buffer", "-b", buffer, _quote_path(source))  # a format, too

@@ -10,6 +10,7 @@ verification makes a stage done; what a failed attempt made is moved aside, neve
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import threading
@@ -78,6 +79,15 @@ def drive(stage: Stage, definition: Mapping[str, object], services: Services) ->
 
     `definition` is all that makes the result besides the bytes of its files: see `tasks.definition`.
     """
+    try:
+        return _drive(stage, definition, services)
+    except OSError as error:
+        raise DodoClaudeError(
+            f"{error.filename or services.state}: {error.strerror or error} (free it, or mend its mode; then run again)"
+        ) from error
+
+
+def _drive(stage: Stage, definition: Mapping[str, object], services: Services) -> Done:
     log = StageLog(services.state, stage.name)
     left = None if services.force else log.open_attempt()
     if left is not None:
@@ -213,8 +223,11 @@ class _Run:
             self.remove_worker()
             return self.finish(Outcome(Result.FAILED, str(error)))
         except BaseException:
-            self.remove_worker()
-            self.finish(Outcome(Result.ABORTED, "dodo_claude failed"))
+            # What can't be written down now (a full disk), the next run finds open and clears away.
+            with contextlib.suppress(OSError):
+                self.remove_worker()
+            with contextlib.suppress(OSError):
+                self.finish(Outcome(Result.ABORTED, "dodo_claude failed"))
             raise
         finally:
             self.services.waker.forget(self.ring)
@@ -247,7 +260,9 @@ class _Run:
         if self.interactive:
             prompt = agents.deliverable(prompt)
         if not prompt.strip():
-            raise DodoClaudeError(f"stage '{stage.name}': its prompt is empty once its variables are filled in")
+            raise DodoClaudeError(
+                f"stage '{stage.name}': its prompt is empty once its variables are filled in"
+            )
         write_atomic(folder / "prompt.md", prompt)
         job = agents.Job(
             stage=stage.name,
@@ -260,7 +275,9 @@ class _Run:
             targets=stage.targets,
             check=stage.check,
             hook=(*services.hook, str(self.attempt.spool), str(services.bell), self.ring),
-            by_file=agents.goes_by_file(prompt) if self.interactive else len(prompt.encode()) > agents.MAX_ARGUMENT,
+            by_file=agents.goes_by_file(prompt)
+            if self.interactive
+            else len(prompt.encode()) > agents.MAX_ARGUMENT,
         )
         self.launch = agents.launch(stage.agent, job, services.environ, dict(stage.env))
         for name, text in self.launch.files.items():

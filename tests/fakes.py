@@ -74,6 +74,7 @@ class FakeTerminal:
         self.calls: list[tuple[object, ...]] = []
         self.statuses: dict[int, int] = {}
         self.folder = root
+        self.screens: list[str] = []  # what is captured, before the last one that stays
         self._pids = itertools.count(NO_PID + 1)
 
     def play(self, pane: Pane) -> Pane:
@@ -109,7 +110,7 @@ class FakeTerminal:
         self.play(pane)
 
     def capture(self, pane: Pane, *, history: int = 0, escapes: bool = False) -> str:
-        return "its screen"
+        return self.screens.pop(0) if self.screens else FREE
 
     def close(self, pane: Pane) -> None:
         self.calls.append(("close", pane.session))
@@ -118,6 +119,9 @@ class FakeTerminal:
         return [call[0] for call in self.calls]
 
 
+# The client's screen with an input box that is empty, and with somebody's draft in it.
+FREE = f"its screen\n{'─' * 40}\n❯\xa0\x1b[7m \x1b[0m\n{'─' * 40}"
+DRAFT = f"its screen\n{'─' * 40}\n❯\xa0half a word\x1b[7m \x1b[0m\n{'─' * 40}"
 _numbers = itertools.count(1)
 
 

@@ -42,7 +42,14 @@ HISTORIES = {
     "one good turn": History(
         events(SPAWNED, SESSION, PROMPT, WRITE, STOP),
         life.Verify(),
-        {"state": State.IDLE, "message": "made a.txt", "session_id": "s-1", "pid": 77, "prompts": 1, "since": 5.0},
+        {
+            "state": State.IDLE,
+            "message": "made a.txt",
+            "session_id": "s-1",
+            "pid": 77,
+            "prompts": 1,
+            "since": 5.0,
+        },
     ),
     "at work": History(
         events(SPAWNED, SESSION, PROMPT, WRITE),
@@ -93,12 +100,22 @@ HISTORIES = {
         {"enters": 0, "submitted": True},
     ),
     "a permission dialog": History(
-        events(SPAWNED, SESSION, PROMPT, ("PermissionRequest", {"tool_name": "Bash", "tool_input": {"command": "make"}})),
+        events(
+            SPAWNED,
+            SESSION,
+            PROMPT,
+            ("PermissionRequest", {"tool_name": "Bash", "tool_input": {"command": "make"}}),
+        ),
         life.Wait(90.0),
         {"state": State.BLOCKED, "blocked_on": "Bash make"},
     ),
     "a dialog that only a Notification tells of": History(
-        events(SPAWNED, SESSION, PROMPT, ("Notification", {"notification_type": "agent_needs_input", "message": "hm"})),
+        events(
+            SPAWNED,
+            SESSION,
+            PROMPT,
+            ("Notification", {"notification_type": "agent_needs_input", "message": "hm"}),
+        ),
         life.Wait(90.0),
         {"state": State.BLOCKED, "blocked_on": "hm"},
     ),
@@ -126,7 +143,12 @@ HISTORIES = {
         {"state": State.RUNNING, "since": 2.0},
     ),
     "the API gave up": History(
-        events(SPAWNED, SESSION, PROMPT, ("StopFailure", {"error": "billing_error", "last_assistant_message": "no credit"})),
+        events(
+            SPAWNED,
+            SESSION,
+            PROMPT,
+            ("StopFailure", {"error": "billing_error", "last_assistant_message": "no credit"}),
+        ),
         life.Stop(Outcome(Result.FAILED, "the client gave up (billing_error): no credit")),
         {"state": State.IDLE},
     ),

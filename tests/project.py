@@ -32,7 +32,10 @@ class Ran:
     @property
     def lines(self) -> list[str]:
         """Its output without the clock's time, and with single blanks."""
-        return [re.sub(r"\s+", " ", re.sub(r"^\d\d:\d\d:\d\d\s+", "", line)).strip() for line in self.out.splitlines()]
+        return [
+            re.sub(r"\s+", " ", re.sub(r"^\d\d:\d\d:\d\d\s+", "", line)).strip()
+            for line in self.out.splitlines()
+        ]
 
     def said(self, text: str) -> bool:
         return any(text in line for line in self.lines)

@@ -39,7 +39,11 @@ def bell(tmp_path: Path) -> Path:
 def run(shell: list[str], spool: Path, bell: Path, event: bytes = b'{"hook_event_name":"Stop"}') -> None:
     """Whatever is wrong around it: silent, status 0, no waiting."""
     done = subprocess.run(
-        [*shell, str(HOOK), str(spool), str(bell), RING], input=event, capture_output=True, timeout=DEADLINE, check=False
+        [*shell, str(HOOK), str(spool), str(bell), RING],
+        input=event,
+        capture_output=True,
+        timeout=DEADLINE,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
@@ -71,7 +75,9 @@ def test_a_megabyte_arrives_whole(shell: list[str], attempt: Attempt, bell: Path
     assert file.read_bytes() == event
 
 
-@pytest.mark.parametrize("what", ["no bell", "a plain file for a bell", "no spool", "a file for a spool", "no tmp"])
+@pytest.mark.parametrize(
+    "what", ["no bell", "a plain file for a bell", "no spool", "a file for a spool", "no tmp"]
+)
 def test_what_is_missing_is_no_fault(shell: list[str], attempt: Attempt, tmp_path: Path, what: str) -> None:
     spool, bell = attempt.spool, tmp_path / "bell"
     if what == "a plain file for a bell":
@@ -95,7 +101,9 @@ def test_nobody_listens(shell: list[str], attempt: Attempt, bell: Path) -> None:
     assert len(os.listdir(attempt.spool / "new")) == 1
 
 
-def test_a_full_bell_holds_up_no_hook_and_keeps_no_process(shell: list[str], attempt: Attempt, bell: Path) -> None:
+def test_a_full_bell_holds_up_no_hook_and_keeps_no_process(
+    shell: list[str], attempt: Attempt, bell: Path
+) -> None:
     """As when the orchestrator was suspended for long, and then killed."""
     listener = os.open(bell, os.O_RDWR | os.O_NONBLOCK)
     with pytest.raises(BlockingIOError):
@@ -116,7 +124,9 @@ def test_a_full_bell_holds_up_no_hook_and_keeps_no_process(shell: list[str], att
     os.close(left)
 
 
-def test_a_process_id_that_comes_round_again(shell: list[str], attempt: Attempt, bell: Path, tmp_path: Path) -> None:
+def test_a_process_id_that_comes_round_again(
+    shell: list[str], attempt: Attempt, bell: Path, tmp_path: Path
+) -> None:
     """The shell's own id is a name that is taken: it is told to another process first."""
     script = f'for n in "" .$$ ; do echo old > "{attempt.spool}/new/$$$n"; done; set -- "$@"; . "{HOOK}"'
     done = subprocess.run(
@@ -130,7 +140,9 @@ def test_a_process_id_that_comes_round_again(shell: list[str], attempt: Attempt,
 
 def test_a_hook_that_is_killed_leaves_no_half_event(shell: list[str], attempt: Attempt, bell: Path) -> None:
     process = subprocess.Popen(
-        [*shell, str(HOOK), str(attempt.spool), str(bell), RING], stdin=subprocess.PIPE, start_new_session=True
+        [*shell, str(HOOK), str(attempt.spool), str(bell), RING],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
     )
     assert process.stdin is not None
     process.stdin.write(b'{"hook_event_name":')

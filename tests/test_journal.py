@@ -62,17 +62,14 @@ def test_a_gap_and_a_foreign_name_do_not_disturb_the_numbers(log: StageLog) -> N
     assert log.begin().number == 8
 
 
-def test_two_that_begin_at_once_get_two_numbers(log: StageLog) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        numbers = [each.number for each in pool.map(lambda _: _begin_quietly(log), range(8))]
-    assert len(set(numbers)) == 8
-
-
-def _begin_quietly(log: StageLog) -> Attempt:
-    try:
-        return log.begin()
-    except FileNotFoundError:  # threads of one process share the temporary name of `open`; real runs hold a lock
-        return Attempt(log, -1 * os.getpid() - id(object()))
+def test_a_number_that_was_taken_meanwhile_is_not_overwritten(
+    log: StageLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = log.begin()
+    first.record("begun")
+    monkeypatch.setattr(log, "attempts", lambda: [])
+    assert log.begin().number == 2
+    assert [event.kind for event in first.replay()] == ["begun"]
 
 
 def test_settle_closes_it_and_may_be_called_again(log: StageLog) -> None:
@@ -90,7 +87,23 @@ def test_an_unreadable_open_file_opens_nothing(log: StageLog, text: str) -> None
     assert log.open_attempt() is None
 
 
-NAMES = ["a/b", "a%2Fb", "a%b", "..", ".", "...", "../x", "é", "日本", "a:b", "a b", "a\nb", "x" * 300, "é" * 100, ""]
+NAMES = [
+    "a/b",
+    "a%2Fb",
+    "a%b",
+    "..",
+    ".",
+    "...",
+    "../x",
+    "é",
+    "日本",
+    "a:b",
+    "a b",
+    "a\nb",
+    "x" * 300,
+    "é" * 100,
+    "",
+]
 
 
 def test_odd_names_stay_inside_and_apart(tmp_path: Path) -> None:
@@ -138,7 +151,7 @@ def test_everything_is_private(tmp_path: Path) -> None:
 
 def test_cut_at_every_byte_it_loses_the_cut_line_only(attempt: Attempt) -> None:
     for number in range(4):
-        attempt.record("kind", number=number, text="é\n\"\\ 😀")
+        attempt.record("kind", number=number, text='é\n"\\ 😀')
     whole = attempt.journal.read_bytes()
     ends = [0, *(at + 1 for at, byte in enumerate(whole) if byte == ord("\n"))]
     for length in range(len(whole) + 1):
@@ -165,7 +178,9 @@ def test_a_damaged_line_is_skipped(attempt: Attempt, line: bytes) -> None:
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(st.text(), st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists)))
+@given(
+    st.dictionaries(st.text(), st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
+)
 def test_what_is_recorded_is_replayed(attempt: Attempt, data: dict[str, object]) -> None:
     attempt.journal.unlink(missing_ok=True)
     written = attempt._append(journal.Event("k", 1.5, data))
@@ -218,7 +233,9 @@ def test_300_hooks_at_once_lose_and_tear_nothing(attempt: Attempt, tmp_path: Pat
 
     def fire(text: str) -> None:
         event = json.dumps({"hook_event_name": "Notification", "message": text})
-        subprocess.run(["/bin/sh", str(HOOK), str(attempt.spool), str(bell), "r"], input=event.encode(), check=True)
+        subprocess.run(
+            ["/bin/sh", str(HOOK), str(attempt.spool), str(bell), "r"], input=event.encode(), check=True
+        )
 
     events = []
     with ThreadPoolExecutor(12) as pool:
@@ -245,7 +262,17 @@ def test_events_come_in_the_order_of_their_time(attempt: Attempt) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "not JSON", "[]", "null", "{}", '{"hook_event_name": 1}', b"\xff\xfe\xff", "[" * 100_000, '{"hook_event_name"'],
+    [
+        "",
+        "not JSON",
+        "[]",
+        "null",
+        "{}",
+        '{"hook_event_name": 1}',
+        b"\xff\xfe\xff",
+        "[" * 100_000,
+        '{"hook_event_name"',
+    ],
     ids=lambda text: repr(text[:20]),
 )
 def test_an_unreadable_event_is_set_aside(attempt: Attempt, text: str | bytes) -> None:
@@ -275,7 +302,12 @@ def test_long_and_deep_values_are_cut(attempt: Attempt) -> None:
     deep: object = "bottom"
     for _ in range(400):
         deep = [deep]
-    event = {"hook_event_name": "Stop", "last_assistant_message": "m" * 150_000, "x": "x" * 5000, "l": [0] * 900}
+    event = {
+        "hook_event_name": "Stop",
+        "last_assistant_message": "m" * 150_000,
+        "x": "x" * 5000,
+        "l": [0] * 900,
+    }
     put(attempt, "1", json.dumps({**event, "deep": deep}))
     (stop,) = attempt.collect()
     assert str(stop.data["last_assistant_message"]).startswith("m" * journal.MAX_MESSAGE + "… (150000")
@@ -312,7 +344,9 @@ def failing(real: Callable[..., object], nth: list[int]) -> Callable[..., object
     return call
 
 
-def test_write_atomic_leaves_old_or_new_whatever_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_atomic_leaves_old_or_new_whatever_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
     outcomes = []
     for nth in range(1, 20):
@@ -344,7 +378,9 @@ def test_write_atomic_on_a_full_disk(tmp_path: Path) -> None:
         "except OSError as error: print(error.strerror, path.read_text(), os.listdir(path.parent))\n"
     )
     path = tmp_path / "file"
-    done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "File too large old ['file']\n"
 
 

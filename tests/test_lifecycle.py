@@ -57,7 +57,12 @@ CASES: list[tuple[str, View, Facts, object]] = [
     ),
     ("an interrupt beats all", IDLE, replace(FACTS, interrupted=True, problems=()), None),
     ("a fresh worker gets a minute", View(), replace(FACTS, in_state=5.0), life.Wait(55.0)),
-    ("an unsubmitted prompt gets a moment", replace(IDLE, state=State.RUNNING, submitted=False), FACTS, life.Wait(2.0)),
+    (
+        "an unsubmitted prompt gets a moment",
+        replace(IDLE, state=State.RUNNING, submitted=False),
+        FACTS,
+        life.Wait(2.0),
+    ),
     (
         "then Enter again",
         View(state=State.RUNNING, submitted=False, prompts=1),
@@ -69,7 +74,11 @@ CASES: list[tuple[str, View, Facts, object]] = [
         View(state=State.RUNNING, submitted=False, prompts=1, enters=3),
         replace(FACTS, in_state=3.0),
         life.Stop(
-            Outcome(Result.FAILED, "its worker did not take the prompt that was pasted into its session", retry=True)
+            Outcome(
+                Result.FAILED,
+                "its worker did not take the prompt that was pasted into its session",
+                retry=True,
+            )
         ),
     ),
     (
@@ -98,7 +107,12 @@ CASES: list[tuple[str, View, Facts, object]] = [
             Outcome(Result.FAILED, "its worker ended in mid-work with signal 9 (out of memory?)", retry=True)
         ),
     ),
-    ("left after its turn: look what it made", replace(IDLE, state=State.EXITED, exit_status=0), FACTS, life.Verify()),
+    (
+        "left after its turn: look what it made",
+        replace(IDLE, state=State.EXITED, exit_status=0),
+        FACTS,
+        life.Verify(),
+    ),
     (
         "left after its turn, something missing: nobody to ask",
         replace(IDLE, state=State.EXITED, exit_status=0),
@@ -140,7 +154,9 @@ EVENTS = st.builds(
     kind=st.sampled_from(KINDS),
     at=st.floats(0, 1e9),
     data=st.dictionaries(
-        st.sampled_from(["pane", "pid", "tool_name", "background_tasks", "status", "result", "error", "junk"]),
+        st.sampled_from(
+            ["pane", "pid", "tool_name", "background_tasks", "status", "result", "error", "junk"]
+        ),
         st.none() | st.integers() | st.text() | st.lists(st.integers()),
     ),
 )
@@ -157,7 +173,9 @@ ANY_FACTS = st.builds(
 
 
 @given(st.lists(EVENTS, max_size=30), ANY_FACTS)
-def test_no_history_breaks_the_table_and_success_needs_a_verification(events: list[Event], facts: Facts) -> None:
+def test_no_history_breaks_the_table_and_success_needs_a_verification(
+    events: list[Event], facts: Facts
+) -> None:
     instruction = decide(fold(events), facts)
     match instruction:
         case life.Stop(Outcome(result=Result.SUCCEEDED)):

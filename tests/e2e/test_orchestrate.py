@@ -45,7 +45,9 @@ def client(project: Project, claude: Path, api: MessagesApi, tmp_path: Path) -> 
 
 
 def stages(*tables: str) -> str:
-    return "[orchestrate]\nname = 'e2e'\n[defaults]\ntimeout = '60s'\nkeep = 'on-failure'\n" + "\n".join(tables)
+    return "[orchestrate]\nname = 'e2e'\n[defaults]\ntimeout = '60s'\nkeep = 'on-failure'\n" + "\n".join(
+        tables
+    )
 
 
 def by_stage(**scripts: object):  # type: ignore[no-untyped-def]
@@ -70,7 +72,7 @@ def test_two_dependent_stages_are_verified_and_then_skipped(client: Project, api
         "orchestrate.toml",
         stages(
             "[stages.backend]\nprompt = 'Make the api.'\ntargets = ['api.txt']\ncheck = 'grep -q GET api.txt'",
-            "[stages.tests]\nprompt = \"\"\"Test this:\n{{ files['api.txt'] }}\nand mind: {{ stages.backend.message }}\"\"\"\n"
+            '[stages.tests]\nprompt = """Test this:\n{{ files[\'api.txt\'] }}\nand mind: {{ stages.backend.message }}"""\n'
             "targets = ['tests.txt']",
         ),
     )
@@ -93,11 +95,15 @@ def test_two_dependent_stages_are_verified_and_then_skipped(client: Project, api
 def test_a_worker_that_stops_too_early_is_told_what_is_missing(client: Project, api: MessagesApi) -> None:
     client.write(
         "orchestrate.toml",
-        stages("[stages.one]\nprompt = 'Make it.'\ntargets = ['it.txt']\ncheck = 'echo long line; grep -q good it.txt'\nrepairs = 2"),
+        stages(
+            "[stages.one]\nprompt = 'Make it.'\ntargets = ['it.txt']\ncheck = 'echo long line; grep -q good it.txt'\nrepairs = 2"
+        ),
     )
     path = client.root / "it.txt"
     api.reply = by_stage(
-        one=turns(say("All done!"), write(path, "bad\n"), say("Now it is."), write(path, "good\n"), say("Mended."))
+        one=turns(
+            say("All done!"), write(path, "bad\n"), say("Now it is."), write(path, "good\n"), say("Mended.")
+        )
     )
     ran = client.orchestrate()
     assert ran.said("after 2 repairs")
@@ -120,7 +126,7 @@ def test_a_worker_that_never_makes_its_target_fails_by_name(client: Project, api
 
 
 PROMPTS = {
-    "quotes": "say \"it's\" $(touch pwned) `touch pwned` $HOME \\n 100%",
+    "quotes": 'say "it\'s" $(touch pwned) `touch pwned` $HOME \\n 100%',
     "emoji": "naïve 👩‍👩‍👧 café — “x”",
     "dash": "--dangerously-skip-permissions is what this text begins with",
     "path": "/etc/hosts is a file",
@@ -162,7 +168,9 @@ def test_prompts_reach_the_model_as_written(client: Project, api: MessagesApi) -
     assert not (client.root / "pwned").exists()
 
 
-def test_edits_outside_the_project_are_denied_without_a_dialog(client: Project, api: MessagesApi, tmp_path: Path) -> None:
+def test_edits_outside_the_project_are_denied_without_a_dialog(
+    client: Project, api: MessagesApi, tmp_path: Path
+) -> None:
     outside = tmp_path / "outside.txt"
     (client.root / "link").symlink_to(tmp_path)
     client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Go.'\ntargets = ['in.txt']"))
@@ -189,8 +197,10 @@ def test_no_key_of_ours_answers_a_dialog(client: Project, api: MessagesApi) -> N
     """In manual mode a Write asks. Nobody answers: the file is not made, the reason names the dialog."""
     client.write(
         "orchestrate.toml",
-        stages("[agents.asking]\nbase = 'claude'\npermission_mode = 'manual'\nallowed_tools = []",
-               "[stages.one]\nagent = 'asking'\nprompt = 'Go.'\ntargets = ['in.txt']\ntimeout = '6s'"),
+        stages(
+            "[agents.asking]\nbase = 'claude'\npermission_mode = 'manual'\nallowed_tools = []",
+            "[stages.one]\nagent = 'asking'\nprompt = 'Go.'\ntargets = ['in.txt']\ntimeout = '6s'",
+        ),
     )
     api.reply = by_stage(one=turns(write(client.root / "in.txt", "x"), then=say("Done.")))
     ran = client.orchestrate(check=1)
@@ -225,13 +235,18 @@ def test_an_error_that_will_not_pass_fails_at_once_with_its_text(client: Project
     assert client.attempts("one") == 1
 
 
-def test_settings_of_the_project_can_not_switch_our_hooks_off_or_add_theirs(client: Project, api: MessagesApi) -> None:
+def test_settings_of_the_project_can_not_switch_our_hooks_off_or_add_theirs(
+    client: Project, api: MessagesApi
+) -> None:
     evil = {"hooks": [{"type": "command", "command": f"touch {client.root}/evil"}]}
     client.write(
         ".claude/settings.json",
         json.dumps({"disableAllHooks": True, "hooks": {"SessionStart": [evil], "Stop": [evil]}}),
     )
-    client.write(".mcp.json", json.dumps({"mcpServers": {"evil": {"command": "touch", "args": [f"{client.root}/evil"]}}}))
+    client.write(
+        ".mcp.json",
+        json.dumps({"mcpServers": {"evil": {"command": "touch", "args": [f"{client.root}/evil"]}}}),
+    )
     client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Go.'\ntargets = ['in.txt']"))
     api.reply = by_stage(one=turns(write(client.root / "in.txt", "x"), say("Done.")))
     client.orchestrate()

@@ -164,7 +164,10 @@ CHAIN = 4
 
 @pytest.mark.parametrize("finished", range(CHAIN))
 def test_sigkill_after_k_stages_costs_none_of_them(project: Project, finished: int) -> None:
-    stages, scenario = ["[defaults]\nagent = 'scripted'\n[agents.scripted]\nallowed_tools = ['Edit(./**)']"], []
+    stages, scenario = (
+        ["[defaults]\nagent = 'scripted'\n[agents.scripted]\nallowed_tools = ['Edit(./**)']"],
+        [],
+    )
     for number in range(CHAIN):
         dep = f"file_dep = ['{number - 1}.txt']" if number else ""
         stages.append(f"[stages.s{number}]\nprompt = 'go'\n{dep}\ntargets = ['{number}.txt']")
@@ -191,7 +194,9 @@ def test_a_rerun_goes_on_with_a_worker_that_still_lives(three: Project) -> None:
     three.write("scenario.toml", SCENARIO.replace("[{ write", "[{ sleep = 1.5 }, { write", 1))
     three.env["DODO_CLAUDE_SCRIPTED_SPEED"] = "1"
     with three.started("base") as live:
-        three.wait_for(lambda: three.attempts("base") and "UserPromptSubmit" in three.kinds("base"), "its prompt")
+        three.wait_for(
+            lambda: three.attempts("base") and "UserPromptSubmit" in three.kinds("base"), "its prompt"
+        )
         live.kill()
     three.orchestrate("base")
     assert three.attempts("base") == 1
@@ -214,7 +219,9 @@ def test_a_half_made_target_of_a_killed_run_is_set_aside(three: Project) -> None
     assert three.log("base").dir.joinpath("2/partial/out/base.txt").read_text() == "half"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_the_workers_and_saves(three: Project, number: int, code: int) -> None:
     three.write("scenario.toml", SCENARIO.replace("[{ write", "[{ sleep = 60 }, { write", 1))
     three.env["DODO_CLAUDE_SCRIPTED_SPEED"] = "1"

@@ -39,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
 
     server: ProfileServer
 
-    def do_GET(self) -> None:  # noqa: N802  http.server's name for it
+    def do_GET(self) -> None:
         """Every method comes here: see below."""
         # Read before anything is refused: closing a connection with unread data resets it.
         body = self.rfile.read(self.body_size())
@@ -52,7 +52,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.answer(405, {"errors": {"method": "must be GET or PUT"}}, Allow="GET, PUT")
 
-    do_PUT = do_POST = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = do_GET  # noqa: N815
+    do_PUT = do_POST = do_PATCH = do_DELETE = do_HEAD = do_OPTIONS = do_GET  # noqa: N815  http.server's names
 
     def put(self, body: bytes) -> None:
         """Take the body as the new profile, if it is one."""

@@ -1,5 +1,7 @@
 """Integration tests of the profile API: each starts a server on a free port and talks HTTP to it."""
 
+# ruff: noqa: PT009  unittest's own assertions, so that no pytest is needed
+
 import json
 import threading
 import unittest

@@ -1,22 +1,13 @@
-"""Scenario files: what the scripted agent is to play. Reads and checks them; plays nothing.
+"""What a scenario file may say, and all that is wrong with one. Knows TOML's values; reads no file, plays nothing.
 
-    [stages.backend]                 # `research:x` falls back to [stages.research]; {item} is then "x"
-    [[stages.backend.turns]]         # the n-th turn answers the n-th prompt, the last one all later prompts
-    when = "regex"                   # optional: play the first turn, from the current one on, that fits the prompt
-    once = true                      # optional: do not play this turn again for later prompts
-    steps = [{ say = "Reading." }, { write = "api.py", text = "…{path}…" }]
-
-In a step's text {name} stands for what a capture step found, {stage} and {item}; other braces stay as they are.
-A file is checked as a whole before anything is played, and every problem in it is reported, because a typing
-error that shows only in the third turn of a demo is found by the wrong person. STEPS and STAGE_KEYS are the grammar.
-The scripted agent starts once per worker, so this module imports little.
+STEPS and STAGE_KEYS are the grammar. A file is checked as a whole before anything is played, and every problem in it
+is reported, because a typing error that shows only in the third turn of a demo is found by the wrong person.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import tomllib
 from typing import Any, NamedTuple
 
 # What the client puts into StopFailure.error, with the text it showed where none is given.
@@ -27,10 +18,6 @@ FAILURES = {
     "billing_error": "Credit balance is too low",
     "model_not_found": "There's an issue with the selected model. It may not exist or you may not have access to it.",
 }
-
-# Seconds until the client announces an open dialog, and a session that waits for its next prompt.
-PERMISSION_NOTICE = 6.0
-IDLE_NOTICE = 60.0
 
 
 class Option(NamedTuple):
@@ -85,147 +72,11 @@ STAGE_KEYS = {
 USAGE_KEYS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
 
-class ScenarioError(ValueError):
-    """A scenario file that cannot be played; `problems` has one line each: file, place, fact, remedy."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
-
-
-class Step(NamedTuple):
-    kind: str
-    value: Any
-    options: dict[str, Any]
-
-
-class Turn(NamedTuple):
-    steps: tuple[Step, ...]
-    when: str | None = None
-    once: bool = False
-
-
-class Stage(NamedTuple):
-    """One stage's part, ready to be played. Times are seconds."""
-
-    name: str
-    item: str
-    folder: str
-    turns: tuple[Turn, ...]
-    no_hooks: bool = False
-    slow_start: float = 0.0
-    ignore_first_enter: bool = False
-    permission_notice: float = PERMISSION_NOTICE
-    idle_notice: float = IDLE_NOTICE
-    usage: dict[str, int] | None = None
-
-    def values(self) -> dict[str, str]:
-        """The names that {…} in a step's text stands for before any capture."""
-        return {"stage": self.name, "item": self.item} if self.item else {"stage": self.name}
-
-
-def check_scenario(path: str | os.PathLike[str]) -> None:
-    """Raise ScenarioError with every problem in the file, or return."""
-    _read(path)
-
-
-def stages_in(path: str | os.PathLike[str]) -> list[str]:
-    """The names of the stages the file has a part for, in its order."""
-    return list(_read(path)["stages"])
-
-
-def load_stage(path: str | os.PathLike[str], name: str) -> Stage:
-    """The part of the stage `name`: an entry of exactly that name, else the one of the group before its colon."""
-    stages = _read(path)["stages"]
-    group, _, item = name.partition(":")
-    entry = stages.get(name, stages.get(group))
-    if entry is None:
-        known = ", ".join(stages) or "none"
-        raise ScenarioError(
-            [
-                f"{os.fspath(path)}: stages: no entry for the stage '{name}'; add [stages.{group}] (there: {known})"
-            ]
-        )
-    turns = entry["turns"] if "turns" in entry else [{"steps": entry["steps"]}]
-    settings = {key: entry[key] for key in STAGE_KEYS if key in entry}
-    folder = os.path.dirname(os.path.abspath(path))
-    stage = Stage(name, item, folder, (), **settings)
-    return stage._replace(turns=tuple(_turn(turn, stage.values()) for turn in turns))
-
-
-def pick_turn(turns: tuple[Turn, ...], start: int, prompt: str) -> int | None:
-    """The index of the turn that answers `prompt`, when the turns before `start` have been played."""
-    for index in range(start, len(turns)):
-        if _fits(turns[index], prompt):
-            return index
-    last = len(turns) - 1
-    if start > last and not turns[last].once and _fits(turns[last], prompt):
-        return last
-    return None
-
-
-def fill(text: str, values: dict[str, str]) -> str:
-    """`text` with {name} replaced for the names in `values`; all other braces stay, for they are code."""
-    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), text)
-
-
-def fill_pattern(pattern: str, values: dict[str, str]) -> str:
-    """As `fill`, for a regular expression that is to find the values as they are."""
-    return fill(pattern, {name: re.escape(value) for name, value in values.items()})
-
-
-def read_content(step: Step, folder: str, values: dict[str, str]) -> str:
-    """What a write or append step puts into its file."""
-    if "from" not in step.options:
-        return fill(step.options["text"], values)
-    with open(os.path.join(folder, fill(step.options["from"], values)), encoding="utf-8") as file:
-        return fill(file.read(), values)
-
-
-def _fits(turn: Turn, prompt: str) -> bool:
-    return turn.when is None or re.search(turn.when, prompt) is not None
-
-
-def _turn(entry: dict[str, Any], values: dict[str, str]) -> Turn:
-    when = fill_pattern(entry["when"], values) if "when" in entry else None
-    return Turn(tuple(_step(step) for step in entry["steps"]), when, entry.get("once", False))
-
-
-def _step(entry: dict[str, Any]) -> Step:
-    kind = next(key for key in entry if key in STEPS)
-    options = {key: value for key, value in entry.items() if key != kind}
-    if kind != "background":
-        return Step(kind, entry[kind], options)
-    then = entry[kind].get("then", [])
-    steps = tuple(_step(step) for step in (then if isinstance(then, list) else [then]))
-    return Step(kind, entry[kind]["seconds"], {"then": steps})
-
-
-def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The file's table after a full check, so that the readers above may take its shape for granted."""
-    name = os.fspath(path)
-    try:
-        with open(name, "rb") as file:
-            table = tomllib.load(file)
-    except OSError as error:
-        raise ScenarioError(
-            [f"{name}: {error.strerror or error}; name a scenario file that can be read"]
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ScenarioError([_syntax_problem(name, error)]) from None
+def problems_in(name: str, table: dict[str, Any]) -> list[str]:
+    """One line for each fault of the file `name`: place, fact, remedy."""
     check = _Check(name)
     check.file(table)
-    if check.problems:
-        raise ScenarioError(check.problems)
-    return table
-
-
-def _syntax_problem(name: str, error: ValueError) -> str:
-    fact = str(error)
-    place = re.search(r" \(at line (\d+), column (\d+)\)$", fact)
-    if place is None:
-        return f"{name}: {fact}; write it as TOML in UTF-8"
-    return f"{name}:{place[1]}:{place[2]}: {fact[: place.start()]}; write it as TOML"
+    return check.problems
 
 
 def _suggest(word: str, known: list[str]) -> str:

@@ -1,0 +1,343 @@
+"""How each agent is started: its exact command line, settings and environment; run for real by /bin/sh."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dodo_claude import agents, profiles
+from dodo_claude.agents import Job, env_script, goes_by_file, launch, launch_script, worker_env
+from dodo_claude.journal import write_atomic
+from dodo_claude.records import AgentProfile
+
+# Every hook event of the client. Another name in a settings file makes it drop the whole file.
+KNOWN_EVENTS = frozenset("""
+    PreToolUse PostToolUse PostToolUseFailure PostToolBatch Notification UserPromptSubmit UserPromptExpansion
+    SessionStart SessionEnd Stop StopFailure SubagentStart SubagentStop PreCompact PostCompact PreModelSwitch
+    PostModelSwitch PermissionRequest PermissionDenied Setup TeammateIdle TaskCreated TaskCompleted Elicitation
+    ElicitationResult ConfigChange WorktreeCreate WorktreeRemove InstructionsLoaded CwdChanged FileChanged
+    DirectoryAdded MessageDisplay
+""".split())  # fmt: skip
+
+CLAUDE = AgentProfile(
+    "claude", "claude", ("claude",), allowed_tools=("Edit(./**)", "Bash(pytest *)"), disallowed_tools=profiles.DIALOGS
+)
+SCRIPTED = replace(CLAUDE, name="scripted", base="scripted", command=(), scenario="play.toml")
+COMMAND = AgentProfile("mine", "command", ("my-agent", "--now"), args=("it's",))
+JOB = Job(
+    stage="api",
+    attempt=3,
+    root=Path("/p"),
+    cwd=Path("/p"),
+    folder=Path("/p/.orchestrate/stages/api/3"),
+    session_id="11111111-2222-3333-4444-555555555555",
+    nonce="n" * 32,
+    targets=("api/profile.py",),
+    check="make test",
+    hook=("/bin/sh", "/h/hook.sh", "/a spool", "/bell", "ring"),
+    by_file=False,
+)
+ARGUMENTS = (
+    "--session-id 11111111-2222-3333-4444-555555555555 --settings /p/.orchestrate/stages/api/3/settings.json "
+    "--setting-sources user --strict-mcp-config --permission-mode dontAsk "
+    "--append-system-prompt-file /p/.orchestrate/stages/api/3/brief.md"
+)
+OFF = "--disallowedTools EnterPlanMode ExitPlanMode AskUserQuestion"
+FIXED = {
+    "TERM": "screen-256color",
+    "DODO_CLAUDE_STAGE": "api",
+    "DODO_CLAUDE_ATTEMPT": "3",
+    "DODO_CLAUDE_NONCE": "n" * 32,
+    "DODO_CLAUDE_ROOT": "/p",
+}
+
+
+def test_there_are_33_known_events() -> None:
+    assert len(KNOWN_EVENTS) == 33
+    assert set(agents.HOOKS) <= KNOWN_EVENTS
+    assert len(set(agents.HOOKS)) == len(agents.HOOKS)
+
+
+# -- snapshots
+
+
+def test_claude() -> None:
+    made = launch(CLAUDE, JOB, {"PATH": "/bin"}, {"MINE": "1"})
+    assert made.command == f'claude {ARGUMENTS} {OFF} -- "$prompt"'
+    assert made.interactive
+    assert made.env == {
+        "LANG": "C.UTF-8", "PATH": "/bin", "MINE": "1", **FIXED,
+        "DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_ALTERNATE_SCREEN": "1",
+    }  # fmt: skip
+    assert set(made.files) == {"brief.md", "settings.json"}
+
+
+def test_claude_with_everything() -> None:
+    profile = replace(
+        CLAUDE, command=("/opt/my claude",), model="opus", permission_mode="acceptEdits", disallowed_tools=(),
+        setting_sources=("user", "project"), args=("--verbose", "a b"),
+    )  # fmt: skip
+    arguments = ARGUMENTS.replace("sources user", "sources user,project").replace("dontAsk", "acceptEdits")
+    assert launch(profile, JOB, {}, {}).command == (
+        f"'/opt/my claude' {arguments} --model opus --verbose 'a b' -- \"$prompt\""
+    )
+
+
+def test_scripted() -> None:
+    made = launch(SCRIPTED, JOB, {"CLAUDE_CONFIG_DIR": "/real", "ANTHROPIC_API_KEY": "k"}, {})
+    assert made.command == f'{shlex.quote(sys.executable)} -m dodo_claude.scripted {ARGUMENTS} {OFF} -- "$prompt"'
+    assert made.env == {
+        "LANG": "C.UTF-8", **FIXED,
+        "CLAUDE_CONFIG_DIR": "/p/.orchestrate/scripted", "DODO_CLAUDE_SCENARIO": "/p/play.toml",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("prompt_by", "end"),
+    [("argument", ' "$prompt"'), ("stdin", " < /p/.orchestrate/stages/api/3/prompt.md"),
+     ("file", " /p/.orchestrate/stages/api/3/prompt.md")],
+)  # fmt: skip
+def test_a_command(prompt_by: str, end: str) -> None:
+    made = launch(replace(COMMAND, prompt_by=prompt_by), JOB, {}, {})
+    assert made.command == "my-agent --now 'it'\"'\"'s'" + end
+    assert not made.interactive
+    assert made.files == {}
+
+
+def settings_of(profile: AgentProfile, job: Job) -> dict[str, object]:
+    return dict(json.loads(launch(profile, job, {}, {}).files["settings.json"]))
+
+
+def test_settings() -> None:
+    hook = {"type": "command", "command": "/bin/sh /h/hook.sh '/a spool' /bell ring", "timeout": 60}
+    assert settings_of(CLAUDE, JOB) == {
+        "disableAllHooks": False,
+        "hooks": {name: [{"hooks": [hook]}] for name in agents.HOOKS},
+        "permissions": {"allow": ["Edit(./**)", "Bash(pytest *)"], "deny": list(profiles.DIALOGS)},
+    }
+
+
+def test_settings_of_a_worker_in_a_folder_of_its_own() -> None:
+    permissions = settings_of(CLAUDE, replace(JOB, cwd=Path("/p/sub"), by_file=True))["permissions"]
+    assert permissions == {
+        "allow": [
+            "Edit(./**)", "Bash(pytest *)", "Read(//p/.orchestrate/stages/api/3/prompt.md)", "Read(//p/**)",
+            "Edit(//p/api/profile.py)",
+        ],
+        "deny": list(profiles.DIALOGS),
+    }  # fmt: skip
+
+
+def test_brief_names_targets_as_the_worker_sees_them(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/CLAUDE.md").write_text("notes")
+    job = replace(JOB, root=tmp_path, cwd=tmp_path / "sub", targets=("api/a.py", "sub/b.py"))
+    text = agents.brief(job)
+    assert "\n- ../api/a.py\n- b.py\n" in text
+    assert f"run in {tmp_path / 'sub'} " in text
+    assert "\n    make test\n" in text
+    assert "CLAUDE.md" in text
+    bare = agents.brief(replace(job, targets=(), check=None, cwd=tmp_path))
+    assert "exist" not in bare
+    assert "CLAUDE.md" not in bare
+    assert job.nonce not in text + settings_of_text(job)
+
+
+def settings_of_text(job: Job) -> str:
+    return launch(CLAUDE, job, {}, {}).files["settings.json"]
+
+
+# -- the environment
+
+NEVER = (
+    "CLAUDECODE CLAUDE_CODE_SESSION_ID CLAUDE_CODE_ENTRYPOINT CLAUDE_PID CLAUDE_PROJECT_DIR CLAUDE_CODE_SSE_PORT TMUX "
+    "TMUX_PANE AWS_SECRET_ACCESS_KEY GITHUB_TOKEN OPENAI_API_KEY DATABASE_URL SSH_AUTH_SOCK MY_SECRET LD_PRELOAD "
+    "NODE_OPTIONS PYTHONPATH BASH_ENV ENV PROMPT_COMMAND DODO_CLAUDE_NONCE anthropic_api_key XANTHROPIC_A"
+).split()
+EVERY = "HOME PATH USER SHELL LANG TZ LC_ALL LC_CTYPE HTTPS_PROXY https_proxy NO_PROXY SSL_CERT_FILE NODE_EXTRA_CA_CERTS".split()
+CLIENTS = (
+    "ANTHROPIC_API_KEY ANTHROPIC_AUTH_TOKEN ANTHROPIC_BASE_URL ANTHROPIC_MODEL CLAUDE_CONFIG_DIR "
+    "CLAUDE_CODE_USE_BEDROCK CLAUDE_CODE_USE_VERTEX"
+).split()
+SPEED = ["DODO_CLAUDE_SCRIPTED_SPEED"]
+
+
+@pytest.mark.parametrize(
+    ("profile", "passing"), [(CLAUDE, EVERY + CLIENTS), (SCRIPTED, EVERY + SPEED), (COMMAND, EVERY)], ids=lambda p: getattr(p, "name", "")
+)  # fmt: skip
+def test_what_passes_to_a_worker(profile: AgentProfile, passing: list[str]) -> None:
+    environ = dict.fromkeys(NEVER + EVERY + CLIENTS + SPEED, "x")
+    assert set(worker_env(profile, environ)) == set(passing)
+    more = worker_env(replace(profile, env_pass=("MY_SECRET",)), environ)
+    assert set(more) == {*passing, "MY_SECRET"}
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Z_]{1,12}", fullmatch=True), st.text(max_size=3)))
+def test_a_strangers_variable_never_passes(environ: dict[str, str]) -> None:
+    for name in worker_env(CLAUDE, environ):
+        assert name in agents._ENV_ALL + agents._ENV_CLAUDE or re.match(r"LC_|ANTHROPIC_|CLAUDE_CODE_USE_", name)
+
+
+def test_a_stage_can_not_forge_what_the_worker_is_known_by() -> None:
+    made = launch(CLAUDE, JOB, {}, {"DODO_CLAUDE_NONCE": "forged", "TERM": "dumb", "PATH": "/mine"})
+    assert made.env["DODO_CLAUDE_NONCE"] == JOB.nonce
+    assert made.env["PATH"] == "/mine"
+
+
+# -- the launch script, run by /bin/sh
+
+# A client that writes down what it was given, and what others can see of it.
+CLIENT = """\
+import json, os, sys
+from pathlib import Path
+here = Path(sys.argv[1])
+(here / "argv").write_bytes(b"\\0".join(map(os.fsencode, sys.argv[2:])))
+(here / "env").write_text(json.dumps({name: value.encode(errors="surrogateescape").hex() for name, value in os.environ.items()}))
+(here / "cmdline").write_bytes(Path("/proc/self/cmdline").read_bytes() if os.path.exists("/proc/self") else b"")
+(here / "cwd").write_text(os.getcwd())
+"""
+
+
+class Started:
+    def __init__(self, here: Path, prompt: bytes, env: dict[str, str], *, by_file: bool = False) -> None:
+        """Write what `worker` would write, run the script as tmux would."""
+        self.folder = here / "attempt '$(x)`y` \"z\""
+        self.folder.mkdir(exist_ok=True)
+        self.seen = here / "seen"
+        self.seen.mkdir(exist_ok=True)
+        client = here / "client.py"
+        client.write_text(CLIENT)
+        self.env_file = here / "env $(file)"
+        job = replace(JOB, folder=self.folder, cwd=here, root=here, by_file=by_file)
+        (self.folder / "prompt.md").write_bytes(prompt)
+        profile = replace(COMMAND, command=(sys.executable, "-S", "-E", str(client), str(self.seen)), args=())
+        made = launch(profile, job, {}, env)
+        write_atomic(self.env_file, env_script(made.env))
+        write_atomic(self.folder / "launch.sh", launch_script(job, made.command, self.env_file))
+        self.done = subprocess.run(
+            ["env", "-i", "/bin/sh", str(self.folder / "launch.sh")], capture_output=True, text=True, check=False, timeout=60
+        )
+
+    @property
+    def prompt(self) -> bytes:
+        assert (self.done.returncode, self.done.stderr) == (0, "")
+        return (self.seen / "argv").read_bytes()
+
+    @property
+    def env(self) -> dict[str, bytes]:
+        return {name: bytes.fromhex(value) for name, value in json.loads((self.seen / "env").read_text()).items()}
+
+
+PROMPTS = [
+    b"", b"plain", b"it's \"quoted\"", b"$(touch PWN) `touch PWN` ${HOME} $HOME \\$x", b"-x", b"--dangerously-skip-permissions",
+    b"/clear", b"ends;", b"ends\\", b"\\;", b"a\r\nb\r\n", b"end\n\n\n", b"\n\n", b" ", b"\x1b[201~\rrm\x1b]0;t\x07", b"\x9b\xff\xfe",
+    "😀 é \u2028 日本".encode(), b"%s %n \\n \\0 \\c", b"* ? [a] ~ !", b"#(touch PWN) #{pid}", b"x" * 90_000, b"EOF\nx\n",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("prompt", PROMPTS, ids=lambda prompt: repr(prompt[:20]))
+def test_a_prompt_arrives_byte_for_byte(tmp_path: Path, prompt: bytes) -> None:
+    assert Started(tmp_path, prompt, {}).prompt == prompt
+    assert not [path for path in tmp_path.rglob("*") if path.name == "PWN"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.binary(max_size=300).map(lambda data: data.replace(b"\0", b"")), st.text(st.characters(exclude_characters="\0", codec="utf-8")))
+def test_any_prompt_and_any_value_arrive(prompt: bytes, value: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        started = Started(Path(folder), prompt, {"VALUE": value})
+        assert started.prompt == prompt
+        assert started.env["VALUE"] == value.encode()
+
+
+def test_a_prompt_that_goes_by_file(tmp_path: Path) -> None:
+    started = Started(tmp_path, b"x" * 150_000, {}, by_file=True)
+    assert started.prompt == f"Read the file {started.folder}/prompt.md and do what it says.".encode()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "by_file"),
+    [("x" * agents.MAX_ARGUMENT, False), ("x" * (agents.MAX_ARGUMENT + 1), True), ("é" * 50_001, True), ("/clear", True),
+     ("  /compact now", True), ("/my-plugin:cmd x", True), ("/usr/bin is a folder", False), ("a /clear", False), ("/ x", False),
+     ("", False)],
+    ids=lambda value: repr(value)[:20],
+)  # fmt: skip
+def test_what_goes_by_file(prompt: str, by_file: bool) -> None:
+    assert goes_by_file(prompt) is by_file
+
+
+def test_deliverable() -> None:
+    assert agents.deliverable("a\r\nb\rc\td\x00\x1b[201~\x7f\x9be\n") == "a\nb\nc\td[201~e\n"
+
+
+def test_secrets_are_nowhere_but_in_the_workers_environment(tmp_path: Path) -> None:
+    secret = "s3cr3t-$(x)'\"\n`y`"
+    started = Started(tmp_path, b"do it", {"ANTHROPIC_API_KEY": secret, "BYTES": os.fsdecode(b"\xe9")})
+    assert started.prompt == b"do it"
+    assert started.env["ANTHROPIC_API_KEY"] == secret.encode()
+    assert started.env["BYTES"] == b"\xe9"
+    assert not started.env_file.exists()
+    assert b"s3cr3t" not in (started.seen / "cmdline").read_bytes()
+    for path in started.folder.iterdir():
+        assert b"s3cr3t" not in path.read_bytes()
+        assert JOB.nonce.encode() not in path.read_bytes()
+        assert path.stat().st_mode & 0o077 == 0 or path.name == "prompt.md"
+
+
+def test_the_worker_gets_exactly_its_environment(tmp_path: Path) -> None:
+    started = Started(tmp_path, b"x", {"A": "1", "no good": "2", "B.C": "3", "é": "4", "": "5", "D;touch PWN": "6"})
+    assert started.prompt == b"x"
+    assert set(started.env) - {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"} == {"A", "LANG", *FIXED}
+    assert (started.seen / "cwd").read_text() == str(tmp_path)
+
+
+def test_an_environment_that_is_gone_starts_nothing_in_the_wrong_place(tmp_path: Path) -> None:
+    job = replace(JOB, folder=tmp_path, cwd=tmp_path / "missing", root=tmp_path)
+    script = tmp_path / "launch.sh"
+    (tmp_path / "prompt.md").write_text("x")
+    (tmp_path / "env").write_text("export A=1\n")
+    script.write_text(launch_script(job, f"touch {tmp_path}/ran", tmp_path / "env"))
+    done = subprocess.run(["/bin/sh", str(script)], capture_output=True, check=False)
+    assert done.returncode == 126
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_stages_name_in_the_script_is_no_command(tmp_path: Path) -> None:
+    job = replace(JOB, stage="x\ntouch PWN\n", folder=tmp_path, cwd=tmp_path, root=tmp_path)
+    (tmp_path / "prompt.md").write_text("x")
+    (tmp_path / "env").write_text("")
+    (tmp_path / "launch.sh").write_text(launch_script(job, "true", tmp_path / "env"))
+    subprocess.run(["/bin/sh", str(tmp_path / "launch.sh")], check=True, cwd=tmp_path)
+    assert not (tmp_path / "PWN").exists()
+
+
+# -- the client's input box
+
+RULE = "─" * 80
+EMPTY = "\x1b[39m❯\xa0\x1b[7m \x1b[0m"
+BOXES = {
+    "an empty box": (f"text\n{RULE}\n{EMPTY}\n{RULE}\n? for shortcuts", True),
+    "a dim hint": (f"{RULE}\n❯\xa0\x1b[7mT\x1b[0;2mry this\x1b[0m\n{RULE}", True),
+    "a draft": (f"{RULE}\n❯\xa0half a word\x1b[7m \x1b[0m\n{RULE}", False),
+    "a draft of two lines": (f"{RULE}\n{EMPTY}\n  more\n{RULE}", False),
+    "a menu": (f"Do you want to proceed?\n❯ 1. Yes\n  2. No\n{RULE}", False),
+    "history looks alike": (f"❯ old prompt\n{RULE}\n{EMPTY}\n{RULE}", True),
+    "nothing": ("", False),
+}
+
+
+@pytest.mark.parametrize("what", BOXES)
+def test_box_is_free(what: str) -> None:
+    screen, free = BOXES[what]
+    assert agents.box_is_free(screen) is free

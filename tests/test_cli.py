@@ -1,0 +1,85 @@
+"""`dodo-claude`: what it prints and how it exits. Commands that need tmux are in tests/integration."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from dodo_claude import cli
+from tests.project import Project
+from tests.test_config import BROKEN, EXPECTED
+
+# `check` runs no dodo.py, so it can't know of a clash with one of its tasks; `doit orchestrate` says it.
+CHECKABLE = sorted(
+    name
+    for name, lines in EXPECTED.items()
+    if not any("task of dodo.py" in line or "task in dodo.py" in line for line in lines)
+)
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len(CHECKABLE) >= 25
+
+
+@pytest.mark.parametrize("name", CHECKABLE)
+def test_check_says_exactly_what_is_wrong(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(BROKEN, tmp_path / "broken", symlinks=True)
+    monkeypatch.chdir(tmp_path / "broken")
+    result = CliRunner().invoke(cli.main, ["check", name])
+    assert result.exit_code == 2
+    assert result.output.splitlines() == EXPECTED[name]
+
+
+def test_check_is_content_with_every_template() -> None:
+    for name in cli.template_names():
+        result = CliRunner().invoke(cli.main, ["check", str(cli.templates_dir() / name / "orchestrate.toml")])
+        assert result.exit_code == 0, result.output
+        assert "no problems" in result.output
+
+
+def test_check_judges_the_scenario_too(project: Project) -> None:
+    project.write("orchestrate.toml", "[stages.a]\nprompt = 'x'\nagent = 'scripted'\n")
+    project.write("scenario.toml", "[stages.a]\nsteps = [{ sya = 'x' }]\n")
+    ran = project.run("dodo-claude", "check", check=2)
+    assert "did you mean 'say'?" in ran.err
+    assert ran.err.startswith("scenario.toml: stages.a.steps[0]: ")
+
+
+def test_init_writes_a_project_once(project: Project) -> None:
+    ran = project.run("dodo-claude", "init", "parallel-feature", "d", check=0)
+    assert "next: cd d && doit orchestrate" in ran.out
+    assert (project.root / "d/orchestrate.schema.json").is_file()
+    again = project.run("dodo-claude", "init", "parallel-feature", "d", check=2)
+    assert "exists already" in again.err
+    assert (
+        "did you mean 'parallel-feature'?"
+        in project.run("dodo-claude", "init", "paralel-feature", check=2).err
+    )
+
+
+@pytest.mark.parametrize("argv", [["attach", "x"], ["capture", "x"], ["log", "x"], ["status"], ["stop", "x"]])
+def test_without_a_project_each_says_so(project: Project, argv: list[str]) -> None:
+    ran = project.run("dodo-claude", *argv, check=2)
+    assert ran.err == "orchestrate.toml: not found here or above (dodo-claude init writes one)\n"
+
+
+def test_a_wrong_name_gets_a_hint(project: Project) -> None:
+    project.write("orchestrate.toml", "[stages.backend]\nprompt = 'x'\n")
+    assert project.run("dodo-claude", "log", "backand", check=2).err == (
+        "stage 'backand': not found (did you mean 'backend'?)\n"
+    )
+    assert "has not run yet" in project.run("dodo-claude", "log", "backend", check=2).err
+    assert "has no session in tmux now" in project.run("dodo-claude", "capture", "backend", check=2).err
+    assert project.run("dodo-claude", "status", check=0).out == "no worker is in tmux\n"
+    assert project.run("dodo-claude", "stop", "--all", check=0).out == "ended 0 sessions\n"
+    assert "name one worker, or --all" in project.run("dodo-claude", "stop", check=2).err
+
+
+@pytest.mark.parametrize("command", sorted(cli.main.commands))
+def test_every_command_has_help_with_an_example(command: str) -> None:
+    result = CliRunner().invoke(cli.main, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"Example: dodo-claude {command}" in result.output

@@ -1,0 +1,247 @@
+"""Process trees: nothing of ours is left, nothing of others' is touched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dodo_claude import processes
+from dodo_claude.processes import MAX_OUTPUT, NONCE, Ended, end_tree, lives, ours, run_command
+
+PATIENCE = 30.0
+
+
+def with_nonce(nonce: str) -> list[int]:
+    """Living processes that carry it."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and processes._lives(int(name)) and ours(int(name), nonce):
+            found.append(int(name))
+    return found
+
+
+@pytest.fixture
+def nonce(request: pytest.FixtureRequest) -> Iterator[str]:
+    value = f"test-{os.getpid()}-{time.time_ns()}"
+    yield value
+    left = with_nonce(value)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []
+
+
+def run(command: str, tmp_path: Path, nonce: str, timeout: float = PATIENCE, **env: str) -> Ended:
+    def wait(pid: int, seconds: float) -> bool:
+        fd = os.pidfd_open(pid)
+        try:
+            import select
+
+            select.select([fd], [], [], seconds)
+        finally:
+            os.close(fd)
+        return False
+
+    return run_command(
+        command, cwd=tmp_path, env={"PATH": os.environ["PATH"], **env}, log=tmp_path / "log", timeout=timeout,
+        nonce=nonce, wait=wait,
+    )  # fmt: skip
+
+
+def output(tmp_path: Path) -> str:
+    return (tmp_path / "log").read_text()
+
+
+def until(path: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+STATUSES = {
+    "true": 0,
+    "exit 7": 7,
+    "no-such-program-at-all": 127,
+    "kill -9 $$": -9,
+    "kill -15 $$": -15,
+    "kill -SEGV $$": -11,
+    "test -z \"$(cat)\"": 0,  # its standard input is empty, not ours
+    "echo a; echo b >&2": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", STATUSES)
+def test_status(command: str, tmp_path: Path, nonce: str) -> None:
+    assert run(command, tmp_path, nonce) == Ended(STATUSES[command])
+
+
+def test_output_environment_and_folder(tmp_path: Path, nonce: str) -> None:
+    assert (
+        run(
+            'echo "$A"; echo err >&2; pwd; env | cut -d= -f1 | sort | tr "\\n" " "',
+            tmp_path,
+            nonce,
+            A="$(x) é",
+        ).status
+        == 0
+    )
+    lines = output(tmp_path).splitlines()
+    assert lines[:3] == ["$(x) é", "err", str(tmp_path)]
+    assert (
+        {"A", "PATH", NONCE} <= set(lines[3].split()) <= {"A", "PATH", NONCE, "PWD", "OLDPWD", "SHLVL", "_"}
+    )
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "hiding",
+    ["sleep 1000 &", "setsid sleep 1000 &", "nohup sleep 1000 >/dev/null 2>&1 &", "(trap '' TERM HUP; sleep 1000) &",
+     "(setsid sh -c 'trap \"\" TERM HUP; sleep 1000 & wait') &", "env -i sleep 1000 &"],
+)  # fmt: skip
+def test_what_a_command_leaves_running_is_ended(hiding: str, tmp_path: Path, nonce: str) -> None:
+    assert run(f"{hiding}\necho $! > child; exit 3", tmp_path, nonce) == Ended(3)
+    assert with_nonce(nonce) == []
+    child = int((tmp_path / "child").read_text())
+    assert not processes._lives(child)
+
+
+def test_a_timeout_ends_the_whole_tree(tmp_path: Path, nonce: str) -> None:
+    began = time.monotonic()
+    ended = run("echo before; setsid sleep 1000 & sleep 1000", tmp_path, nonce, timeout=0.3)
+    assert ended == Ended(-15, "timed out")
+    assert time.monotonic() - began < PATIENCE
+    assert output(tmp_path) == "before\n"
+
+
+def test_interrupted(tmp_path: Path, nonce: str) -> None:
+    waits: list[float] = []
+
+    def wait(pid: int, seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) == 3
+
+    ended = run_command(
+        "sleep 1000",
+        cwd=tmp_path,
+        env=dict(os.environ),
+        log=tmp_path / "log",
+        timeout=50,
+        nonce=nonce,
+        wait=wait,
+    )
+    assert ended == Ended(-15, "interrupted")
+    assert len(waits) == 3
+    assert 0 < waits[2] <= waits[0] <= 50
+
+
+@pytest.mark.parametrize("size", [MAX_OUTPUT - 1, MAX_OUTPUT, MAX_OUTPUT + 1, 100_000_000])
+def test_output_keeps_head_and_tail(size: int, tmp_path: Path, nonce: str) -> None:
+    run(f"printf HEAD; head -c {size - 8} /dev/zero | tr '\\0' x; printf TAIL", tmp_path, nonce)
+    data = (tmp_path / "log").read_bytes()
+    assert data.startswith(b"HEAD")
+    assert data.endswith(b"TAIL")
+    if size <= MAX_OUTPUT:
+        assert len(data) == size
+    else:
+        assert f"\n... {size - MAX_OUTPUT} bytes left out ...\n".encode() in data
+        assert len(data) <= MAX_OUTPUT + 60
+
+
+def test_a_command_that_can_not_start_leaves_nothing(tmp_path: Path, nonce: str) -> None:
+    with pytest.raises(FileNotFoundError):
+        run_command(
+            "true", cwd=tmp_path / "missing", env={}, log=tmp_path / "log", timeout=1, nonce=nonce,
+            wait=lambda pid, seconds: False,
+        )  # fmt: skip
+
+
+# -- trees
+
+
+def start(nonce: str, script: str, tmp_path: Path) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        ["/bin/sh", "-c", f"{script}"],
+        env={"PATH": os.environ["PATH"], NONCE: nonce},
+        cwd=tmp_path,
+        start_new_session=True,
+    )
+    until(tmp_path / "up")
+    return process
+
+
+def test_end_tree_asks_first(tmp_path: Path, nonce: str) -> None:
+    process = start(nonce, "trap 'echo bye > said; exit 0' TERM; touch up; sleep 1000 & wait", tmp_path)
+    end_tree(process.pid, nonce, grace=PATIENCE)
+    assert process.wait(PATIENCE) == 0
+    assert (tmp_path / "said").read_text() == "bye\n"
+    assert with_nonce(nonce) == []
+
+
+def test_end_tree_does_not_ask_for_ever(tmp_path: Path, nonce: str) -> None:
+    process = start(
+        nonce,
+        "trap '' TERM HUP INT; setsid sh -c 'trap \"\" TERM; touch up; sleep 1000' & sleep 1000",
+        tmp_path,
+    )
+    end_tree(process.pid, nonce, grace=0.05)
+    assert process.wait(PATIENCE) == -9
+    assert with_nonce(nonce) == []
+
+
+def test_the_rest_of_a_tree_whose_head_is_gone(tmp_path: Path, nonce: str) -> None:
+    process = start(nonce, "setsid sleep 1000 & touch up; exit 0", tmp_path)
+    process.wait(PATIENCE)
+    assert with_nonce(nonce) != []
+    end_tree(process.pid, nonce)
+    assert with_nonce(nonce) == []
+
+
+def test_a_stranger_with_the_same_id_is_left_alone(tmp_path: Path, nonce: str) -> None:
+    strangers = [
+        subprocess.Popen(["sleep", "1000"], env={**os.environ, NONCE: other}, start_new_session=True)
+        for other in ("other", f"{nonce}0", nonce[:-1])
+    ]
+    for stranger in strangers:
+        assert ours(stranger.pid, nonce) is False
+        assert not lives(stranger.pid, nonce)
+        end_tree(stranger.pid, nonce, grace=0.05)
+        assert stranger.poll() is None
+    for stranger in strangers:
+        stranger.kill()
+        stranger.wait()
+
+
+@pytest.mark.parametrize("pid", [0, 1, -1])
+def test_a_damaged_record_hits_nobody(pid: int) -> None:
+    """kill(0) means our own group, kill(-1) everybody: in a process of its own, since it would end this one."""
+    script = (
+        "import os, sys; from dodo_claude.processes import end_tree, lives\n"
+        f"os.setsid(); assert not lives({pid}, 'x'); end_tree({pid}, 'x', grace=0.05); print('alive')"
+    )
+    child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
+    assert child.poll() is None
+    child.kill()
+    child.wait()
+
+
+def test_lives_knows_a_zombie_and_nobody(tmp_path: Path, nonce: str) -> None:
+    process = start(nonce, "touch up; exit 0", tmp_path)
+    deadline = time.monotonic() + PATIENCE
+    while lives(process.pid, nonce):
+        assert time.monotonic() < deadline
+    assert os.path.exists(f"/proc/{process.pid}")  # nobody has waited for it yet
+    process.wait()
+    assert not lives(process.pid, nonce)
+    assert not lives(2**22 + 1, nonce)
+    assert lives(os.getpid(), nonce) is False

@@ -1,0 +1,77 @@
+"""The README says what is: its table of keys is made from the schema, its example loads.
+
+To renew the table: python -m tests.test_readme
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from dodo_claude.config import load_config
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+_BETWEEN = re.compile(r"(<!-- keys:[^>]*-->\n).*?(<!-- /keys -->)", re.S)
+
+
+def table() -> str:
+    """The keys of orchestrate.toml as Markdown, a section for each table of the file."""
+    schema = json.loads((ROOT / "dodo_claude/orchestrate.schema.json").read_text())
+    tables = schema["properties"]
+    parts = {
+        "[orchestrate]": tables["orchestrate"],
+        "[stages.NAME]": _each(tables["stages"]),
+        "[agents.NAME]": _each(tables["agents"]),
+    }
+    text = ""
+    for title, part in parts.items():
+        text += f"\n**`{title}`**\n\n| key | default | what |\n|---|---|---|\n"
+        for name, key in part["properties"].items():
+            default = f"`{json.dumps(key['default'])}`" if "default" in key else ""
+            text += f"| `{name}` | {default} | {key['description']} |\n"
+        if title == "[stages.NAME]":
+            shared = ", ".join(f"`{name}`" for name in tables["defaults"]["properties"])
+            text += f"\n**`[defaults]`** gives values for all stages that do not give their own: {shared}.\n"
+    return text + "\n"
+
+
+def _each(part: dict[str, Any]) -> dict[str, Any]:
+    """The schema of one entry of a table of named entries."""
+    (entry,) = (
+        part["patternProperties"].values() if "patternProperties" in part else (part["additionalProperties"],)
+    )
+    return dict(entry)
+
+
+def test_the_table_of_keys_is_the_schemas() -> None:
+    found = _BETWEEN.search(README.read_text())
+    assert found is not None
+    assert found[0] == f"{found[1]}{table()}{found[2]}", "renew it: python -m tests.test_readme"
+
+
+def test_the_example_loads(tmp_path: Path) -> None:
+    example = README.read_text().split("```toml\n# orchestrate.toml\n")[1].split("```")[0]
+    (tmp_path / "orchestrate.toml").write_text(example)
+    config = load_config(tmp_path / "orchestrate.toml")
+    assert [stage.name for stage in config.stages] == ["backend", "tests"]
+    assert config.stages[1].file_dep == ("docs/contract.md",)
+
+
+def test_every_command_that_it_names_exists() -> None:
+    from dodo_claude.cli import main
+
+    named = set(re.findall(r"dodo-claude ([a-z]+)", README.read_text())) | {
+        "attach",
+        "capture",
+        "log",
+        "stop",
+    }
+    assert named <= set(main.commands), named - set(main.commands)
+
+
+if __name__ == "__main__":
+    text = README.read_text()
+    README.write_text(_BETWEEN.sub(lambda found: f"{found[1]}{table()}{found[2]}", text))

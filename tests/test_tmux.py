@@ -1,0 +1,415 @@
+"""The real tmux on a private socket: what it would do with names, paths, keys and a crash, and does not."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dodo_claude import processes, tmux
+from dodo_claude.terminal import Pane
+from dodo_claude.tmux import Tmux, TmuxError, check_version
+
+pytestmark = pytest.mark.tmux
+PATIENCE = 20.0
+MARK = "m" * 32
+ENV = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LANG": "C.UTF-8"}
+# A program that takes all keys as they come and writes them down, until a line that says END.
+LISTENER = """\
+import os, sys, termios, tty
+tty.setraw(0)
+os.write(1, b"\\x1b[?2004hready\\r\\n")
+log = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+while True:
+    data = os.read(0, 65536)
+    os.write(log, data)
+"""
+
+
+@pytest.fixture
+def server(runtime: Path) -> Iterator[Tmux]:
+    made = Tmux(runtime / "tmux.sock", ENV)
+    yield made
+    raw(made, "kill-server")
+
+
+def raw(server: Tmux, *args: str) -> str:
+    """tmux by hand, as a person would."""
+    done = subprocess.run(
+        ["tmux", "-S", str(server.socket), *args], capture_output=True, text=True, check=False, env={**ENV, "TERM": "xterm"}
+    )
+    return done.stdout.strip() if done.returncode == 0 else f"error: {done.stderr.strip()}"
+
+
+def until(what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def spawn(server: Tmux, tmp_path: Path, *argv: str, session: str = "work-1", mark: str = MARK) -> Pane:
+    return server.spawn(session, argv or ("sleep", "1000"), tmp_path, mark)
+
+
+class Listener:
+    def __init__(self, server: Tmux, tmp_path: Path) -> None:
+        (tmp_path / "listener.py").write_text(LISTENER)
+        self.log = tmp_path / "keys"
+        self.pane = spawn(server, tmp_path, sys.executable, str(tmp_path / "listener.py"), str(self.log))
+        until(lambda: "ready" in server.capture(self.pane))
+
+    def heard(self, end: bytes = b"\r") -> bytes:
+        until(lambda: self.log.exists() and self.log.read_bytes().endswith(end))
+        return self.log.read_bytes()
+
+
+# -- starting and ending
+
+
+@pytest.mark.parametrize(
+    ("script", "status"), [("exit 0", 0), ("exit 7", 7), ("exit 127", 127), ("kill -9 $$", -9), ("kill -15 $$", -15)]
+)
+def test_an_end_at_once_has_its_status(server: Tmux, tmp_path: Path, script: str, status: int) -> None:
+    for number in range(3):
+        pane = spawn(server, tmp_path, "/bin/sh", "-c", f"echo hello; {script}", session=f"w-{number}")
+        assert server.exit_status(pane) == status
+        # Its own note about the end pushes the first line off the screen.
+        assert "hello" in server.capture(pane, history=10)
+        assert not server.session_lives(pane.session)
+
+
+def test_a_program_that_is_not_there(server: Tmux, tmp_path: Path) -> None:
+    assert server.exit_status(spawn(server, tmp_path, "env", "-i", "/no/such/program")) == 127
+
+
+def test_respawn_in_the_same_pane(server: Tmux, tmp_path: Path) -> None:
+    pane = spawn(server, tmp_path, "/bin/sh", "-c", "exit 3")
+    assert server.exit_status(pane) == 3
+    again = server.respawn(pane, ["/bin/sh", "-c", "pwd; exit 4"], tmp_path)
+    assert (again.id, again.session) == (pane.id, pane.session)
+    assert again.pid != pane.pid
+    assert server.exit_status(again) == 4
+    assert str(tmp_path) in server.capture(again, history=10)
+
+
+def test_the_pane_is_what_was_asked_for(server: Tmux, tmp_path: Path) -> None:
+    pane = spawn(server, tmp_path)
+    assert server.sessions() == {"work-1": (pane.session, MARK)}
+    assert server.session_lives(pane.session)
+    facts = "#{pane_id} #{session_id} #{pane_pid} #{pane_width} #{history_limit} #{pane_current_path}"
+    shown = raw(server, "display-message", "-p", "-t", pane.id, facts)
+    assert shown == f"{pane.id} {pane.session} {pane.pid} {tmux.COLUMNS} {tmux.HISTORY_LINES} {tmp_path}"
+    assert stat.S_IMODE(os.stat(str(server.socket)).st_mode) & 0o007 == 0
+
+
+def test_close_and_what_is_gone_already(server: Tmux, tmp_path: Path) -> None:
+    pane = spawn(server, tmp_path)
+    server.close(pane)
+    until(lambda: not processes._lives(pane.pid))
+    server.close(pane)
+    assert server.capture(pane) == ""
+    assert server.exit_status(pane) is None
+    with pytest.raises(TmuxError):
+        server.paste(pane, ["x"], tmp_path)
+    assert not list(tmp_path.glob("paste-*"))
+    with pytest.raises(TmuxError):
+        server.press_enter(pane)
+
+
+def test_a_server_without_sessions_goes_and_one_with_them_stays(server: Tmux, tmp_path: Path) -> None:
+    pane = spawn(server, tmp_path)
+    server.stop_server_if_empty()
+    assert server.session_lives(pane.session)
+    server.close(pane)
+    server.stop_server_if_empty()
+    assert raw(server, "list-sessions").startswith("error")
+    server.stop_server_if_empty()
+    assert server.session_lives(spawn(server, tmp_path).session)
+
+
+# -- paths and names
+
+FOLDERS = [
+    "#(touch PWN)", "x#(touch${IFS}PWN)", "#{pid}", "##", "#", "a#", "#[fg=red]", "##[x]", "#[#(touch PWN)]", "###(touch PWN)", "#S", "ends;", "ends\\;", ";", "back\\", "sp ace",
+    "q'\"", "$(touch PWN)", "`touch PWN`", "%H", "-c", "é😀", "tab\t", "new\nline", "~", "*", "#{E:@x}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_folders_name_is_only_a_name(server: Tmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    caller = tmp_path / "caller"
+    caller.mkdir()
+    monkeypatch.chdir(caller)  # where tmux would run what it takes for a command
+    log = tmp_path / "where"
+    script = f"pwd > {log}.new; mv {log}.new {log}; exec sleep 1000"
+    pane = server.spawn("work-1", ["/bin/sh", "-c", script], folder, MARK)
+    until(log.exists)
+    assert log.read_text() == f"{folder}\n"
+    # Later messages travel through a file beside the attempt's other files.
+    server.paste(pane, ["hello"], folder)
+    os.kill(pane.pid, signal.SIGKILL)
+    log.unlink()
+    assert server.exit_status(pane) is not None
+    server.respawn(pane, ["/bin/sh", "-c", script], folder)
+    until(log.exists)
+    assert log.read_text() == f"{folder}\n"
+    assert os.listdir(folder) == []
+    assert os.listdir(caller) == []
+
+
+def test_a_missing_folder_starts_nothing_elsewhere(server: Tmux, tmp_path: Path) -> None:
+    with pytest.raises(TmuxError, match="gone: no such folder to start a worker in"):
+        server.spawn("work-1", ["touch", str(tmp_path / "ran")], tmp_path / "gone", MARK)
+    assert server.sessions() == {}
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_name_that_begins_like_another(server: Tmux, tmp_path: Path) -> None:
+    ten = spawn(server, tmp_path, session="work-10")
+    one = spawn(server, tmp_path, session="work-1")
+    server.close(one)
+    server.close(Pane("%99", "$99", 0))
+    assert set(server.sessions()) == {"work-10"}
+    again = spawn(server, tmp_path, session="work-1")
+    assert server.session_lives(ten.session)
+    server.end_session(again.session, MARK)
+    assert processes._lives(ten.pid)
+    assert set(server.sessions()) == {"work-10"}
+
+
+def test_a_strangers_session_is_left_alone(server: Tmux, tmp_path: Path) -> None:
+    first = spawn(server, tmp_path, session="other")
+    raw(server, "new-session", "-d", "-s", "work-1", "sleep 1000")
+    pid = raw(server, "display-message", "-p", "-t", "=work-1:", "#{pane_pid}")
+    with pytest.raises(TmuxError, match="'work-1': exists in tmux and was not made by dodo_claude"):
+        spawn(server, tmp_path)
+    assert processes._lives(int(pid))
+    assert server.sessions()["work-1"][1] == ""
+    assert server.session_lives(first.session)
+
+
+def test_our_own_earlier_session_makes_way_with_all_that_runs_in_it(server: Tmux, tmp_path: Path) -> None:
+    script = f"trap '' HUP; sleep 1000 & echo $! > {tmp_path}/child; wait"
+    launch = ["env", f"{processes.NONCE}={MARK}", "/bin/sh", "-c", script]
+    old = server.spawn("work-1", launch, tmp_path, MARK)
+    until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
+    new = spawn(server, tmp_path, mark="other")
+    assert server.sessions() == {"work-1": (new.session, "other")}
+    until(lambda: not processes._lives(old.pid))
+    assert not processes._lives(int((tmp_path / "child").read_text()))
+
+
+# -- pasting
+
+TEXTS = {
+    "plain": "hello",
+    "lines": "one\ntwo\n\nthree",
+    "keys' names": "C-c",
+    "ends with ;": "trail;",
+    "ends with \\": "back\\",
+    "begins with -": "-R x",
+    "formats": "#(touch PWN) #{pid} $(x) `y`",
+    "emoji": "😀 é 日本",
+    "tab": "a\tb",
+}
+
+
+@pytest.mark.parametrize("what", TEXTS)
+def test_a_paste_arrives_as_one_and_is_submitted(server: Tmux, tmp_path: Path, what: str) -> None:
+    listener = Listener(server, tmp_path)
+    server.paste(listener.pane, [TEXTS[what]], tmp_path)
+    assert listener.heard() == b"\x1b[200~" + TEXTS[what].encode() + b"\x1b[201~\r"
+    assert not list(tmp_path.glob("paste-*"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a\x1b[201~\rrm -rf x\r", "a\x9b201~\rb", "a\x03b\x04", "a\x1b\x1b[0m[201~\rb", "a\r\nb", "\x1b]52;c;aGk=\x07x", "\x00\x7f"],
+    ids=repr,
+)
+def test_nothing_ends_a_paste_before_its_end(server: Tmux, tmp_path: Path, text: str) -> None:
+    listener = Listener(server, tmp_path)
+    server.paste(listener.pane, [text, "second"], tmp_path)
+    heard = listener.heard()
+    *first, second = re.findall(rb"\x1b\[200~(.*?)\x1b\[201~", heard, re.DOTALL)
+    assert second == b"second"
+    assert len(first) == bool(text.strip("\x00\x7f"))
+    assert not re.search(rb"[\x00-\x08\x0b-\x1f\x7f]|\xc2[\x80-\x9f]", b"".join(first))
+    # Outside of the two pastes there is nothing but one Enter.
+    assert heard == b"".join(b"\x1b[200~" + each + b"\x1b[201~" for each in (*first, second)) + b"\r"
+
+
+def test_300_kilobytes_arrive_whole(server: Tmux, tmp_path: Path) -> None:
+    listener = Listener(server, tmp_path)
+    text = "".join(f"{number:06} é\n" for number in range(30_000))
+    server.paste(listener.pane, [text], tmp_path)
+    assert listener.heard() == b"\x1b[200~" + text.encode() + b"\x1b[201~\r"
+
+
+def test_a_person_who_scrolls_swallows_nothing(server: Tmux, tmp_path: Path) -> None:
+    listener = Listener(server, tmp_path)
+    raw(server, "copy-mode", "-t", listener.pane.id)
+    server.paste(listener.pane, ["text"], tmp_path)
+    assert listener.heard() == b"\x1b[200~text\x1b[201~\r"
+    raw(server, "copy-mode", "-t", listener.pane.id)
+    server.press_enter(listener.pane)
+    assert listener.heard(b"\r\r").endswith(b"\r\r")
+
+
+def test_capture_with_history_and_colours(server: Tmux, tmp_path: Path) -> None:
+    script = f"seq 1 500; printf '\\033[31mred\\033[0m %0300d\\n' 1; touch {tmp_path}/up; exec sleep 1000"
+    pane = spawn(server, tmp_path, "/bin/sh", "-c", script)
+    until(lambda: (tmp_path / "up").exists() and "red" in server.capture(pane))
+    assert "\n500\n" in server.capture(pane)
+    assert not server.capture(pane).startswith("1\n2")
+    assert server.capture(pane, history=1000).startswith("1\n2\n3")
+    assert "\x1b[31mred" in server.capture(pane, escapes=True)
+    assert "\x1b" not in server.capture(pane)
+    assert f"red {1:0300}" in server.capture(pane)  # wrapped lines are joined
+    assert "\n500\n" in server.capture_session(pane.session)
+
+
+# -- the server
+
+
+def server_pid(server: Tmux) -> int:
+    return int(raw(server, "display-message", "-p", "#{pid}"))
+
+
+def test_a_server_that_is_killed_gives_clean_answers_and_a_new_one(server: Tmux, tmp_path: Path) -> None:
+    pane = spawn(server, tmp_path)
+    pid = server_pid(server)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not processes._lives(pid))
+    assert server.exit_status(pane) is None
+    assert server.capture(pane) == ""
+    assert server.sessions() == {}
+    for call in (
+        lambda: server.paste(pane, ["x"], tmp_path),
+        lambda: server.respawn(pane, ["true"], tmp_path),
+        lambda: server.session_lives(pane.session),
+    ):
+        with pytest.raises(TmuxError):
+            call()
+    server.close(pane)
+    server.stop_server_if_empty()
+    # The next one starts over the stale socket, and with our options and environment again.
+    again = spawn(server, tmp_path)
+    assert server.session_lives(again.session)
+    assert raw(server, "show-options", "-gv", "history-limit") == str(tmux.HISTORY_LINES)
+
+
+def test_no_secret_in_the_server(runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "s3cr3t")
+    server = Tmux(runtime / "tmux.sock", ENV)
+    try:
+        for _ in range(2):
+            pane = spawn(server, tmp_path)
+            assert "s3cr3t" not in raw(server, "show-environment", "-g")
+            assert "s3cr3t" not in raw(server, "show-environment", "-t", pane.session)
+            assert "PATH=" in raw(server, "show-environment", "-g")
+            pid = server_pid(server)
+            assert b"s3cr3t" not in Path(f"/proc/{pid}/environ").read_bytes()
+            assert b"s3cr3t" not in Path(f"/proc/{pane.pid}/environ").read_bytes()
+            os.kill(pid, signal.SIGKILL)  # and the one that follows it knows none either
+            until(lambda pid=pid: not processes._lives(pid))
+    finally:
+        raw(server, "kill-server")
+
+
+def test_a_users_settings_have_no_effect(runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    hostile = f"set -g destroy-unattached on\nset -g remain-on-exit off\nrun-shell 'touch {home}/PWN'\nset -g prefix C-x\n"
+    (home / ".tmux.conf").write_text(hostile)
+    monkeypatch.setenv("HOME", str(home))
+    server = Tmux(runtime / "tmux.sock", {**ENV, "HOME": str(home)})
+    try:
+        pane = spawn(server, tmp_path)
+        assert server.session_lives(pane.session)
+        assert raw(server, "show-options", "-gv", "prefix") == "C-b"
+        done = spawn(server, tmp_path, "true", session="w-2")
+        assert server.exit_status(done) == 0
+        assert not (home / "PWN").exists()
+    finally:
+        raw(server, "kill-server")
+
+
+def test_from_inside_another_tmux(server: Tmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMUX", "/tmp/tmux-0/default,1,0")
+    monkeypatch.setenv("TMUX_PANE", "%0")
+    monkeypatch.delenv("TERM", raising=False)
+    assert server.exit_status(spawn(server, tmp_path, "true")) == 0
+
+
+def test_ten_at_once(server: Tmux, tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(10) as pool:
+        panes = list(pool.map(lambda number: spawn(server, tmp_path, session=f"w-{number}"), range(10)))
+    assert len({pane.id for pane in panes}) == 10
+    assert len(server.sessions()) == 10
+
+
+def test_a_socket_with_too_long_a_path(tmp_path: Path) -> None:
+    with pytest.raises(TmuxError, match=r"too long for a socket's path \(set XDG_RUNTIME_DIR to a short one\)"):
+        Tmux(tmp_path / ("x" * 100) / "tmux.sock")
+
+
+# -- which tmux
+
+VERSIONS = {
+    "tmux 3.2": "tmux 3.2",
+    "tmux 3.2a": "tmux 3.2a",
+    "tmux 3.10": "tmux 3.10",
+    "tmux 4.0": "tmux 4.0",
+    "tmux next-3.5": "tmux next-3.5",
+    "tmux next-2.9": "tmux next-2.9",
+    "tmux master": "tmux master",
+    "tmux openbsd-7.4": "tmux openbsd-7.4",
+    "tmux 2.9": None,
+    "tmux 3.1c": None,
+    "tmux 1.8": None,
+    "": None,
+    "something else": None,
+}
+
+
+@pytest.mark.parametrize("answer", VERSIONS, ids=repr)
+def test_check_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    fake = tmp_path / "tmux"
+    fake.write_text(f"#!/bin/sh\necho '{answer}'\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if VERSIONS[answer] is not None:
+        assert check_version() == VERSIONS[answer]
+        return
+    text = f"tmux: 3.2 or newer is needed, found '{answer}' at {fake} (apt install tmux)"
+    with pytest.raises(TmuxError, match=re.escape(text)):
+        check_version()
+
+
+def test_no_tmux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(TmuxError, match=r"tmux: not found on PATH; tmux 3\.2 or newer is needed \(apt install"):
+        check_version()
+    (tmp_path / "tmux").write_text("no program")
+    (tmp_path / "tmux").chmod(0o755)
+    with pytest.raises(TmuxError, match="can't be run: Exec format error"):
+        check_version()
+    (tmp_path / "tmux").unlink()
+    server = Tmux(runtime / "tmux.sock", ENV)
+    with pytest.raises(TmuxError, match="tmux"):
+        spawn(server, tmp_path)
+    assert server.sessions() == {}

@@ -1,0 +1,185 @@
+"""The client's own state file: what it says, and how a yes of the user gets into it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dodo_claude import agents, journal, trust
+from dodo_claude.errors import DodoClaudeError
+
+READY = {"hasCompletedOnboarding": True, "projects": {"/work": {"hasTrustDialogAccepted": True, "history": [1]}}}
+KEY = "sk-ant-api03-abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
+
+
+def write(home: Path, state: object) -> dict[str, str]:
+    (home / ".claude.json").write_text(json.dumps(state))
+    return {"HOME": str(home)}
+
+
+def read(home: Path) -> dict[str, object]:
+    return dict(json.loads((home / ".claude.json").read_text()))
+
+
+# -- what would open a dialog
+
+TRUST = "claude: does not trust {} (run `claude` there once and say yes, or run `doit orchestrate --trust`)"
+SET_UP = "claude: has not been set up for this user (run `claude` once by hand, then log in)"
+USE_KEY = (
+    "claude: would ask whether to use the key in ANTHROPIC_API_KEY (run `claude` once by hand and say yes, or unset "
+    "the variable)"
+)
+APPROVED = {"customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []}}
+CASES: dict[str, tuple[dict[str, object], str, dict[str, str], list[str]]] = {
+    "all is well": (READY, "/work", {}, []),
+    "a folder below": (READY, "/work/a/b", {}, []),
+    "a folder beside": (READY, "/workshop", {}, [TRUST.format("/workshop")]),
+    "a folder above": (READY, "/", {}, [TRUST.format("/")]),
+    "nothing at all": ({}, "/work", {}, [SET_UP, TRUST.format("/work")]),
+    "a no": ({**READY, "projects": {"/work": {"hasTrustDialogAccepted": False}}}, "/work", {}, [TRUST.format("/work")]),
+    "a word for a yes": ({**READY, "projects": {"/work": {"hasTrustDialogAccepted": "yes"}}}, "/work", {}, [TRUST.format("/work")]),
+    "projects of another kind": ({**READY, "projects": [1]}, "/work", {}, [TRUST.format("/work")]),
+    "a project of another kind": ({**READY, "projects": {"/work": True}}, "/work", {}, [TRUST.format("/work")]),
+    "an unknown key": (READY, "/work", {"ANTHROPIC_API_KEY": KEY}, [USE_KEY]),
+    "an approved key": ({**READY, **APPROVED}, "/work", {"ANTHROPIC_API_KEY": KEY}, []),
+    "another key's end": ({**READY, **APPROVED}, "/work", {"ANTHROPIC_API_KEY": KEY + "x"}, [USE_KEY]),
+    "a rejected key": (
+        {**READY, "customApiKeyResponses": {"approved": [], "rejected": [KEY[-20:]]}},
+        "/work", {"ANTHROPIC_API_KEY": KEY}, [USE_KEY],
+    ),
+    "a token beside the key": (READY, "/work", {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_AUTH_TOKEN": "t"}, [USE_KEY]),
+    "a token alone": (READY, "/work", {"ANTHROPIC_AUTH_TOKEN": "t"}, []),
+    "an empty key": (READY, "/work", {"ANTHROPIC_API_KEY": ""}, []),
+    "responses of another kind": ({**READY, "customApiKeyResponses": {"approved": KEY[-20:]}}, "/work", {"ANTHROPIC_API_KEY": KEY}, [USE_KEY]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", CASES)
+def test_problems(home: Path, what: str) -> None:
+    state, folder, environ, expected = CASES[what]
+    assert trust.problems(Path(folder), write(home, state) | environ) == expected
+
+
+def test_no_file_is_no_state(home: Path) -> None:
+    environ = {"HOME": str(home)}
+    assert trust.problems(Path("/work"), environ) == [SET_UP, TRUST.format("/work")]
+    assert not trust.is_trusted(Path("/work"), environ)
+    assert os.listdir(home) == []
+
+
+def test_the_clients_own_folder_goes_before_home(home: Path, tmp_path: Path) -> None:
+    write(home, READY)
+    environ = {"HOME": str(tmp_path), "CLAUDE_CONFIG_DIR": str(home)}
+    assert trust.is_trusted(Path("/work"), environ)
+    assert agents.state_file({"HOME": "/h", "CLAUDE_CONFIG_DIR": ""}) == Path("/h/.claude.json")
+
+
+DAMAGED = ["", "{", "[]", "null", "7", '"text"', "{\"a\": \xff}", "[" * 100_000]
+
+
+@pytest.mark.parametrize("text", DAMAGED, ids=lambda text: repr(text[:10]))
+def test_a_damaged_file_is_one_line_and_stays_as_it_is(home: Path, text: str) -> None:
+    path = home / ".claude.json"
+    path.write_text(text, encoding="latin-1")
+    environ = {"HOME": str(home)}
+    (problem,) = trust.problems(Path("/work"), environ)
+    assert problem.startswith(f"{path}: can't be read: ")
+    assert problem.endswith("(mend it, or run `claude` once by hand)")
+    assert "\n" not in problem
+    with pytest.raises(DodoClaudeError):
+        trust.record(Path("/work"), environ)
+    assert path.read_text(encoding="latin-1") == text
+
+
+# -- recording
+
+
+def test_record_adds_one_folder_and_touches_nothing_else(home: Path) -> None:
+    state = {**READY, "é": "😀 \ud800", "big": 12345678901234567890, "float": 0.1, "null": None, "nested": {"a": [{}]}}
+    environ = write(home, state)
+    (home / ".claude.json").chmod(0o640)
+    assert trust.record(Path("/new"), environ)
+    assert trust.is_trusted(Path("/new"), environ)
+    expected = json.loads(json.dumps(state))
+    expected["projects"]["/new"] = {"hasTrustDialogAccepted": True}
+    assert read(home) == expected
+    assert (home / ".claude.json").stat().st_mode & 0o777 == 0o640
+    inode = (home / ".claude.json").stat().st_ino
+    assert not trust.record(Path("/new"), environ)
+    assert not trust.record(Path("/work/below"), environ)
+    assert (home / ".claude.json").stat().st_ino == inode
+
+
+def test_record_keeps_what_the_project_has(home: Path) -> None:
+    environ = write(home, {"projects": {"/p": {"hasTrustDialogAccepted": False, "allowedTools": ["x"]}}})
+    assert trust.record(Path("/p"), environ)
+    assert read(home) == {"projects": {"/p": {"hasTrustDialogAccepted": True, "allowedTools": ["x"]}}}
+
+
+def test_record_makes_a_private_file_where_there_is_none(home: Path) -> None:
+    environ = {"CLAUDE_CONFIG_DIR": str(home / "deep/er")}
+    before = os.umask(0)
+    try:
+        assert trust.record(Path("/p"), environ)
+    finally:
+        os.umask(before)
+    assert (home / "deep/er/.claude.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_record_through_a_link_keeps_the_link(home: Path, tmp_path: Path) -> None:
+    real = tmp_path / "dotfiles"
+    real.mkdir()
+    (real / "state.json").write_text(json.dumps(READY))
+    (home / ".claude.json").symlink_to(real / "state.json")
+    assert trust.record(Path("/new"), {"HOME": str(home)})
+    assert (home / ".claude.json").is_symlink()
+    assert "/new" in (real / "state.json").read_text()
+
+
+def test_record_that_fails_leaves_the_old_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environ = write(home, READY)
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(journal.os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        trust.record(Path("/new"), environ)
+    assert read(home) == READY
+    assert sorted(os.listdir(home)) == [".claude.json", ".claude.json.dodo-claude.lock"]
+
+
+def test_two_at_once_keep_both_folders(home: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from dodo_claude import trust\n"
+        "sys.stdin.readline()  # both are up\n"
+        "for n in range(25): trust.record(Path(f'/{sys.argv[1]}/{n}'), os.environ)\n"
+    )
+    write(home, READY)
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, name], env={**os.environ, "HOME": str(home)}, stdin=subprocess.PIPE
+        )
+        for name in ("one", "two")
+    ]
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.close()
+    for process in running:
+        process.wait(60)
+    assert [process.returncode for process in running] == [0, 0]
+    projects = read(home)["projects"]
+    assert isinstance(projects, dict)
+    assert len(projects) == 51

@@ -1,0 +1,598 @@
+"""Driving a stage without tmux, doit or a client: what its worker does goes in, the outcome comes out."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dodo_claude import lifecycle as life
+from dodo_claude import processes, verify, worker
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.journal import Attempt, StageLog, make_state_dir
+from dodo_claude.lifecycle import Outcome, Result
+from dodo_claude.records import AgentProfile, Stage
+from dodo_claude.terminal import Pane
+from dodo_claude.worker import Done, Services, drive
+from tests.fakes import AGAIN, DRAFT, STOP, WORK, FakeTerminal, FakeWaker, Turn, drop
+
+AGENT = AgentProfile("claude", "claude", ("claude",))
+STAGE = Stage(
+    name="api", group=None, item=None, prompt="Write a.", prompt_file=None, command=None, file_dep=("in",),
+    prompt_files=(), targets=("a",), after=(), agent=AGENT, session="w-api", check=None, repairs=1, timeout=20.0, retries=0,
+    env=(), cwd=".", keep="on-failure", allow_unchanged=False, line=1,
+)  # fmt: skip
+COMMAND = replace(STAGE, agent=None, prompt=None, command="echo x > a")
+MINE = replace(STAGE, agent=AgentProfile("mine", "command", ("mine",)))
+DEFINITION = {"prompt": "p", "list": ["a"], "env": {}}
+GOOD = Turn({"a": "made"})
+
+
+class Desk:
+    """A project's folder with one stage to be driven, and all that is lent to it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "in").write_text("input")
+        self.waker = FakeWaker()
+        self.terminal = FakeTerminal(root, self.waker)
+        self.prompts: list[str] = []
+        self.services = Services(
+            root=root, state=make_state_dir(root), runtime=root / "run", hook=("/bin/sh", "hook.sh"), bell=root / "bell",
+            terminal=lambda: self.terminal, waker=self.waker, stopping=threading.Event(),
+            prompt=lambda stage: str(stage.prompt), environ={"PATH": os.environ["PATH"], "HOME": str(root)},
+        )  # fmt: skip
+        self.services.runtime.mkdir()
+        self.log = StageLog(self.services.state, "api")
+
+    def drive(self, stage: Stage = STAGE, *turns: Turn, **services: object) -> Done:
+        self.terminal.turns += turns
+        done = drive(stage, DEFINITION, replace(self.services, **services))
+        # Whatever happened: nothing is left to hear, and no secret lies about.
+        registered, forgotten = ([ring for what, ring in self.waker.calls if what == kind] for kind in ("register", "forget"))
+        assert registered == forgotten
+        assert os.listdir(self.services.runtime) == []
+        assert self.last.result() is not None
+        return done
+
+    @property
+    def last(self) -> Attempt:
+        return Attempt(self.log, self.log.attempts()[-1])
+
+    def kinds(self, number: int = 1) -> list[str]:
+        return [event.kind for event in Attempt(self.log, number).replay()]
+
+    def text(self, name: str) -> str | None:
+        path = self.root / name
+        return path.read_text() if path.exists() else None
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    root = tmp_path / "p"
+    root.mkdir()
+    return Desk(root)
+
+
+SUCCEEDED = Outcome(Result.SUCCEEDED)
+
+
+# -- the ways it can go
+
+
+def test_one_good_turn(desk: Desk) -> None:
+    done = desk.drive(STAGE, GOOD)
+    assert done.outcome == SUCCEEDED
+    assert (done.attempt, done.message, done.repairs) == (1, "made it", 0)
+    assert done.targets == {"a": verify.fingerprint(desk.root / "a")}
+    assert desk.terminal.calls == [("spawn", "w-api", desk.root), ("close", "$1")]
+    assert desk.kinds() == ["begun", "spawned", "SessionStart", "UserPromptSubmit", "Stop", "verified", "outcome"]
+    assert (desk.last.dir / "prompt.md").read_text() == "Write a."
+    assert (desk.last.dir / "screen.txt").read_text().startswith("its screen\n")
+    result = desk.last.result()
+    assert result is not None
+    assert {key: result[key] for key in ("stage", "result", "session_id", "transcript", "message", "set_aside")} == {
+        "stage": "api", "result": "succeeded", "session_id": "s-1", "transcript": "/t.jsonl", "message": "made it", "set_aside": [],
+    }  # fmt: skip
+    # doit has not heard of it yet: the attempt stays open until it has.
+    assert desk.log.open_attempt() is not None
+
+
+def test_it_is_written_down_before_it_acts(desk: Desk) -> None:
+    seen: list[object] = []
+
+    def look() -> None:
+        seen.append(desk.kinds())
+        seen.append(desk.log.open_attempt() is not None)
+
+    desk.drive(STAGE, replace(GOOD, then=look))
+    assert seen == [["begun"], True]
+
+
+def test_events_that_come_one_by_one(desk: Desk) -> None:
+    desk.waker.meanwhile += [lambda step=step: drop(desk.terminal.folder, step) for step in (*WORK, STOP)]
+    assert desk.drive(STAGE, Turn({"a": "x"}, events=())).outcome == SUCCEEDED
+
+
+def test_a_stop_with_background_tasks_is_not_the_end(desk: Desk) -> None:
+    busy = ("Stop", {"background_tasks": [{"type": "shell"}]})
+    desk.waker.meanwhile += [
+        lambda: (desk.root / "a").write_text("late"),
+        lambda: [drop(desk.terminal.folder, step) for step in AGAIN],
+    ]
+    assert desk.drive(replace(STAGE, repairs=0), Turn(events=(*WORK, busy))).outcome == SUCCEEDED
+
+
+def test_a_repair(desk: Desk) -> None:
+    done = desk.drive(STAGE, Turn(), Turn({"a": "x"}, AGAIN))
+    assert (done.outcome, done.repairs) == (SUCCEEDED, 1)
+    order = "The stage 'api' is not done: target 'a' was not written. Please mend this and end your turn."
+    assert desk.terminal.calls[1] == ("paste", (order,))
+    assert (desk.last.dir / "repair-1.md").read_text() == f"{order}\n"
+
+
+def test_a_failed_check_is_told_with_its_output(desk: Desk) -> None:
+    stage = replace(STAGE, check="cat a; grep -q good a")
+    done = desk.drive(stage, Turn({"a": "bad \x1b[31mthing\n"}), Turn({"a": "good"}, AGAIN))
+    assert done.outcome == SUCCEEDED
+    order, data = desk.terminal.calls[1][1]  # type: ignore[misc]
+    assert "check `cat a; grep -q good a` ended with exit status 1: bad thing. Please" in order
+    assert data == "\n\nOutput of the check, as data:\nbad thing"
+
+
+def test_repairs_used_up(desk: Desk) -> None:
+    done = desk.drive(replace(STAGE, repairs=2), Turn(), Turn({"a": ""}, AGAIN), Turn(events=AGAIN))
+    assert done.outcome == Outcome(Result.FAILED, "target 'a' is empty")
+    assert desk.terminal.names() == ["spawn", "paste", "paste"]
+    assert desk.text("a") is None
+    assert (desk.last.dir / "partial/a").read_text() == ""
+
+
+def test_a_persons_draft_is_not_mixed_with_a_repair(desk: Desk) -> None:
+    desk.terminal.screens += [DRAFT, DRAFT]
+    done = desk.drive(STAGE, Turn(), Turn({"a": "x"}, AGAIN))
+    assert done.outcome == SUCCEEDED
+    assert desk.terminal.names() == ["spawn", "paste", "close"]
+    assert desk.terminal.screens == []
+
+
+def test_enter_is_pressed_again_and_in_the_end_given_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "SUBMIT_SECONDS", 0.02)
+    done = desk.drive(STAGE, Turn(), Turn(events=()), Turn(events=()), Turn({"a": "x"}, AGAIN))
+    assert done.outcome == SUCCEEDED
+    assert desk.terminal.names() == ["spawn", "paste", "enter", "enter", "close"]
+    done = desk.drive(replace(STAGE, file_dep=()), Turn({"a": ""}))
+    assert done.outcome.reason == "its worker did not take the prompt that was pasted into its session"
+
+
+def test_death_is_retried_with_a_fresh_attempt(desk: Desk) -> None:
+    died = Turn({"a": "half"}, WORK, exits=-9)
+    seen: list[str | None] = []
+    done = desk.drive(replace(STAGE, retries=2), died, died, replace(GOOD, then=lambda: seen.append(desk.text("a"))))
+    assert (done.outcome, done.attempt) == (SUCCEEDED, 3)
+    assert desk.log.attempts() == [1, 2, 3]
+    first = Attempt(desk.log, 1)
+    result = first.result()
+    assert result is not None
+    assert result["reason"] == "its worker ended in mid-work with signal 9 (out of memory?)"
+    assert (first.dir / "partial/a").read_text() == "half"
+
+
+def test_retries_used_up(desk: Desk) -> None:
+    died = Turn(events=(), exits=127)
+    done = desk.drive(replace(STAGE, retries=1), died, died)
+    assert done.outcome == Outcome(Result.FAILED, "its worker ended in mid-work with exit status 127", retry=True)
+    assert desk.log.attempts() == [1, 2]
+
+
+def test_what_a_fresh_worker_would_not_do_better_is_not_retried(desk: Desk) -> None:
+    done = desk.drive(replace(STAGE, retries=3, repairs=0), Turn())
+    assert done.outcome == Outcome(Result.FAILED, "target 'a' was not written")
+    assert desk.log.attempts() == [1]
+
+
+def test_a_worker_that_leaves_after_its_turn_is_looked_at(desk: Desk) -> None:
+    assert desk.drive(STAGE, Turn({"a": "x"}, exits=0)).outcome == SUCCEEDED
+    desk.log.settle()
+    (desk.root / "a").unlink()
+    done = desk.drive(STAGE, Turn(exits=0))
+    assert done.outcome == Outcome(Result.FAILED, "target 'a' was not written")
+
+
+def test_timed_out(desk: Desk) -> None:
+    done = desk.drive(replace(STAGE, timeout=0.1, retries=3), Turn({"a": "half"}, WORK))
+    assert done.outcome == Outcome(Result.TIMED_OUT, "timed out after 0.1 s")
+    assert desk.text("a") is None
+    assert desk.log.attempts() == [1]
+
+
+def test_timed_out_at_a_dialog(desk: Desk) -> None:
+    dialog = ("PermissionRequest", {"tool_name": "Bash", "tool_input": {"command": "make"}})
+    done = desk.drive(replace(STAGE, timeout=0.1), Turn(events=(*WORK, dialog)))
+    assert done.outcome.reason == "timed out after 0.1 s (it waited for a person: Bash make)"
+
+
+def test_no_hook_ever(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "HOOK_SILENCE_SECONDS", 0.05)
+    done = desk.drive(STAGE, Turn(events=()))
+    assert done.outcome.result is Result.FAILED
+    assert done.outcome.reason.startswith("no hook event in 0.05 s")
+    assert desk.terminal.names() == ["spawn"]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_interrupted(desk: Desk, when: str) -> None:
+    if when == "before":
+        desk.services.stopping.set()
+    else:
+        desk.waker.meanwhile.append(desk.services.stopping.set)
+    done = desk.drive(replace(STAGE, retries=3), Turn({"a": "half"}, WORK))
+    assert done.outcome == Outcome(Result.ABORTED, "interrupted")
+    assert desk.text("a") is None
+    assert desk.log.attempts() == [1]
+
+
+def test_the_api_gave_up(desk: Desk) -> None:
+    failed = ("StopFailure", {"error": "server_error", "last_assistant_message": "529"})
+    done = desk.drive(replace(STAGE, retries=1), Turn(events=(*WORK, failed)), GOOD)
+    assert (done.outcome, done.attempt) == (SUCCEEDED, 2)
+
+
+def test_no_targets_and_no_check_is_done_at_its_stop(desk: Desk) -> None:
+    assert desk.drive(replace(STAGE, targets=()), Turn()).outcome == SUCCEEDED
+
+
+def test_an_empty_prompt_starts_nobody(desk: Desk) -> None:
+    done = desk.drive(STAGE, prompt=lambda stage: " \n\x1b\x00")
+    assert done.outcome == Outcome(Result.FAILED, "stage 'api': its prompt is empty once its variables are filled in")
+    assert desk.terminal.calls == []
+
+
+def test_a_target_changed_while_the_worker_was_ended_is_verified_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A background process of the worker's that goes on writing until it is killed."""
+    ends: list[Callable[[], object]] = [lambda: (desk.root / "a").write_text("")]
+
+    def end_tree(pid: int, nonce: str) -> None:
+        if ends:
+            ends.pop()()
+
+    monkeypatch.setattr(processes, "end_tree", end_tree)
+    done = desk.drive(replace(STAGE, check="true"), GOOD)
+    assert done.outcome == Outcome(Result.FAILED, "target 'a' is empty")
+    assert desk.kinds().count("verified") == 2
+    desk.log.settle()
+    ends.append(lambda: (desk.root / "a").write_text("changed, but fine"))
+    done = desk.drive(STAGE, GOOD)
+    assert done.outcome == SUCCEEDED
+    assert done.targets == {"a": verify.fingerprint(desk.root / "a")}
+
+
+# -- half-made work
+
+
+def test_the_old_version_comes_back(desk: Desk) -> None:
+    (desk.root / "a").write_text("old")
+    done = desk.drive(STAGE, Turn({"a": "half"}, WORK, exits=1))
+    assert done.outcome.result is Result.FAILED
+    assert desk.text("a") == "old"
+    assert (desk.last.dir / "partial/a").read_text() == "half"
+    result = desk.last.result()
+    assert result is not None
+    assert result["set_aside"] == ["a"]
+
+
+def test_a_target_nobody_touched_fails_and_stays(desk: Desk) -> None:
+    (desk.root / "a").write_text("old")
+    done = desk.drive(replace(STAGE, repairs=0), Turn())
+    assert done.outcome.reason == "target 'a' was not changed in this attempt"
+    assert desk.text("a") == "old"
+    desk.log.settle()
+    assert desk.drive(replace(STAGE, allow_unchanged=True), Turn()).outcome == SUCCEEDED
+
+
+def test_its_folder_is_made(desk: Desk) -> None:
+    stage = replace(STAGE, targets=("deep/er/a",))
+    assert desk.drive(stage, Turn({"deep/er/a": "x"})).outcome == SUCCEEDED
+
+
+# -- what stays
+
+KEEPS = [
+    # keep, what happens -> its tree is ended, its session is closed
+    ("never", GOOD, True, True),
+    ("never", Turn(), True, True),
+    ("on-failure", GOOD, True, True),
+    ("on-failure", Turn(), True, False),
+    ("screen", GOOD, True, False),
+    ("screen", Turn(), True, False),
+    ("always", GOOD, False, False),
+    ("always", Turn(), False, False),
+    ("always", Turn(events=WORK), True, False),  # it would go on working
+    ("never", Turn(events=WORK), True, True),
+]
+
+
+@pytest.mark.parametrize(("keep", "turn", "ended", "closed"), KEEPS)
+def test_keep(desk: Desk, monkeypatch: pytest.MonkeyPatch, keep: str, turn: Turn, ended: bool, closed: bool) -> None:
+    ends: list[int] = []
+    monkeypatch.setattr(processes, "end_tree", lambda pid, nonce: ends.append(pid))
+    desk.drive(replace(STAGE, keep=keep, repairs=0, timeout=0.3), turn)
+    assert bool(ends) == ended
+    assert ("close" in desk.terminal.names()) == closed
+    assert (desk.last.dir / "screen.txt").exists()
+
+
+# -- commands
+
+
+def test_a_command(desk: Desk) -> None:
+    assert desk.drive(COMMAND).outcome == SUCCEEDED
+    assert desk.text("a") == "x\n"
+    assert desk.terminal.calls == []
+    assert desk.kinds() == ["begun", "outcome"]
+
+
+def test_a_command_that_fails(desk: Desk) -> None:
+    done = desk.drive(replace(COMMAND, command="echo half > a; echo sad >&2; exit 3"))
+    log = desk.last.dir / "output.log"
+    assert done.outcome == Outcome(Result.FAILED, f"its command ended with exit status 3: sad (see {log})")
+    assert desk.text("a") is None
+
+
+def test_a_command_with_a_check_and_an_environment(desk: Desk) -> None:
+    stage = replace(COMMAND, command='echo "$X $DODO_CLAUDE_STAGE" > a', check='test "$(cat a)" = "1 api"', env=(("X", "1"),))
+    assert desk.drive(stage).outcome == SUCCEEDED
+    desk.log.settle()
+    done = desk.drive(replace(stage, check="echo no; false"))
+    assert done.outcome.reason == "check `echo no; false` ended with exit status 1: no"
+
+
+def test_a_command_that_takes_too_long(desk: Desk) -> None:
+    done = desk.drive(replace(COMMAND, command="echo half > a; sleep 1000", timeout=0.1))
+    assert done.outcome == Outcome(Result.TIMED_OUT, "timed out after 0.1 s")
+    assert desk.text("a") is None
+
+
+def test_a_command_that_is_interrupted(desk: Desk) -> None:
+    desk.waker.meanwhile.append(desk.services.stopping.set)
+    done = desk.drive(replace(COMMAND, command="sleep 1000"))
+    assert done.outcome == Outcome(Result.ABORTED, "interrupted")
+
+
+def test_an_agent_that_is_a_command_is_run_again_for_a_repair(desk: Desk) -> None:
+    done = desk.drive(MINE, Turn(events=(), exits=0), Turn({"a": "x"}, (), exits=0))
+    assert (done.outcome, done.repairs) == (SUCCEEDED, 1)
+    assert desk.terminal.names() == ["spawn", "respawn", "close"]
+    assert (desk.last.dir / "prompt-0.md").read_text() == "Write a."
+    assert (desk.last.dir / "prompt.md").read_text().startswith("Write a.\n\nThe stage 'api' is not done: target 'a'")
+
+
+# -- taking over what a killed run left
+
+
+def finished(desk: Desk) -> None:
+    """An attempt that succeeded, of which doit was never told."""
+    assert desk.drive(STAGE, GOOD).outcome == SUCCEEDED
+    desk.terminal.calls.clear()
+
+
+def test_a_finished_attempt_is_taken_over(desk: Desk) -> None:
+    finished(desk)
+    done = desk.drive(STAGE)
+    assert done.outcome.result is Result.SUCCEEDED
+    assert (done.attempt, done.message) == (1, "made it")
+    assert done.targets == {"a": verify.fingerprint(desk.root / "a")}
+    assert desk.terminal.calls == []
+    assert desk.log.attempts() == [1]
+
+
+CHANGES: dict[str, Callable[[Desk], tuple[Stage, dict[str, object]]]] = {
+    "an input": lambda desk: ((desk.root / "in").write_text("new"), (STAGE, {}))[1],
+    "an input is gone": lambda desk: ((desk.root / "in").unlink(), (STAGE, {}))[1],
+    "one more input": lambda desk: (replace(STAGE, file_dep=("in", "more")), {}),
+    "a target": lambda desk: ((desk.root / "a").write_text("altered"), (STAGE, {}))[1],
+    "a target is gone": lambda desk: ((desk.root / "a").unlink(), (STAGE, {}))[1],
+    "one more target": lambda desk: (replace(STAGE, targets=("a", "in")), {}),
+    "-a": lambda desk: (STAGE, {"force": True}),
+    "half a result": lambda desk: ((desk.last.dir / "result.json").write_text("{"), (STAGE, {}))[1],
+    "doit has settled it": lambda desk: (desk.log.settle(), (STAGE, {}))[1],
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_not_when_something_changed(desk: Desk, what: str) -> None:
+    finished(desk)
+    stage, services = CHANGES[what](desk)
+    again = Turn({"a": "made again", **({"in": "x"} if "in" in stage.targets else {})})
+    done = desk.drive(stage, again, **services)
+    assert done.outcome == SUCCEEDED
+    assert done.attempt == 2
+    assert desk.text("a") == "made again"
+
+
+def test_not_when_the_definition_changed(desk: Desk) -> None:
+    finished(desk)
+    desk.terminal.turns.append(Turn({"a": "made again"}))
+    assert drive(STAGE, {**DEFINITION, "prompt": "q"}, desk.services).attempt == 2
+
+
+def test_a_failed_attempt_is_not_taken_over(desk: Desk) -> None:
+    desk.drive(replace(STAGE, repairs=0), Turn())
+    assert desk.drive(STAGE, GOOD).attempt == 2
+
+
+def cut_off(desk: Desk, pid: int, nonce: str = "n" * 32, **begun: object) -> Attempt:
+    """What a run leaves that was killed while its worker worked."""
+    (desk.root / "a").write_text("old")
+    attempt = desk.log.begin()
+    recorded = {
+        "definition": DEFINITION,
+        "before": verify.fingerprints(desk.root, ["a"]),
+        "inputs": verify.fingerprints(desk.root, ["in"]),
+        "nonce": nonce,
+        **begun,
+    }
+    verify.keep_copies(desk.root, ["a"], attempt.dir / "before")
+    attempt.record("begun", **recorded)
+    attempt.record(life.SPAWNED, pane="%9", session="$9", pid=pid)
+    (desk.root / "a").write_text("half")
+    return attempt
+
+
+@pytest.fixture
+def live() -> Iterator[subprocess.Popen[bytes]]:
+    """A worker that lives."""
+    process = subprocess.Popen(["sleep", "1000"], env={processes.NONCE: "n" * 32, "PATH": os.environ["PATH"]}, start_new_session=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+def reap(process: subprocess.Popen[bytes]) -> int:
+    return process.wait(20)
+
+
+def test_a_worker_that_lives_is_adopted(desk: Desk, live: subprocess.Popen[bytes]) -> None:
+    attempt = cut_off(desk, live.pid)
+    for step in (*WORK, STOP):
+        drop(attempt.dir, step)
+    done = desk.drive(replace(STAGE, keep="screen"))
+    assert (done.outcome, done.attempt) == (SUCCEEDED, 1)
+    assert desk.text("a") == "half"
+    assert desk.terminal.calls == []
+    assert ("watch", live.pid) in desk.waker.calls
+    assert reap(live) == -15
+
+
+def test_an_adopted_worker_can_be_told_what_is_missing(desk: Desk, live: subprocess.Popen[bytes]) -> None:
+    attempt = cut_off(desk, live.pid)
+    (desk.root / "a").write_text("")
+    for step in (*WORK, STOP):
+        drop(attempt.dir, step)
+    desk.terminal.folder = attempt.dir
+    done = desk.drive(STAGE, Turn({"a": "x"}, AGAIN))
+    assert (done.outcome, done.attempt, done.repairs) == (SUCCEEDED, 1, 1)
+    assert desk.terminal.names() == ["paste", "close"]
+
+
+def test_time_spent_before_counts_for_an_adopted_worker(desk: Desk, live: subprocess.Popen[bytes]) -> None:
+    attempt = cut_off(desk, live.pid)
+    lines = [json.loads(line) for line in attempt.journal.read_text().splitlines()]
+    for line in lines:
+        line["at"] -= 100
+    attempt.journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    done = desk.drive(replace(STAGE, timeout=99.0))
+    assert done.outcome == Outcome(Result.TIMED_OUT, "timed out after 99 s")
+    assert desk.text("a") == "old"
+    assert reap(live) == -15
+
+
+@pytest.mark.parametrize("what", ["input", "definition"])
+def test_a_worker_of_another_definition_is_ended_first(desk: Desk, live: subprocess.Popen[bytes], what: str) -> None:
+    changed = {"definition": {"prompt": "another"}} if what == "definition" else {"inputs": {"in": [1, 2, 3, "x"]}}
+    cut_off(desk, live.pid, **changed)
+    gone: list[bool] = []
+    done = desk.drive(STAGE, replace(GOOD, then=lambda: gone.append(not processes._lives(live.pid))))
+    assert (done.outcome, done.attempt) == (SUCCEEDED, 2)
+    assert gone == [True], "two workers on one stage"
+    first = Attempt(desk.log, 1).result()
+    assert first is not None
+    assert (first["result"], first["reason"]) == ("aborted", "its run was cut off")
+    assert (desk.log.dir / "1/partial/a").read_text() == "half"
+    assert (desk.last.dir / "before/a").read_text() == "old"
+
+
+def test_with_force_a_living_worker_is_ended_first(desk: Desk, live: subprocess.Popen[bytes]) -> None:
+    cut_off(desk, live.pid)
+    done = desk.drive(STAGE, replace(GOOD, then=lambda: reap(live)), force=True)
+    assert (done.outcome, done.attempt) == (SUCCEEDED, 2)
+
+
+def test_a_dead_worker_is_followed_by_a_new_one_on_clean_ground(desk: Desk) -> None:
+    cut_off(desk, 4_999_999)
+    seen: list[str | None] = []
+    done = desk.drive(STAGE, replace(Turn(exits=1), then=lambda: seen.append(desk.text("a"))))
+    assert seen == ["old"]
+    assert (done.outcome.result, done.attempt) == (Result.FAILED, 2)
+
+
+def test_a_stranger_with_the_workers_id_is_neither_adopted_nor_killed(desk: Desk, live: subprocess.Popen[bytes]) -> None:
+    cut_off(desk, live.pid, nonce="another")
+    assert desk.drive(STAGE, GOOD).attempt == 2
+    assert live.poll() is None
+
+
+@pytest.mark.parametrize("cut", ["", "begun", "spawned"])
+def test_cut_off_early_or_with_a_torn_journal(desk: Desk, cut: str) -> None:
+    attempt = cut_off(desk, 4_999_999)
+    lines = attempt.journal.read_bytes().splitlines(keepends=True)
+    attempt.journal.write_bytes(b"".join(lines[: ["", "begun", "spawned"].index(cut)]) + b'{"kind": "spawned", "at": 1, "data": {}}\n{"ki')
+    done = desk.drive(STAGE, GOOD)
+    assert (done.outcome, done.attempt) == (SUCCEEDED, 2)
+
+
+def test_a_command_agent_that_can_not_be_run_again_says_so(desk: Desk, live: subprocess.Popen[bytes]) -> None:
+    attempt = cut_off(desk, live.pid)
+    (attempt.dir / "prompt.md").write_text("p")
+    (attempt.dir / "launch.sh").write_text("")
+    (desk.root / "a").unlink()
+    live.kill()
+    live.wait()
+    desk.terminal.statuses[live.pid] = 0
+    run = worker._Run.resumed(MINE, DEFINITION, desk.services, attempt)
+    done = run.run()
+    assert done.outcome == Outcome(Result.FAILED, "api: its command ended while nobody followed it; run again")
+
+
+# -- our own faults
+
+
+def test_a_fault_of_ours_leaves_no_worker_and_no_half_made_target(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[Pane] = []
+    monkeypatch.setattr(worker._Run, "remove_worker", lambda run: ended.append(run.pane))
+
+    def broken(stage: Stage, attempt: int, view: life.View) -> None:
+        if view.state is life.State.IDLE:
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        desk.drive(STAGE, GOOD, report=broken)
+    assert len(ended) == 1
+    assert desk.text("a") is None
+    assert ("forget", desk.waker.calls[0][1]) in desk.waker.calls
+
+
+@pytest.mark.parametrize("kind", ["begun", "spawned", "Stop", "verified", "outcome"])
+def test_a_full_disk_is_one_line_and_the_next_run_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """The disk is full from one note on, and for all that follows."""
+    real, full = Attempt._append, []
+
+    def append(self: Attempt, event: life.Event) -> life.Event:
+        if full or event.kind == kind:
+            full.append(event)
+            raise OSError(errno.ENOSPC, "No space left on device", str(self.journal))
+        return real(self, event)
+
+    monkeypatch.setattr(Attempt, "_append", append)
+    with pytest.raises(DodoClaudeError, match=r"journal\.jsonl: No space left on device \(free it") as caught:
+        desk.drive(STAGE, GOOD)
+    assert "\n" not in str(caught.value)
+    assert desk.log.open_attempt() is not None
+    monkeypatch.undo()
+    done = desk.drive(STAGE, GOOD)
+    assert (done.outcome, done.attempt) == (SUCCEEDED, 2)
+
+
+def test_a_terminal_that_refuses_is_one_line(desk: Desk) -> None:
+    def refuse() -> None:
+        raise DodoClaudeError("tmux new-session: no")
+
+    done = desk.drive(STAGE, Turn(events=(), then=refuse))
+    assert done.outcome == Outcome(Result.FAILED, "tmux new-session: no")
