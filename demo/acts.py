@@ -248,6 +248,8 @@ class Demo:
         path.write_text(good.replace(check, check + BROKEN), encoding="utf-8")
         files = {name: (WORK / name).read_bytes() for name in ("profiles/api.py", "docs/api-contract.md")}
         before = self.facts.attempts()
+        # A check is a command on this machine: whoever changes it has to say that it may run.
+        self.trust = True
         try:
             code, lines = self.orchestrate("output")
         finally:

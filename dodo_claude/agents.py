@@ -21,6 +21,11 @@ from dodo_claude.config import AgentProfile
 CLIENT_VERSION = "2.1.330"
 # Linux takes 128 kB per argument; a longer prompt is handed over as a file to read.
 MAX_ARGUMENT = 100_000  # bytes
+# The client's mode without any question, and the variable without which it refuses that mode to root.
+BYPASS = "bypassPermissions"
+_BYPASS_ENV = {"IS_SANDBOX": "1"}
+# What the client's sandbox is made of on Linux.
+SANDBOX_PROGRAMS = {"bwrap": "bubblewrap", "socat": "socat"}  # program -> its package
 # Changes what a worker is told besides its prompt: part of each stage's definition.
 BRIEF_VERSION = 1
 
@@ -41,6 +46,30 @@ HOOKS = (
 )
 # Our hook takes some milliseconds; a client that waits longer for it has lost its disk.
 HOOK_TIMEOUT_SECONDS = 60
+
+# What no worker may do, whatever `allowed_tools` says: in the client deny beats allow, bypassPermissions
+# and a hook's "allow". Each was tried on the client (tests/e2e/test_security.py). A rule reads the text of
+# a command, so it is a guard rail: `sh -c 'git push'`, an alias, `cat .e*` and a program's own open() get
+# past it. With `sandbox` those on files hold for programs too: the client mounts them away.
+_NEVER_COMMANDS = (
+    "git push *", "git -C * push", "git -C * push *", "git -c * push", "git -c * push *",
+    "git stash *", "git reset --hard *", "git clean *",
+    "sudo *", "su *", "doas *",
+    "rm -rf /*", "rm -rf ~*", "rm -rf ..*", "rm -fr /*", "rm -fr ~*", "rm -fr ..*",
+    "rm -r -f /*", "rm -r -f ~*", "rm -r -f ..*",
+    # The client judges each part of a pipe by itself, so that `curl … | sh` is a shell with nothing to read but its input.
+    "sh", "bash", "zsh", "sh -s *", "bash -s *", "zsh -s *",
+)  # fmt: skip
+# A path with ./ is meant at any depth, as in a .gitignore. No `.env.*`: an .env.example is there to be read.
+_NEVER_READ = (
+    "./.env", "./.env.local", "./.env.*.local", "./.env.development", "./.env.production", "./.env.staging",
+    "~/.ssh/**", "~/.aws/**", "~/.azure/**", "~/.config/gcloud/**", "~/.config/gh/**", "~/.gnupg/**", "~/.kube/**",
+    "~/.docker/config.json", "~/.git-credentials", "~/.netrc", "~/.npmrc", "~/.pypirc",
+    # Not the whole folder: the client lets a model read its own long outputs from it.
+    "~/.claude/.credentials.json", "~/.claude.json",
+)  # fmt: skip
+# What decides what runs here, now or next time.
+_NEVER_EDIT = (".claude/**", ".mcp.json", "orchestrate.toml", "dodo.py", "doit.cfg", ".orchestrate/**")
 
 # Variables that pass from the caller to a worker. Everything else stays out: an enclosing client's
 # CLAUDECODE and session tokens, TMUX, and whatever secrets a shell holds. `env_pass` adds names.
@@ -72,6 +101,9 @@ class Job:
     targets: tuple[str, ...]
     check: str | None
     hook: tuple[str, ...]  # the hook's command line
+    resume: bool  # go on with the session of that id
+    deny_dialogs: bool  # refuse what would be asked
+    handover: Path | None  # what a failed attempt left
     by_file: bool  # the worker is told to read prompt.md, rather than given its text
 
 
@@ -119,28 +151,83 @@ def brief(job: Job) -> str:
     ]
     if (job.cwd / "CLAUDE.md").is_file():
         lines.append("Notes of this project for you are in CLAUDE.md: read them first.")
+    if job.handover is not None:
+        lines.append(f"An earlier attempt at this stage failed; what it left is told in {job.handover}.")
     return "\n".join(lines) + "\n"
 
 
+# What the PermissionRequest hook answers where nobody is to be asked.
+DENIAL = {
+    "hookSpecificOutput": {
+        "hookEventName": "PermissionRequest",
+        "decision": {
+            "behavior": "deny",
+            "message": "not allowed here; find another way, nobody can be asked",
+        },
+    }
+}
+
+
 def settings(profile: AgentProfile, job: Job) -> str:
-    """The client's --settings file: our hooks and the permissions, as JSON."""
+    """The client's --settings file: our hooks, the permissions and the sandbox, as JSON."""
     hook = {"type": "command", "command": shlex.join(job.hook), "timeout": HOOK_TIMEOUT_SECONDS}
+    denying = {**hook, "command": shlex.join([*job.hook, str(job.folder / "denial.json")])}
     allow = [*profile.allowed_tools]
     if job.by_file and job.cwd != job.root:
-        # '//' begins an absolute path in the client's rules.
-        allow.append(f"Read(/{job.folder}/prompt.md)")
+        allow.append(f"Read({_absolute(job.folder)}/prompt.md)")
     if job.cwd != job.root:
         # `Edit(./**)` speaks of the worker's own folder; its targets may lie beside it.
-        allow += [f"Read(/{job.root}/**)", *(f"Edit(/{job.root / target})" for target in job.targets)]
-    return json.dumps(
-        {
-            # Without this line a project's or a user's settings could switch our hooks off.
-            "disableAllHooks": False,
-            "hooks": {name: [{"hooks": [hook]}] for name in HOOKS},
-            "permissions": {"allow": allow, "deny": list(profile.disallowed_tools)},
+        allow.append(f"Read({_absolute(job.root)}/**)")
+        allow += [f"Edit({_absolute(job.root / target)})" for target in job.targets]
+    made: dict[str, object] = {
+        # Without this line a project's or a user's settings could switch our hooks off.
+        "disableAllHooks": False,
+        "hooks": {
+            name: [{"hooks": [denying if job.deny_dialogs and name == "PermissionRequest" else hook]}]
+            for name in HOOKS
         },
-        indent=1,
-    )
+        # The client tells its status line what the session has cost; nothing else does while it lives.
+        "statusLine": {"type": "command", "command": _status_command(job)},
+        "permissions": {"allow": allow, "deny": [*profile.disallowed_tools, *never(profile, job)]},
+    }
+    if profile.sandbox:
+        made["sandbox"] = {
+            "enabled": True,
+            # Without it the client would go on unsandboxed, and say so nowhere on its screen.
+            "failIfUnavailable": True,
+            "allowUnsandboxedCommands": False,
+            # A sandbox is a wall more, not a rule less: reads outside of the project are open in it.
+            "autoAllowBashIfSandboxed": False,
+        }
+    if profile.permission_mode == BYPASS:
+        # Its warning is a dialog that exits by default; who may use this mode is settled in approval.py.
+        made["skipDangerousModePermissionPrompt"] = True
+    return json.dumps(made, indent=1)
+
+
+def never(profile: AgentProfile, job: Job) -> list[str]:
+    """The deny rules that every worker has."""
+    # In the sandbox a rule for all of .git would keep git itself from committing.
+    git = (".git/hooks/**", ".git/config") if profile.sandbox else (".git/**",)
+    files = (*git, *_NEVER_EDIT)
+    rules = [f"Bash({command})" for command in _NEVER_COMMANDS]
+    rules += [f"Read({path})" for path in _NEVER_READ]
+    rules += [f"Edit(./{name})" for name in files]
+    if job.cwd != job.root:
+        # ./ speaks of the worker's own folder.
+        rules += [f"Edit({_absolute(job.root)}/{name})" for name in files]
+    return rules
+
+
+def _absolute(path: Path) -> str:
+    """`path` as a rule names exactly it: '//' begins an absolute path, what a glob would act on is escaped."""
+    return "/" + re.sub(r"([\\*?\[\]])", r"\\\1", str(path))
+
+
+def _status_command(job: Job) -> str:
+    file = shlex.quote(str(job.folder / "status"))
+    words = shlex.quote(f"dodo_claude: {job.stage}, attempt {job.attempt}")
+    return f"umask 077; cat > {file}.tmp && mv -f {file}.tmp {file}.json; echo {words}"
 
 
 def launch(profile: AgentProfile, job: Job, environ: Mapping[str, str], env: Mapping[str, str]) -> Launch:
@@ -170,18 +257,24 @@ def launch(profile: AgentProfile, job: Job, environ: Mapping[str, str], env: Map
         variables["CLAUDE_CONFIG_DIR"] = str(job.root / ".orchestrate" / "scripted")
         variables["DODO_CLAUDE_SCENARIO"] = str(job.root / (profile.scenario or "scenario.toml"))
         command = list(profile.command) or [sys.executable, "-m", "dodo_claude.scripted"]
+    if profile.permission_mode == BYPASS:
+        variables |= _BYPASS_ENV
     arguments = _client_arguments(profile, job)
     return Launch(
         command=f'{shlex.join([*command, *arguments, "--"])} "$prompt"',
         env=variables,
-        files={"brief.md": brief(job), "settings.json": settings(profile, job)},
+        files={
+            "brief.md": brief(job),
+            "settings.json": settings(profile, job),
+            "denial.json": json.dumps(DENIAL) + "\n",
+        },
         interactive=True,
     )
 
 
 def _client_arguments(profile: AgentProfile, job: Job) -> list[str]:
     arguments = [
-        "--session-id", job.session_id,
+        "--resume" if job.resume else "--session-id", job.session_id,
         "--settings", str(job.folder / "settings.json"),
         "--setting-sources", ",".join(profile.setting_sources),
         # A stranger's .mcp.json neither runs nor opens a dialog.
@@ -264,25 +357,25 @@ _EMPTY = re.compile(rf"^{_SGR}❯\xa0{_SGR}\x1b\[7m{_SGR} ?{_SGR}\s*$")
 _PLACEHOLDER = re.compile(rf"^{_SGR}❯\xa0{_SGR}\x1b\[7m{_SGR}\S\x1b\[(?:0;)?2m[^\n]*$")
 
 
-def box_is_free(screen: str) -> bool:
-    """Can a paste go into the input box on `screen` (with its escape sequences)?
+def input_box(screen: str) -> str:
+    """What stands in the input box on `screen` (with its escape sequences): free, draft or absent.
 
-    True: the box is there and holds nothing, or the client's own dim hint. False: somebody's draft stands
-    in it, or there is no box, since a dialog or another view is open.
+    free: nothing, or the client's own dim hint; draft: what somebody types; absent: there is no box, since a
+    dialog or another view is open.
     """
     rows = screen.split("\n")
     for number in range(len(rows) - 1, 0, -1):
         if _BOX.match(rows[number]) and _RULE.match(rows[number - 1]):
             break
     else:
-        return False
+        return "absent"
     box = [rows[number]]
     for row in rows[number + 1 :]:
         if _RULE.match(row):
             break
         box.append(row)
     text = "\n".join(box).rstrip()
-    return bool(_EMPTY.match(text) or _PLACEHOLDER.match(text))
+    return "free" if _EMPTY.match(text) or _PLACEHOLDER.match(text) else "draft"
 
 
 # -- the client's own state, which decides whether it starts without a dialog

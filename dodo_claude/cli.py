@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,8 +78,20 @@ def init(template: str, folder: Path | None) -> None:
         schema = target / "orchestrate.schema.json"
         if not schema.exists():
             schema.write_text(_schema_text(), encoding="utf-8")
+        _approve(target / FILE)
         where = "" if target.resolve() == Path.cwd() else f"cd {target} && "
         click.echo(f"wrote {len(files) + 1} files to {target}; next: {where}doit orchestrate")
+
+
+def _approve(file: Path) -> None:
+    """What was just written by the user's own order needs no question, whichever built-in agent plays it."""
+    from dodo_claude import approval, profiles
+    from dodo_claude.config import load_config
+
+    # Where it can't be written down, the first run asks.
+    with suppress(DodoClaudeError):
+        for agent in (None, *profiles.BUILT_IN):
+            approval.approve(load_config(file, agent=agent), os.environ)
 
 
 def _schema_text() -> str:

@@ -23,11 +23,16 @@ _OWN_OPTIONS: tuple[dict[str, Any], ...] = (
     },
     {
         "section": "orchestrate", "name": "trust", "short": "", "long": "trust", "type": bool, "default": False,
-        "help": "record in the client's settings that you trust this project, so that its workers can start",
+        "help": "approve what this project runs, and record in the client's settings that you trust it",
     },
     {
         "section": "orchestrate", "name": "yes", "short": "y", "long": "yes", "type": bool, "default": False,
         "help": "ask nothing; where a question would be needed, stop with an error",
+    },
+    {
+        "section": "orchestrate", "name": "allow_bypass", "short": "", "long": "allow-bypass", "type": bool,
+        "default": False,
+        "help": "let agents with permission_mode bypassPermissions work (in a container, or with sandbox)",
     },
     {
         "section": "orchestrate", "name": "dry_run", "short": "", "long": "dry-run", "type": bool, "default": False,
@@ -52,6 +57,13 @@ def _run_options() -> Iterator[dict[str, Any]]:
         if name in _HELP:
             option["help"] = _HELP[name]
         yield option
+
+
+def _yes(question: str) -> bool:
+    try:
+        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        return False
 
 
 class Orchestrate(DoitRun):
@@ -85,7 +97,7 @@ class Orchestrate(DoitRun):
         reporter: Any = "orchestrate", num_process: int | None = None, par_type: str = "thread",
         single: bool = False, auto_delayed_regex: bool = False, force_verbosity: bool = False,
         failure_verbosity: int = 0, pdb: bool = False,
-        trust: bool = False, yes: bool = False, dry_run: bool = False, explain: bool = False,
+        trust: bool = False, yes: bool = False, allow_bypass: bool = False, dry_run: bool = False, explain: bool = False,
     ) -> int:  # fmt: skip
         """Called by doit. Its parameters' names are the options' names, looked up by doit."""
         from dodo_claude.errors import DodoClaudeError
@@ -104,7 +116,13 @@ class Orchestrate(DoitRun):
             if self.loader.run is not None:
                 self.loader.run.take_lock()
                 self.loader.run.force = always or not self._own_backend()
-                self._settle_trust(record=trust, ask=not yes)
+                if allow_bypass:
+                    from dodo_claude.approval import ALLOW_BYPASS
+
+                    self.loader.run.environ[ALLOW_BYPASS] = "1"
+                ask = not yes and sys.stdin.isatty() and sys.stdout.isatty()
+                self._settle_approval(give=trust, ask=ask)
+                self._settle_trust(record=trust, ask=ask)
             return self._run_stages(
                 outfile, reporter, Stream(verbosity, force_verbosity), num_process, always, continue_,
                 failure_verbosity, quiet=verbosity == 0,
@@ -145,7 +163,8 @@ class Orchestrate(DoitRun):
             report = reporter_class(self.outstream, {"failure_verbosity": failure_verbosity})
             if hasattr(report, "progress") and run is not None:
                 report.config, report.quiet = config, quiet
-                run.report = report.progress
+                run.report, run.workers = report.progress, workers
+                report.fleet = lambda: run.fleet
             runner = StageRunner(
                 self.dep_manager, report, continue_, always, stream, workers, run=run,
                 stages=[stage for task in self._chosen() if (stage := stage_of(task)) is not None],
@@ -155,7 +174,36 @@ class Orchestrate(DoitRun):
             if isinstance(outfile, str):
                 self.outstream.close()
 
-    # -- trust
+    # -- approval and trust
+
+    def _settle_approval(self, *, give: bool, ask: bool) -> None:
+        """With --trust, or a yes at the terminal, write down that this project may run what it runs.
+
+        Where neither is given nothing happens here: the first stage that starts looks at the approvals.
+        """
+        if not give and not ask:
+            return
+        from dodo_claude import approval
+
+        run, config = self.loader.run, self.loader.stage_config
+        missing = approval.unapproved(config, run.environ)
+        if not missing:
+            return
+        if give:
+            approval.require_own_files(config)
+            approval.approve(config, run.environ)
+            self.outstream.write(f"approved: what {config.root} runs\n")
+        elif self._stale():
+            approval.require_own_files(config)
+            if approval.was_asked(config, run.environ):
+                head = "This project would run things on your machine that changed since you approved it"
+            else:
+                head = "This project runs these commands on your machine, as you"
+            lines = "".join(f"    {line}\n" for line in approval.listing(missing))
+            self.outstream.write(f"{head}:\n{lines}")
+            if not _yes("Run them?"):
+                raise approval.ApprovalError("not approved: nothing was started")
+            approval.approve(config, run.environ)
 
     def _settle_trust(self, *, record: bool, ask: bool) -> None:
         """With --trust, or a yes at the terminal, write down that the client may work here."""
@@ -167,19 +215,22 @@ class Orchestrate(DoitRun):
         if record:
             if trust.record(config.root, run.environ):
                 self.outstream.write(f"recorded: {config.root} is trusted\n")
-        elif ask and sys.stdin.isatty() and sys.stdout.isatty() and self._stale_claude():
+        elif ask and self._stale(base="claude"):
             if trust.is_trusted(config.root, run.environ):
                 return
-            answer = input(f"Claude Code does not trust {config.root} yet. Do you trust its files? [y/N] ")
-            if answer.strip().lower() in ("y", "yes"):
+            if _yes(f"Claude Code does not trust {config.root} yet. Do you trust its files?"):
                 trust.record(config.root, run.environ)
 
-    def _stale_claude(self) -> bool:
+    def _stale(self, *, base: str | None = None) -> bool:
+        """Would anything run; with `base`, a worker of that kind?"""
         from dodo_claude.tasks import stage_of
 
         for task in self._chosen():
             stage = stage_of(task)
-            if stage is not None and stage.agent is not None and stage.agent.base == "claude":
+            agent = stage.agent if stage is not None else None
+            # Without `base` a dodo.py task counts too: what it makes may make a stage stale.
+            wanted = bool(task.actions) if base is None else agent is not None and agent.base == base
+            if wanted and not self.dep_manager.status_is_ignore(task):
                 status = self.dep_manager.get_status(task, self.control.tasks).status
                 if status != "up-to-date":
                     return True

@@ -6,6 +6,7 @@ started, written or changed.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tomllib
@@ -13,14 +14,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import checks, expand, locate, profiles, schema
+from dodo_claude import checks, durations, expand, locate, profiles, schema
 from dodo_claude.errors import ConfigError, Problem
 from dodo_claude.findings import Findings, did_you_mean, listed, show
 from dodo_claude.paths import Project
-from dodo_claude.records import AgentProfile, Config, Stage
+from dodo_claude.records import AgentProfile, Budget, Config, Stage
 from dodo_claude.sources import UnreadableError, read_text
 
-__all__ = ["AgentProfile", "Config", "Stage", "load_config"]
+__all__ = ["AgentProfile", "Budget", "Config", "Stage", "load_config"]
 
 # A file of 20000 stages with prompts of their own is smaller; what is larger is no configuration.
 MAX_FILE = 10_000_000
@@ -28,6 +29,11 @@ MAX_FILE = 10_000_000
 MAX_STAGES = 20_000
 # Nothing of ours nests deeper than six; what does could exhaust the stack of whatever walks over it.
 MAX_DEPTH = 32
+# Before a further attempt: one that waits longer is better made by the next run.
+LONGEST_DELAY = 900.0  # seconds
+# What one worker may be said to need, in bytes.
+MOST_MEMORY = 10**12
+_SIZE = re.compile(r" *(?P<number>[0-9.]+) *(?P<prefix>[kKMGT]?)(?P<binary>i?)B *")
 _TOO_DEEP = "lists or tables are nested too deeply"
 
 _REMEDIES = (  # of what tomllib says, which is the fact only
@@ -62,6 +68,10 @@ def load_config(path: Path, *, task_names: Collection[str] = (), agent: str | No
     name = settings.get("name") or safe_name(root.name)
     drafts = _drafts(document, name, project, frozenset(task_names), agent, findings)
     stages = checks.connect(drafts, project, path.name, findings)
+    budget = _budget(settings.get("budget") or {}, findings)
+    retry_delay = _duration(settings, "retry_delay", 30.0, LONGEST_DELAY, "at most 15 minutes", findings)
+    max_wait = _duration(settings, "max_wait", 86_400.0, durations.LONGEST, "at most 7 days", findings)
+    worker_memory = _size(settings.get("worker_memory"), 600_000_000, findings)
     findings.raise_any()
     return Config(
         path=path,
@@ -71,12 +81,49 @@ def load_config(path: Path, *, task_names: Collection[str] = (), agent: str | No
         socket=(settings.get("tmux") or {}).get("socket", "private"),
         stages=stages,
         groups=_groups(stages),
+        budget=budget,
+        retry_delay=retry_delay,
+        max_wait=max_wait,
+        worker_memory=worker_memory,
     )
 
 
 def safe_name(folder: str) -> str:
     """A name for an orchestration made of its folder's."""
     return re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")[:32].rstrip("-") or "project"
+
+
+def _budget(table: Mapping[str, Any], findings: Findings) -> Budget:
+    given = {key: value for key, value in table.items() if value is not None}
+    cost = given.get("cost_usd")
+    if cost is not None and math.isnan(cost):  # passes for a number between any two
+        findings.add(("orchestrate", "budget", "cost_usd"), "nan is not a number")
+    return Budget(**given)
+
+
+def _duration(
+    table: Mapping[str, Any], key: str, default: float, most: float, words: str, findings: Findings
+) -> float:
+    """A duration of [orchestrate] in seconds; 0 is one."""
+    text = table.get(key)
+    if text is None:
+        return default
+    found = durations.seconds(text) or 0.0
+    if found > most:
+        findings.add(("orchestrate", key), f"{show(text)} is out of range", words)
+    return found
+
+
+def _size(text: str | None, default: int, findings: Findings) -> int:
+    """The bytes that such as '600MB' stands for: the schema's pattern has judged its form."""
+    found = _SIZE.fullmatch(text or "")
+    if found is None:
+        return default
+    base = 1024 if found["binary"] else 1000
+    size = int(float(found["number"]) * base ** " KMGT".index(found["prefix"].upper() or " "))
+    if size > MOST_MEMORY:
+        findings.add(("orchestrate", "worker_memory"), f"{show(text)} is out of range", "at most 1TB")
+    return size
 
 
 def _text(path: Path) -> str:

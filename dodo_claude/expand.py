@@ -27,7 +27,9 @@ MAX_PROMPT = 1_000_000
 MAX_SESSION = 48
 
 _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
-_AGENT_KEYS = ("agent", "model", "allowed_tools", "repairs")
+_AGENT_KEYS = (
+    "agent", "model", "allowed_tools", "repairs", "idle_timeout", "person_timeout", "on_permission", "max_turns"
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -120,8 +122,8 @@ class _Expansion:
                 session=default_session(self._around.name, name),
                 check=text.of(self._table.get("check"), self._place("check"), quoted=True),
                 repairs=self._table.get("repairs", 1),
-                timeout=self._timeout(),
-                retries=self._table.get("retries", 1),
+                timeout=self._duration("timeout", "30m"),
+                retries=self._table.get("retries", 3),
                 env=tuple(
                     sorted((key, text.of(value, self._env_place(key)) or "") for key, value in env.items())
                 ),
@@ -129,6 +131,11 @@ class _Expansion:
                 keep=self._table.get("keep", "on-failure"),
                 allow_unchanged=self._table.get("allow_unchanged", False),
                 line=self._findings.positions.of(("stages", self._name))[0],
+                idle_timeout=self._duration("idle_timeout", "15m"),
+                person_timeout=self._duration("person_timeout", "30m"),
+                on_permission=self._table.get("on_permission", "ask"),
+                max_turns=self._table.get("max_turns", 200),
+                protect=self._protected(),
             )
         )
         self._name_session(draft, text)
@@ -142,14 +149,25 @@ class _Expansion:
         own = key in (self._own.get("env") or {})
         return ("stages", self._name, "env", key) if own else ("defaults", "env", key)
 
-    def _timeout(self) -> float:
-        text = self._table.get("timeout") or "30m"
+    def _duration(self, key: str, default: str) -> float:
+        text = self._table.get(key) or default
         found = durations.seconds(text) or 0.0
         if not 0 < found <= durations.LONGEST:
             self._findings.add_once(
-                self._place("timeout"), f"{show(text)} is out of range", "more than 0 and at most 7 days"
+                self._place(key), f"{show(text)} is out of range", "more than 0 and at most 7 days"
             )
         return found
+
+    def _protected(self) -> tuple[str, ...]:
+        """Its own and those of [defaults]: what the project protects, no stage sets free by naming more."""
+        found: dict[str, None] = {}
+        for place, table in ((("defaults",), self._around.defaults), (("stages", self._name), self._own)):
+            for index, value in enumerate(table.get("protect") or ()):
+                judge = self._around.project.inside if is_glob(value or "") else self._around.project.file
+                path = self._path(value, (*place, "protect", index), judge)
+                if path is not None:
+                    found[path] = None
+        return tuple(found)
 
     def _cwd(self, text: _Values) -> str:
         place = self._place("cwd")

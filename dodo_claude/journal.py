@@ -20,6 +20,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from dodo_claude.lifecycle import Event
+from dodo_claude.redact import NOTHING, Redactor
 
 STATE_DIR = ".orchestrate"
 # A hook's tool input may carry whole files; the journal needs to say what was done, not to repeat it.
@@ -60,7 +61,8 @@ def make_state_dir(root: Path) -> Path:
 class StageLog:
     """All attempts of one stage."""
 
-    def __init__(self, state: Path, stage: str) -> None:
+    def __init__(self, state: Path, stage: str, redact: Redactor = NOTHING) -> None:
+        self.redact = redact
         self.stage = stage
         self.dir = state / "stages" / _folder_name(stage)
 
@@ -127,7 +129,9 @@ class Attempt:
         return self._append(Event(kind, time.time(), data))
 
     def _append(self, event: Event) -> Event:
-        line = json.dumps({"at": event.at, "kind": event.kind, "data": event.data})
+        line = json.dumps(
+            {"at": event.at, "kind": event.kind, "data": self.log.redact.data(dict(event.data))}
+        )
         fd = os.open(self.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
         try:
             size = os.fstat(fd).st_size
@@ -175,7 +179,9 @@ class Attempt:
 
     def finish(self, result: Mapping[str, object]) -> None:
         """Write the attempt's result, durable before doit hears of it."""
-        write_atomic(self.dir / "result.json", json.dumps(result, indent=1) + "\n")
+        write_atomic(
+            self.dir / "result.json", json.dumps(self.log.redact.data(dict(result)), indent=1) + "\n"
+        )
 
     def result(self) -> dict[str, object] | None:
         """What `finish` wrote; None if the attempt never got so far."""

@@ -10,16 +10,24 @@ import contextlib
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
+
+from dodo_claude.redact import NOTHING, Redactor
 
 NONCE = "DODO_CLAUDE_NONCE"
 # How long a tree gets to end after SIGTERM before SIGKILL. The client needs some 0.1 s.
 GRACE_SECONDS = 5.0
 # How often the end of a tree is looked at. There is no event for "the last of these is gone".
 _LOOK_SECONDS = 0.02
+# Longer than an exec takes.
+_EXEC_SECONDS = 0.002
+# A line is waited for up to this length, so that no secret in it is cut in two.
+MAX_LINE = 65_536
 MAX_OUTPUT = 1_000_000  # bytes kept of a command's output: the first and the last half
 
 
@@ -40,55 +48,147 @@ def run_command(
     timeout: float,
     nonce: str,
     wait: Callable[[int, float], bool],
+    redact: Redactor = NOTHING,
+    hurry: Callable[[], bool] = lambda: False,
 ) -> Ended:
-    """Run `command` by /bin/sh in a group of its own, its output to the file `log`.
+    """Run `command` by /bin/sh in a group of its own, its output, without secrets, to the file `log`.
 
     `wait(pid, seconds)` returns when something happened or the seconds are over; True: give up. Nothing
     that the command started outlives it: what is left of its tree is killed when it ends.
     """
     deadline = time.monotonic() + timeout
-    with log.open("wb") as output:
-        os.fchmod(output.fileno(), 0o600)
+    with open(log, "wb", opener=_private) as output:
         process = subprocess.Popen(
             ["/bin/sh", "-c", command],
             cwd=cwd,
             env={**env, NONCE: nonce},
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        assert process.stdout is not None
+        pump = _Pump(process.stdout, output, redact)
         stopped = ""
-        while process.poll() is None:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                stopped = "timed out"
-            elif wait(process.pid, left):
-                stopped = "interrupted"
-            if stopped:
-                end_tree(process.pid, nonce)
-                break
-        status = process.wait()
-    _kill_rest(process.pid, nonce)
-    _cap(log)
+        try:
+            while process.poll() is None:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    stopped = "timed out"
+                elif wait(process.pid, left):
+                    stopped = "interrupted"
+                if stopped:
+                    end_tree(process.pid, nonce, hurry=hurry)
+                    break
+            status = process.wait()
+        finally:
+            _kill_rest(process.pid, nonce)
+            process.wait()
+            pump.join(GRACE_SECONDS)  # a stranger that holds the pipe must not hold us
+        pump.end()
     return Ended(status, stopped)
 
 
-def end_tree(pid: int, nonce: str, grace: float = GRACE_SECONDS) -> None:
-    """SIGTERM, then SIGKILL, to the group and session led by `pid` and to all that carry `nonce`."""
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+class _Pump(threading.Thread):
+    """Carries a command's output to its log: secrets taken out, the middle of too much left out."""
+
+    def __init__(self, source: IO[bytes], target: IO[bytes], redact: Redactor) -> None:
+        super().__init__(name="dodo-claude-pump", daemon=True)
+        self._source, self._target, self._redact = source, target, redact
+        self._written = 0
+        self._tail = b""
+        self._left_out = 0
+        self._error: OSError | None = None
+        self.start()
+
+    def run(self) -> None:
+        pending = b""
+        while chunk := self._source.read1(65536):  # type: ignore[attr-defined]  # a BufferedReader
+            pending += chunk
+            cut = self._safe(pending)
+            self._put(pending[:cut])
+            pending = pending[cut:]
+        self._put(pending)
+        self._source.close()
+
+    def _safe(self, pending: bytes) -> int:
+        """How much of `pending` can go: whole lines, no key that has begun and not ended."""
+        cut = pending.rfind(b"\n") + 1
+        key = pending.rfind(b"-----BEGIN ", 0, cut)
+        if key >= 0 and b"-----END " not in pending[key:]:
+            cut = key
+        # A line without an end, or a key without one, is not waited for endlessly.
+        return cut if len(pending) - cut < MAX_LINE else len(pending) - self._redact.longest
+
+    def _put(self, data: bytes) -> None:
+        if not data or self._error is not None:
+            return  # what can't be written is still read: the command must not hang on a full disk
+        data = self._redact.text(data.decode("utf-8", "replace")).encode()
+        room = MAX_OUTPUT // 2 - self._written
+        try:
+            self._target.write(data[: max(0, room)])
+            self._target.flush()
+        except OSError as error:
+            self._error = error
+        self._written += len(data)
+        if room < len(data):
+            rest = self._tail + data[max(0, room) :]
+            self._left_out += max(0, len(rest) - MAX_OUTPUT // 2)
+            self._tail = rest[-(MAX_OUTPUT // 2) :]
+
+    def end(self) -> None:
+        """Write the tail. Raises the `OSError` that writing met."""
+        if self._error is not None:
+            raise self._error
+        if self._left_out:
+            self._target.write(f"\n... {self._left_out} bytes left out ...\n".encode())
+        self._target.write(self._tail)
+
+
+def cpu_seconds(nonce: str, but: int) -> float:
+    """CPU time so far of the living processes that carry `nonce`, without process `but`."""
+    ticks = 0
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir("/proc"):
+            if name.isdigit() and int(name) != but and ours(int(name), nonce):
+                with contextlib.suppress(OSError, ValueError, IndexError):
+                    fields = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
+                    ticks += int(fields[11]) + int(fields[12])  # utime, stime
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def end_tree(
+    pid: int, nonce: str, grace: float = GRACE_SECONDS, hurry: Callable[[], bool] = lambda: False
+) -> None:
+    """SIGTERM, then SIGKILL, to the group and session led by `pid` and to all that carry `nonce`.
+
+    SIGKILL comes after `grace` seconds, or as soon as `hurry` says so.
+    """
     if pid > 1 and ours(pid, nonce) is not False:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGTERM)
         deadline = time.monotonic() + grace
-        while _lives(pid) and time.monotonic() < deadline:
+        while _lives(pid) and time.monotonic() < deadline and not hurry():
             time.sleep(_LOOK_SECONDS)
     _kill_rest(pid, nonce)
 
 
 def _kill_rest(pid: int, nonce: str) -> None:
-    for other in _tree(pid, nonce):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(other, signal.SIGKILL)
+    deadline = time.monotonic() + GRACE_SECONDS
+    quiet = 0
+    # Looked for until two looks find none: one may have forked since it was looked for, and in the middle
+    # of an exec a process shows no environment.
+    while quiet < 2 and time.monotonic() < deadline:
+        found = _tree(pid, nonce)
+        for other in found:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(other, signal.SIGKILL)
+        quiet = 0 if found else quiet + 1
+        time.sleep(_EXEC_SECONDS)
 
 
 def ours(pid: int, nonce: str) -> bool | None:
@@ -127,7 +227,8 @@ def _tree(leader: int, nonce: str) -> list[int]:
     # A stranger that got the leader's id later may lead a session, too.
     sessions = {leader} if leader > 1 and ours(leader, nonce) is not False else set()
     for pid in pids:
-        if pid != os.getpid() and (ours(pid, nonce) or _session(pid) in sessions):
+        mine = pid != os.getpid() and (ours(pid, nonce) or _session(pid) in sessions)
+        if mine and _lives(pid):  # a zombie keeps its session until its parent has looked
             found.append(pid)
     return found
 
@@ -145,18 +246,3 @@ def _group_lives(leader: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
-
-
-def _cap(log: Path) -> None:
-    """Keep the head and the tail of an output that got too long."""
-    size = log.stat().st_size
-    if size <= MAX_OUTPUT:
-        return
-    half = MAX_OUTPUT // 2
-    with log.open("rb+") as stream:
-        head = stream.read(half)
-        stream.seek(size - half)
-        tail = stream.read()
-        stream.seek(0)
-        stream.write(head + f"\n... {size - MAX_OUTPUT} bytes left out ...\n".encode() + tail)
-        stream.truncate()

@@ -27,9 +27,10 @@ _OF_BASE: Mapping[str, Mapping[str, Any]] = {
 BUILT_IN = ("claude", "scripted")
 
 # Keys that only one base has a use for.
-_ONLY = {"prompt_by": "command", "scenario": "scripted"}
+_ONLY = {"prompt_by": "command", "scenario": "scripted", "sandbox": "claude"}
 
-# What turns the client's questions off altogether, however it is spelled.
+# What turns the client's questions off altogether, however it is spelled. As permission_mode it can be had, where
+# approval.py finds what it needs; as an argument nobody would look for it.
 _BYPASS = ("dangerously-skip-permissions", "bypassPermissions")
 
 
@@ -57,7 +58,7 @@ def _profile(
 ) -> AgentProfile:
     base = _base(name, table) or "command"
     values: dict[str, Any] = {**_OF_BASE[base]}
-    for key in ("prompt_by", "model", "permission_mode", "scenario"):
+    for key in ("prompt_by", "model", "permission_mode", "scenario", "sandbox"):
         if table.get(key) is not None:
             values[key] = table[key]
     for key in ("allowed_tools", "disallowed_tools", "setting_sources", "args", "env_pass"):

@@ -23,6 +23,7 @@ class AgentProfile:
     args: tuple[str, ...] = ()
     env_pass: tuple[str, ...] = ()
     scenario: str | None = None  # only scripted
+    sandbox: bool = False  # only claude
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,21 @@ class Stage:
     line: int  # of its table in orchestrate.toml
     messages: tuple[str, ...] = ()  # the stages and groups whose message the prompt uses
     prompt_env: tuple[str, ...] = ()  # the variables that the prompt uses
+    idle_timeout: float = 900.0  # seconds
+    person_timeout: float = 1800.0  # seconds
+    on_permission: str = "ask"  # ask | deny
+    max_turns: int = 200  # of one attempt
+    protect: tuple[str, ...] = ()  # paths and globs; with those of [defaults]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one run may use in all."""
+
+    minutes: int = 480
+    turns: int = 2000
+    tokens: int = 50_000_000
+    cost_usd: float = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +81,10 @@ class Config:
     socket: str  # private | default
     stages: tuple[Stage, ...]
     groups: tuple[tuple[str, tuple[str, ...]], ...]  # of each foreach its stages' names
+    budget: Budget = Budget()
+    retry_delay: float = 30.0  # seconds
+    max_wait: float = 86_400.0  # seconds
+    worker_memory: int = 600_000_000  # bytes; 0: don't look
 
     def named(self, name: str) -> Iterator[Stage]:
         """The stages that a name stands for: one, those of a group, or none."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from doit.exceptions import BaseFail, UnmetDependency
@@ -15,8 +16,10 @@ from doit.reporter import ConsoleReporter
 from doit.task import Task
 
 from dodo_claude.config import Stage
+from dodo_claude.fleet import Fleet
 from dodo_claude.lifecycle import State, View
-from dodo_claude.tasks import stage_of
+from dodo_claude.notify import notify
+from dodo_claude.tasks import StageStopped, stage_of
 
 # Columns of a stage's name; longer ones push their line to the right.
 _NAME_WIDTH = 14
@@ -38,8 +41,10 @@ class StageReporter(ConsoleReporter):
         self._done: list[str] = []
         self._skipped: list[str] = []
         self._blocked: list[str] = []
+        self._stopped: list[str] = []
         self._width = _NAME_WIDTH
         self.config: Any = None  # config.Config, set by the command
+        self.fleet: Callable[[], Fleet | None] = lambda: None  # set by the command
         self.quiet = False  # no lines about what workers do now
 
     # -- called by doit
@@ -79,6 +84,9 @@ class StageReporter(ConsoleReporter):
         if isinstance(fail, UnmetDependency):
             self._blocked.append(task.name)
             self._line(task.name, f"not run: needs {fail.message.replace(' ', ', ')}")
+        elif isinstance(fail, StageStopped):
+            self._stopped.append(task.name)
+            self._line(task.name, f"stopped: {_one_line(fail.message)}")
         else:
             self._line(task.name, f"FAILED: {_one_line(fail.message)}")
 
@@ -100,21 +108,31 @@ class StageReporter(ConsoleReporter):
         stages = [item for item in self.failures if stage_of(item["task"]) is not None]
         self.failures = [item for item in self.failures if item not in stages]
         super().complete_run()
-        failed = [item["task"].name for item in stages if not isinstance(item["exception"], UnmetDependency)]
+        failed = [
+            item["task"].name
+            for item in stages
+            if not isinstance(item["exception"], UnmetDependency | StageStopped)
+        ]
         parts = [
             f"{len(names)} {word}"
             for names, word in (
                 (self._done, "done"),
                 (self._skipped, "up to date"),
                 (failed, "failed"),
+                (self._stopped, "stopped"),
                 (self._blocked, "not run"),
             )
             if names
         ]
         if parts:
-            total = len(self._done) + len(self._skipped) + len(failed) + len(self._blocked)
+            total = (
+                len(self._done) + len(self._skipped) + len(failed) + len(self._blocked) + len(self._stopped)
+            )
             noun = "stage" if total == 1 else "stages"
             self.write(f"{total} {noun}: {', '.join(parts)} ({_duration(time.monotonic() - self._start)})\n")
+        fleet = self.fleet()
+        if fleet is not None and fleet.stopped is not None:
+            self.write(f"stopped: {_one_line(fleet.stopped)}\n")
         for name in failed:
             self.write(f"  look into {name}: dodo-claude log {name}\n")
         self.outstream.flush()
@@ -132,9 +150,10 @@ class StageReporter(ConsoleReporter):
         if text:
             self._line(stage.name, text)
 
-    def stopping(self, name: str) -> None:
+    def stopping(self, name: str, *, hurry: bool) -> None:
         """Called in the signal handler: no lock, one write."""
-        sys.stderr.write(f"\n{name}: stopping the workers; a rerun goes on with what is left\n")
+        what = "killing the workers" if hurry else "stopping the workers; a rerun goes on with what is left"
+        sys.stderr.write(f"\n{name}: {what}\n")
 
     def _tell(self, stage: Stage, attempt: int, view: View, before: tuple[object, ...] | None) -> str:
         if view.state is State.STARTING and view.pane and (before is None or before[0] is not State.STARTING):
@@ -142,12 +161,21 @@ class StageReporter(ConsoleReporter):
             return f"started in tmux session {stage.session}{again}"
         if view.state is State.BLOCKED:
             what = self._relative(view.blocked_on or "a dialog")
+            if before is None or before[0] is not State.BLOCKED:
+                notify("dodo_claude", f"{stage.name} needs a person: {what}", self.outstream)
             return f"NEEDS A PERSON: {what} (dodo-claude attach {stage.name})"
+        if view.state is State.PAUSED and (before is None or before[0] is not State.PAUSED):
+            return f"hit a limit ({view.error}); all workers wait{self._until()}"
         if self.quiet or view.activity in ("", "thinking") or view.state is State.EXITED:
             return ""
         if before is not None and before[1] == view.activity:
             return ""
         return _clip(self._relative(view.activity))
+
+    def _until(self) -> str:
+        fleet = self.fleet()
+        until = fleet.paused_until if fleet is not None else None
+        return time.strftime(" until %H:%M:%S", time.localtime(until)) if until else ""
 
     def _relative(self, text: str) -> str:
         root = f"{self.config.root}/" if self.config is not None else ""

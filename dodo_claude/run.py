@@ -4,7 +4,6 @@ nothing is stale starts no tmux, imports nothing heavy and writes nothing.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import secrets
@@ -16,12 +15,15 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dodo_claude import trust, watch
+from dodo_claude import approval, trust, watch
 from dodo_claude.config import Config, Stage
 from dodo_claude.errors import DodoClaudeError
+from dodo_claude.fleet import Fleet, Limits, local_zone
 from dodo_claude.journal import Attempt, StageLog, make_state_dir, write_atomic
 from dodo_claude.lifecycle import Result, View
-from dodo_claude.worker import Services
+from dodo_claude.redact import Redactor
+from dodo_claude.services import Services
+from dodo_claude.slots import Slots
 
 if TYPE_CHECKING:
     from dodo_claude.tmux import Tmux
@@ -45,12 +47,18 @@ class Run:
         self.environ = dict(os.environ if environ is None else environ)
         self.id = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         self.stopping = threading.Event()
+        self.hurry = threading.Event()
+        self.redact = Redactor(self.environ)
+        self.fleet: Fleet | None = None
         self.force = False
+        self.workers: int | None = None  # -n
         self.report: Callable[[Stage, int, View], None] = lambda stage, attempt, view: None
         self._lock = threading.Lock()
         self._lock_fd: int | None = None
         self._services: Services | None = None
         self._watcher: watch.Watcher | None = None
+        self._slots: Slots | None = None
+        self._started = False
         self._tmux: Tmux | None = None
 
     # -- the lock
@@ -59,8 +67,11 @@ class Run:
         """Hold the project for this process; the lock dies with its holder. Raises `RunInProgressError`."""
         if self._lock_fd is not None:
             return
-        state = make_state_dir(self.config.root)
-        fd = os.open(state / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            state = make_state_dir(self.config.root)
+            fd = os.open(state / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise PreflightError(_unwritable(self.config, error)) from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -81,13 +92,16 @@ class Run:
         problems = preflight(self.config, list(stages), self.environ)
         if problems:
             raise PreflightError("\n".join(problems))
+        approval.require(self.config, self.environ)
         self.write_plan()
+        self._started = True
 
     def services(self) -> Services:
         """What the stages share; the first call starts it."""
         with self._lock:
             if self._services is None:
-                self.take_lock()
+                if not self._started:  # by plain `doit run`, which knows no preflight
+                    self.start(self.config.stages)
                 self._services = self._make_services()
             return self._services
 
@@ -96,6 +110,12 @@ class Run:
         runtime = watch.runtime_dir(root)
         bell = watch.make_bell(runtime)
         self._watcher = watch.Watcher(bell)
+        self.fleet = Fleet(
+            Limits.of(self.config), zone=local_zone(self.environ), listener=self._watcher.ring_all
+        )
+        folder = runtime / "slots"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        self._slots = Slots.of_parent(self.environ) or Slots(folder, self.workers or self.config.max_workers)
         return Services(
             root=root,
             state=make_state_dir(root),
@@ -104,7 +124,12 @@ class Run:
             bell=bell,
             terminal=self.terminal,
             waker=self._watcher,
+            fleet=self.fleet,
             stopping=self.stopping,
+            hurry=self.hurry,
+            slot=self._slots.take,
+            redact=self.redact,
+            targets=frozenset(target for stage in self.config.stages for target in stage.targets),
             prompt=self.render_prompt,
             environ=self.environ,
             report=lambda stage, attempt, view: self.report(stage, attempt, view),
@@ -118,9 +143,13 @@ class Run:
                 self._tmux = open_tmux(self.config, self.environ)
             return self._tmux
 
-    def stop(self) -> None:
-        """Ask every stage to end. Safe in a signal handler's thread."""
+    def stop(self, *, hurry: bool = False) -> None:
+        """Ask every stage to end; in a `hurry` kill their workers at once. Not for a signal handler itself."""
         self.stopping.set()
+        if hurry:
+            self.hurry.set()
+        if self._slots is not None:
+            self._slots.wake()
         if self._watcher is not None:
             self._watcher.ring_all()
 
@@ -185,16 +214,14 @@ class Run:
 
     def write_plan(self) -> Path:
         """Freeze what this run is about to do as `runs/<id>/plan.toml`, and prove that it reads back."""
-        import toml  # a writer only: its reader takes wrong files and refuses right ones
-
         folder = make_state_dir(self.config.root) / "runs" / self.id
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         plan = self._plan()
-        text = toml.dumps(plan)
+        text = _written(plan)
         if _read_back(text) != plan:
             # Some strings come out of the writer as other strings, or as no TOML: they go in as hex.
             plan = _armoured(plan)
-            text = toml.dumps(plan)
+            text = _written(plan)
             if _read_back(text) != plan:
                 raise DodoClaudeError(
                     f"{folder}/plan.toml: can't be written so that it reads back (please report it)"
@@ -217,6 +244,11 @@ class Run:
                 "repairs": stage.repairs,
                 "retries": stage.retries,
                 "keep": stage.keep,
+                "idle_timeout_seconds": stage.idle_timeout,
+                "person_timeout_seconds": stage.person_timeout,
+                "on_permission": stage.on_permission,
+                "max_turns": stage.max_turns,
+                "protect": list(stage.protect),
                 "cwd": stage.cwd,
             }
             for key in ("prompt", "command", "check", "item"):
@@ -242,6 +274,16 @@ class Run:
         }
 
 
+def _written(value: Mapping[str, Any]) -> str:
+    """`value` as TOML, or what is none when the writer breaks down over it."""
+    import toml  # a writer only: its reader takes wrong files and refuses right ones
+
+    try:
+        return toml.dumps(value)
+    except (IndexError, ValueError):  # for one, of a string that begins with a control character
+        return "="
+
+
 def _read_back(text: str) -> object:
     try:
         return tomllib.loads(text)
@@ -251,13 +293,11 @@ def _read_back(text: str) -> object:
 
 def _armoured(value: Any) -> Any:
     """`value` with each string that `toml` can't write right as 'hex:…' of its UTF-8."""
-    import toml
-
     if isinstance(value, dict):
         return {key: _armoured(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_armoured(item) for item in value]
-    if isinstance(value, str) and _read_back(toml.dumps({"x": value})) != {"x": value}:
+    if isinstance(value, str) and _read_back(_written({"x": value})) != {"x": value}:
         return f"hex:{value.encode().hex()}"
     return value
 
@@ -306,10 +346,14 @@ def _writable(config: Config) -> list[str]:
         probe.unlink()
         watch.runtime_dir(config.root)
     except OSError as error:
-        return [
-            f"{error.filename or config.root}: can't be written: {error.strerror or error} (free it, or mend its mode)"
-        ]
+        return [_unwritable(config, error)]
     return []
+
+
+def _unwritable(config: Config, error: OSError) -> str:
+    if error.strerror is None:
+        return str(error)  # of our own making: it names the file
+    return f"{error.filename or config.root}: can't be written: {error.strerror} (free it, or mend its mode)"
 
 
 def open_tmux(config: Config, environ: Mapping[str, str]) -> Tmux:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
@@ -16,6 +17,8 @@ from dodo_claude.config import Stage
 from dodo_claude.run import Run
 from dodo_claude.tasks import stage_of
 
+# A second signal within this time means: now.
+AGAIN_SECONDS = 3.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -27,6 +30,7 @@ class StageRunner(MThreadRunner):
         self.run = run
         self.stages = stages  # those that this run may start
         self.signal: int | None = None
+        self._signalled = 0.0
         self._ready = False
         self.final_result: int  # doit's exit code so far
 
@@ -69,15 +73,17 @@ class StageRunner(MThreadRunner):
                 signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """First: start nothing more, end the workers, save. Doit's queue wakes up by itself."""
-        if self.signal is not None:
+        """First: start nothing more, end the workers, save; again within 3 s: kill. Doit's queue wakes up by itself."""
+        hurry = self.signal is not None
+        if hurry and time.monotonic() - self._signalled > AGAIN_SECONDS:
             return
-        self.signal = number
+        self._signalled = time.monotonic()
+        self.signal = self.signal or number
         self._stop_running = True
-        stopping: Callable[[str], None] | None = getattr(self.reporter, "stopping", None)
+        stopping: Callable[..., None] | None = getattr(self.reporter, "stopping", None)
         if stopping is not None:
-            stopping(signal.Signals(number).name)
+            stopping(signal.Signals(number).name, hurry=hurry)
         if self.run is None:
             return
         # Not here: a handler may interrupt the very thread that holds a lock this needs.
-        threading.Thread(target=self.run.stop, daemon=True).start()
+        threading.Thread(target=self.run.stop, kwargs={"hurry": hurry}, daemon=True).start()

@@ -29,9 +29,6 @@ _KINDS = {
     "object": "a table",
     "boolean": "true or false",
 }
-_UNSUPPORTED = {
-    "bypassPermissions": "list what the worker may do in allowed_tools and keep 'dontAsk'",
-}
 _WORK = ("prompt", "prompt_file", "command")
 
 
@@ -181,8 +178,6 @@ def _pattern(error: _Error, rules: Mapping[str, Any]) -> tuple[str, str]:
 
 def _enum(error: _Error, rules: Mapping[str, Any]) -> tuple[str, str]:
     value, allowed = error.instance, rules["enum"]
-    if isinstance(value, str) and value in _UNSUPPORTED and "dontAsk" in allowed:
-        return f"{show(value)} is not supported", _UNSUPPORTED[value]
     remedy = did_you_mean(value, allowed) if isinstance(value, str) else ""
     return f"{show(value)} is not one of {listed(allowed)}", remedy
 

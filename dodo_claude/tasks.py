@@ -141,6 +141,10 @@ def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> Iterat
             yield f"{key} changed: {shown[0]} -> {shown[1]}"
 
 
+class StageStopped(TaskFailed):
+    """A stage that did not fail but was stopped with the run; a rerun goes on with it."""
+
+
 class StageAction(BaseAction):
     """Drives its stage. A PythonAction would swap the process-wide stdout under the other threads."""
 
@@ -173,7 +177,7 @@ class StageAction(BaseAction):
     def _execute(self) -> TaskFailed | TaskError | None:
         from dodo_claude.errors import DodoClaudeError
         from dodo_claude.lifecycle import Result
-        from dodo_claude.worker import drive
+        from dodo_claude.recovery import drive
 
         made = definition(self.stage)
         messages = self.freshness.messages()
@@ -181,6 +185,8 @@ class StageAction(BaseAction):
             done = drive(self.stage, made, self.run.services())
         except DodoClaudeError as error:
             return TaskFailed(str(error))
+        if done.outcome.result is Result.ABORTED:
+            return StageStopped(done.outcome.reason)
         if done.outcome.result is not Result.SUCCEEDED:
             return TaskFailed(done.outcome.reason)
         self.values = {
@@ -190,6 +196,7 @@ class StageAction(BaseAction):
             "messages": messages,
             "attempt": done.attempt,
             "seconds": round(done.seconds, 3),
+            "tokens": done.usage.tokens,
             "repairs": done.repairs,
         }
         return None

@@ -36,8 +36,8 @@ class Terminal(Protocol):
         """Put `texts` into the input box, each as one paste, and press Enter."""
         ...
 
-    def press_enter(self, pane: Pane) -> None:
-        """Press Enter."""
+    def press(self, pane: Pane, key: str) -> None:
+        """Press a key, by the terminal's name of it: Enter, Escape."""
         ...
 
     def capture(self, pane: Pane, *, history: int = 0, escapes: bool = False) -> str:

@@ -150,12 +150,12 @@ class Tmux:
                 self._cmd("paste-buffer", "-p", "-r", "-d", "-b", buffer, "-t", pane.id)
             finally:
                 source.unlink(missing_ok=True)
-        self.press_enter(pane)
+        self.press(pane, "Enter")
 
-    def press_enter(self, pane: Pane) -> None:
-        """The Enter key."""
+    def press(self, pane: Pane, key: str) -> None:
+        """One key, by tmux's name of it."""
         self._leave_copy_mode(pane)
-        self._cmd("send-keys", "-t", pane.id, "Enter")
+        self._cmd("send-keys", "-t", pane.id, key)
 
     def capture(self, pane: Pane, *, history: int = 0, escapes: bool = False) -> str:
         """The pane's visible text, with up to `history` lines above it; '' if the pane is gone."""

@@ -157,6 +157,15 @@ def _inside(root: Path, folder: Path) -> bool:
     return os.path.commonpath([real_root, os.path.realpath(folder)]) == real_root
 
 
+def put_back(root: Path, targets: Iterable[str], folder: Path) -> None:
+    """Copy what `set_aside` moved into `folder` to its places: the session that made it goes on."""
+    for name in targets:
+        kept, path = folder / name, root / name
+        if kept.is_file() and not kept.is_symlink():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(kept, path)
+
+
 def _free_name(path: Path) -> Path:
     number = 1
     candidate = path

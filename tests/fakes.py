@@ -5,16 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 from pathlib import Path
 
 from dodo_claude import processes
+from dodo_claude.fleet import Fleet, Limits
 from dodo_claude.terminal import Pane
 
 # Above every process id of the system: nothing there can be hit by a signal.
 NO_PID = 5_000_000
-Step = str | tuple[str, dict[str, object]]
+Step = str | tuple[str, Mapping[str, object]]
 WORK: tuple[Step, ...] = (
     ("SessionStart", {"session_id": "s-1", "transcript_path": "/t.jsonl", "source": "startup"}),
     ("UserPromptSubmit", {"prompt": "do it"}),
@@ -68,6 +70,33 @@ class FakeWaker:
         self.calls.append(("forget", ring))
 
 
+class FakeFleet(Fleet):
+    """The real one, that never lets a test wait, and remembers what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__(Limits(retry_delay=0.0, worker_memory=0), zone=UTC)
+        self.told: list[tuple[object, ...]] = []
+
+    def pause(self, kind: str, text: str) -> float:
+        self.told.append(("pause", kind, text))
+        return 0.0
+
+    def failed(self, kind: str, who: str = "") -> None:
+        self.told.append(("failed", kind, who))
+
+    def retry_delay(self, failures: int) -> float:
+        return 0.0
+
+
+class FakeSlot:
+    """A place that is always there."""
+
+    environ: Mapping[str, str] = {}
+
+    def release(self) -> None:
+        pass
+
+
 class FakeTerminal:
     def __init__(self, root: Path, waker: FakeWaker, *turns: Turn) -> None:
         self.root, self.waker, self.turns = root, waker, list(turns)
@@ -105,8 +134,8 @@ class FakeTerminal:
         self.calls.append(("paste", tuple(texts)))
         self.play(pane)
 
-    def press_enter(self, pane: Pane) -> None:
-        self.calls.append(("enter",))
+    def press(self, pane: Pane, key: str) -> None:
+        self.calls.append((key.lower(),))
         self.play(pane)
 
     def capture(self, pane: Pane, *, history: int = 0, escapes: bool = False) -> str:

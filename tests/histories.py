@@ -53,7 +53,7 @@ HISTORIES = {
     ),
     "at work": History(
         events(SPAWNED, SESSION, PROMPT, WRITE),
-        life.Wait(90.0),
+        life.Wait(60.0),
         {"state": State.RUNNING, "activity": "Write a.txt"},
     ),
     "no hook ever": History(
@@ -63,13 +63,14 @@ HISTORIES = {
                 Result.FAILED,
                 "no hook event in 60 s: the client shows a dialog, or managed settings switch hooks off; "
                 "its last screen is kept",
+                kind="no hooks",
             )
         ),
         facts={"in_state": 60.0},
     ),
     "a Stop with a background task is not the end": History(
         events(SPAWNED, SESSION, PROMPT, ("Stop", {"background_tasks": [{"type": "shell"}]})),
-        life.Wait(90.0),
+        life.Wait(60.0),
         {"background": 1},
     ),
     "the second Stop is": History(
@@ -86,7 +87,7 @@ HISTORIES = {
     ),
     "a repair was sent and taken": History(
         events(SPAWNED, SESSION, PROMPT, STOP, (life.SENT, {"text": "x"}), PROMPT),
-        life.Wait(90.0),
+        life.Wait(60.0),
         {"state": State.RUNNING, "repairs": 1, "submitted": True, "turn_done": False},
     ),
     "a Stop of the turn before the repair comes late": History(
@@ -96,7 +97,7 @@ HISTORIES = {
     ),
     "the Enter was swallowed once": History(
         events(SPAWNED, SESSION, PROMPT, STOP, (life.SENT, {"text": "x"}), life.ENTER, PROMPT),
-        life.Wait(90.0),
+        life.Wait(60.0),
         {"enters": 0, "submitted": True},
     ),
     "a permission dialog": History(
@@ -106,7 +107,7 @@ HISTORIES = {
             PROMPT,
             ("PermissionRequest", {"tool_name": "Bash", "tool_input": {"command": "make"}}),
         ),
-        life.Wait(90.0),
+        life.Wait(60.0),
         {"state": State.BLOCKED, "blocked_on": "Bash make"},
     ),
     "a dialog that only a Notification tells of": History(
@@ -116,12 +117,12 @@ HISTORIES = {
             PROMPT,
             ("Notification", {"notification_type": "agent_needs_input", "message": "hm"}),
         ),
-        life.Wait(90.0),
+        life.Wait(60.0),
         {"state": State.BLOCKED, "blocked_on": "hm"},
     ),
     "the dialog was answered": History(
         events(SPAWNED, SESSION, PROMPT, ("PermissionRequest", {"tool_name": "Bash"}), WRITE),
-        life.Wait(90.0),
+        life.Wait(60.0),
         {"state": State.RUNNING, "blocked_on": None},
     ),
     "a reminder of idleness is no dialog": History(
@@ -139,7 +140,7 @@ HISTORIES = {
             ("SessionStart", {"source": "compact", "session_id": "s-1"}),
             "PostCompact",
         ),
-        life.Wait(90.0),
+        life.Wait(60.0),
         {"state": State.RUNNING, "since": 2.0},
     ),
     "the API gave up": History(
@@ -149,7 +150,14 @@ HISTORIES = {
             PROMPT,
             ("StopFailure", {"error": "billing_error", "last_assistant_message": "no credit"}),
         ),
-        life.Stop(Outcome(Result.FAILED, "the client gave up (billing_error): no credit")),
+        life.Stop(
+            Outcome(
+                Result.FAILED,
+                "the client gave up (billing_error): no credit",
+                kind="billing_error",
+                fatal=True,
+            )
+        ),
         {"state": State.IDLE},
     ),
     "a person went on after the API gave up": History(
@@ -159,16 +167,140 @@ HISTORIES = {
     ),
     "it died": History(
         events(SPAWNED, SESSION, PROMPT, (life.EXITED, {"status": 1})),
-        life.Stop(Outcome(Result.FAILED, "its worker ended in mid-work with exit status 1", retry=True)),
+        life.Stop(
+            Outcome(Result.FAILED, "its worker ended in mid-work with exit status 1", retry=True, kind="died")
+        ),
         {"state": State.EXITED},
     ),
     "it died before it said a word": History(
         events(SPAWNED, (life.EXITED, {"status": 127})),
-        life.Stop(Outcome(Result.FAILED, "its worker ended in mid-work with exit status 127", retry=True)),
+        life.Stop(
+            Outcome(
+                Result.FAILED, "its worker ended in mid-work with exit status 127", retry=True, kind="died"
+            )
+        ),
     ),
     "a late hook of a process that is gone": History(
         events(SPAWNED, SESSION, PROMPT, (life.EXITED, {"status": 1}), WRITE),
-        life.Stop(Outcome(Result.FAILED, "its worker ended in mid-work with exit status 1", retry=True)),
+        life.Stop(
+            Outcome(Result.FAILED, "its worker ended in mid-work with exit status 1", retry=True, kind="died")
+        ),
         {"state": State.EXITED},
+    ),
+    "a limit: the fleet pauses": History(
+        events(
+            SPAWNED,
+            SESSION,
+            PROMPT,
+            ("StopFailure", {"error": "rate_limit", "last_assistant_message": "resets 3pm (UTC)"}),
+        ),
+        life.Pause("rate_limit", "resets 3pm (UTC)"),
+    ),
+    "a limit: waiting": History(
+        events(
+            SPAWNED, SESSION, PROMPT, ("StopFailure", {"error": "rate_limit"}), (life.PAUSED, {"until": 9e9})
+        ),
+        life.Wait(30.0),
+        {"state": State.PAUSED},
+        {"pause_left": 30.0},
+    ),
+    "a limit: it is over": History(
+        events(
+            SPAWNED, SESSION, PROMPT, ("StopFailure", {"error": "rate_limit"}), (life.PAUSED, {"until": 4.5})
+        ),
+        life.GoOn(),
+    ),
+    "a limit: gone on, and no repair is used up": History(
+        events(
+            SPAWNED,
+            SESSION,
+            PROMPT,
+            ("StopFailure", {"error": "rate_limit"}),
+            (life.PAUSED, {"until": 4.5}),
+            (life.CONTINUED, {"text": "go on"}),
+            PROMPT,
+            STOP,
+        ),
+        life.Verify(),
+        {"repairs": 0, "error": None, "errors": 1},
+    ),
+    "five overloads in a row": History(
+        events(
+            SPAWNED,
+            SESSION,
+            *[
+                step
+                for _ in range(5)
+                for step in (PROMPT, ("StopFailure", {"error": "server_error"}), life.CONTINUED)
+            ][:-1],
+        ),
+        life.Stop(
+            Outcome(Result.FAILED, "the client gave up (server_error)", retry=True, kind="server_error")
+        ),
+        {"errors": 5},
+    ),
+    "progress forgives overloads": History(
+        events(
+            SPAWNED,
+            SESSION,
+            *[
+                step
+                for _ in range(7)
+                for step in (PROMPT, WRITE, ("StopFailure", {"error": "server_error"}), life.CONTINUED)
+            ][:-1],
+        ),
+        life.Pause("server_error", ""),
+        {"errors": 1},
+    ),
+    "silence: somebody should look": History(
+        events(SPAWNED, SESSION, PROMPT), life.Look(), facts={"silent": 25.0, "unlooked": 99.0}
+    ),
+    "silence: a dialog that no hook tells of": History(
+        events(SPAWNED, SESSION, PROMPT, (life.SCREEN, {"box": False, "text": "Do you want?"})),
+        life.Wait(60.0),
+        {"state": State.BLOCKED, "blocked_on": "Do you want?", "looked": 4.0},
+    ),
+    "silence: nudge": History(
+        events(SPAWNED, SESSION, PROMPT), life.GoOn(nudge=True), facts={"silent": 900.0, "timeout": 5000.0}
+    ),
+    "silence: interrupt": History(
+        events(SPAWNED, SESSION, PROMPT, (life.CONTINUED, {"nudge": True})),
+        life.Interrupt(),
+        {"nudges": 1},
+        {"silent": 1200.0, "timeout": 5000.0},
+    ),
+    "silence: give up": History(
+        events(SPAWNED, SESSION, PROMPT, (life.CONTINUED, {"nudge": True}), life.INTERRUPTED),
+        life.Stop(
+            Outcome(
+                Result.FAILED,
+                "its worker was silent for 1500 s, nudged and interrupted in vain",
+                retry=True,
+                kind="silent",
+            )
+        ),
+        {"nudges": 2},
+        {"silent": 1500.0, "timeout": 5000.0},
+    ),
+    "silence: it woke up": History(
+        events(SPAWNED, SESSION, PROMPT, (life.CONTINUED, {"nudge": True}), WRITE),
+        life.Wait(60.0),
+        {"nudges": 0, "heard": 5.0},
+    ),
+    "nobody answers the dialog": History(
+        events(
+            SPAWNED,
+            SESSION,
+            PROMPT,
+            ("PermissionRequest", {"tool_name": "Bash", "tool_input": {"command": "make"}}),
+        ),
+        life.Stop(
+            Outcome(
+                Result.FAILED,
+                "a dialog waited 1800 s for a person: Bash make; allow it in `allowed_tools`, or refuse all by "
+                'on_permission = "deny"',
+            )
+        ),
+        facts={"in_state": 1800.0, "timeout": 5000.0, "elapsed": 1900.0},
     ),
 }

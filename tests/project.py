@@ -10,10 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dodo_claude import approval
+from dodo_claude.config import load_config
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, StageLog
 
 BIN = Path(sys.executable).parent
@@ -91,15 +94,24 @@ class Project:
             assert ran.code == check, f"rc {ran.code}\n{ran.out}{ran.err}"
         return ran
 
+    def approve(self, *args: str) -> None:
+        """What a user's yes does. `run` alone leaves a project as unapproved as it is."""
+        agent = args[args.index("--agent") + 1] if "--agent" in args else None
+        with suppress(DodoClaudeError):  # what is wrong with the file is for the command to say
+            approval.approve(load_config(self.root / "orchestrate.toml", agent=agent), self.environ())
+
     def doit(self, *args: str, check: int | None = None) -> Ran:
+        self.approve()
         return self.run("doit", *args, check=check)
 
     def orchestrate(self, *args: str, check: int | None = 0) -> Ran:
+        self.approve(*args)
         return self.run("doit", "orchestrate", *args, check=check)
 
     @contextmanager
     def started(self, *args: str) -> Iterator[Live]:
         """`doit orchestrate` in the background; killed at the end if it still runs."""
+        self.approve(*args)
         process = subprocess.Popen(
             [str(BIN / "doit"), "orchestrate", *args],
             cwd=self.root, env=self.environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -22,16 +22,14 @@ from dodo_claude.journal import write_atomic
 from dodo_claude.records import AgentProfile
 
 # Every hook event of the client. Another name in a settings file makes it drop the whole file.
-KNOWN_EVENTS = frozenset("""
-    PreToolUse PostToolUse PostToolUseFailure PostToolBatch Notification UserPromptSubmit UserPromptExpansion
-    SessionStart SessionEnd Stop StopFailure SubagentStart SubagentStop PreCompact PostCompact PreModelSwitch
-    PostModelSwitch PermissionRequest PermissionDenied Setup TeammateIdle TaskCreated TaskCompleted Elicitation
-    ElicitationResult ConfigChange WorktreeCreate WorktreeRemove InstructionsLoaded CwdChanged FileChanged
-    DirectoryAdded MessageDisplay
-""".split())  # fmt: skip
+KNOWN_EVENTS = frozenset(["PreToolUse", "PostToolUse", "PostToolUseFailure", "PostToolBatch", "Notification", "UserPromptSubmit", "UserPromptExpansion", "SessionStart", "SessionEnd", "Stop", "StopFailure", "SubagentStart", "SubagentStop", "PreCompact", "PostCompact", "PreModelSwitch", "PostModelSwitch", "PermissionRequest", "PermissionDenied", "Setup", "TeammateIdle", "TaskCreated", "TaskCompleted", "Elicitation", "ElicitationResult", "ConfigChange", "WorktreeCreate", "WorktreeRemove", "InstructionsLoaded", "CwdChanged", "FileChanged", "DirectoryAdded", "MessageDisplay"])  # fmt: skip
 
 CLAUDE = AgentProfile(
-    "claude", "claude", ("claude",), allowed_tools=("Edit(./**)", "Bash(pytest *)"), disallowed_tools=profiles.DIALOGS
+    "claude",
+    "claude",
+    ("claude",),
+    allowed_tools=("Edit(./**)", "Bash(pytest *)"),
+    disallowed_tools=profiles.DIALOGS,
 )
 SCRIPTED = replace(CLAUDE, name="scripted", base="scripted", command=(), scenario="play.toml")
 COMMAND = AgentProfile("mine", "command", ("my-agent", "--now"), args=("it's",))
@@ -46,6 +44,9 @@ JOB = Job(
     targets=("api/profile.py",),
     check="make test",
     hook=("/bin/sh", "/h/hook.sh", "/a spool", "/bell", "ring"),
+    resume=False,
+    deny_dialogs=False,
+    handover=None,
     by_file=False,
 )
 ARGUMENTS = (
@@ -80,7 +81,7 @@ def test_claude() -> None:
         "LANG": "C.UTF-8", "PATH": "/bin", "MINE": "1", **FIXED,
         "DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_ALTERNATE_SCREEN": "1",
     }  # fmt: skip
-    assert set(made.files) == {"brief.md", "settings.json"}
+    assert set(made.files) == {"brief.md", "settings.json", "denial.json"}
 
 
 def test_claude_with_everything() -> None:
@@ -96,7 +97,10 @@ def test_claude_with_everything() -> None:
 
 def test_scripted() -> None:
     made = launch(SCRIPTED, JOB, {"CLAUDE_CONFIG_DIR": "/real", "ANTHROPIC_API_KEY": "k"}, {})
-    assert made.command == f'{shlex.quote(sys.executable)} -m dodo_claude.scripted {ARGUMENTS} {OFF} -- "$prompt"'
+    assert (
+        made.command
+        == f'{shlex.quote(sys.executable)} -m dodo_claude.scripted {ARGUMENTS} {OFF} -- "$prompt"'
+    )
     assert made.env == {
         "LANG": "C.UTF-8", **FIXED,
         "CLAUDE_CONFIG_DIR": "/p/.orchestrate/scripted", "DODO_CLAUDE_SCENARIO": "/p/play.toml",
@@ -121,22 +125,97 @@ def settings_of(profile: AgentProfile, job: Job) -> dict[str, object]:
 
 def test_settings() -> None:
     hook = {"type": "command", "command": "/bin/sh /h/hook.sh '/a spool' /bell ring", "timeout": 60}
-    assert settings_of(CLAUDE, JOB) == {
+    made = settings_of(CLAUDE, JOB)
+    assert made.pop("statusLine")["type"] == "command"
+    assert made == {
         "disableAllHooks": False,
         "hooks": {name: [{"hooks": [hook]}] for name in agents.HOOKS},
-        "permissions": {"allow": ["Edit(./**)", "Bash(pytest *)"], "deny": list(profiles.DIALOGS)},
+        "permissions": {
+            "allow": ["Edit(./**)", "Bash(pytest *)"],
+            "deny": [*profiles.DIALOGS, *agents.never(CLAUDE, JOB)],
+        },
     }
 
 
+def test_what_would_be_asked_can_be_refused() -> None:
+    hooks = settings_of(CLAUDE, replace(JOB, deny_dialogs=True))["hooks"]
+    answered = {name: entry[0]["hooks"][0]["command"] for name, entry in hooks.items()}
+    assert answered["PermissionRequest"].endswith(" ring /p/.orchestrate/stages/api/3/denial.json")
+    assert answered["Stop"].endswith(" ring")
+
+
+def test_the_status_line_keeps_what_the_client_tells(tmp_path: Path) -> None:
+    command = settings_of(CLAUDE, replace(JOB, folder=tmp_path))["statusLine"]["command"]
+    done = subprocess.run(
+        ["/bin/sh", "-c", command], input='{"cost": 1}', capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "dodo_claude: api, attempt 3\n"
+    assert (tmp_path / "status.json").read_text() == '{"cost": 1}'
+    assert (tmp_path / "status.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_session_is_resumed() -> None:
+    made = launch(CLAUDE, replace(JOB, resume=True), {}, {})
+    assert f"--resume {JOB.session_id} " in made.command
+    assert "--session-id" not in made.command
+
+
 def test_settings_of_a_worker_in_a_folder_of_its_own() -> None:
-    permissions = settings_of(CLAUDE, replace(JOB, cwd=Path("/p/sub"), by_file=True))["permissions"]
+    job = replace(JOB, cwd=Path("/p/sub"), by_file=True)
+    permissions = settings_of(CLAUDE, job)["permissions"]
     assert permissions == {
         "allow": [
             "Edit(./**)", "Bash(pytest *)", "Read(//p/.orchestrate/stages/api/3/prompt.md)", "Read(//p/**)",
             "Edit(//p/api/profile.py)",
         ],
-        "deny": list(profiles.DIALOGS),
+        "deny": [*profiles.DIALOGS, *agents.never(CLAUDE, job)],
     }  # fmt: skip
+
+
+NEVER_DONE = [
+    "Bash(git push *)", "Bash(git -C * push)", "Bash(git -C * push *)", "Bash(git -c * push)", "Bash(git -c * push *)",
+    "Bash(git stash *)", "Bash(git reset --hard *)", "Bash(git clean *)", "Bash(sudo *)", "Bash(su *)", "Bash(doas *)",
+    "Bash(rm -rf /*)", "Bash(rm -rf ~*)", "Bash(rm -rf ..*)", "Bash(rm -fr /*)", "Bash(rm -fr ~*)", "Bash(rm -fr ..*)",
+    "Bash(rm -r -f /*)", "Bash(rm -r -f ~*)", "Bash(rm -r -f ..*)",
+    "Bash(sh)", "Bash(bash)", "Bash(zsh)", "Bash(sh -s *)", "Bash(bash -s *)", "Bash(zsh -s *)",
+    "Read(./.env)", "Read(./.env.local)", "Read(./.env.*.local)", "Read(./.env.development)", "Read(./.env.production)",
+    "Read(./.env.staging)", "Read(~/.ssh/**)", "Read(~/.aws/**)", "Read(~/.azure/**)", "Read(~/.config/gcloud/**)",
+    "Read(~/.config/gh/**)", "Read(~/.gnupg/**)", "Read(~/.kube/**)", "Read(~/.docker/config.json)",
+    "Read(~/.git-credentials)", "Read(~/.netrc)", "Read(~/.npmrc)", "Read(~/.pypirc)",
+    "Read(~/.claude/.credentials.json)", "Read(~/.claude.json)",
+    "Edit(./.git/**)", "Edit(./.claude/**)", "Edit(./.mcp.json)", "Edit(./orchestrate.toml)", "Edit(./dodo.py)",
+    "Edit(./doit.cfg)", "Edit(./.orchestrate/**)",
+]  # fmt: skip
+
+
+def test_what_no_worker_may_do() -> None:
+    for profile in (CLAUDE, SCRIPTED, replace(CLAUDE, permission_mode="bypassPermissions")):
+        assert agents.never(profile, JOB) == NEVER_DONE
+    below = agents.never(CLAUDE, replace(JOB, root=Path("/a [b]*"), cwd=Path("/a [b]*/sub")))
+    assert below[: len(NEVER_DONE)] == NEVER_DONE
+    assert below[len(NEVER_DONE) :][3:5] == [
+        r"Edit(//a \[b\]\*/orchestrate.toml)",
+        r"Edit(//a \[b\]\*/dodo.py)",
+    ]
+
+
+def test_settings_of_a_sandboxed_worker() -> None:
+    made = settings_of(replace(CLAUDE, sandbox=True), JOB)
+    assert made["sandbox"] == {
+        "enabled": True, "failIfUnavailable": True, "allowUnsandboxedCommands": False, "autoAllowBashIfSandboxed": False,
+    }  # fmt: skip
+    rules = agents.never(replace(CLAUDE, sandbox=True), JOB)
+    assert [rule for rule in rules if ".git/" in rule] == ["Edit(./.git/hooks/**)", "Edit(./.git/config)"]
+    assert "sandbox" not in settings_of(CLAUDE, JOB)
+
+
+def test_a_worker_without_questions_starts_without_one() -> None:
+    profile = replace(CLAUDE, permission_mode="bypassPermissions")
+    assert settings_of(profile, JOB)["skipDangerousModePermissionPrompt"] is True
+    made = launch(profile, JOB, {}, {"IS_SANDBOX": "0"})
+    assert "--permission-mode bypassPermissions " in made.command
+    assert made.env["IS_SANDBOX"] == "1"
+    assert "IS_SANDBOX" not in launch(CLAUDE, JOB, {"IS_SANDBOX": "1"}, {}).env
 
 
 def test_brief_names_targets_as_the_worker_sees_them(tmp_path: Path) -> None:
@@ -160,16 +239,55 @@ def settings_of_text(job: Job) -> str:
 
 # -- the environment
 
-NEVER = (
-    "CLAUDECODE CLAUDE_CODE_SESSION_ID CLAUDE_CODE_ENTRYPOINT CLAUDE_PID CLAUDE_PROJECT_DIR CLAUDE_CODE_SSE_PORT TMUX "
-    "TMUX_PANE AWS_SECRET_ACCESS_KEY GITHUB_TOKEN OPENAI_API_KEY DATABASE_URL SSH_AUTH_SOCK MY_SECRET LD_PRELOAD "
-    "NODE_OPTIONS PYTHONPATH BASH_ENV ENV PROMPT_COMMAND DODO_CLAUDE_NONCE anthropic_api_key XANTHROPIC_A"
-).split()
-EVERY = "HOME PATH USER SHELL LANG TZ LC_ALL LC_CTYPE HTTPS_PROXY https_proxy NO_PROXY SSL_CERT_FILE NODE_EXTRA_CA_CERTS".split()
-CLIENTS = (
-    "ANTHROPIC_API_KEY ANTHROPIC_AUTH_TOKEN ANTHROPIC_BASE_URL ANTHROPIC_MODEL CLAUDE_CONFIG_DIR "
-    "CLAUDE_CODE_USE_BEDROCK CLAUDE_CODE_USE_VERTEX"
-).split()
+NEVER = [
+    "CLAUDECODE",
+    "CLAUDE_CODE_SESSION_ID",
+    "CLAUDE_CODE_ENTRYPOINT",
+    "CLAUDE_PID",
+    "CLAUDE_PROJECT_DIR",
+    "CLAUDE_CODE_SSE_PORT",
+    "TMUX",
+    "TMUX_PANE",
+    "AWS_SECRET_ACCESS_KEY",
+    "GITHUB_TOKEN",
+    "OPENAI_API_KEY",
+    "DATABASE_URL",
+    "SSH_AUTH_SOCK",
+    "MY_SECRET",
+    "LD_PRELOAD",
+    "NODE_OPTIONS",
+    "PYTHONPATH",
+    "BASH_ENV",
+    "ENV",
+    "PROMPT_COMMAND",
+    "DODO_CLAUDE_NONCE",
+    "anthropic_api_key",
+    "XANTHROPIC_A",
+]
+EVERY = [
+    "HOME",
+    "PATH",
+    "USER",
+    "SHELL",
+    "LANG",
+    "TZ",
+    "LC_ALL",
+    "LC_CTYPE",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+]
+CLIENTS = [
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_AUTH_TOKEN",
+    "ANTHROPIC_BASE_URL",
+    "ANTHROPIC_MODEL",
+    "CLAUDE_CONFIG_DIR",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_VERTEX",
+]
 SPEED = ["DODO_CLAUDE_SCRIPTED_SPEED"]
 
 
@@ -186,7 +304,9 @@ def test_what_passes_to_a_worker(profile: AgentProfile, passing: list[str]) -> N
 @given(st.dictionaries(st.from_regex(r"[A-Z_]{1,12}", fullmatch=True), st.text(max_size=3)))
 def test_a_strangers_variable_never_passes(environ: dict[str, str]) -> None:
     for name in worker_env(CLAUDE, environ):
-        assert name in agents._ENV_ALL + agents._ENV_CLAUDE or re.match(r"LC_|ANTHROPIC_|CLAUDE_CODE_USE_", name)
+        assert name in agents._ENV_ALL + agents._ENV_CLAUDE or re.match(
+            r"LC_|ANTHROPIC_|CLAUDE_CODE_USE_", name
+        )
 
 
 def test_a_stage_can_not_forge_what_the_worker_is_known_by() -> None:
@@ -212,7 +332,7 @@ here = Path(sys.argv[1])
 class Started:
     def __init__(self, here: Path, prompt: bytes, env: dict[str, str], *, by_file: bool = False) -> None:
         """Write what `worker` would write, run the script as tmux would."""
-        self.folder = here / "attempt '$(x)`y` \"z\""
+        self.folder = here / 'attempt \'$(x)`y` "z"'
         self.folder.mkdir(exist_ok=True)
         self.seen = here / "seen"
         self.seen.mkdir(exist_ok=True)
@@ -226,7 +346,11 @@ class Started:
         write_atomic(self.env_file, env_script(made.env))
         write_atomic(self.folder / "launch.sh", launch_script(job, made.command, self.env_file))
         self.done = subprocess.run(
-            ["env", "-i", "/bin/sh", str(self.folder / "launch.sh")], capture_output=True, text=True, check=False, timeout=60
+            ["env", "-i", "/bin/sh", str(self.folder / "launch.sh")],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
 
     @property
@@ -236,7 +360,9 @@ class Started:
 
     @property
     def env(self) -> dict[str, bytes]:
-        return {name: bytes.fromhex(value) for name, value in json.loads((self.seen / "env").read_text()).items()}
+        return {
+            name: bytes.fromhex(value) for name, value in json.loads((self.seen / "env").read_text()).items()
+        }
 
 
 PROMPTS = [
@@ -253,7 +379,10 @@ def test_a_prompt_arrives_byte_for_byte(tmp_path: Path, prompt: bytes) -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.binary(max_size=300).map(lambda data: data.replace(b"\0", b"")), st.text(st.characters(exclude_characters="\0", codec="utf-8")))
+@given(
+    st.binary(max_size=300).map(lambda data: data.replace(b"\0", b"")),
+    st.text(st.characters(exclude_characters="\0", codec="utf-8")),
+)
 def test_any_prompt_and_any_value_arrive(prompt: bytes, value: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         started = Started(Path(folder), prompt, {"VALUE": value})
@@ -296,13 +425,15 @@ def test_secrets_are_nowhere_but_in_the_workers_environment(tmp_path: Path) -> N
 
 
 def test_the_worker_gets_exactly_its_environment(tmp_path: Path) -> None:
-    started = Started(tmp_path, b"x", {"A": "1", "no good": "2", "B.C": "3", "é": "4", "": "5", "D;touch PWN": "6"})
+    started = Started(
+        tmp_path, b"x", {"A": "1", "no good": "2", "B.C": "3", "é": "4", "": "5", "D;touch PWN": "6"}
+    )
     assert started.prompt == b"x"
     assert set(started.env) - {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"} == {"A", "LANG", *FIXED}
     assert (started.seen / "cwd").read_text() == str(tmp_path)
 
 
-def test_an_environment_that_is_gone_starts_nothing_in_the_wrong_place(tmp_path: Path) -> None:
+def test_a_folder_that_is_gone_starts_nothing_in_the_wrong_place(tmp_path: Path) -> None:
     job = replace(JOB, folder=tmp_path, cwd=tmp_path / "missing", root=tmp_path)
     script = tmp_path / "launch.sh"
     (tmp_path / "prompt.md").write_text("x")
@@ -327,17 +458,17 @@ def test_a_stages_name_in_the_script_is_no_command(tmp_path: Path) -> None:
 RULE = "─" * 80
 EMPTY = "\x1b[39m❯\xa0\x1b[7m \x1b[0m"
 BOXES = {
-    "an empty box": (f"text\n{RULE}\n{EMPTY}\n{RULE}\n? for shortcuts", True),
-    "a dim hint": (f"{RULE}\n❯\xa0\x1b[7mT\x1b[0;2mry this\x1b[0m\n{RULE}", True),
-    "a draft": (f"{RULE}\n❯\xa0half a word\x1b[7m \x1b[0m\n{RULE}", False),
-    "a draft of two lines": (f"{RULE}\n{EMPTY}\n  more\n{RULE}", False),
-    "a menu": (f"Do you want to proceed?\n❯ 1. Yes\n  2. No\n{RULE}", False),
-    "history looks alike": (f"❯ old prompt\n{RULE}\n{EMPTY}\n{RULE}", True),
-    "nothing": ("", False),
+    "an empty box": (f"text\n{RULE}\n{EMPTY}\n{RULE}\n? for shortcuts", "free"),
+    "a dim hint": (f"{RULE}\n❯\xa0\x1b[7mT\x1b[0;2mry this\x1b[0m\n{RULE}", "free"),
+    "a draft": (f"{RULE}\n❯\xa0half a word\x1b[7m \x1b[0m\n{RULE}", "draft"),
+    "a draft of two lines": (f"{RULE}\n{EMPTY}\n  more\n{RULE}", "draft"),
+    "a menu": (f"Do you want to proceed?\n❯ 1. Yes\n  2. No\n{RULE}", "absent"),
+    "history looks alike": (f"❯ old prompt\n{RULE}\n{EMPTY}\n{RULE}", "free"),
+    "nothing": ("", "absent"),
 }
 
 
 @pytest.mark.parametrize("what", BOXES)
-def test_box_is_free(what: str) -> None:
-    screen, free = BOXES[what]
-    assert agents.box_is_free(screen) is free
+def test_input_box(what: str) -> None:
+    screen, state = BOXES[what]
+    assert agents.input_box(screen) == state

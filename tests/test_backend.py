@@ -129,7 +129,9 @@ def test_cut_anywhere_it_is_set_aside_and_made_anew(tasks: Project) -> None:
         assert ran(tasks) == []
 
 
-@pytest.mark.parametrize("data", [b"garbage", b"\0" * 10_000, os.urandom(20_000), b"SQLite format 3\0" + b"\xff" * 5_000])
+@pytest.mark.parametrize(
+    "data", [b"garbage", b"\0" * 10_000, os.urandom(20_000), b"SQLite format 3\0" + b"\xff" * 5_000]
+)
 def test_another_file_in_its_place_is_set_aside(tasks: Project, data: bytes) -> None:
     make_state_dir(tasks.root)
     state(tasks).write_bytes(data)
@@ -226,7 +228,9 @@ def test_a_state_that_can_not_be_written_is_one_line(tasks: Project) -> None:
     held = sqlite3.connect(state(tasks), isolation_level=None)
     held.execute("begin immediate")
     tasks.write("dep", "changed")
-    tasks.write("dodo.py", "import dodo_claude.backend as b; b.BUSY_SECONDS = 0.05\n" + DODO.replace("COUNT", "3"))
+    tasks.write(
+        "dodo.py", "import dodo_claude.backend as b; b.BUSY_SECONDS = 0.05\n" + DODO.replace("COUNT", "3")
+    )
     done = tasks.doit()
     held.execute("rollback")
     held.close()
@@ -303,7 +307,9 @@ def test_settled_when_stored_and_when_removed(db: DurableDB, tmp_path: Path) -> 
     assert stored(db) == set()
 
 
-def test_not_settled_when_it_could_not_be_stored(db: DurableDB, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_not_settled_when_it_could_not_be_stored(
+    db: DurableDB, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     log = StageLog(tmp_path / ".orchestrate", "a")
     log.begin()
     db._conn.execute("pragma query_only=on")
@@ -362,7 +368,11 @@ def test_forget_and_ignore(tasks: Project) -> None:
 
 
 def test_a_task_that_fails_is_not_stored(tasks: Project) -> None:
-    tasks.write("dodo.py", DODO.replace("COUNT", "2") + "\ndef task_bad():\n    return {'actions': ['false'], 'file_dep': ['dep']}\n")
+    tasks.write(
+        "dodo.py",
+        DODO.replace("COUNT", "2")
+        + "\ndef task_bad():\n    return {'actions': ['false'], 'file_dep': ['dep']}\n",
+    )
     tasks.doit("-c", check=1)
     assert rows(state(tasks)) >= {"t:0", "t:1"}
     assert "bad" not in rows(state(tasks))

@@ -19,7 +19,7 @@ import toml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude.config import Config, load_config
+from dodo_claude.config import Budget, Config, load_config
 from dodo_claude.errors import ConfigError
 from dodo_claude.schema import SCHEMA, schema
 
@@ -30,10 +30,16 @@ GOOD = '''# A good one: each kind of key once, and texts that are easily misread
 name = "profile"
 max_workers = 8
 tmux = { socket = "default" }
+budget = { minutes = 90, cost_usd = 5 }
+retry_delay = "100ms"
+max_wait = "0s"
+worker_memory = "1.5 GiB"
 
 [defaults]
 agent = "scripted"
 timeout = "1h30m"
+idle_timeout = "5m"
+protect = ["src/*.lock"]
 env = { LANG = "C", MODE = "fast" }
 allowed_tools = ["Read"]
 
@@ -66,6 +72,10 @@ env = { MODE = "slow" }
 keep = "always"
 repairs = 3
 retries = 0
+person_timeout = "10m"
+on_permission = "deny"
+max_turns = 50
+protect = ["./tests/**", "setup.cfg"]
 
 [stages.research]
 foreach = ["bubbletea", "go/cui"]
@@ -134,7 +144,29 @@ def test_settings(good: Config, tmp_path: Path) -> None:
     ]
     assert good.groups == (("research", ("research:bubbletea", "research:go/cui")),)
     assert [stage.item for stage in good.named("research")] == ["bubbletea", "go/cui"]
-    assert [stage.line for stage in good.stages] == [23, 32, 43, 43, 51, 59]
+    assert [stage.line for stage in good.stages] == [29, 38, 53, 53, 61, 69]
+
+
+def test_what_a_run_may_use(good: Config) -> None:
+    assert good.budget == Budget(minutes=90, turns=2000, tokens=50_000_000, cost_usd=5)
+    assert (good.retry_delay, good.max_wait, good.worker_memory) == (0.1, 0.0, 1_610_612_736)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0MB", 0), ("600MB", 600_000_000), ("1B", 1), ("64kB", 64_000), ("64 KiB", 65_536), ("1TB", 10**12)],
+)
+def test_sizes(project: Project, text: str, size: int) -> None:
+    assert load_config(project(f'[orchestrate]\nworker_memory = "{text}"\n')).worker_memory == size
+
+
+def test_waits_and_what_a_stage_must_not_touch(good: Config) -> None:
+    backend, report = good.stages[1], good.stages[4]
+    assert (backend.idle_timeout, backend.person_timeout, report.person_timeout) == (300.0, 600.0, 1800.0)
+    assert (backend.on_permission, report.on_permission) == ("deny", "ask")
+    assert (backend.max_turns, report.max_turns) == (50, 200)
+    assert backend.protect == ("src/*.lock", "tests/**", "setup.cfg")
+    assert report.protect == ("src/*.lock",)
 
 
 def test_a_stage_with_an_agent_of_its_own(good: Config) -> None:
@@ -210,7 +242,8 @@ def test_defaults(project: Project, tmp_path: Path) -> None:
     config = load_config(project('[stages.a]\nprompt = "x"\n'))
     assert (config.max_workers, config.socket) == (4, "private")
     stage = config.stages[0]
-    assert (stage.repairs, stage.retries, stage.timeout, stage.keep) == (1, 1, 1800.0, "on-failure")
+    assert (stage.repairs, stage.retries, stage.timeout, stage.keep) == (1, 3, 1800.0, "on-failure")
+    assert (stage.idle_timeout, stage.person_timeout) == (900.0, 1800.0)
     assert (stage.cwd, stage.check, stage.env, stage.allow_unchanged) == (".", None, (), False)
     assert stage.agent is not None
     assert (stage.agent.name, stage.agent.model) == ("claude", None)
@@ -580,11 +613,30 @@ def test_each_key_has_a_description_and_lists_and_texts_a_limit() -> None:
 def test_defaults_are_what_the_schema_says(project: Project) -> None:
     stage = load_config(project('[stages.a]\nprompt = "x"\n')).stages[0]
     for key, rules in schema()["properties"]["stages"]["additionalProperties"]["properties"].items():
-        if "default" in rules and key not in ("agent", "timeout", "allowed_tools", "foreach"):
+        if (
+            "default" in rules
+            and "duration" not in rules.get("$ref", "")
+            and key not in ("agent", "allowed_tools")
+        ):
             value = getattr(stage, key)
             assert (
                 list(value) if isinstance(rules["default"], list) else dict(value) if key == "env" else value
             ) == rules["default"], key
+
+
+def test_defaults_of_a_run_are_what_the_schema_says(project: Project) -> None:
+    rules = schema()["properties"]["orchestrate"]["properties"]
+    written_out = "".join(
+        f"{key} = {written_value(rules[key]['default'])}\n"
+        for key in ("max_workers", "tmux", "budget", "retry_delay", "max_wait", "worker_memory")
+    )
+    path = project("")
+    silent = load_config(path)
+    path.write_text(f"[orchestrate]\n{written_out}")
+    assert load_config(path) == silent
+    assert {key: part["default"] for key, part in rules["budget"]["properties"].items()} == rules["budget"][
+        "default"
+    ]
 
 
 def test_the_good_one_is_good_for_any_validator() -> None:

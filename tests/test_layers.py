@@ -26,9 +26,43 @@ ALLOWED = {
 # The face that people and doit see: nobody below may know it.
 FACE = ALLOWED["doit"] | {"cli"}
 # The engine, and what it stands on: it runs without tmux, doit or a client.
-ENGINE = {"worker", "lifecycle", "verify", "processes", "journal", "watch", "terminal", "trust", "agents", "errors", "records"}
+ENGINE = {
+    "worker",
+    "lifecycle",
+    "verify",
+    "processes",
+    "journal",
+    "watch",
+    "terminal",
+    "trust",
+    "agents",
+    "errors",
+    "records",
+    "work",
+    "recovery",
+    "services",
+    "fleet",
+    "usage",
+    "slots",
+    "limits",
+    "redact",
+    "protect",
+}
 # These know nothing but themselves.
-ALONE = {"lifecycle", "errors", "durations", "terminal", "processes", "watch", "verify", "records", "sources"}
+ALONE = {
+    "lifecycle",
+    "errors",
+    "durations",
+    "terminal",
+    "watch",
+    "verify",
+    "records",
+    "sources",
+    "redact",
+    "limits",
+    "usage",
+    "notify",
+}
 
 
 def imports(tree: ast.Module) -> Iterator[str]:

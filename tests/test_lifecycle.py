@@ -26,7 +26,7 @@ def test_history_leads_to_its_view_and_instruction(name: str) -> None:
 
 
 CASES: list[tuple[str, View, Facts, object]] = [
-    ("nothing to do while it works", View(state=State.RUNNING), FACTS, life.Wait(90.0)),
+    ("nothing to do while it works", View(state=State.RUNNING), FACTS, life.Wait(60.0)),
     ("a turn's end is verified", IDLE, FACTS, life.Verify()),
     ("verified well", IDLE, replace(FACTS, problems=()), life.Stop(Outcome(Result.SUCCEEDED))),
     ("something is missing", IDLE, replace(FACTS, problems=("x",)), life.Send(("x",))),
@@ -42,7 +42,7 @@ CASES: list[tuple[str, View, Facts, object]] = [
         replace(FACTS, problems=("x",), repairs=0),
         life.Stop(Outcome(Result.FAILED, "x")),
     ),
-    ("background tasks run on", replace(IDLE, background=1), FACTS, life.Wait(90.0)),
+    ("background tasks run on", replace(IDLE, background=1), FACTS, life.Wait(60.0)),
     (
         "time is over",
         View(state=State.RUNNING),
@@ -55,8 +55,8 @@ CASES: list[tuple[str, View, Facts, object]] = [
         replace(FACTS, elapsed=101.0),
         life.Stop(Outcome(Result.TIMED_OUT, "timed out after 100 s (it waited for a person: Bash make)")),
     ),
-    ("an interrupt beats all", IDLE, replace(FACTS, interrupted=True, problems=()), None),
-    ("a fresh worker gets a minute", View(), replace(FACTS, in_state=5.0), life.Wait(55.0)),
+    ("an interrupt beats all", IDLE, replace(FACTS, stop="interrupted", problems=()), None),
+    ("a fresh worker gets a minute", View(), replace(FACTS, in_state=5.0), life.Wait(15.0)),
     (
         "an unsubmitted prompt gets a moment",
         replace(IDLE, state=State.RUNNING, submitted=False),
@@ -78,6 +78,7 @@ CASES: list[tuple[str, View, Facts, object]] = [
                 Result.FAILED,
                 "its worker did not take the prompt that was pasted into its session",
                 retry=True,
+                kind="no prompt",
             )
         ),
     ),
@@ -85,26 +86,38 @@ CASES: list[tuple[str, View, Facts, object]] = [
         "a client that never takes its first prompt",
         View(state=State.RUNNING, submitted=False),
         replace(FACTS, in_state=30.0),
-        life.Stop(Outcome(Result.FAILED, "its worker started but did not take its prompt")),
+        life.Stop(Outcome(Result.FAILED, "its worker started but did not take its prompt", kind="no prompt")),
     ),
     (
         "the API failed for now",
         replace(IDLE, turn_done=False, error="server_error", error_text="529"),
         FACTS,
-        life.Stop(Outcome(Result.FAILED, "the client gave up (server_error): 529", retry=True)),
+        life.Pause("server_error", "529"),
     ),
     (
         "the API failed for good",
         replace(IDLE, turn_done=False, error="authentication_failed"),
         FACTS,
-        life.Stop(Outcome(Result.FAILED, "the client gave up (authentication_failed)")),
+        life.Stop(
+            Outcome(
+                Result.FAILED,
+                "the client gave up (authentication_failed)",
+                kind="authentication_failed",
+                fatal=True,
+            )
+        ),
     ),
     (
         "killed in mid-work",
         View(state=State.EXITED, exit_status=-9),
         FACTS,
         life.Stop(
-            Outcome(Result.FAILED, "its worker ended in mid-work with signal 9 (out of memory?)", retry=True)
+            Outcome(
+                Result.FAILED,
+                "its worker ended in mid-work with signal 9 (out of memory?)",
+                retry=True,
+                kind="died",
+            )
         ),
     ),
     (
@@ -129,7 +142,7 @@ CASES: list[tuple[str, View, Facts, object]] = [
         "a command that ended badly",
         View(state=State.EXITED, exit_status=3),
         replace(FACTS, interactive=False),
-        life.Stop(Outcome(Result.FAILED, "its command ended with exit status 3", retry=True)),
+        life.Stop(Outcome(Result.FAILED, "its command ended with exit status 3", retry=True, kind="died")),
     ),
     (
         "a command is run again for a repair",
@@ -137,7 +150,7 @@ CASES: list[tuple[str, View, Facts, object]] = [
         replace(FACTS, interactive=False, problems=("x",)),
         life.Send(("x",)),
     ),
-    ("a command needs no hooks", View(), replace(FACTS, interactive=False, in_state=80.0), life.Wait(90.0)),
+    ("a command needs no hooks", View(), replace(FACTS, interactive=False, in_state=80.0), life.Wait(60.0)),
 ]
 
 
@@ -167,7 +180,10 @@ ANY_FACTS = st.builds(
     timeout=st.floats(1, 100),
     repairs=st.integers(0, 3),
     interactive=st.booleans(),
-    interrupted=st.booleans(),
+    stop=st.none() | st.just("interrupted"),
+    silent=st.floats(0, 2000),
+    unlooked=st.floats(0, 200),
+    pause_left=st.floats(0, 200),
     problems=st.none() | st.lists(st.text(min_size=1), max_size=2).map(tuple),
 )
 
@@ -180,7 +196,7 @@ def test_no_history_breaks_the_table_and_success_needs_a_verification(
     match instruction:
         case life.Stop(Outcome(result=Result.SUCCEEDED)):
             assert facts.problems == ()
-            assert not facts.interrupted
+            assert facts.stop is None
         case life.Wait(seconds):
             assert 0 < seconds <= facts.timeout
         case life.Send():

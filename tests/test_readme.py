@@ -72,6 +72,17 @@ def test_every_command_that_it_names_exists() -> None:
     assert named <= set(main.commands), named - set(main.commands)
 
 
+def test_it_says_what_is_not_promised() -> None:
+    text = README.read_text().split("## What is not promised\n")[1].split("\n## ")[0]
+    for words in (
+        "Workers run as you, on your machine",
+        "Without a sandbox or a container",
+        "can\n  read what you can read",
+        "a guard rail, not a wall",
+    ):
+        assert words in text
+
+
 if __name__ == "__main__":
     text = README.read_text()
     README.write_text(_BETWEEN.sub(lambda found: f"{found[1]}{table()}{found[2]}", text))

@@ -44,7 +44,11 @@ def server(runtime: Path) -> Iterator[Tmux]:
 def raw(server: Tmux, *args: str) -> str:
     """tmux by hand, as a person would."""
     done = subprocess.run(
-        ["tmux", "-S", str(server.socket), *args], capture_output=True, text=True, check=False, env={**ENV, "TERM": "xterm"}
+        ["tmux", "-S", str(server.socket), *args],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**ENV, "TERM": "xterm"},
     )
     return done.stdout.strip() if done.returncode == 0 else f"error: {done.stderr.strip()}"
 
@@ -76,7 +80,8 @@ class Listener:
 
 
 @pytest.mark.parametrize(
-    ("script", "status"), [("exit 0", 0), ("exit 7", 7), ("exit 127", 127), ("kill -9 $$", -9), ("kill -15 $$", -15)]
+    ("script", "status"),
+    [("exit 0", 0), ("exit 7", 7), ("exit 127", 127), ("kill -9 $$", -9), ("kill -15 $$", -15)],
 )
 def test_an_end_at_once_has_its_status(server: Tmux, tmp_path: Path, script: str, status: int) -> None:
     for number in range(3):
@@ -122,7 +127,7 @@ def test_close_and_what_is_gone_already(server: Tmux, tmp_path: Path) -> None:
         server.paste(pane, ["x"], tmp_path)
     assert not list(tmp_path.glob("paste-*"))
     with pytest.raises(TmuxError):
-        server.press_enter(pane)
+        server.press(pane, "Enter")
 
 
 def test_a_server_without_sessions_goes_and_one_with_them_stays(server: Tmux, tmp_path: Path) -> None:
@@ -145,7 +150,9 @@ FOLDERS = [
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-def test_a_folders_name_is_only_a_name(server: Tmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_folders_name_is_only_a_name(
+    server: Tmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     folder = tmp_path / name
     folder.mkdir()
     caller = tmp_path / "caller"
@@ -235,7 +242,15 @@ def test_a_paste_arrives_as_one_and_is_submitted(server: Tmux, tmp_path: Path, w
 
 @pytest.mark.parametrize(
     "text",
-    ["a\x1b[201~\rrm -rf x\r", "a\x9b201~\rb", "a\x03b\x04", "a\x1b\x1b[0m[201~\rb", "a\r\nb", "\x1b]52;c;aGk=\x07x", "\x00\x7f"],
+    [
+        "a\x1b[201~\rrm -rf x\r",
+        "a\x9b201~\rb",
+        "a\x03b\x04",
+        "a\x1b\x1b[0m[201~\rb",
+        "a\r\nb",
+        "\x1b]52;c;aGk=\x07x",
+        "\x00\x7f",
+    ],
     ids=repr,
 )
 def test_nothing_ends_a_paste_before_its_end(server: Tmux, tmp_path: Path, text: str) -> None:
@@ -263,7 +278,7 @@ def test_a_person_who_scrolls_swallows_nothing(server: Tmux, tmp_path: Path) -> 
     server.paste(listener.pane, ["text"], tmp_path)
     assert listener.heard() == b"\x1b[200~text\x1b[201~\r"
     raw(server, "copy-mode", "-t", listener.pane.id)
-    server.press_enter(listener.pane)
+    server.press(listener.pane, "Enter")
     assert listener.heard(b"\r\r").endswith(b"\r\r")
 
 
@@ -328,7 +343,9 @@ def test_no_secret_in_the_server(runtime: Path, tmp_path: Path, monkeypatch: pyt
         raw(server, "kill-server")
 
 
-def test_a_users_settings_have_no_effect(runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_settings_have_no_effect(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = tmp_path / "home"
     home.mkdir()
     hostile = f"set -g destroy-unattached on\nset -g remain-on-exit off\nrun-shell 'touch {home}/PWN'\nset -g prefix C-x\n"
@@ -363,7 +380,9 @@ def test_ten_at_once(server: Tmux, tmp_path: Path) -> None:
 
 
 def test_a_socket_with_too_long_a_path(tmp_path: Path) -> None:
-    with pytest.raises(TmuxError, match=r"too long for a socket's path \(set XDG_RUNTIME_DIR to a short one\)"):
+    with pytest.raises(
+        TmuxError, match=r"too long for a socket's path \(set XDG_RUNTIME_DIR to a short one\)"
+    ):
         Tmux(tmp_path / ("x" * 100) / "tmux.sock")
 
 
@@ -402,7 +421,9 @@ def test_check_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: 
 
 def test_no_tmux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(TmuxError, match=r"tmux: not found on PATH; tmux 3\.2 or newer is needed \(apt install"):
+    with pytest.raises(
+        TmuxError, match=r"tmux: not found on PATH; tmux 3\.2 or newer is needed \(apt install"
+    ):
         check_version()
     (tmp_path / "tmux").write_text("no program")
     (tmp_path / "tmux").chmod(0o755)

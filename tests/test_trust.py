@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import agents, journal, trust
+from dodo_claude import agents, trust
 from dodo_claude.errors import DodoClaudeError
 
-READY = {"hasCompletedOnboarding": True, "projects": {"/work": {"hasTrustDialogAccepted": True, "history": [1]}}}
+READY = {
+    "hasCompletedOnboarding": True,
+    "projects": {"/work": {"hasTrustDialogAccepted": True, "history": [1]}},
+}
 KEY = "sk-ant-api03-abcdefghijklmnopqrstuvwxyz"
 
 
@@ -85,7 +88,7 @@ def test_the_clients_own_folder_goes_before_home(home: Path, tmp_path: Path) -> 
     assert agents.state_file({"HOME": "/h", "CLAUDE_CONFIG_DIR": ""}) == Path("/h/.claude.json")
 
 
-DAMAGED = ["", "{", "[]", "null", "7", '"text"', "{\"a\": \xff}", "[" * 100_000]
+DAMAGED = ["", "{", "[]", "null", "7", '"text"', '{"a": \xff}', "[" * 100_000]
 
 
 @pytest.mark.parametrize("text", DAMAGED, ids=lambda text: repr(text[:10]))
@@ -106,7 +109,14 @@ def test_a_damaged_file_is_one_line_and_stays_as_it_is(home: Path, text: str) ->
 
 
 def test_record_adds_one_folder_and_touches_nothing_else(home: Path) -> None:
-    state = {**READY, "é": "😀 \ud800", "big": 12345678901234567890, "float": 0.1, "null": None, "nested": {"a": [{}]}}
+    state = {
+        **READY,
+        "é": "😀 \ud800",
+        "big": 12345678901234567890,
+        "float": 0.1,
+        "null": None,
+        "nested": {"a": [{}]},
+    }
     environ = write(home, state)
     (home / ".claude.json").chmod(0o640)
     assert trust.record(Path("/new"), environ)
@@ -153,7 +163,7 @@ def test_record_that_fails_leaves_the_old_file(home: Path, monkeypatch: pytest.M
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(journal.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space"):
         trust.record(Path("/new"), environ)
     assert read(home) == READY

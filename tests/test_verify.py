@@ -13,7 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dodo_claude import verify
-from dodo_claude.verify import clean_text, fingerprint, fingerprints, keep_copies, same_bytes, set_aside, target_problems
+from dodo_claude.verify import (
+    clean_text,
+    fingerprint,
+    fingerprints,
+    keep_copies,
+    same_bytes,
+    set_aside,
+    target_problems,
+)
 
 
 @pytest.fixture
@@ -69,7 +77,9 @@ def test_a_folder_that_was_made_a_link_leads_out(root: Path, tmp_path: Path) -> 
     (tmp_path / "away").mkdir()
     (tmp_path / "away/t").write_text("x")
     (root / "dir").symlink_to(tmp_path / "away")
-    assert target_problems(root, ["dir/t"], {}) == ("target 'dir/t' leads out of the project by a symbolic link",)
+    assert target_problems(root, ["dir/t"], {}) == (
+        "target 'dir/t' leads out of the project by a symbolic link",
+    )
 
 
 def test_a_root_that_is_itself_a_link_is_no_way_out(root: Path, tmp_path: Path) -> None:
@@ -80,7 +90,11 @@ def test_a_root_that_is_itself_a_link_is_no_way_out(root: Path, tmp_path: Path) 
 
 def test_all_problems_at_once_in_order(root: Path) -> None:
     (root / "b").write_text("")
-    assert [problem.split("'")[1] for problem in target_problems(root, ["c", "b", "a"], {})] == ["c", "b", "a"]
+    assert [problem.split("'")[1] for problem in target_problems(root, ["c", "b", "a"], {})] == [
+        "c",
+        "b",
+        "a",
+    ]
 
 
 def test_unchanged(root: Path) -> None:

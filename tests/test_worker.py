@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +21,9 @@ from dodo_claude.journal import Attempt, StageLog, make_state_dir
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.records import AgentProfile, Stage
 from dodo_claude.terminal import Pane
-from dodo_claude.worker import Done, Services, drive
-from tests.fakes import AGAIN, DRAFT, STOP, WORK, FakeTerminal, FakeWaker, Turn, drop
+from dodo_claude.recovery import drive
+from dodo_claude.services import Done, Services
+from tests.fakes import AGAIN, DRAFT, STOP, WORK, FakeFleet, FakeSlot, FakeTerminal, FakeWaker, Turn, drop
 
 AGENT = AgentProfile("claude", "claude", ("claude",))
 STAGE = Stage(
@@ -44,19 +46,23 @@ class Desk:
         self.waker = FakeWaker()
         self.terminal = FakeTerminal(root, self.waker)
         self.prompts: list[str] = []
+        self.fleet = FakeFleet()
         self.services = Services(
             root=root, state=make_state_dir(root), runtime=root / "run", hook=("/bin/sh", "hook.sh"), bell=root / "bell",
             terminal=lambda: self.terminal, waker=self.waker, stopping=threading.Event(),
+            fleet=self.fleet, slot=lambda seconds, give_up: FakeSlot(),
             prompt=lambda stage: str(stage.prompt), environ={"PATH": os.environ["PATH"], "HOME": str(root)},
         )  # fmt: skip
         self.services.runtime.mkdir()
         self.log = StageLog(self.services.state, "api")
 
-    def drive(self, stage: Stage = STAGE, *turns: Turn, **services: object) -> Done:
+    def drive(self, stage: Stage = STAGE, *turns: Turn, **services: Any) -> Done:
         self.terminal.turns += turns
         done = drive(stage, DEFINITION, replace(self.services, **services))
         # Whatever happened: nothing is left to hear, and no secret lies about.
-        registered, forgotten = ([ring for what, ring in self.waker.calls if what == kind] for kind in ("register", "forget"))
+        registered, forgotten = (
+            [ring for what, ring in self.waker.calls if what == kind] for kind in ("register", "forget")
+        )
         assert registered == forgotten
         assert os.listdir(self.services.runtime) == []
         assert self.last.result() is not None
@@ -84,6 +90,10 @@ def desk(tmp_path: Path) -> Desk:
 SUCCEEDED = Outcome(Result.SUCCEEDED)
 
 
+def told(done: Done) -> tuple[Result, str]:
+    return done.outcome.result, done.outcome.reason
+
+
 # -- the ways it can go
 
 
@@ -93,7 +103,15 @@ def test_one_good_turn(desk: Desk) -> None:
     assert (done.attempt, done.message, done.repairs) == (1, "made it", 0)
     assert done.targets == {"a": verify.fingerprint(desk.root / "a")}
     assert desk.terminal.calls == [("spawn", "w-api", desk.root), ("close", "$1")]
-    assert desk.kinds() == ["begun", "spawned", "SessionStart", "UserPromptSubmit", "Stop", "verified", "outcome"]
+    assert desk.kinds() == [
+        "begun",
+        "spawned",
+        "SessionStart",
+        "UserPromptSubmit",
+        "Stop",
+        "verified",
+        "outcome",
+    ]
     assert (desk.last.dir / "prompt.md").read_text() == "Write a."
     assert (desk.last.dir / "screen.txt").read_text().startswith("its screen\n")
     result = desk.last.result()
@@ -149,7 +167,7 @@ def test_a_failed_check_is_told_with_its_output(desk: Desk) -> None:
 
 def test_repairs_used_up(desk: Desk) -> None:
     done = desk.drive(replace(STAGE, repairs=2), Turn(), Turn({"a": ""}, AGAIN), Turn(events=AGAIN))
-    assert done.outcome == Outcome(Result.FAILED, "target 'a' is empty")
+    assert told(done) == (Result.FAILED, "target 'a' is empty")
     assert desk.terminal.names() == ["spawn", "paste", "paste"]
     assert desk.text("a") is None
     assert (desk.last.dir / "partial/a").read_text() == ""
@@ -175,7 +193,9 @@ def test_enter_is_pressed_again_and_in_the_end_given_up(desk: Desk, monkeypatch:
 def test_death_is_retried_with_a_fresh_attempt(desk: Desk) -> None:
     died = Turn({"a": "half"}, WORK, exits=-9)
     seen: list[str | None] = []
-    done = desk.drive(replace(STAGE, retries=2), died, died, replace(GOOD, then=lambda: seen.append(desk.text("a"))))
+    done = desk.drive(
+        replace(STAGE, retries=2), died, died, replace(GOOD, then=lambda: seen.append(desk.text("a")))
+    )
     assert (done.outcome, done.attempt) == (SUCCEEDED, 3)
     assert desk.log.attempts() == [1, 2, 3]
     first = Attempt(desk.log, 1)
@@ -188,13 +208,13 @@ def test_death_is_retried_with_a_fresh_attempt(desk: Desk) -> None:
 def test_retries_used_up(desk: Desk) -> None:
     died = Turn(events=(), exits=127)
     done = desk.drive(replace(STAGE, retries=1), died, died)
-    assert done.outcome == Outcome(Result.FAILED, "its worker ended in mid-work with exit status 127", retry=True)
+    assert told(done) == (Result.FAILED, "its worker ended in mid-work with exit status 127")
     assert desk.log.attempts() == [1, 2]
 
 
 def test_what_a_fresh_worker_would_not_do_better_is_not_retried(desk: Desk) -> None:
     done = desk.drive(replace(STAGE, retries=3, repairs=0), Turn())
-    assert done.outcome == Outcome(Result.FAILED, "target 'a' was not written")
+    assert told(done) == (Result.FAILED, "target 'a' was not written")
     assert desk.log.attempts() == [1]
 
 
@@ -203,12 +223,12 @@ def test_a_worker_that_leaves_after_its_turn_is_looked_at(desk: Desk) -> None:
     desk.log.settle()
     (desk.root / "a").unlink()
     done = desk.drive(STAGE, Turn(exits=0))
-    assert done.outcome == Outcome(Result.FAILED, "target 'a' was not written")
+    assert told(done) == (Result.FAILED, "target 'a' was not written")
 
 
 def test_timed_out(desk: Desk) -> None:
     done = desk.drive(replace(STAGE, timeout=0.1, retries=3), Turn({"a": "half"}, WORK))
-    assert done.outcome == Outcome(Result.TIMED_OUT, "timed out after 0.1 s")
+    assert told(done) == (Result.TIMED_OUT, "timed out after 0.1 s")
     assert desk.text("a") is None
     assert desk.log.attempts() == [1]
 
@@ -234,15 +254,105 @@ def test_interrupted(desk: Desk, when: str) -> None:
     else:
         desk.waker.meanwhile.append(desk.services.stopping.set)
     done = desk.drive(replace(STAGE, retries=3), Turn({"a": "half"}, WORK))
-    assert done.outcome == Outcome(Result.ABORTED, "interrupted")
+    assert told(done) == (Result.ABORTED, "interrupted")
     assert desk.text("a") is None
     assert desk.log.attempts() == [1]
 
 
 def test_the_api_gave_up(desk: Desk) -> None:
     failed = ("StopFailure", {"error": "server_error", "last_assistant_message": "529"})
-    done = desk.drive(replace(STAGE, retries=1), Turn(events=(*WORK, failed)), GOOD)
+    done = desk.drive(STAGE, Turn(events=(*WORK, failed)), Turn({"a": "made"}, AGAIN))
+    assert (done.outcome, done.attempt) == (SUCCEEDED, 1)
+    assert desk.fleet.told == [("pause", "server_error", "529")]
+    assert desk.terminal.calls[1] == ("paste", ("Please go on with the stage where you stopped.",))
+    assert desk.kinds()[4:7] == ["StopFailure", "paused", "continued"] or "continued" in desk.kinds()
+
+
+def test_a_session_that_died_is_resumed(desk: Desk) -> None:
+    tool = ("PreToolUse", {"tool_name": "Write"})
+    died = Turn({"a": "half"}, (*WORK, tool), exits=-9)
+    seen: list[str | None] = []
+    good = Turn({"a": "whole"}, then=lambda: seen.append(desk.text("a")))
+    done = desk.drive(replace(STAGE, retries=1), died, good)
     assert (done.outcome, done.attempt) == (SUCCEEDED, 2)
+    script = (desk.last.dir / "launch.sh").read_text()
+    assert "--resume s-1 " in script
+    assert "Please go on" in (desk.last.dir / "prompt.md").read_text()
+    assert desk.fleet.told == [("failed", "died", "api")]
+
+
+def test_a_resumed_session_finds_what_it_had_made_and_is_judged_by_what_was_before(desk: Desk) -> None:
+    (desk.root / "a").write_text("old")
+    tool = ("PreToolUse", {"tool_name": "Write"})
+    desk.waker.meanwhile.append(desk.services.stopping.set)
+    assert desk.drive(STAGE, Turn({"a": "new"}, (*WORK, tool))).outcome.result is Result.ABORTED
+    assert desk.text("a") == "old"
+    desk.services.stopping.clear()
+    desk.log.settle()
+    # It writes nothing more: what it had made counts, since it was put back.
+    assert desk.drive(STAGE, Turn()).outcome == SUCCEEDED
+    assert desk.text("a") == "new"
+
+
+def test_a_session_that_does_not_get_on_is_not_resumed_for_ever(desk: Desk) -> None:
+    died = Turn(events=WORK, exits=1)
+    desk.drive(replace(STAGE, retries=5), died, died, died, died)
+    scripts = [(Attempt(desk.log, number).dir / "launch.sh").read_text() for number in desk.log.attempts()]
+    resumed = ["--resume" in script for script in scripts]
+    assert resumed[:4] == [False, True, True, False]
+    assert "handover.md" in (Attempt(desk.log, 4).dir / "brief.md").read_text()
+
+
+def test_an_error_that_hits_all_stops_the_fleet(desk: Desk) -> None:
+    failed = ("StopFailure", {"error": "billing_error", "last_assistant_message": "no credit"})
+    desk.drive(replace(STAGE, retries=3), Turn(events=(*WORK, failed)))
+    assert "no credit" in str(desk.fleet.stopped)
+
+
+@pytest.mark.parametrize(
+    "name", ["in", "checks/c.sh", "orchestrate.toml", ".git/hooks/post-merge", "tests/t.py"]
+)
+def test_a_stage_that_edits_what_it_may_not_fails(desk: Desk, name: str) -> None:
+    for path in ("checks", ".git/hooks", "tests"):
+        (desk.root / path).mkdir(parents=True)
+    (desk.root / "checks/c.sh").write_text("exit 0")
+    (desk.root / "tests/t.py").write_text("test")
+    stage = replace(STAGE, check="sh checks/c.sh", protect=("tests/*",))
+    done = desk.drive(stage, Turn({"a": "made", name: "exit 0 # evil"}))
+    assert done.outcome.result is Result.FAILED
+    assert f"'{name}' was " in done.outcome.reason
+    assert desk.text("a") is None
+    assert (desk.last.dir / "partial/a").read_text() == "made"
+
+
+def test_silence_is_nudged_interrupted_and_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "LOOK_SECONDS", 0.0)
+    done = desk.drive(
+        replace(STAGE, idle_timeout=0.05),
+        Turn(events=WORK),
+        Turn(events=()),
+        Turn(events=()),
+        Turn(events=()),
+    )
+    assert done.outcome.kind == "silent"
+    assert [name for name in desk.terminal.names() if name in ("paste", "escape")] == [
+        "paste",
+        "escape",
+        "paste",
+    ]
+
+
+def test_a_dialog_that_no_hook_tells_of_is_named(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(life, "LOOK_SECONDS", 0.0)
+    desk.terminal.screens += ["Do you trust this?\n ❯ 1. No, exit"] * 2
+    views: list[str | None] = []
+    done = desk.drive(
+        replace(STAGE, person_timeout=0.05),
+        Turn(events=WORK),
+        report=lambda stage, attempt, view: views.append(view.blocked_on),
+    )
+    assert "Do you trust this?" in done.outcome.reason
+    assert "paste" not in desk.terminal.names()
 
 
 def test_no_targets_and_no_check_is_done_at_its_stop(desk: Desk) -> None:
@@ -251,21 +361,23 @@ def test_no_targets_and_no_check_is_done_at_its_stop(desk: Desk) -> None:
 
 def test_an_empty_prompt_starts_nobody(desk: Desk) -> None:
     done = desk.drive(STAGE, prompt=lambda stage: " \n\x1b\x00")
-    assert done.outcome == Outcome(Result.FAILED, "stage 'api': its prompt is empty once its variables are filled in")
+    assert told(done) == (Result.FAILED, "stage 'api': its prompt is empty once its variables are filled in")
     assert desk.terminal.calls == []
 
 
-def test_a_target_changed_while_the_worker_was_ended_is_verified_again(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_changed_while_the_worker_was_ended_is_verified_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A background process of the worker's that goes on writing until it is killed."""
     ends: list[Callable[[], object]] = [lambda: (desk.root / "a").write_text("")]
 
-    def end_tree(pid: int, nonce: str) -> None:
+    def end_tree(pid: int, nonce: str, **_: object) -> None:
         if ends:
             ends.pop()()
 
     monkeypatch.setattr(processes, "end_tree", end_tree)
     done = desk.drive(replace(STAGE, check="true"), GOOD)
-    assert done.outcome == Outcome(Result.FAILED, "target 'a' is empty")
+    assert told(done) == (Result.FAILED, "target 'a' is empty")
     assert desk.kinds().count("verified") == 2
     desk.log.settle()
     ends.append(lambda: (desk.root / "a").write_text("changed, but fine"))
@@ -320,9 +432,11 @@ KEEPS = [
 
 
 @pytest.mark.parametrize(("keep", "turn", "ended", "closed"), KEEPS)
-def test_keep(desk: Desk, monkeypatch: pytest.MonkeyPatch, keep: str, turn: Turn, ended: bool, closed: bool) -> None:
+def test_keep(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, keep: str, turn: Turn, ended: bool, closed: bool
+) -> None:
     ends: list[int] = []
-    monkeypatch.setattr(processes, "end_tree", lambda pid, nonce: ends.append(pid))
+    monkeypatch.setattr(processes, "end_tree", lambda pid, nonce, **_: ends.append(pid))
     desk.drive(replace(STAGE, keep=keep, repairs=0, timeout=0.3), turn)
     assert bool(ends) == ended
     assert ("close" in desk.terminal.names()) == closed
@@ -342,12 +456,17 @@ def test_a_command(desk: Desk) -> None:
 def test_a_command_that_fails(desk: Desk) -> None:
     done = desk.drive(replace(COMMAND, command="echo half > a; echo sad >&2; exit 3"))
     log = desk.last.dir / "output.log"
-    assert done.outcome == Outcome(Result.FAILED, f"its command ended with exit status 3: sad (see {log})")
+    assert told(done) == (Result.FAILED, f"its command ended with exit status 3: sad (see {log})")
     assert desk.text("a") is None
 
 
 def test_a_command_with_a_check_and_an_environment(desk: Desk) -> None:
-    stage = replace(COMMAND, command='echo "$X $DODO_CLAUDE_STAGE" > a', check='test "$(cat a)" = "1 api"', env=(("X", "1"),))
+    stage = replace(
+        COMMAND,
+        command='echo "$X $DODO_CLAUDE_STAGE" > a',
+        check='test "$(cat a)" = "1 api"',
+        env=(("X", "1"),),
+    )
     assert desk.drive(stage).outcome == SUCCEEDED
     desk.log.settle()
     done = desk.drive(replace(stage, check="echo no; false"))
@@ -356,14 +475,14 @@ def test_a_command_with_a_check_and_an_environment(desk: Desk) -> None:
 
 def test_a_command_that_takes_too_long(desk: Desk) -> None:
     done = desk.drive(replace(COMMAND, command="echo half > a; sleep 1000", timeout=0.1))
-    assert done.outcome == Outcome(Result.TIMED_OUT, "timed out after 0.1 s")
+    assert told(done) == (Result.TIMED_OUT, "timed out after 0.1 s")
     assert desk.text("a") is None
 
 
 def test_a_command_that_is_interrupted(desk: Desk) -> None:
     desk.waker.meanwhile.append(desk.services.stopping.set)
     done = desk.drive(replace(COMMAND, command="sleep 1000"))
-    assert done.outcome == Outcome(Result.ABORTED, "interrupted")
+    assert told(done) == (Result.ABORTED, "interrupted")
 
 
 def test_an_agent_that_is_a_command_is_run_again_for_a_repair(desk: Desk) -> None:
@@ -371,7 +490,11 @@ def test_an_agent_that_is_a_command_is_run_again_for_a_repair(desk: Desk) -> Non
     assert (done.outcome, done.repairs) == (SUCCEEDED, 1)
     assert desk.terminal.names() == ["spawn", "respawn", "close"]
     assert (desk.last.dir / "prompt-0.md").read_text() == "Write a."
-    assert (desk.last.dir / "prompt.md").read_text().startswith("Write a.\n\nThe stage 'api' is not done: target 'a'")
+    assert (
+        (desk.last.dir / "prompt.md")
+        .read_text()
+        .startswith("Write a.\n\nThe stage 'api' is not done: target 'a'")
+    )
 
 
 # -- taking over what a killed run left
@@ -449,7 +572,9 @@ def cut_off(desk: Desk, pid: int, nonce: str = "n" * 32, **begun: object) -> Att
 @pytest.fixture
 def live() -> Iterator[subprocess.Popen[bytes]]:
     """A worker that lives."""
-    process = subprocess.Popen(["sleep", "1000"], env={processes.NONCE: "n" * 32, "PATH": os.environ["PATH"]}, start_new_session=True)
+    process = subprocess.Popen(
+        ["sleep", "1000"], env={processes.NONCE: "n" * 32, "PATH": os.environ["PATH"]}, start_new_session=True
+    )
     yield process
     process.kill()
     process.wait()
@@ -489,14 +614,18 @@ def test_time_spent_before_counts_for_an_adopted_worker(desk: Desk, live: subpro
         line["at"] -= 100
     attempt.journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
     done = desk.drive(replace(STAGE, timeout=99.0))
-    assert done.outcome == Outcome(Result.TIMED_OUT, "timed out after 99 s")
+    assert told(done) == (Result.TIMED_OUT, "timed out after 99 s")
     assert desk.text("a") == "old"
     assert reap(live) == -15
 
 
 @pytest.mark.parametrize("what", ["input", "definition"])
-def test_a_worker_of_another_definition_is_ended_first(desk: Desk, live: subprocess.Popen[bytes], what: str) -> None:
-    changed = {"definition": {"prompt": "another"}} if what == "definition" else {"inputs": {"in": [1, 2, 3, "x"]}}
+def test_a_worker_of_another_definition_is_ended_first(
+    desk: Desk, live: subprocess.Popen[bytes], what: str
+) -> None:
+    changed = (
+        {"definition": {"prompt": "another"}} if what == "definition" else {"inputs": {"in": [1, 2, 3, "x"]}}
+    )
     cut_off(desk, live.pid, **changed)
     gone: list[bool] = []
     done = desk.drive(STAGE, replace(GOOD, then=lambda: gone.append(not processes._lives(live.pid))))
@@ -523,7 +652,9 @@ def test_a_dead_worker_is_followed_by_a_new_one_on_clean_ground(desk: Desk) -> N
     assert (done.outcome.result, done.attempt) == (Result.FAILED, 2)
 
 
-def test_a_stranger_with_the_workers_id_is_neither_adopted_nor_killed(desk: Desk, live: subprocess.Popen[bytes]) -> None:
+def test_a_stranger_with_the_workers_id_is_neither_adopted_nor_killed(
+    desk: Desk, live: subprocess.Popen[bytes]
+) -> None:
     cut_off(desk, live.pid, nonce="another")
     assert desk.drive(STAGE, GOOD).attempt == 2
     assert live.poll() is None
@@ -533,7 +664,10 @@ def test_a_stranger_with_the_workers_id_is_neither_adopted_nor_killed(desk: Desk
 def test_cut_off_early_or_with_a_torn_journal(desk: Desk, cut: str) -> None:
     attempt = cut_off(desk, 4_999_999)
     lines = attempt.journal.read_bytes().splitlines(keepends=True)
-    attempt.journal.write_bytes(b"".join(lines[: ["", "begun", "spawned"].index(cut)]) + b'{"kind": "spawned", "at": 1, "data": {}}\n{"ki')
+    attempt.journal.write_bytes(
+        b"".join(lines[: ["", "begun", "spawned"].index(cut)])
+        + b'{"kind": "spawned", "at": 1, "data": {}}\n{"ki'
+    )
     done = desk.drive(STAGE, GOOD)
     assert (done.outcome, done.attempt) == (SUCCEEDED, 2)
 
@@ -546,17 +680,19 @@ def test_a_command_agent_that_can_not_be_run_again_says_so(desk: Desk, live: sub
     live.kill()
     live.wait()
     desk.terminal.statuses[live.pid] = 0
-    run = worker._Run.resumed(MINE, DEFINITION, desk.services, attempt)
+    run = worker.Worker.recalled(MINE, DEFINITION, desk.services, attempt)
     done = run.run()
-    assert done.outcome == Outcome(Result.FAILED, "api: its command ended while nobody followed it; run again")
+    assert told(done) == (Result.FAILED, "api: its command ended while nobody followed it; run again")
 
 
 # -- our own faults
 
 
-def test_a_fault_of_ours_leaves_no_worker_and_no_half_made_target(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_ours_leaves_no_worker_and_no_half_made_target(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ended: list[Pane] = []
-    monkeypatch.setattr(worker._Run, "remove_worker", lambda run: ended.append(run.pane))
+    monkeypatch.setattr(worker.Worker, "remove", lambda run: ended.append(run.pane))
 
     def broken(stage: Stage, attempt: int, view: life.View) -> None:
         if view.state is life.State.IDLE:
@@ -570,9 +706,12 @@ def test_a_fault_of_ours_leaves_no_worker_and_no_half_made_target(desk: Desk, mo
 
 
 @pytest.mark.parametrize("kind", ["begun", "spawned", "Stop", "verified", "outcome"])
-def test_a_full_disk_is_one_line_and_the_next_run_goes_on(desk: Desk, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+def test_a_full_disk_is_one_line_and_the_next_run_goes_on(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
     """The disk is full from one note on, and for all that follows."""
-    real, full = Attempt._append, []
+    real = Attempt._append
+    full: list[life.Event] = []
 
     def append(self: Attempt, event: life.Event) -> life.Event:
         if full or event.kind == kind:
@@ -595,4 +734,4 @@ def test_a_terminal_that_refuses_is_one_line(desk: Desk) -> None:
         raise DodoClaudeError("tmux new-session: no")
 
     done = desk.drive(STAGE, Turn(events=(), then=refuse))
-    assert done.outcome == Outcome(Result.FAILED, "tmux new-session: no")
+    assert told(done) == (Result.FAILED, "tmux new-session: no")

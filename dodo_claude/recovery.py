@@ -1,0 +1,144 @@
+"""Bringing a stage to its end across attempts, crashes and runs: recovery is the normal path.
+
+What an earlier run left is looked at first: a finished result is taken over, a worker that still lives is
+adopted, a dead one's session is resumed, and only else does a fresh worker start, which is told what the last
+one left. Never two workers on one stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dodo_claude import verify
+from dodo_claude.config import Stage
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.journal import Attempt, StageLog
+from dodo_claude.lifecycle import Outcome, Result
+from dodo_claude.services import Done, Services
+from dodo_claude.work import Command, Work
+from dodo_claude.worker import Worker
+
+# A worker that dies before it takes its prompt will hardly do better the third time.
+STARTUP_TRIES = 2
+# So often is one session resumed without a tool call between; then a fresh one starts.
+RESUMES = 2
+# Progress forgives earlier failures, but nothing goes on for ever.
+MOST_ATTEMPTS = 20
+
+
+def drive(stage: Stage, definition: Mapping[str, object], services: Services) -> Done:
+    """Bring `stage` to an end: take over what an earlier run left, else run it, with its retries.
+
+    `definition` is all that makes the result besides the bytes of its files: see `tasks.definition`.
+    Raises `DodoClaudeError` for a disk that can't be written.
+    """
+    try:
+        log = StageLog(services.state, stage.name, services.redact)
+        left = log.open_attempt()
+        if left is not None:
+            done = None if services.force else _take_over(stage, definition, services, left)
+            if done is not None:
+                return done
+            _clear_away(stage, services, left)
+        return _attempts(stage, definition, services, log)
+    except OSError as error:
+        full = "disk full while writing " if error.errno == 28 else ""
+        raise DodoClaudeError(
+            f"{full}{error.filename or services.state}: {error.strerror or error} "
+            "(free it, or mend its mode; then run again)"
+        ) from error
+
+
+def _attempts(stage: Stage, definition: Mapping[str, object], services: Services, log: StageLog) -> Done:
+    failures = 0
+    for _ in range(MOST_ATTEMPTS):
+        worker = _kind(stage)(stage, definition, services, log.begin())
+        last = _last(log, worker.attempt.number)
+        if last is not None and not services.force:
+            worker.resume = _resumable(stage, definition, services, last)
+            worker.handover = last if worker.resume is None else None
+        done = worker.run()
+        if not done.outcome.retry or services.stop_reason is not None:
+            return done
+        services.fleet.failed(done.outcome.kind, stage.name)
+        failures = 1 if worker.view.tools else failures + 1
+        allowed = stage.retries if worker.view.prompts else min(stage.retries, STARTUP_TRIES - 1)
+        if failures > allowed or not _wait(worker, failures, services):
+            return done
+    return done
+
+
+def _kind(stage: Stage) -> type[Work]:
+    return Command if stage.agent is None else Worker
+
+
+def _wait(worker: Work, failures: int, services: Services) -> bool:
+    """Wait before the next attempt. False: the run is being stopped."""
+    seconds = services.fleet.retry_delay(failures)
+    worker.tell(f"tries again in {seconds:.0f} s")
+    bell = services.waker.register(worker.ring)
+    try:
+        bell.wait(seconds)
+    finally:
+        services.waker.forget(worker.ring)
+    return services.stop_reason is None
+
+
+# -- what earlier attempts left
+
+
+def _take_over(
+    stage: Stage, definition: Mapping[str, object], services: Services, attempt: Attempt
+) -> Done | None:
+    """An attempt that doit never settled, since the run that made it was killed.
+
+    Finished, and all as it was: that is the result. Its worker still lives and works on the same
+    definition and inputs: go on with it. Else None.
+    """
+    worker = _kind(stage).recalled(stage, definition, services, attempt)
+    result = attempt.result()
+    if result is not None:
+        good = result.get("result") == Result.SUCCEEDED.value and worker.same_inputs
+        recorded = result.get("targets")
+        targets = recorded if isinstance(recorded, dict) else {}
+        if good and all(verify.same_bytes(services.root / name, targets.get(name)) for name in stage.targets):
+            return worker.done_again(result)
+    elif worker.same_inputs and worker.alive():
+        return worker.run()
+    return None
+
+
+def _clear_away(stage: Stage, services: Services, attempt: Attempt) -> None:
+    worker = _kind(stage).recalled(stage, {}, services, attempt)
+    worker.remove()
+    if attempt.result() is None:
+        worker.finish(Outcome(Result.ABORTED, "its run was cut off", retry=True))
+
+
+def _last(log: StageLog, number: int) -> Attempt | None:
+    """The attempt before `number`, if it failed."""
+    earlier = [other for other in log.attempts() if other < number]
+    if not earlier:
+        return None
+    attempt = Attempt(log, earlier[-1])
+    result = attempt.result()
+    return attempt if result is not None and result.get("result") != Result.SUCCEEDED.value else None
+
+
+def _resumable(
+    stage: Stage, definition: Mapping[str, object], services: Services, last: Attempt
+) -> Work | None:
+    """The last attempt, when its session can go on: cut off in mid-work, and all as it was then."""
+    result = last.result()
+    if result is None or stage.agent is None or stage.agent.base == "command":
+        return None
+    cut_off = result.get("retry") is True or result.get("result") in (
+        Result.ABORTED.value,
+        Result.TIMED_OUT.value,
+    )
+    if not cut_off or not result.get("session_id") or not result.get("prompts"):
+        return None
+    if isinstance(result.get("resumes"), int) and int(str(result["resumes"])) >= RESUMES:
+        return None
+    worker = Worker.recalled(stage, definition, services, last)
+    return worker if worker.same_inputs else None

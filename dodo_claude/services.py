@@ -1,0 +1,101 @@
+"""What a run lends to its stages, as plain values and small protocols: the seams of the engine.
+
+`run.Run` makes the real ones; the tests make twenty-line fakes of the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from dodo_claude.config import Stage
+from dodo_claude.lifecycle import Outcome, View
+from dodo_claude.redact import NOTHING, Redactor
+from dodo_claude.terminal import Terminal
+from dodo_claude.usage import Usage
+from dodo_claude.verify import Fingerprint
+
+
+class Waker(Protocol):
+    """What a stage needs of `watch.Watcher`."""
+
+    def register(self, ring: str) -> threading.Event: ...
+    def watch_process(self, ring: str, pid: int) -> None: ...
+    def gone(self, pid: int) -> bool: ...
+    def forget(self, ring: str) -> None: ...
+
+
+class Fleet(Protocol):
+    """What a stage needs of `fleet.Fleet`, which all stages of a run share."""
+
+    @property
+    def stopped(self) -> str | None: ...
+    def stop(self, reason: str) -> None: ...
+    def fatal(self, kind: str, text: str) -> None: ...
+    def failed(self, kind: str, who: str) -> None: ...
+    def over_budget(self) -> str | None: ...
+    def adopted(self, key: str) -> None: ...
+    def retry_delay(self, failures: int) -> float: ...
+    def pause(self, kind: str, text: str) -> float: ...
+    def pause_left(self) -> float: ...
+    def progress(self) -> None: ...
+    def spent(self, key: str, usage: Usage, cost: float | None) -> None: ...
+    def admit(self, key: str, base: str) -> str | None: ...
+    def ended(self, key: str) -> None: ...
+
+
+class Slot(Protocol):
+    """The right to run one stage now."""
+
+    @property
+    def environ(self) -> Mapping[str, str]: ...
+    def release(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a run lends to its stages."""
+
+    root: Path
+    state: Path  # .orchestrate
+    runtime: Path  # private, in memory where the system has it: sockets, the bell, environments
+    hook: tuple[str, ...]  # hook.sh's command line without spool, bell and ring
+    bell: Path
+    terminal: Callable[[], Terminal]  # made when first needed: tmux costs an import
+    waker: Waker
+    fleet: Fleet
+    stopping: threading.Event  # the run is being stopped
+    prompt: Callable[[Stage], str]  # the stage's prompt, its variables filled in
+    environ: Mapping[str, str]
+    slot: Callable[[float, Callable[[], bool]], Slot | None]  # take one within so many seconds, or give up
+    report: Callable[[Stage, int, View], None] = lambda stage, attempt, view: None
+    hurry: threading.Event = field(default_factory=threading.Event)  # kill, do not ask
+    redact: Redactor = NOTHING
+    targets: Collection[str] = ()  # of all stages
+    force: bool = False  # -a: a finished attempt is no reason to skip
+
+    @property
+    def end_reason(self) -> str | None:
+        """Why workers under way are to end, if they are."""
+        return "interrupted" if self.stopping.is_set() else self.fleet.over_budget()
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why nothing more is to be started, if so; what is under way may go on."""
+        return "interrupted" if self.stopping.is_set() else self.fleet.stopped
+
+
+@dataclass(frozen=True)
+class Done:
+    """What doit is told of a stage."""
+
+    outcome: Outcome
+    attempt: int
+    message: str = ""
+    targets: Mapping[str, Fingerprint | None] = field(default_factory=dict)
+    seconds: float = 0.0
+    repairs: int = 0
+    usage: Usage = field(default_factory=Usage)

@@ -1,0 +1,375 @@
+"""One attempt at a stage as far as it needs no worker: its record on disk, its place in the run, its verification
+and its end. `worker.Worker` adds whoever does the work; `Command` is a stage that is an ordinary command.
+
+Rules this file keeps: an attempt is written down before it acts; only a verification makes a stage done; what a
+failed attempt made is moved aside, never lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Self
+
+from dodo_claude import lifecycle as life
+from dodo_claude import processes, protect, verify
+from dodo_claude.config import Stage
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.journal import Attempt, write_atomic
+from dodo_claude.lifecycle import Outcome, Result, View
+from dodo_claude.services import Done, Services, Slot
+from dodo_claude.usage import Usage
+
+# How often a stage that may not start yet (memory, a pause, no slot) asks again.
+START_SECONDS = 0.5
+
+
+class Work:
+    """One attempt under way."""
+
+    def __init__(
+        self, stage: Stage, definition: Mapping[str, object], services: Services, attempt: Attempt
+    ) -> None:
+        self.stage = stage
+        self.definition = definition
+        self.services = services
+        self.attempt = attempt
+        self.view = View()
+        self.nonce = secrets.token_hex(16)
+        self.resume: Work | None = None  # the attempt whose session goes on here
+        self.handover: Attempt | None = None  # the failed attempt that this one is told of
+        self.before: Mapping[str, object] = {}  # the targets from before the first of the resumed attempts
+        self.copies = attempt.dir / "before"  # where those are kept
+        self.inputs: Mapping[str, object] = {}
+        self.protected: Mapping[str, object] = {}
+        self.resumes = 0  # attempts in a row on one session, without a tool call
+        self.same_inputs = True
+        self.check_output = ""
+        self.began = time.time()
+        self.clock = time.monotonic()  # the same moment on the clock that does not jump
+        self.paused = 0.0  # seconds spent in pauses; they do not count as time used
+        self.pause_began: float | None = None  # wall time
+
+    @classmethod
+    def recalled(
+        cls, stage: Stage, definition: Mapping[str, object], services: Services, attempt: Attempt
+    ) -> Self:
+        """An attempt as its journal tells of it."""
+        self = cls(stage, definition, services, attempt)
+        for event in attempt.replay():
+            if event.kind == "begun":
+                self._recall(event.data, event.at)
+            self._fold(event)
+        return self
+
+    def _recall(self, begun: Mapping[str, object], at: float) -> None:
+        def table(key: str) -> Mapping[str, object]:
+            value = begun.get(key)
+            return value if isinstance(value, dict) else {}
+
+        nonce, copies, resumes = begun.get("nonce"), begun.get("copies"), begun.get("resumes")
+        self.nonce = nonce if isinstance(nonce, str) else self.nonce
+        self.before, self.inputs, self.protected = table("before"), table("inputs"), table("protected")
+        if isinstance(copies, int):
+            self.copies = self.attempt.log.dir / str(copies) / "before"
+        self.resumes = resumes if isinstance(resumes, int) else 0
+        self.same_inputs = begun.get("definition") == dict(self.definition) and self._inputs_unchanged()
+        self.clock -= max(0.0, time.time() - at)
+        self.began = at
+
+    def _inputs_unchanged(self) -> bool:
+        root = self.services.root
+        return set(self.inputs) == set(self.stage.file_dep) and all(
+            verify.same_bytes(root / name, mark) for name, mark in self.inputs.items()
+        )
+
+    @property
+    def ring(self) -> str:
+        """What its hooks ring the bell with."""
+        return self.nonce[:16]
+
+    @property
+    def key(self) -> str:
+        """Its name in the fleet's books."""
+        return f"{self.stage.name} {self.attempt.number}"
+
+    @property
+    def base(self) -> str:
+        """What the work takes: the base of its agent, '' for a plain command."""
+        return self.stage.agent.base if self.stage.agent is not None else ""
+
+    def alive(self) -> bool:
+        """Is somebody at work on it now?"""
+        return False
+
+    def remove(self) -> None:
+        """End whoever works on it."""
+
+    def tell(self, activity: str) -> None:
+        """Let people know what happens now."""
+        self.services.report(self.stage, self.attempt.number, replace(self.view, activity=activity))
+
+    # -- the whole
+
+    def run(self) -> Done:
+        """Start (or go on with) the attempt and see it to its end."""
+        bell = self.services.waker.register(self.ring)
+        slot: Slot | None = None
+        try:
+            slot = self._wait_for_a_place(bell)
+            if slot is None:
+                self.remove()
+                return self.finish(Outcome(Result.ABORTED, self.services.stop_reason or "interrupted"))
+            return self.finish(self._work(bell, slot))
+        except DodoClaudeError as error:
+            self.remove()
+            return self.finish(Outcome(Result.FAILED, str(error)))
+        except BaseException:
+            # What can't be written down now (a full disk), the next run finds open and clears away.
+            with contextlib.suppress(OSError):
+                self.remove()
+            with contextlib.suppress(OSError):
+                self.finish(Outcome(Result.ABORTED, "dodo_claude failed"))
+            raise
+        finally:
+            self.services.waker.forget(self.ring)
+            self.services.fleet.ended(self.key)
+            if slot is not None:
+                slot.release()
+
+    def _work(self, bell: threading.Event, slot: Slot) -> Outcome:
+        """Do it."""
+        raise NotImplementedError
+
+    def _wait_for_a_place(self, bell: threading.Event) -> Slot | None:
+        """A slot, once the fleet has room and no pause. None: the run is being stopped."""
+        fleet, slot = self.services.fleet, None
+        while self.services.stop_reason is None:
+            slot = slot or self.services.slot(START_SECONDS, lambda: self.services.stop_reason is not None)
+            if slot is None:
+                continue
+            if self.alive():  # adopted: it runs already, whatever the fleet thinks of new ones
+                fleet.adopted(self.key)
+                return slot
+            left = fleet.pause_left() if self.base in ("claude", "scripted") else 0.0
+            why = f"waits for the limit's end, {left:.0f} s" if left > 0 else fleet.admit(self.key, self.base)
+            if why is None:
+                return slot
+            self.tell(why)
+            bell.clear()
+            bell.wait(min(left, life.LONGEST_WAIT) if left > 0 else START_SECONDS)
+        if slot is not None:
+            slot.release()
+        return None
+
+    def _begin(self) -> None:
+        """Write down what is about to happen, and what it will be compared with."""
+        root, stage = self.services.root, self.stage
+        self.inputs = verify.fingerprints(root, stage.file_dep)
+        self.protected = protect.watched(root, stage, self.services.targets)
+        if self.resume is None:
+            self.before = verify.fingerprints(root, stage.targets)
+            verify.keep_copies(root, stage.targets, self.copies)
+        else:
+            # The session goes on from what it had made; it is judged by what stood there before that.
+            self.before, self.copies = self.resume.before, self.resume.copies
+            self.resumes = self.resume.resumes + 1 if not self.resume.view.tools else 1
+            verify.put_back(root, stage.targets, self.resume.attempt.dir / "partial")
+        self.attempt.record(
+            "begun",
+            nonce=self.nonce,
+            definition=dict(self.definition),
+            before=dict(self.before),
+            copies=int(self.copies.parent.name),
+            inputs=dict(self.inputs),
+            protected=dict(self.protected),
+            resumes=self.resumes,
+        )
+        for target in stage.targets:
+            (root / target).parent.mkdir(parents=True, exist_ok=True)
+
+    def _elapsed(self) -> float:
+        pausing = time.time() - self.pause_began if self.pause_began is not None else 0.0
+        return time.monotonic() - self.clock - self.paused - max(0.0, pausing)
+
+    def _note(self, kind: str, **data: object) -> None:
+        self._advance(self.attempt.record(kind, **data))
+
+    def _fold(self, event: life.Event) -> None:
+        self.view = life.advance(self.view, event)
+        if event.kind == life.PAUSED and self.pause_began is None:
+            self.pause_began = event.at
+        elif event.kind == life.CONTINUED and self.pause_began is not None:
+            self.paused += max(0.0, event.at - self.pause_began)
+            self.pause_began = None
+
+    def _advance(self, event: life.Event) -> None:
+        self._fold(event)
+        self.services.report(self.stage, self.attempt.number, self.view)
+
+    def _usage(self) -> tuple[Usage, float | None]:
+        """What it has used so far, and for how many dollars."""
+        return Usage(), None
+
+    # -- verification
+
+    def _examine(self, bell: threading.Event) -> tuple[tuple[str, ...], str]:
+        stage, root = self.stage, self.services.root
+        problems = verify.target_problems(
+            root, stage.targets, self.before, allow_unchanged=stage.allow_unchanged
+        )
+        if problems or stage.check is None:
+            return problems, ""
+        self.tell("its check runs")
+        log = self.attempt.dir / "check.log"
+        ended = self._command(stage.check, log, bell)
+        if ended.status == 0 and not ended.stopped:
+            return (), ""
+        output = verify.output_tail(log)
+        how = ended.stopped or life.describe_exit(ended.status)
+        last = output.rstrip().rpartition("\n")[2].strip()
+        detail = f": {last[:200]}" if last else ""
+        return (f"check `{stage.check}` ended with {how}{detail}",), output
+
+    def _command(self, command: str, log: Path, bell: threading.Event) -> processes.Ended:
+        def wait(pid: int, seconds: float) -> bool:
+            self.services.waker.watch_process(self.ring, pid)
+            bell.clear()  # before looking: what comes after it rings again
+            if not self.services.waker.gone(pid) and self.services.end_reason is None:
+                # Once: a ring for something else must not begin the seconds anew.
+                bell.wait(min(seconds, life.LONGEST_WAIT))
+            return not self.services.waker.gone(pid) and self.services.end_reason is not None
+
+        return processes.run_command(
+            command,
+            cwd=self.services.root / self.stage.cwd,
+            env={**self.services.environ, **dict(self.stage.env), "DODO_CLAUDE_STAGE": self.stage.name},
+            log=log,
+            timeout=max(1.0, self.stage.timeout - self._elapsed()),
+            nonce=f"{self.nonce}-command",
+            wait=wait,
+            redact=self.services.redact,
+            hurry=self.services.hurry.is_set,
+        )
+
+    def _judge(self, outcome: Outcome) -> Outcome:
+        """A success that changed what it may not change is none."""
+        if outcome.result is not Result.SUCCEEDED:
+            return outcome
+        found = protect.problems(
+            self.services.root, self.protected, self.inputs, self.stage, self.services.targets
+        )
+        return Outcome(Result.FAILED, "; ".join(found)) if found else outcome
+
+    # -- the end
+
+    def finish(self, outcome: Outcome) -> Done:
+        """Write the attempt's end down; set half-made targets aside when it is not a success."""
+        stage, root = self.stage, self.services.root
+        outcome = replace(outcome, reason=self.services.redact.text(outcome.reason))
+        moved: list[str] = []
+        if outcome.result is not Result.SUCCEEDED:
+            moved = verify.set_aside(
+                root, stage.targets, self.before, self.copies, self.attempt.dir / "partial"
+            )
+            self._hand_over(outcome, moved)
+        targets = verify.fingerprints(root, stage.targets)
+        seconds, (usage, cost) = self._elapsed(), self._usage()
+        self._note(
+            life.OUTCOME,
+            result=outcome.result.value,
+            reason=outcome.reason,
+            retry=outcome.retry,
+            cause=outcome.kind,
+            fatal=outcome.fatal,
+        )
+        self.attempt.finish(
+            {
+                "stage": stage.name,
+                "attempt": self.attempt.number,
+                "result": outcome.result.value,
+                "reason": outcome.reason,
+                "retry": outcome.retry,
+                "began": self.began,
+                "seconds": round(seconds, 3),
+                "prompts": self.view.prompts,
+                "tools": self.view.tools,
+                "repairs": self.view.repairs,
+                "resumes": self.resumes if not self.view.tools else 0,
+                "session_id": self.view.session_id,
+                "transcript": self.view.transcript,
+                "message": self.view.message,
+                "tokens": usage.tokens,
+                "cost_usd": cost,
+                "targets": targets,
+                "set_aside": moved,
+                "pid": os.getpid(),
+            }
+        )
+        return Done(
+            outcome, self.attempt.number, self.view.message, targets, seconds, self.view.repairs, usage
+        )
+
+    def _hand_over(self, outcome: Outcome, moved: list[str]) -> None:
+        """What the next worker may want to know of this one."""
+        lines = [
+            f"# Stage '{self.stage.name}', attempt {self.attempt.number}: {outcome.result.value}",
+            "",
+            f"Why: {outcome.reason}",
+        ]
+        if moved:
+            lines += ["", "What it had made so far is kept here:"]
+            lines += [
+                f"- {os.path.relpath(self.attempt.dir / 'partial' / name, self.services.root)}"
+                for name in moved
+            ]
+        if self.check_output:
+            lines += ["", "The end of the check's output:", "", "```", self.check_output, "```"]
+        if self.view.message:
+            lines += ["", "Its last words:", "", self.view.message]
+        text = self.services.redact.text("\n".join(lines) + "\n")
+        write_atomic(self.attempt.dir / "handover.md", text)
+
+    def done_again(self, result: Mapping[str, object]) -> Done:
+        """The `Done` of an attempt that finished in an earlier run."""
+        message, seconds, repairs = result.get("message"), result.get("seconds"), result.get("repairs")
+        return Done(
+            Outcome(Result.SUCCEEDED, "finished in an earlier run"),
+            self.attempt.number,
+            message if isinstance(message, str) else "",
+            verify.fingerprints(self.services.root, self.stage.targets),
+            seconds if isinstance(seconds, float) else 0.0,
+            repairs if isinstance(repairs, int) else 0,
+        )
+
+
+class Command(Work):
+    """A stage that is an ordinary command: no worker, no tmux."""
+
+    def _work(self, bell: threading.Event, slot: Slot) -> Outcome:
+        self._begin()
+        assert self.stage.command is not None
+        self.tell(self.stage.command)
+        log = self.attempt.dir / "output.log"
+        ended = self._command(self.stage.command, log, bell)
+        if ended.stopped == "interrupted":
+            return Outcome(Result.ABORTED, self.services.end_reason or "interrupted")
+        if ended.stopped:
+            return Outcome(Result.TIMED_OUT, f"timed out after {self.stage.timeout:g} s")
+        if ended.status != 0:
+            last = verify.output_tail(log).rpartition("\n")[2]
+            detail = f": {last[:200]}" if last else ""
+            return Outcome(
+                Result.FAILED,
+                f"its command ended with {life.describe_exit(ended.status)}{detail} (see {log})",
+            )
+        problems, _ = self._examine(bell)
+        return self._judge(
+            Outcome(Result.FAILED, "; ".join(problems)) if problems else Outcome(Result.SUCCEEDED)
+        )

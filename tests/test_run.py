@@ -1,0 +1,359 @@
+"""A run: its lock, what it looks at first, its frozen plan; and what it does not do when nothing is stale."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dodo_claude import run as runs
+from dodo_claude.config import load_config
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.journal import StageLog, make_state_dir
+from dodo_claude.records import AgentProfile, Config, Stage
+from dodo_claude.run import PreflightError, Run, RunInProgressError, preflight
+from dodo_claude.tmux import Tmux
+
+PATIENCE = 30.0
+CLAUDE = AgentProfile("claude", "claude", ("claude",))
+SCRIPTED = AgentProfile("scripted", "scripted", scenario="scenario.toml")
+STAGE = Stage(
+    name="api", group=None, item=None, prompt="Write.", prompt_file=None, command=None, file_dep=("in",),
+    prompt_files=(), targets=("a",), after=(), agent=CLAUDE, session="w-api", check=None, repairs=1, timeout=20.0, retries=0,
+    env=(), cwd=".", keep="on-failure", allow_unchanged=False, line=1,
+)  # fmt: skip
+
+
+def config_of(root: Path, *stages: Stage) -> Config:
+    return Config(root / "orchestrate.toml", root, "test", 4, "private", stages, ())
+
+
+@pytest.fixture
+def root(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    folder = tmp_path / "p"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def run(root: Path) -> Iterator[Run]:
+    made = Run(config_of(root, STAGE))
+    yield made
+    made.close()
+
+
+# -- the lock
+
+HOLDER = (
+    "import sys; from pathlib import Path; from dodo_claude.records import Config; from dodo_claude.run import Run\n"
+    "root = Path(sys.argv[1]); run = Run(Config(root / 'o.toml', root, 'x', 1, 'private', (), ()))\n"
+    "run.take_lock(); print('held', flush=True); sys.stdin.readline()\n"
+)
+
+
+def test_one_run_at_a_time(run: Run, root: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert holder.stdout is not None
+    assert holder.stdin is not None
+    assert holder.stdout.readline() == b"held\n"
+    text = rf"^run in progress: pid {holder.pid} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d \(wait for it, or stop it with Ctrl-C there\)$"
+    for call in (run.take_lock, lambda: run.start([]), run.services):
+        with pytest.raises(RunInProgressError, match=text):
+            call()
+    holder.kill()  # nothing is left to be cleared away by hand
+    holder.wait(PATIENCE)
+    holder.stdin.close()
+    holder.stdout.close()
+    run.take_lock()
+    run.take_lock()
+    assert f"pid {os.getpid()} since" in (root / ".orchestrate/run.lock").read_text()
+
+
+def test_the_lock_is_let_go(run: Run, root: Path) -> None:
+    run.take_lock()
+    other = Run(run.config)
+    with pytest.raises(RunInProgressError):
+        other.take_lock()
+    run.close()
+    other.take_lock()
+    other.close()
+
+
+def test_a_lock_that_can_not_be_made_is_one_line(run: Run, root: Path, tmp_path: Path) -> None:
+    make_state_dir(root)
+    (tmp_path / "victim").write_text("mine")
+    (root / ".orchestrate/run.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(
+        PreflightError, match=r"run\.lock: can't be written: Too many levels of symbolic links"
+    ):
+        run.take_lock()
+    assert (tmp_path / "victim").read_text() == "mine"
+
+
+# -- before any worker starts
+
+
+@pytest.fixture
+def environ(root: Path, tmp_path: Path) -> dict[str, str]:
+    """A machine on which all is well."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/claude").write_text("#!/bin/sh\n")
+    (tmp_path / "bin/claude").chmod(0o755)
+    state = {"hasCompletedOnboarding": True, "projects": {str(root): {"hasTrustDialogAccepted": True}}}
+    (tmp_path / ".claude.json").write_text(json.dumps(state))
+    return {"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path)}
+
+
+def look(root: Path, environ: dict[str, str], *stages: Stage) -> list[str]:
+    return preflight(config_of(root, *stages), list(stages), environ)
+
+
+def test_all_is_well(root: Path, environ: dict[str, str]) -> None:
+    (root / "scenario.toml").write_text("")
+    assert (
+        look(root, environ, STAGE, replace(STAGE, agent=SCRIPTED), replace(STAGE, agent=None, command="true"))
+        == []
+    )
+    assert os.listdir(root / ".orchestrate") == [".gitignore"]
+
+
+def test_no_client(root: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "bin/claude").chmod(0o644)
+    mine = AgentProfile("mine", "command", ("my-agent", "x"))
+    assert look(root, environ, STAGE, STAGE, replace(STAGE, agent=mine)) == [
+        "agent 'claude': 'claude' not found on PATH (npm install -g @anthropic-ai/claude-code, or --agent scripted)",
+        "agent 'mine': 'my-agent' not found on PATH (install it, or set agents.mine.command)",
+    ]
+
+
+def test_no_trust(root: Path, environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / ".claude.json").write_text('{"hasCompletedOnboarding": true}')
+    (problem,) = look(root, environ, STAGE)
+    assert problem.startswith(f"claude: does not trust {root} ")
+
+
+def test_no_scenario(root: Path, environ: dict[str, str]) -> None:
+    assert look(root, environ, replace(STAGE, agent=SCRIPTED)) == [
+        "agent 'scripted': scenario.toml not found beside orchestrate.toml; the scripted agent plays what that file "
+        "says (write it, or use another agent)"
+    ]
+
+
+def test_no_tmux_is_no_matter_for_commands(
+    root: Path, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (problem,) = look(root, environ, STAGE)
+    assert problem.startswith("tmux: not found on PATH; tmux 3.2 or newer is needed")
+    assert look(root, environ, replace(STAGE, agent=None, command="true")) == []
+
+
+def test_nowhere_to_write(root: Path, environ: dict[str, str], runtime: Path) -> None:
+    (runtime / "dodo-claude").symlink_to(root)
+    (problem,) = look(root, environ, STAGE)
+    assert problem == f"{runtime}/dodo-claude: must be a folder of yours with mode 0700 (remove it)"
+    (root / ".orchestrate").rename(root / "old")
+    (root / ".orchestrate").write_text("")
+    (problem,) = look(root, environ, STAGE)
+    assert problem == f"{root}/.orchestrate: can't be written: File exists (free it, or mend its mode)"
+
+
+def test_start_says_all_at_once_and_writes_no_plan(root: Path, tmp_path: Path) -> None:
+    run = Run(config_of(root, STAGE), {"PATH": str(tmp_path / "empty"), "HOME": str(tmp_path)})
+    with pytest.raises(PreflightError, match="'claude' not found"):
+        run.start([STAGE])
+    assert not (root / ".orchestrate/runs").exists()
+    run.close()
+
+
+# -- the plan
+
+TEXT = st.text(
+    st.characters(exclude_categories=["Cs"]) | st.sampled_from("\"'\\\r\n\t\0\x1b\x7fxuU0😀{}[]#=")
+)
+NASTY = [
+    "\\x41", "\\u0041", "\\", "\\\\x", 'a"b', '"""', "'''", "''' \"\"\"", "\r\n", "a\r\nb\r", "\r", "\0", "\x1b[0m", "\x7f", "\x80",
+    "😀", "\u2028", "\ufeff", "\\\n", "ends\\", " ", "", "true", "1979-05-27", "inf", "[x]", "# no comment", "\\x", "\x0b\x0c\x1f",
+]  # fmt: skip
+
+
+def reads_back(stage: Stage) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(config_of(Path(folder), stage))
+        path = run.write_plan()
+        assert path.stat().st_mode & 0o777 == 0o600
+        made = tomllib.loads(path.read_text(encoding="utf-8"))
+        expected = run._plan()
+        assert made["run"].keys() == expected["run"].keys()
+        assert plain(made["stages"]) == expected["stages"]
+
+
+def plain(value: object) -> object:
+    """With what the writer can't say, which stands as hex, in clear again."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, str) and value.startswith("hex:"):
+        return bytes.fromhex(value[4:]).decode()
+    return value
+
+
+@pytest.mark.parametrize("text", NASTY, ids=repr)
+def test_the_plan_reads_back(text: str) -> None:
+    reads_back(replace(STAGE, prompt=text, check=text, file_dep=(text, "x"), targets=(text,)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(TEXT, st.lists(TEXT, max_size=3), st.none() | TEXT)
+def test_any_plan_reads_back(prompt: str, names: list[str], check: str | None) -> None:
+    reads_back(replace(STAGE, prompt=prompt, file_dep=tuple(names), check=check))
+
+
+@pytest.mark.parametrize("name", ["a", "a.b", "a:b", "g:x/y.z@1+2", "1", "a-b_c"])
+def test_stages_of_every_name_are_in_the_plan(name: str) -> None:
+    reads_back(replace(STAGE, name=name))
+
+
+def test_the_plan_tells_what_runs(run: Run) -> None:
+    text = run.write_plan().read_text()
+    plan = tomllib.loads(text)
+    assert plan["run"]["id"] == run.id
+    assert plan["stages"]["api"] == {
+        "prompt": "Write.", "file_dep": ["in"], "targets": ["a"], "after": [], "session": "w-api", "timeout_seconds": 20.0,
+        "repairs": 1, "retries": 0, "keep": "on-failure", "cwd": ".", "agent": "claude", "allowed_tools": [],
+    }  # fmt: skip
+
+
+# -- what the stages share
+
+
+def test_services_are_made_once_and_end_with_the_run(run: Run, root: Path) -> None:
+    before = threading.active_count()
+    services = run.services()
+    assert run.services() is services
+    assert threading.active_count() == before + 1
+    assert services.bell.is_fifo()
+    event = services.waker.register("x")
+    run.stop()
+    assert event.is_set()
+    assert services.stopping.is_set()
+    run.close()
+    assert threading.active_count() == before
+    run.close()
+    run.stop()
+
+
+def test_close_leaves_no_empty_server_and_keeps_a_full_one(run: Run, root: Path) -> None:
+    run.services()
+    terminal = run.terminal()
+    assert isinstance(terminal, Tmux)
+    assert run.terminal() is terminal
+    pane = terminal.spawn("w", ["sleep", "1000"], root, "m")
+    run.close()
+    again = run.terminal()
+    assert again.sessions() == {"w": (pane.session, "m")}
+    again.close(pane)
+    run.close()
+    done = subprocess.run(
+        ["tmux", "-S", str(terminal.socket), "list-sessions"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+
+
+def test_the_users_own_server_is_never_stopped(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = runs.open_tmux(replace(config_of(root), socket="default"), {})
+    monkeypatch.setattr(Tmux, "_cmd", lambda self, name, *args: pytest.fail(f"tmux {name}"))
+    terminal.stop_server_if_empty()
+
+
+# -- prompts
+
+
+def finish(root: Path, stage: str, message: str, result: str = "succeeded") -> None:
+    StageLog(make_state_dir(root), stage).begin().finish({"result": result, "message": message})
+
+
+def test_the_last_message_that_counts(run: Run, root: Path) -> None:
+    assert run.message("none") == ""
+    finish(root, "one", "old")
+    finish(root, "one", "new")
+    finish(root, "one", "bad", "failed")
+    StageLog(make_state_dir(root), "one").begin()
+    assert run.message("one") == "new"
+    grouped = Run(replace(run.config, groups=(("g", ("g:a", "g:b")),)))
+    finish(root, "g:a", "A")
+    assert grouped.message("g") == "g:a:\nA\n\ng:b:\n"
+
+
+def test_a_prompt_with_files_and_messages_as_data(root: Path) -> None:
+    (root / "orchestrate.toml").write_text(
+        """
+[stages.one]
+prompt = "x"
+targets = ["o"]
+[stages.two]
+prompt = "{{ stage }}: {{ files['in'] }} {{ stages['one'].message }} {{ env['A'] }} {{ env['B'] }}"
+env = { A = "stage's" }
+[agents.claude]
+env_pass = ["B"]
+"""
+    )
+    (root / "in").write_bytes(b"{{ secret }}\xff")
+    finish(root, "one", "did it {% raw %}")
+    run = Run(load_config(root / "orchestrate.toml"), {"A": "caller's", "B": "caller's"})
+    text = run.render_prompt(run.config.stages[1])
+    for part in ("two: ", "{{ secret }}\N{REPLACEMENT CHARACTER}", "did it {% raw %}", " stage's caller's"):
+        assert part in text
+    (root / "in").unlink()
+    with pytest.raises(
+        DodoClaudeError, match=r"^in: No such file or directory \(the prompt of stage 'two' includes it\)$"
+    ):
+        run.render_prompt(run.config.stages[1])
+
+
+# -- nothing to do costs nothing
+
+
+def test_doits_face_imports_nothing_heavy(tmp_path: Path) -> None:
+    script = (
+        "import sys, dodo_claude.loader, dodo_claude.commands, dodo_claude.reporter, dodo_claude.backend\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    loaded = set(done.stdout.split())
+    assert "doit" in loaded
+    assert not loaded & {
+        "libtmux",
+        "jinja2",
+        "jsonschema",
+        "toml",
+        "click",
+        "asyncio",
+        "multiprocessing",
+    } - _doits(tmp_path)
+
+
+def _doits(tmp_path: Path) -> set[str]:
+    """What doit itself brings along."""
+    script = "import sys, doit.cmd_run, doit.cmd_base, doit.runner; print(*sorted({n.partition('.')[0] for n in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    return set(done.stdout.split())
