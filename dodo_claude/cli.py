@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from dodo_claude.tmux import Tmux
 
 FILE = "orchestrate.toml"
+# What `attach`, `capture` and `stop` call the session of a detached run.
+RUN = "run"
 
 
 @contextmanager
@@ -135,7 +137,9 @@ def attach(worker: str) -> None:
         same = inside and (tmux.socket is None or Path(inside) == tmux.socket)
         verb = "switch-client" if same else "attach-session"
         environ = {name: value for name, value in os.environ.items() if name != "TMUX" or same}
-        os.execvpe("tmux", ["tmux", *options, verb, "-t", session], environ)
+        os.execvpe(  # noqa: S606 (there is no shell to start it without)
+            "tmux", ["tmux", *options, verb, "-t", session], environ
+        )
 
 
 @main.command()
@@ -187,14 +191,19 @@ def log(stage: str) -> None:
 
 @main.command()
 def status() -> None:
-    """List the workers' sessions that are in tmux now.
+    """Say whether a run is in progress, and list the sessions that are in tmux now.
 
     Example: dodo-claude status
     """
+    from dodo_claude import detached
+
     with _faults():
         config = _config()
         tmux = _tmux(config)
         wanted = {stage.session: stage.name for stage in config.stages if stage.agent is not None}
+        wanted[detached.session_name(config)] = RUN
+        who = detached.holder(config.root)
+        click.echo(f"a run is in progress: {who}" if who else "no run is in progress")
         rows = [
             (wanted[name], name, "running" if tmux.session_lives(session) else "ended, its screen is kept")
             for name, (session, mark) in tmux.sessions().items()
@@ -210,18 +219,22 @@ def status() -> None:
 @click.argument("worker", required=False)
 @click.option("--all", "everything", is_flag=True, help="all workers of this project")
 def stop(worker: str | None, everything: bool) -> None:
-    """End WORKER and remove its session; with --all every one of this project.
+    """End WORKER and remove its session; with --all every one of this project. `run` is a detached run.
 
     Example: dodo-claude stop --all
     """
+    from dodo_claude import detached
+
     with _faults():
         if bool(worker) == everything:
             raise DodoClaudeError("stop: name one worker, or --all")
         config = _config()
         tmux = _tmux(config)
-        name = None if worker is None else _stage_name(config, worker)
-        wanted = {stage.session for stage in config.stages if name is None or stage.name == name}
+        name = None if worker in (None, RUN) else _stage_name(config, str(worker))
+        wanted = {stage.session for stage in config.stages if worker is None or stage.name == name}
         ended = 0
+        if worker in (None, RUN) and detached.stop(config, tmux):
+            ended += 1
         for session, (session_id, mark) in tmux.sessions().items():
             if session in wanted and mark:
                 tmux.end_session(session_id, mark)
@@ -261,13 +274,18 @@ def _stage_name(config: Config, worker: str) -> str:
 
 def _find(worker: str) -> tuple[Tmux, str]:
     """The tmux server and the session's id of a worker that is in tmux now."""
+    from dodo_claude import detached
+
     config = _config()
-    name = _stage_name(config, worker)
-    session = next(stage.session for stage in config.stages if stage.name == name)
+    session = detached.session_name(config)
+    name = RUN
+    if worker not in (RUN, session):
+        name = _stage_name(config, worker)
+        session = next(stage.session for stage in config.stages if stage.name == name)
     tmux = _tmux(config)
     there = tmux.sessions().get(session)
     if there is None or not there[1]:
         raise DodoClaudeError(
-            f"stage '{name}': has no session in tmux now (dodo-claude log {name} tells how it went)"
+            f"'{name}': has no session in tmux now (dodo-claude log NAME tells how a stage went)"
         )
     return tmux, there[0]

@@ -35,6 +35,10 @@ _OWN_OPTIONS: tuple[dict[str, Any], ...] = (
         "help": "let agents with permission_mode bypassPermissions work (in a container, or with sandbox)",
     },
     {
+        "section": "orchestrate", "name": "detach", "short": "", "long": "detach", "type": bool, "default": False,
+        "help": "run in a tmux session of its own, which outlives this terminal (dodo-claude status shows it)",
+    },
+    {
         "section": "orchestrate", "name": "dry_run", "short": "", "long": "dry-run", "type": bool, "default": False,
         "help": "say which stages would run; start nothing",
     },
@@ -97,9 +101,11 @@ class Orchestrate(DoitRun):
         reporter: Any = "orchestrate", num_process: int | None = None, par_type: str = "thread",
         single: bool = False, auto_delayed_regex: bool = False, force_verbosity: bool = False,
         failure_verbosity: int = 0, pdb: bool = False,
-        trust: bool = False, yes: bool = False, allow_bypass: bool = False, dry_run: bool = False, explain: bool = False,
+        trust: bool = False, yes: bool = False, allow_bypass: bool = False, detach: bool = False,
+        dry_run: bool = False, explain: bool = False,
     ) -> int:  # fmt: skip
         """Called by doit. Its parameters' names are the options' names, looked up by doit."""
+        from dodo_claude import detached
         from dodo_claude.errors import DodoClaudeError
 
         if par_type != "thread":
@@ -123,6 +129,10 @@ class Orchestrate(DoitRun):
                 ask = not yes and sys.stdin.isatty() and sys.stdout.isatty()
                 self._settle_approval(give=trust, ask=ask)
                 self._settle_trust(record=trust, ask=ask)
+                if detach:
+                    self.loader.run.close()  # the lock is the other's
+                    self.outstream.write(f"{detached.start(self.loader.run, sys.argv[1:])}\n")
+                    return 0
             return self._run_stages(
                 outfile, reporter, Stream(verbosity, force_verbosity), num_process, always, continue_,
                 failure_verbosity, quiet=verbosity == 0,
@@ -192,7 +202,7 @@ class Orchestrate(DoitRun):
         if give:
             approval.require_own_files(config)
             approval.approve(config, run.environ)
-            self.outstream.write(f"approved: what {config.root} runs\n")
+            self.outstream.write("approved: what this project runs\n")
         elif self._stale():
             approval.require_own_files(config)
             if approval.was_asked(config, run.environ):

@@ -51,7 +51,10 @@ def drive(stage: Stage, definition: Mapping[str, object], services: Services) ->
 
 def _attempts(stage: Stage, definition: Mapping[str, object], services: Services, log: StageLog) -> Done:
     failures = 0
+    done = Done(Outcome(Result.ABORTED, services.stop_reason or ""), 0)
     for _ in range(MOST_ATTEMPTS):
+        if services.stop_reason is not None:
+            return done  # nothing begins any more
         worker = _kind(stage)(stage, definition, services, log.begin())
         last = _last(log, worker.attempt.number)
         if last is not None and not services.force:

@@ -5,6 +5,7 @@ nothing is stale starts no tmux, imports nothing heavy and writes nothing.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import secrets
 import shutil
@@ -356,11 +357,15 @@ def _unwritable(config: Config, error: OSError) -> str:
     return f"{error.filename or config.root}: can't be written: {error.strerror} (free it, or mend its mode)"
 
 
+def _owner(config: Config) -> str:
+    return hashlib.sha256(os.fsencode(config.root)).hexdigest()[:12]
+
+
 def open_tmux(config: Config, environ: Mapping[str, str]) -> Tmux:
     """The tmux server that `config` asks for."""
     from dodo_claude.tmux import Tmux
 
     if config.socket == "default":
-        return Tmux(None)
+        return Tmux(None, owner=_owner(config))
     plain = {name: environ[name] for name in ("HOME", "PATH", "SHELL", "USER", "TMPDIR") if name in environ}
-    return Tmux(watch.runtime_dir(config.root) / "tmux.sock", {"LANG": "C.UTF-8", **plain})
+    return Tmux(watch.runtime_dir(config.root) / "tmux.sock", {"LANG": "C.UTF-8", **plain}, _owner(config))

@@ -62,6 +62,8 @@ def definition(stage: Stage, environ: Mapping[str, str] = os.environ) -> dict[st
             "setting_sources": list(agent.setting_sources),
             "brief": agents.BRIEF_VERSION,
         }
+        if agent.sandbox:
+            parts["sandbox"] = True
     return {key: _short(value) for key, value in parts.items()}
 
 

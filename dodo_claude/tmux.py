@@ -68,8 +68,10 @@ def _quote_path(path: Path) -> str:
 class Tmux:
     """`terminal.Terminal` on a tmux server: our own at `socket`, or the user's default one (None)."""
 
-    def __init__(self, socket: Path | None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(self, socket: Path | None, env: Mapping[str, str] | None = None, owner: str = "") -> None:
+        """`owner` tells the projects apart that share the default server: sessions of another are strangers."""
         self.socket = socket
+        self._owner = f"{owner}/"
         self._env = dict(env) if env is not None else dict(os.environ)
         if socket is None:
             self._server = libtmux.Server()
@@ -95,7 +97,7 @@ class Tmux:
             "new-session", "-d", "-P", "-F", _FIELD.join(["#{session_id}", "#{pane_id}", "#{pane_pid}"]),
             "-s", session, "-n", "worker", "-x", str(COLUMNS), "-y", str(ROWS),
             "-c", _quote_path(cwd), *argv,
-            ";", "set-option", "-t", at, MARK, mark,
+            ";", "set-option", "-t", at, MARK, self._owner + mark,
             ";", "set-option", "-w", "-t", at, "remain-on-exit", "on",
             ";", "set-option", "-w", "-t", at, "allow-rename", "off",
         )  # fmt: skip
@@ -175,7 +177,7 @@ class Tmux:
     # -- for the commands
 
     def sessions(self) -> dict[str, tuple[str, str]]:
-        """Session name -> (id, mark; '' if it is not ours)."""
+        """Session name -> (id, mark given to `spawn`; '' if it is not this project's)."""
         try:
             lines = self._cmd(
                 "list-sessions", "-F", _FIELD.join(["#{session_name}", "#{session_id}", f"#{{{MARK}}}"])
@@ -185,7 +187,8 @@ class Tmux:
         table = {}
         for line in lines:
             name, session_id, mark = [*line.split(_FIELD), "", ""][:3]
-            table[name] = (session_id, mark)
+            own = mark.startswith(self._owner)
+            table[name] = (session_id, mark.removeprefix(self._owner) if own else "")
         return table
 
     def session_lives(self, session_id: str) -> bool:
@@ -198,9 +201,16 @@ class Tmux:
 
     def end_session(self, session_id: str, nonce: str) -> None:
         """End a worker's process tree, then remove its session."""
-        pids = self._cmd("list-panes", "-s", "-t", session_id, "-F", "#{pane_pid}")
-        for pid in pids:
-            processes.end_tree(int(pid), nonce)
+        for pid in self.pids(session_id):
+            processes.end_tree(pid, nonce)
+        self.remove_session(session_id)
+
+    def pids(self, session_id: str) -> list[int]:
+        """The processes of a session's panes."""
+        return [int(pid) for pid in self._cmd("list-panes", "-s", "-t", session_id, "-F", "#{pane_pid}")]
+
+    def remove_session(self, session_id: str) -> None:
+        """Remove a session; fine if it is gone."""
         with contextlib.suppress(TmuxError):
             self._cmd("kill-session", "-t", session_id)
 

@@ -272,7 +272,13 @@ class Worker(Work):
         self.services.fleet.spent(self.view.session_id or self.key, *self._usage())
 
     def _usage(self) -> tuple[Usage, float | None]:
-        return self.transcript.read() if self.transcript is not None else Usage(), self.cost.total or None
+        usage = Usage()
+        if self.transcript is not None:
+            usage = self.transcript.read()
+            if self.transcript.saved_cost:
+                # A client that ends well writes its whole cost there; the status line may lag behind.
+                self.cost.saw(self.transcript.saved_cost)
+        return usage, self.cost.total or None
 
     # -- words to it
 

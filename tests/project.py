@@ -156,7 +156,8 @@ class Project:
         for path in (self.root / ".orchestrate").glob("stages/*/*/journal.jsonl"):
             first = path.read_bytes().splitlines()[:1]
             if first:
-                found.append(json.loads(first[0])["data"]["nonce"])
+                nonce = json.loads(first[0])["data"].get("nonce")
+                found += [nonce] if nonce else []
         return found
 
     def processes(self) -> list[int]:

@@ -73,7 +73,9 @@ def test_a_wrong_name_gets_a_hint(project: Project) -> None:
     )
     assert "has not run yet" in project.run("dodo-claude", "log", "backend", check=2).err
     assert "has no session in tmux now" in project.run("dodo-claude", "capture", "backend", check=2).err
-    assert project.run("dodo-claude", "status", check=0).out == "no worker is in tmux\n"
+    assert (
+        project.run("dodo-claude", "status", check=0).out == "no run is in progress\nno worker is in tmux\n"
+    )
     assert project.run("dodo-claude", "stop", "--all", check=0).out == "ended 0 sessions\n"
     assert "name one worker, or --all" in project.run("dodo-claude", "stop", check=2).err
 

@@ -233,16 +233,27 @@ def test_the_plan_tells_what_runs(run: Run) -> None:
     text = run.write_plan().read_text()
     plan = tomllib.loads(text)
     assert plan["run"]["id"] == run.id
+    waits = {"idle_timeout_seconds": 900.0, "person_timeout_seconds": 1800.0, "max_turns": 200, "on_permission": "ask"}
     assert plan["stages"]["api"] == {
         "prompt": "Write.", "file_dep": ["in"], "targets": ["a"], "after": [], "session": "w-api", "timeout_seconds": 20.0,
         "repairs": 1, "retries": 0, "keep": "on-failure", "cwd": ".", "agent": "claude", "allowed_tools": [],
+        "protect": [], **waits,
     }  # fmt: skip
 
 
 # -- what the stages share
 
 
-def test_services_are_made_once_and_end_with_the_run(run: Run, root: Path) -> None:
+@pytest.fixture
+def started(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run for which all is there: what is looked at before is tested elsewhere."""
+    monkeypatch.setattr(runs, "preflight", lambda *args: [])
+    monkeypatch.setattr(runs.approval, "require", lambda *args: None)
+    return run
+
+
+def test_services_are_made_once_and_end_with_the_run(started: Run, root: Path) -> None:
+    run = started
     before = threading.active_count()
     services = run.services()
     assert run.services() is services
@@ -258,7 +269,8 @@ def test_services_are_made_once_and_end_with_the_run(run: Run, root: Path) -> No
     run.stop()
 
 
-def test_close_leaves_no_empty_server_and_keeps_a_full_one(run: Run, root: Path) -> None:
+def test_close_leaves_no_empty_server_and_keeps_a_full_one(started: Run, root: Path) -> None:
+    run = started
     run.services()
     terminal = run.terminal()
     assert isinstance(terminal, Tmux)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from dodo_claude.journal import Attempt
 from tests.project import Project
 
 from .client import ClientUnavailable, claude_path, client_env, client_home
-from .messages_api import MessagesApi, Reply, Request, error, say, tool, turns
+from .messages_api import MessagesApi, Reply, Request, delay, error, say, tool, turns, used
 
 pytestmark = [pytest.mark.client, pytest.mark.tmux]
 
@@ -252,3 +255,93 @@ def test_settings_of_the_project_can_not_switch_our_hooks_off_or_add_theirs(
     client.orchestrate()
     assert not (client.root / "evil").exists()
     assert "Stop" in client.kinds("one")
+
+
+def spawned(project: Project, stage: str, number: int) -> int:
+    log = project.log(stage)
+    events = list(Attempt(log, number).replay())
+    return int(str(next(event for event in events if event.kind == "spawned").data["pid"]))
+
+
+def test_a_killed_client_is_resumed_and_goes_on(client: Project, api: MessagesApi) -> None:
+    client.write(
+        "orchestrate.toml",
+        "[orchestrate]\nname = 'e2e'\nretry_delay = '10ms'\n[stages.one]\nprompt = 'Make it.'\ntargets = ['a.txt', 'b.txt']",
+    )
+
+    def model(request: Request) -> Reply:
+        if "Please go on" in request.last_user_text:
+            return write(client.root / "b.txt", "b") if not request.tool_results else say("Done.")
+        if request.tool_results:
+            os.kill(spawned(client, "one", 1), signal.SIGKILL)  # in mid-turn, a.txt is written
+            return delay(5) + say("never heard")
+        if any("Please go on" in text for text in request.prompts):
+            return say("Done.")
+        return write(client.root / "a.txt", "a")
+
+    api.reply = by_stage(one=model)
+    ran = client.orchestrate()
+    assert ran.said("one done in")
+    assert client.attempts("one") == 2
+    script = client.log("one").dir.joinpath("2/launch.sh").read_text()
+    assert "--resume " in script
+    assert "signal 9" in str(Attempt(client.log("one"), 1).result()["reason"])
+    resumed = next(request for request in api.requests if "Please go on" in request.last_user_text)
+    assert resumed.prompts[0].startswith("Make it.")  # the same conversation
+    assert client.read("a.txt") == "a"
+
+
+def test_an_overload_is_waited_out_in_the_same_attempt(client: Project, api: MessagesApi) -> None:
+    client.write(
+        "orchestrate.toml",
+        "[orchestrate]\nname = 'e2e'\nretry_delay = '200ms'\n[stages.one]\nprompt = 'Make it.'\ntargets = ['a.txt']\nrepairs = 0",
+    )
+    failed = error(529, "Overloaded", headers={"x-should-retry": "false"})
+    api.reply = by_stage(one=turns(failed, failed, write(client.root / "a.txt", "a"), say("Done.")))
+    ran = client.orchestrate()
+    assert ran.said("hit a limit (server_error); all workers wait until") or ran.said("hit a limit (overloaded)")
+    kinds = client.kinds("one")
+    assert kinds.count("paused") == kinds.count("continued") == 2
+    assert client.attempts("one") == 1
+
+
+def test_what_would_be_asked_is_refused_by_policy(client: Project, api: MessagesApi) -> None:
+    client.write(
+        "orchestrate.toml",
+        stages(
+            "[agents.asking]\nbase = 'claude'\npermission_mode = 'manual'\nallowed_tools = ['Edit(./in.txt)']",
+            "[stages.one]\nagent = 'asking'\nprompt = 'Go.'\ntargets = ['in.txt']\non_permission = 'deny'",
+        ),
+    )
+    api.reply = by_stage(
+        one=turns(tool("Bash", command="touch out.txt", description="x"), write(client.root / "in.txt", "x"), say("Done."))
+    )
+    client.orchestrate()
+    assert "PermissionRequest" in client.kinds("one")
+    assert not (client.root / "out.txt").exists()
+    told = next(request for request in api.requests if request.tool_results).tool_results[0]
+    assert "nobody can be asked" in str(told)
+
+
+def test_tokens_and_cost_are_counted(client: Project, api: MessagesApi) -> None:
+    client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Go.'\ntargets = ['in.txt']"))
+    api.reply = by_stage(
+        one=turns(write(client.root / "in.txt", "x") + used(1000, 50), say("Done.") + used(2000, 10))
+    )
+    client.orchestrate()
+    result = client.result("one")
+    assert result["tokens"] == 3060
+    assert float(str(result["cost_usd"])) > 0
+
+
+def test_a_login_that_is_missing_stops_the_run_with_one_message(client: Project, api: MessagesApi) -> None:
+    client.write(
+        "orchestrate.toml",
+        stages(*(f"[stages.s{n}]\nprompt = 'Go.'\ntargets = ['{n}.txt']" for n in range(3))).replace(
+            "[orchestrate]", "[orchestrate]\nmax_workers = 1"
+        ),
+    )
+    api.reply = lambda request: error(401, "invalid x-api-key", headers={"x-should-retry": "false"})
+    ran = client.orchestrate(check=1)
+    assert sum("authentication" in line for line in ran.lines if line.startswith("stopped:")) == 1
+    assert [client.attempts(f"s{n}") for n in range(3)].count(1) == 1
