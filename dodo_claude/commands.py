@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, TextIO
 
 from doit.cmd_base import DodoTaskLoader
 from doit.cmd_run import Run as DoitRun
 from doit.control import TaskControl
 from doit.exceptions import InvalidCommand
-from doit.task import Stream, Task
+from doit.task import Stream
 
 from dodo_claude.loader import StageLoader
 
@@ -63,13 +64,6 @@ def _run_options() -> Iterator[dict[str, Any]]:
         yield option
 
 
-def _yes(question: str) -> bool:
-    try:
-        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
-
-
 class Orchestrate(DoitRun):
     """The doit command. doit calls `_execute` with the options that its parameters name."""
 
@@ -105,7 +99,7 @@ class Orchestrate(DoitRun):
         dry_run: bool = False, explain: bool = False,
     ) -> int:  # fmt: skip
         """Called by doit. Its parameters' names are the options' names, looked up by doit."""
-        from dodo_claude import detached
+        from dodo_claude import consent, detached, explained
         from dodo_claude.errors import DodoClaudeError
 
         if par_type != "thread":
@@ -118,7 +112,9 @@ class Orchestrate(DoitRun):
             self._without_dependencies()
         try:
             if dry_run or explain:
-                return self._explain(outfile, reasons=explain)
+                with _opened(outfile) as out:
+                    out.write(explained.text(self.control, self.dep_manager, reasons=explain))
+                return 0
             if self.loader.run is not None:
                 self.loader.run.take_lock()
                 self.loader.run.force = always or not self._own_backend()
@@ -127,8 +123,10 @@ class Orchestrate(DoitRun):
 
                     self.loader.run.environ[ALLOW_BYPASS] = "1"
                 ask = not yes and sys.stdin.isatty() and sys.stdout.isatty()
-                self._settle_approval(give=trust, ask=ask)
-                self._settle_trust(record=trust, ask=ask)
+                consent.settle(
+                    self.loader.run, give=trust, ask=ask, out=self.outstream,
+                    stale=lambda base: explained.is_stale(self.control, self.dep_manager, base),
+                )  # fmt: skip
                 if detach:
                     self.loader.run.close()  # the lock is the other's
                     self.outstream.write(f"{detached.start(self.loader.run, sys.argv[1:])}\n")
@@ -162,160 +160,32 @@ class Orchestrate(DoitRun):
         self, outfile: Any, reporter: Any, stream: Stream, num_process: int | None, always: bool,
         continue_: bool, failure_verbosity: int, *, quiet: bool,
     ) -> int:  # fmt: skip
+        from dodo_claude import explained
         from dodo_claude.runner import StageRunner
         from dodo_claude.tasks import stage_of
 
         run, config = self.loader.run, self.loader.stage_config
         workers = num_process or (config.max_workers if config is not None else 1)
         reporter_class = self.reporters[reporter] if isinstance(reporter, str) else reporter
-        self.outstream = open(outfile, "w", encoding="utf-8") if isinstance(outfile, str) else outfile
-        try:
+        with _opened(outfile) as self.outstream:
             report = reporter_class(self.outstream, {"failure_verbosity": failure_verbosity})
             if hasattr(report, "progress") and run is not None:
                 report.config, report.quiet = config, quiet
                 run.report, run.workers = report.progress, workers
                 report.fleet = lambda: run.fleet
+            chosen = explained.chosen(self.control)
             runner = StageRunner(
                 self.dep_manager, report, continue_, always, stream, workers, run=run,
-                stages=[stage for task in self._chosen() if (stage := stage_of(task)) is not None],
+                stages=[stage for task in chosen if (stage := stage_of(task)) is not None],
             )  # fmt: skip
             return runner.run_all(self.control.task_dispatcher())
-        finally:
-            if isinstance(outfile, str):
-                self.outstream.close()
 
-    # -- approval and trust
 
-    def _settle_approval(self, *, give: bool, ask: bool) -> None:
-        """With --trust, or a yes at the terminal, write down that this project may run what it runs.
-
-        Where neither is given nothing happens here: the first stage that starts looks at the approvals.
-        """
-        if not give and not ask:
-            return
-        from dodo_claude import approval
-
-        run, config = self.loader.run, self.loader.stage_config
-        missing = approval.unapproved(config, run.environ)
-        if not missing:
-            return
-        if give:
-            approval.require_own_files(config)
-            approval.approve(config, run.environ)
-            self.outstream.write("approved: what this project runs\n")
-        elif self._stale():
-            approval.require_own_files(config)
-            if approval.was_asked(config, run.environ):
-                head = "This project would run things on your machine that changed since you approved it"
-            else:
-                head = "This project runs these commands on your machine, as you"
-            lines = "".join(f"    {line}\n" for line in approval.listing(missing))
-            self.outstream.write(f"{head}:\n{lines}")
-            if not _yes("Run them?"):
-                raise approval.ApprovalError("not approved: nothing was started")
-            approval.approve(config, run.environ)
-
-    def _settle_trust(self, *, record: bool, ask: bool) -> None:
-        """With --trust, or a yes at the terminal, write down that the client may work here."""
-        from dodo_claude import trust
-
-        run, config = self.loader.run, self.loader.stage_config
-        if not any(stage.agent is not None and stage.agent.base == "claude" for stage in config.stages):
-            return
-        if record:
-            if trust.record(config.root, run.environ):
-                self.outstream.write(f"recorded: {config.root} is trusted\n")
-        elif ask and self._stale(base="claude"):
-            if trust.is_trusted(config.root, run.environ):
-                return
-            if _yes(f"Claude Code does not trust {config.root} yet. Do you trust its files?"):
-                trust.record(config.root, run.environ)
-
-    def _stale(self, *, base: str | None = None) -> bool:
-        """Would anything run; with `base`, a worker of that kind?"""
-        from dodo_claude.tasks import stage_of
-
-        for task in self._chosen():
-            stage = stage_of(task)
-            agent = stage.agent if stage is not None else None
-            # Without `base` a dodo.py task counts too: what it makes may make a stage stale.
-            wanted = bool(task.actions) if base is None else agent is not None and agent.base == base
-            if wanted and not self.dep_manager.status_is_ignore(task):
-                status = self.dep_manager.get_status(task, self.control.tasks).status
-                if status != "up-to-date":
-                    return True
-        return False
-
-    # -- --dry-run and --explain
-
-    def _chosen(self) -> list[Task]:
-        """The selected tasks and all they need, dependencies first."""
-        order: dict[str, Task] = {}
-        path = [(name, False) for name in reversed(self.control.selected_tasks)]
-        while path:
-            name, ready = path.pop()
-            task = self.control.tasks[name]
-            if ready:
-                order.setdefault(name, task)
-            elif name not in order:
-                path.append((name, True))
-                path += [
-                    (dep, False) for dep in [*reversed(task.task_dep), *task.setup_tasks] if dep not in order
-                ]
-        return list(order.values())
-
-    def _explain(self, outfile: Any, *, reasons: bool) -> int:
-        lines = []
-        stale: set[str] = set()
-        for task in self._chosen():
-            why = self._reasons(task)
-            waits = [dep for dep in task.task_dep if dep in stale]
-            if why or waits:
-                stale.add(task.name)
-            if task.has_subtask or not (task.actions or reasons):
-                continue
-            if why:
-                lines.append(f"{task.name}: stale\n")
-                lines += [f"    {reason}\n" for reason in why] if reasons else []
-            elif waits:
-                lines.append(f"{task.name}: looked at again after {', '.join(waits)}\n")
-            elif reasons:
-                lines.append(f"{task.name}: up to date\n")
-        text = "".join(lines) or "nothing to do: all is up to date\n"
-        if isinstance(outfile, str):
-            with open(outfile, "w", encoding="utf-8") as stream:
-                stream.write(text)
-        else:
-            outfile.write(text)
-        return 0
-
-    def _reasons(self, task: Task) -> list[str]:
-        """Why `task` would run, in words; nothing for one that is up to date."""
-        from dodo_claude.tasks import freshness_of
-
-        if self.dep_manager.status_is_ignore(task) or not task.actions:
-            return []
-        status = self.dep_manager.get_status(task, self.control.tasks, get_log=True)
-        if status.status == "up-to-date":
-            return []
-        freshness = freshness_of(task)
-        found = (
-            list(freshness.reasons(self.dep_manager.get_values(task.name))) if freshness is not None else []
-        )
-        if found == ["it has not succeeded yet"]:
-            return found
-        words = {
-            "changed_file_dep": "file '{}' changed",
-            "missing_file_dep": "file '{}' is missing",
-            "added_file_dep": "file '{}' is a new dependency",
-            "removed_file_dep": "file '{}' is no dependency any more",
-            "missing_target": "target '{}' is missing",
-        }
-        for kind, text in words.items():
-            for name in status.reasons.get(kind, []):
-                line = text.format(name)
-                if line not in found:
-                    found.append(line)
-        if "has_no_dependencies" in status.reasons:
-            found.append("it has no file_dep and nothing else to be compared by")
-        return found or ["doit says so"]
+@contextmanager
+def _opened(outfile: Any) -> Iterator[TextIO]:
+    """The stream of -o: a file's name, or doit's own stream, which stays open."""
+    if not isinstance(outfile, str):
+        yield outfile
+        return
+    with open(outfile, "w", encoding="utf-8") as stream:
+        yield stream

@@ -2,24 +2,28 @@
 
     .orchestrate/stages/<stage>/<attempt>/   prompt.md settings.json launch.sh spool/ journal.jsonl ...
     .orchestrate/stages/<stage>/open         the number of the attempt that doit has not yet settled
+    .orchestrate/stages/<stage>/done         the number of the attempt that doit has stored
 
 Rules this file keeps: an attempt is written down before it acts; one process writes a journal (the one
 that holds the run's lock); a line is one `write`; a torn last line costs only itself; nothing here is
-ever overwritten, a new attempt gets a new number.
+ever overwritten, a new attempt gets a new number; no link is followed, whoever put it there.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from dodo_claude.lifecycle import Event
+from dodo_claude.lifecycle import OUTCOME, Event, View, advance
 from dodo_claude.redact import NOTHING, Redactor
 
 STATE_DIR = ".orchestrate"
@@ -29,28 +33,85 @@ MAX_MESSAGE = 100_000  # characters kept of a worker's last message, which other
 MAX_EVENT = 8_000_000  # bytes; a larger spool file is set aside unread
 MAX_DEPTH = 20  # levels kept of a nested value
 MAX_FOLDER_NAME = 255  # bytes, what file systems allow
+# No room: on the disk, of the user's quota, below the limit on a file's size.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def disk_problem(error: OSError, place: Path | str) -> str:
+    """What `error` means to a person, in one line. `place` is named where the error names no file."""
+    # Of an error over two files the second is the one that was to be written.
+    name = error.filename2 or error.filename or place
+    name = os.fsdecode(name) if isinstance(name, bytes) else name
+    if error.errno in _FULL:
+        return f"disk full while writing {name}: {error.strerror} (make room; then run again)"
+    return f"{name}: {error.strerror or error} (free it, or mend its mode; then run again)"
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an error say which file it was about: those of a descriptor do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_atomic(path: Path, text: str, mode: int = 0o600) -> None:
     """Replace `path` by `text`: at any moment it holds the old or the new content, whole."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, mode)
-        # Bytes of the system (a path, a variable) that are no UTF-8 go through as they came.
-        with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        with _naming(path):
+            # Bytes of the system (a path, a variable) that are no UTF-8 go through as they came.
+            with os.fdopen(
+                _make(temporary, mode), "w", encoding="utf-8", errors="surrogateescape", newline=""
+            ) as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise
+
+
+def _make(path: Path, mode: int) -> int:
+    """A descriptor of a file that was not there before."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        return os.open(path, flags, mode)
+    except FileExistsError:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise OSError(errno.ELOOP, "neither symbolic links nor folders are followed", str(path)) from None
+        path.unlink()  # left by a process of the same number that was killed
+        return os.open(path, flags, mode)
+
+
+def make_folder(path: Path) -> None:
+    """A private folder, with those above it that are missing. A link in its place is refused."""
+    with contextlib.suppress(FileExistsError):
+        try:
+            path.mkdir(mode=0o700)
+        except FileNotFoundError:
+            make_folder(path.parent)
+            path.mkdir(mode=0o700)
+        return
+    if not stat.S_ISDIR(path.lstat().st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, "is no folder (remove it)", str(path))
 
 
 def make_state_dir(root: Path) -> Path:
     """The project's state folder, private to its user and unseen by git."""
     state = root / STATE_DIR
     state.mkdir(mode=0o700, exist_ok=True)
+    # What a clone brought along leads nowhere else, and is nobody else's to read.
+    mode = state.lstat().st_mode
+    if stat.S_ISLNK(mode):
+        raise NotADirectoryError(errno.ENOTDIR, "is a symbolic link (remove it)", str(state))
+    if mode & 0o077:
+        state.chmod(0o700)
     # A .gitignore inside the folder hides it in every clone and worktree without a write to .git.
     ignore = state / ".gitignore"
     if not ignore.exists():
@@ -81,9 +142,16 @@ class StageLog:
         attempt = Attempt(self, number)
         return attempt if attempt.dir.is_dir() else None
 
+    def last(self) -> Attempt | None:
+        """The newest attempt."""
+        numbers = self.attempts()
+        return Attempt(self, numbers[-1]) if numbers else None
+
     def begin(self) -> Attempt:
         """Write down a new attempt, before anything of it acts."""
-        self.dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self.dir)
+        for left in self.dir.glob(".*.tmp"):  # by a process that was killed while it wrote
+            left.unlink()
         number = max(self.attempts(), default=0)
         while True:
             number += 1
@@ -91,15 +159,52 @@ class StageLog:
                 (self.dir / str(number)).mkdir(mode=0o700)
                 break
         attempt = Attempt(self, number)
-        for name in ("tmp", "new"):
-            (attempt.spool / name).mkdir(mode=0o700, parents=True)
-        write_atomic(self.dir / "open", f"{number}\n")
+        try:
+            for name in ("tmp", "new"):
+                make_folder(attempt.spool / name)
+            write_atomic(self.dir / "open", f"{number}\n")
+        except BaseException:
+            # Else each run on a full disk would leave an empty attempt, and hide the one that can be resumed.
+            shutil.rmtree(attempt.dir, ignore_errors=True)
+            raise
         return attempt
 
     def settle(self) -> None:
-        """doit knows the outcome: nothing is left to recover."""
+        """doit has stored the outcome: nothing is left to recover, as long as doit's state is there."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            (self.dir / "open").unlink()
+            os.replace(self.dir / "open", self.dir / "done")
+
+    def forget(self) -> None:
+        """doit knows nothing of this stage, on purpose: it failed, or the user said so."""
+        _forget(self.dir)
+
+    def reopen(self) -> None:
+        """doit's record of this stage is lost: the attempt that it was of is to be looked at again."""
+        _reopen(self.dir)
+
+
+def forget_all(state: Path) -> None:
+    """`StageLog.forget` for every stage that ever ran."""
+    for folder in (state / "stages").glob("*/"):
+        _forget(folder)
+
+
+def reopen_all(state: Path) -> None:
+    """`StageLog.reopen` for every stage that ever ran."""
+    for folder in (state / "stages").glob("*/"):
+        _reopen(folder)
+
+
+def _forget(folder: Path) -> None:
+    for name in ("done", "open"):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            (folder / name).unlink()
+
+
+def _reopen(folder: Path) -> None:
+    if not os.path.lexists(folder / "open"):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.replace(folder / "done", folder / "open")
 
 
 def _folder_name(stage: str) -> str:
@@ -132,16 +237,17 @@ class Attempt:
         line = json.dumps(
             {"at": event.at, "kind": event.kind, "data": self.log.redact.data(dict(event.data))}
         )
-        fd = os.open(self.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-        try:
-            size = os.fstat(fd).st_size
-            # A line that a crash cut off must not swallow the next one.
-            torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-            payload = (b"\n" if torn else b"") + line.encode() + b"\n"
-            while payload:
-                payload = payload[os.write(fd, payload) :]
-        finally:
-            os.close(fd)
+        with _naming(self.journal):
+            fd = os.open(self.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+            try:
+                size = os.fstat(fd).st_size
+                # A line that a crash cut off must not swallow the next one.
+                torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+                payload = (b"\n" if torn else b"") + line.encode() + b"\n"
+                while payload:
+                    payload = payload[os.write(fd, payload) :]
+            finally:
+                os.close(fd)
         return event
 
     def replay(self) -> Iterator[Event]:
@@ -184,12 +290,37 @@ class Attempt:
         )
 
     def result(self) -> dict[str, object] | None:
-        """What `finish` wrote; None if the attempt never got so far."""
+        """What `finish` wrote; None if the attempt never got so far.
+
+        Where that is lost or damaged: what the journal tells of the end, which is less (no targets).
+        """
         try:
             value = json.loads((self.dir / "result.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
+            value = None
+        return value if isinstance(value, dict) else self._end()
+
+    def _end(self) -> dict[str, object] | None:
+        try:
+            if b'"outcome"' not in self.journal.read_bytes():
+                return None
+        except OSError:
             return None
-        return value if isinstance(value, dict) else None
+        view, end = View(), None
+        for event in self.replay():
+            view = advance(view, event)
+            end = event if event.kind == OUTCOME else end
+        if end is None or not isinstance(end.data.get("result"), str):
+            return None
+        return {
+            **{key: end.data.get(key) for key in ("result", "reason", "retry")},
+            "prompts": view.prompts,
+            "tools": view.tools,
+            "repairs": view.repairs,
+            "session_id": view.session_id,
+            "transcript": view.transcript,
+            "message": view.message,
+        }
 
 
 def _parse_line(line: bytes) -> Event | None:

@@ -12,6 +12,7 @@ import os
 import secrets
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,7 @@ from dodo_claude.usage import Usage
 START_SECONDS = 0.5
 
 
-class Work:
+class Work(ABC):
     """One attempt under way."""
 
     def __init__(
@@ -108,7 +109,7 @@ class Work:
         """Is somebody at work on it now?"""
         return False
 
-    def remove(self) -> None:
+    def remove(self) -> None:  # noqa: B027 (a command ends with its attempt: there is nobody to end)
         """End whoever works on it."""
 
     def tell(self, activity: str) -> None:
@@ -143,9 +144,9 @@ class Work:
             if slot is not None:
                 slot.release()
 
+    @abstractmethod
     def _work(self, bell: threading.Event, slot: Slot) -> Outcome:
         """Do it."""
-        raise NotImplementedError
 
     def _wait_for_a_place(self, bell: threading.Event) -> Slot | None:
         """A slot, once the fleet has room and no pause. None: the run is being stopped."""

@@ -233,7 +233,12 @@ def test_the_plan_tells_what_runs(run: Run) -> None:
     text = run.write_plan().read_text()
     plan = tomllib.loads(text)
     assert plan["run"]["id"] == run.id
-    waits = {"idle_timeout_seconds": 900.0, "person_timeout_seconds": 1800.0, "max_turns": 200, "on_permission": "ask"}
+    waits = {
+        "idle_timeout_seconds": 900.0,
+        "person_timeout_seconds": 1800.0,
+        "max_turns": 200,
+        "on_permission": "ask",
+    }
     assert plan["stages"]["api"] == {
         "prompt": "Write.", "file_dep": ["in"], "targets": ["a"], "after": [], "session": "w-api", "timeout_seconds": 20.0,
         "repairs": 1, "retries": 0, "keep": "on-failure", "cwd": ".", "agent": "claude", "allowed_tools": [],

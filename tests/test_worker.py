@@ -20,9 +20,9 @@ from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, StageLog, make_state_dir
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.records import AgentProfile, Stage
-from dodo_claude.terminal import Pane
 from dodo_claude.recovery import drive
 from dodo_claude.services import Done, Services
+from dodo_claude.terminal import Pane
 from tests.fakes import AGAIN, DRAFT, STOP, WORK, FakeFleet, FakeSlot, FakeTerminal, FakeWaker, Turn, drop
 
 AGENT = AgentProfile("claude", "claude", ("claude",))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -21,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from .client import ClientUnavailable, claude_path, client_env, client_home
+from .client import client_env, client_home
 from .messages_api import MessagesApi, error, say, tool, turns
 
 pytestmark = [pytest.mark.client, pytest.mark.tmux]
@@ -223,16 +222,6 @@ class Lab:
         script = self.root / "launch.sh"
         script.write_bytes(b"exec " + " ".join(map(shlex.quote, words)).encode() + b"\n")
         return self.tmux.start(script, self.project)
-
-
-@pytest.fixture(scope="session")
-def claude() -> Path:
-    if shutil.which("tmux") is None:
-        pytest.skip("tmux is not installed")
-    try:
-        return claude_path()
-    except ClientUnavailable as reason:
-        pytest.skip(f"no Claude Code client: {reason}")
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,38 +12,10 @@ import pytest
 from dodo_claude.journal import Attempt
 from tests.project import Project
 
-from .client import ClientUnavailable, claude_path, client_env, client_home
+from .client import client_home
 from .messages_api import MessagesApi, Reply, Request, delay, error, say, tool, turns, used
 
 pytestmark = [pytest.mark.client, pytest.mark.tmux]
-
-
-@pytest.fixture(scope="module")
-def claude() -> Path:
-    try:
-        return claude_path()
-    except ClientUnavailable as reason:
-        pytest.skip(f"the real client can't be had: {reason}")
-
-
-@pytest.fixture
-def api() -> Iterator[MessagesApi]:
-    def nothing(request: Request) -> Reply:
-        raise AssertionError("a test must set the reply")
-
-    with MessagesApi(nothing) as server:
-        yield server
-        assert not server.faults
-
-
-@pytest.fixture
-def client(project: Project, claude: Path, api: MessagesApi, tmp_path: Path) -> Project:
-    """A trusted project whose workers are real clients that talk to the stand-in."""
-    home = client_home(tmp_path / "client", trusted=[project.root])
-    env = client_env(home, api.base_url)
-    env["PATH"] = f"{claude.parent}:{project.environ()['PATH']}"
-    project.env |= env
-    return project
 
 
 def stages(*tables: str) -> str:
@@ -299,7 +270,9 @@ def test_an_overload_is_waited_out_in_the_same_attempt(client: Project, api: Mes
     failed = error(529, "Overloaded", headers={"x-should-retry": "false"})
     api.reply = by_stage(one=turns(failed, failed, write(client.root / "a.txt", "a"), say("Done.")))
     ran = client.orchestrate()
-    assert ran.said("hit a limit (server_error); all workers wait until") or ran.said("hit a limit (overloaded)")
+    assert ran.said("hit a limit (server_error); all workers wait until") or ran.said(
+        "hit a limit (overloaded)"
+    )
     kinds = client.kinds("one")
     assert kinds.count("paused") == kinds.count("continued") == 2
     assert client.attempts("one") == 1
@@ -314,7 +287,11 @@ def test_what_would_be_asked_is_refused_by_policy(client: Project, api: Messages
         ),
     )
     api.reply = by_stage(
-        one=turns(tool("Bash", command="touch out.txt", description="x"), write(client.root / "in.txt", "x"), say("Done."))
+        one=turns(
+            tool("Bash", command="touch out.txt", description="x"),
+            write(client.root / "in.txt", "x"),
+            say("Done."),
+        )
     )
     client.orchestrate()
     assert "PermissionRequest" in client.kinds("one")

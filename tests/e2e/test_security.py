@@ -20,7 +20,7 @@ from dodo_claude.records import AgentProfile
 from tests.project import Project
 from tests.test_agents import JOB
 
-from .client import ClientUnavailable, claude_path, client_env, client_home
+from .client import client_env, client_home
 from .messages_api import MessagesApi, Reply, say, tool, turns
 
 pytestmark = pytest.mark.client
@@ -36,14 +36,6 @@ OPEN = AgentProfile(
 BYPASS = replace(OPEN, permission_mode=agents.BYPASS)
 SANDBOXED = replace(OPEN, sandbox=True)
 DENIED = "has been denied|is denied by your permission settings|Read deny rule"
-
-
-@pytest.fixture(scope="module")
-def claude() -> Path:
-    try:
-        return claude_path()
-    except ClientUnavailable as reason:
-        pytest.skip(f"the real client can't be had: {reason}")
 
 
 @dataclass

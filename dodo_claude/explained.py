@@ -1,0 +1,87 @@
+"""What a run would do, and why: --dry-run and --explain, by doit's own rules and our reasons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from doit.task import Task
+
+from dodo_claude.tasks import freshness_of, stage_of
+
+_WORDS = {
+    "changed_file_dep": "file '{}' changed",
+    "missing_file_dep": "file '{}' is missing",
+    "added_file_dep": "file '{}' is a new dependency",
+    "removed_file_dep": "file '{}' is no dependency any more",
+    "missing_target": "target '{}' is missing",
+}
+
+
+def chosen(control: Any) -> list[Task]:
+    """The selected tasks of doit's `TaskControl` and all they need, dependencies first."""
+    order: dict[str, Task] = {}
+    path = [(name, False) for name in reversed(control.selected_tasks)]
+    while path:
+        name, ready = path.pop()
+        task = control.tasks[name]
+        if ready:
+            order.setdefault(name, task)
+        elif name not in order:
+            path.append((name, True))
+            needs = [*reversed(task.task_dep), *task.setup_tasks]
+            path += [(need, False) for need in needs if need not in order]
+    return list(order.values())
+
+
+def is_stale(control: Any, dep_manager: Any, base: str | None = None) -> bool:
+    """Would anything run; with `base`, a worker of an agent of that base?"""
+    for task in chosen(control):
+        stage = stage_of(task)
+        agent = stage.agent if stage is not None else None
+        # Without `base` a dodo.py task counts too: what it makes may make a stage stale.
+        wanted = bool(task.actions) if base is None else agent is not None and agent.base == base
+        if not wanted or dep_manager.status_is_ignore(task):
+            continue
+        if dep_manager.get_status(task, control.tasks).status != "up-to-date":
+            return True
+    return False
+
+
+def text(control: Any, dep_manager: Any, *, reasons: bool) -> str:
+    """A line for each task that would run; with `reasons` for every one, and below it why."""
+    lines = []
+    stale: set[str] = set()
+    for task in chosen(control):
+        why = _reasons(task, control, dep_manager)
+        waits = [need for need in task.task_dep if need in stale]
+        if why or waits:
+            stale.add(task.name)
+        if task.has_subtask or not (task.actions or reasons):
+            continue
+        if why:
+            lines.append(f"{task.name}: stale\n")
+            lines += [f"    {reason}\n" for reason in why] if reasons else []
+        elif waits:
+            lines.append(f"{task.name}: looked at again after {', '.join(waits)}\n")
+        elif reasons:
+            lines.append(f"{task.name}: up to date\n")
+    return "".join(lines) or "nothing to do: all is up to date\n"
+
+
+def _reasons(task: Task, control: Any, dep_manager: Any) -> list[str]:
+    """Why `task` would run, in words; nothing for one that is up to date."""
+    if dep_manager.status_is_ignore(task) or not task.actions:
+        return []
+    status = dep_manager.get_status(task, control.tasks, get_log=True)
+    if status.status == "up-to-date":
+        return []
+    freshness = freshness_of(task)
+    found = list(freshness.reasons(dep_manager.get_values(task.name))) if freshness is not None else []
+    if found == ["it has not succeeded yet"]:
+        return found
+    for kind, words in _WORDS.items():
+        lines = [words.format(name) for name in status.reasons.get(kind, [])]
+        found += [line for line in lines if line not in found]
+    if "has_no_dependencies" in status.reasons:
+        found.append("it has no file_dep and nothing else to be compared by")
+    return found or ["doit says so"]

@@ -1,0 +1,262 @@
+"""What the tests of faults share: a project from plain tables, gates that workers wait at, a terminal, a patched run.
+
+Rule: nothing here waits by the clock for something that can be seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dodo_claude.journal import Attempt
+from dodo_claude.lifecycle import Event
+from tests.project import BIN, PATIENCE, Live, Project
+
+Step = dict[str, Any]
+
+
+def toml(value: object) -> str:
+    """A value as TOML; tables inline."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(key)} = {toml(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value)
+
+
+def configure(
+    project: Project,
+    stages: Mapping[str, Mapping[str, object]],
+    *,
+    agent: Mapping[str, object] | None = None,
+    defaults: Mapping[str, object] | None = None,
+    **orchestrate: object,
+) -> None:
+    """An orchestrate.toml of scripted stages: no repairs, retries at once, whatever they need is allowed."""
+    tables: dict[str, Mapping[str, object]] = {
+        "orchestrate": {"name": "p", "retry_delay": "10ms", "worker_memory": "0MB", **orchestrate},
+        "defaults": {"agent": "scripted", "repairs": 0, **(defaults or {})},
+        "agents.scripted": {"allowed_tools": ["Edit(./**)", "Bash"], **(agent or {})},
+    }
+    for name, keys in stages.items():
+        plain = {} if "command" in keys else {"prompt": "Do it."}
+        tables[f"stages.{json.dumps(name)}"] = {**plain, **keys}
+    lines = []
+    for name, table in tables.items():
+        lines += [f"[{name}]", *(f"{key} = {toml(value)}" for key, value in table.items())]
+    project.write("orchestrate.toml", "\n".join(lines) + "\n")
+
+
+def play(project: Project, stages: Mapping[str, Sequence[Sequence[Step]]], **keys: object) -> None:
+    """A scenario.toml: of each stage its turns, each a list of steps. `keys` are of all stages."""
+    lines = []
+    for name, turns in stages.items():
+        lines.append(f"[stages.{json.dumps(name)}]")
+        lines += [f"{key} = {toml(value)}" for key, value in keys.items()]
+        lines.append(f"turns = {toml([{'steps': list(steps)} for steps in turns])}")
+    project.write("scenario.toml", "\n".join(lines) + "\n")
+
+
+def write(name: str, text: str = "x\n") -> Step:
+    return {"write": name, "text": text}
+
+
+def bash(command: str) -> Step:
+    return {"bash": command}
+
+
+def gate(name: str) -> Step:
+    """The worker says that it is there, by a file `name`.at, and waits until there is a file `name`."""
+    return bash(f"touch {name}.at; while [ ! -e {name} ]; do sleep 0.02; done")
+
+
+def at_gate(project: Project, name: str) -> None:
+    project.wait_for((project.root / f"{name}.at").exists, f"a worker at the gate {name}")
+
+
+def open_gate(project: Project, name: str) -> None:
+    (project.root / name).touch()
+
+
+# -- what happened
+
+
+def events(project: Project, stage: str, kind: str | None = None) -> list[Event]:
+    """The events of all attempts of a stage, oldest first."""
+    log = project.log(stage)
+    return [
+        event
+        for number in log.attempts()
+        for event in Attempt(log, number).replay()
+        if kind in (None, event.kind)
+    ]
+
+
+def happened(project: Project, stage: str, kind: str, times: int = 1) -> bool:
+    return len(events(project, stage, kind)) >= times
+
+
+def wait_event(project: Project, stage: str, kind: str, times: int = 1) -> Event:
+    project.wait_for(lambda: happened(project, stage, kind, times), f"{kind} of {stage}")
+    return events(project, stage, kind)[times - 1]
+
+
+def results(project: Project, stage: str) -> list[str]:
+    log = project.log(stage)
+    found = [Attempt(log, number).result() or {} for number in log.attempts()]
+    return [str(result.get("result")) for result in found]
+
+
+def result(project: Project, stage: str, attempt: int) -> Mapping[str, Any]:
+    found = Attempt(project.log(stage), attempt).result()
+    assert found is not None
+    return found
+
+
+def worker_pid(project: Project, stage: str) -> int:
+    """The process of the last attempt's worker."""
+    pid = wait_event(project, stage, "spawned").data["pid"]
+    pid = events(project, stage, "spawned")[-1].data["pid"]
+    assert isinstance(pid, int)
+    return pid
+
+
+def launch(project: Project, stage: str, attempt: int) -> str:
+    """The command line of an attempt's worker."""
+    return (project.log(stage).dir / str(attempt) / "launch.sh").read_text().splitlines()[-1]
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE
+    while alive(pid):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def reasons(project: Project, ran_lines: Sequence[str]) -> list[str]:
+    return [line for line in ran_lines if "FAILED" in line]
+
+
+@contextlib.contextmanager
+def census(project: Project) -> Iterator[dict[str, int]]:
+    """How many attempts of each stage had a living worker at the same moment, looked at all the while."""
+    most: dict[str, int] = defaultdict(int)
+    over = threading.Event()
+    mark = f"DODO_CLAUDE_ROOT={project.root}".encode()
+
+    def look() -> None:
+        while not over.wait(0.01):
+            found: dict[str, set[str]] = defaultdict(set)
+            for entry in os.listdir("/proc"):
+                with contextlib.suppress(OSError, ValueError):
+                    lines = Path(f"/proc/{int(entry)}/environ").read_bytes().split(b"\0")
+                    if mark in lines and alive(int(entry)):
+                        table = dict(line.decode().partition("=")[::2] for line in lines)
+                        found[table["DODO_CLAUDE_STAGE"]].add(table["DODO_CLAUDE_NONCE"])
+            for stage, nonces in found.items():
+                most[stage] = max(most[stage], len(nonces))
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        thread.join()
+
+
+# -- other ways to run
+
+
+def patch(project: Project, code: str) -> None:
+    """Let each run of the project execute `code` first: what takes minutes, or a fault, is put in there."""
+    folder = project.home / "patch"
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(code)
+    project.env["PYTHONPATH"] = str(folder)
+
+
+class Terminal(Live):
+    """`doit orchestrate` on a terminal of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], ours: int) -> None:
+        super().__init__(process)
+        self.ours: int | None = ours
+        self.said = ""
+
+    def press(self, text: str) -> None:
+        assert self.ours is not None
+        os.write(self.ours, text.encode())
+
+    def hang_up(self) -> None:
+        assert self.ours is not None
+        os.close(self.ours)
+        self.ours = None
+
+    def until(self, text: str, times: int = 1) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while self.said.count(text) < times:
+            assert self._read() and time.monotonic() < deadline, f"no {text!r} in:\n{self.said}"
+
+    def wait(self) -> int:
+        while self.ours is not None and self._read():
+            pass
+        return self.process.wait(PATIENCE)
+
+    def _read(self) -> bool:
+        """Read what came. False at the end."""
+        assert self.ours is not None
+        if not select.select([self.ours], [], [], PATIENCE)[0]:
+            return False
+        try:
+            data = os.read(self.ours, 65536)
+        except OSError:
+            return False
+        self.said += data.decode("utf-8", "replace").replace("\r\n", "\n")
+        return bool(data)
+
+
+# Makes the terminal the controlling one, so that its Ctrl-C and its end are signals.
+_ON_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+
+
+@contextlib.contextmanager
+def on_terminal(project: Project, *args: str) -> Iterator[Terminal]:
+    """`doit orchestrate` as in a shell's window."""
+    project.approve(*args)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ON_TERMINAL, str(BIN / "doit"), "orchestrate", *args],
+        cwd=project.root, env={**project.environ(), "TERM": "dumb"}, text=True,
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    terminal = Terminal(process, ours)
+    try:
+        yield terminal
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        if terminal.ours is not None:
+            os.close(terminal.ours)

@@ -1,0 +1,662 @@
+"""What may go wrong, put in on purpose, on the scripted agent in real tmux. Numbers are rows of the fault matrix."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from dodo_claude.journal import Attempt
+from tests.integration.scenes import (
+    Step,
+    at_gate,
+    bash,
+    census,
+    configure,
+    events,
+    gate,
+    happened,
+    kill,
+    launch,
+    open_gate,
+    patch,
+    play,
+    result,
+    results,
+    wait_event,
+    worker_pid,
+    write,
+)
+from tests.project import Project
+
+pytestmark = pytest.mark.tmux
+
+ONE = {"one": {"targets": ["it.txt"]}}
+TWO = {"one": {"targets": ["it.txt"]}, "two": {"file_dep": ["it.txt"], "targets": ["two.txt"]}}
+
+
+def failures(lines: list[str]) -> list[str]:
+    return [line for line in lines if "FAILED" in line]
+
+
+# -- the orchestrator dies
+
+
+def three(project: Project) -> None:
+    configure(
+        project,
+        {
+            "a": {"targets": ["a.txt"]},
+            "b": {"file_dep": ["a.txt"], "targets": ["b.txt"]},
+            "c": {"file_dep": ["b.txt"], "targets": ["c.txt"]},
+        },
+    )
+    play(
+        project,
+        {
+            "a": [[write("a.txt")]],
+            "b": [[write("b.txt")]],
+            "c": [[write("c.txt", "half"), gate("go"), write("c.txt", "whole")], [write("c.txt", "whole")]],
+        },
+    )
+
+
+@pytest.mark.parametrize("worker_ends", ["before the rerun", "in the rerun"])
+def test_1_a_worker_that_outlived_its_orchestrator_is_adopted(project: Project, worker_ends: str) -> None:
+    """Rows 1 and 12: two done, one running; what it says while nobody listens is heard by the rerun."""
+    three(project)
+    with project.started() as live:
+        at_gate(project, "go")
+        live.kill()
+    if worker_ends == "before the rerun":
+        open_gate(project, "go")
+        spool = project.log("c").dir / "1" / "spool" / "new"
+        project.wait_for(lambda: any("Stop" in path.read_text() for path in spool.iterdir()), "its Stop")
+    with census(project) as most, project.started() as live:
+        lock = project.root / ".orchestrate/run.lock"
+        project.wait_for(lambda: f"pid {live.process.pid} " in lock.read_text(), "the rerun")
+        open_gate(project, "go")
+        assert live.wait() == 0, live.text
+    assert "3 stages: 1 done, 2 up to date" in live.text
+    assert [project.attempts(name) for name in "abc"] == [1, 1, 1]
+    assert len(events(project, "c", "spawned")) == 1
+    assert most["c"] <= 1
+    assert project.read("c.txt") == "whole"
+
+
+def test_1_a_worker_killed_with_its_orchestrator_is_resumed(project: Project) -> None:
+    """Row 1: its session goes on in a new pane, and what it had started does not go on beside it."""
+    three(project)
+    with project.started() as live:
+        at_gate(project, "go")
+        session = events(project, "c", "SessionStart")[0].data["session_id"]
+        live.kill()
+    kill(worker_pid(project, "c"))
+    assert project.processes() != []  # its shell still waits at the gate
+    with census(project) as most:
+        ran = project.orchestrate()
+    assert ran.said("3 stages: 1 done, 2 up to date")
+    assert [project.attempts(name) for name in "abc"] == [1, 1, 2]
+    assert most["c"] == 1
+    assert f"--resume {session} " in launch(project, "c", 2)
+    starts = events(project, "c", "SessionStart")
+    assert [start.data["source"] for start in starts] == ["startup", "resume"]
+    assert {start.data["session_id"] for start in starts} == {session}
+    # The cut-off attempt ended before the new one began: never two.
+    assert len(events(project, "c", "spawned")) == 2
+    assert results(project, "c") == ["aborted", "succeeded"]
+    assert project.read("c.txt") == "whole"
+
+
+def test_1_a_command_that_outlived_its_orchestrator_runs_once_at_a_time(project: Project) -> None:
+    """Row 1, for stages and checks that are ordinary commands: nobody can listen to those again."""
+    configure(
+        project,
+        {
+            "plain": {"command": "echo $$ > plain.pid; [ -e go ] || sleep 1000", "after": ["one"]},
+            "one": {"targets": ["it.txt"], "check": "echo $$ > check.pid; [ -e on ] || sleep 1000"},
+        },
+    )
+    play(project, {"one": [[write("it.txt")]]})
+    for name, opened in (("check.pid", "on"), ("plain.pid", "go")):
+        with project.started() as live:
+            project.wait_for((project.root / name).exists, name)
+            live.kill()
+        open_gate(project, opened)
+        left = int(project.read(name))
+        with project.started() as live:
+            project.wait_for(lambda left=left: not Path(f"/proc/{left}").exists(), "the end of what was left")
+            live.kill()
+    project.orchestrate()
+    assert project.processes() == []
+
+
+def test_5_a_failed_rerun_and_then_a_kill_is_not_up_to_date(project: Project) -> None:
+    configure(
+        project,
+        {
+            "one": {"file_dep": ["spec.md"], "targets": ["it.txt"], "check": "grep -q good it.txt"},
+            "long": {"targets": ["long.txt"]},
+        },
+    )
+    long = [[gate("go"), write("long.txt")]]
+    project.write("spec.md", "1")
+    play(project, {"one": [[write("it.txt", "good 1")]], "long": long})
+    project.orchestrate("one")
+    project.write("spec.md", "2")
+    play(project, {"one": [[write("it.txt", "bad")]], "long": long})
+    with project.started() as live:
+        live.until("FAILED: check")
+        at_gate(project, "go")
+        live.kill()
+    assert project.read("it.txt") == "good 1"
+    assert project.log("one").dir.joinpath("2/partial/it.txt").read_text() == "bad"
+    assert "one: stale" in project.orchestrate("--dry-run").lines
+    play(project, {"one": [[write("it.txt", "good 2")]], "long": long})
+    open_gate(project, "go")
+    assert project.orchestrate().said("2 stages: 2 done")
+    assert project.read("it.txt") == "good 2"
+
+
+# -- what a worker says and what it made
+
+
+def test_6_a_target_that_is_never_made(project: Project) -> None:
+    """Rows 6 and 34: its Stop is no proof; it is told once which file is missing."""
+    configure(project, TWO, defaults={"repairs": 1})
+    play(project, {"one": [[{"say": "All done!"}]], "two": [[write("two.txt")]]})
+    ran = project.orchestrate(check=1)
+    assert failures(ran.lines) == ["one FAILED: target 'it.txt' was not written"]
+    assert ran.said("two not run: needs one")
+    (sent,) = events(project, "one", "sent")
+    assert "target 'it.txt' was not written" in str(sent.data["text"])
+    assert project.attempts("two") == 0
+
+
+def test_34_a_stop_too_early_is_continued(project: Project) -> None:
+    configure(project, ONE, defaults={"repairs": 2})
+    play(project, {"one": [[{"say": "Done."}], [{"say": "Now."}], [write("it.txt")]]})
+    assert project.orchestrate().said("after 2 repairs")
+    assert project.attempts("one") == 1
+
+
+NO_TARGETS = {
+    "empty": (": > it.txt", "target 'it.txt' is empty"),
+    "folder": ("mkdir it.txt", "target 'it.txt' is a folder, not a file"),
+    "pipe": ("mkfifo it.txt", "target 'it.txt' is not a regular file"),
+    "link": ("ln -s {outside} it.txt", "target 'it.txt' leads out of the project by a symbolic link"),
+}
+
+
+@pytest.mark.parametrize("what", sorted(NO_TARGETS))
+def test_7_what_is_no_target_fails_by_its_rule(project: Project, tmp_path: Path, what: str) -> None:
+    outside = tmp_path / "outside.txt"
+    outside.write_text("mine")
+    command, reason = NO_TARGETS[what]
+    configure(project, ONE)
+    play(project, {"one": [[bash(command.replace("{outside}", str(outside)))]]})
+    assert failures(project.orchestrate(check=1).lines) == [f"one FAILED: {reason}"]
+    assert outside.read_text() == "mine"
+    assert not os.path.lexists(project.root / "it.txt")
+
+
+def test_8_an_untouched_target_is_no_work(project: Project) -> None:
+    configure(project, ONE)
+    play(project, {"one": [[{"say": "It is fine as it is."}]]})
+    project.write("it.txt", "old")
+    ran = project.orchestrate(check=1)
+    assert failures(ran.lines) == ["one FAILED: target 'it.txt' was not changed in this attempt"]
+    assert project.read("it.txt") == "old"
+    configure(project, {"one": {"targets": ["it.txt"], "allow_unchanged": True}})
+    assert project.orchestrate().said("1 done")
+
+
+def test_9_doit_info_says_that_a_target_was_altered(project: Project) -> None:
+    configure(project, ONE)
+    play(project, {"one": [[write("it.txt")]]})
+    project.orchestrate()
+    project.write("it.txt", "")
+    project.write("doit.cfg", "[GLOBAL]\nloader = orchestrate\n")
+    said = project.run("doit", "info", "one").out
+    assert "status" in said
+    assert "run" in said.partition("status")[2].splitlines()[0]
+    assert "target 'it.txt' was altered since the stage made it" in project.orchestrate("--explain").out
+
+
+def test_10_a_stage_that_edits_its_input_fails_and_says_which(project: Project) -> None:
+    configure(project, {"one": {"file_dep": ["spec.md"], "targets": ["it.txt"]}})
+    project.write("spec.md", "the spec\n")
+    play(project, {"one": [[{"append": "spec.md", "text": "more\n"}, write("it.txt")]]})
+    (reason,) = failures(project.orchestrate(check=1).lines)
+    assert "its input 'spec.md' was changed while it ran" in reason
+    # With the input as it now is, the stage is run again.
+    assert "one: stale" in project.orchestrate("--dry-run").lines
+
+
+def test_55_a_check_that_the_worker_mended_for_itself_proves_nothing(project: Project) -> None:
+    configure(project, {"one": {"targets": ["it.txt"], "check": "sh checks/run.sh"}})
+    project.write("checks/run.sh", "exit 1\n")
+    play(project, {"one": [[write("checks/run.sh", "exit 0\n"), write("it.txt")]]})
+    (reason,) = failures(project.orchestrate(check=1).lines)
+    assert reason == "one FAILED: protected file 'checks/run.sh' was changed while it ran"
+    assert not (project.root / "it.txt").exists()
+
+
+# -- before a worker starts
+
+
+@pytest.mark.parametrize("what", ["missing", "not executable"])
+def test_20_a_client_that_can_not_be_started(project: Project, what: str) -> None:
+    configure(project, ONE)
+    play(project, {"one": [[write("it.txt")]]})
+    client = project.root / "client"
+    if what == "not executable":
+        client.write_text("#!/bin/sh\n")
+    project.edit("orchestrate.toml", "[agents.scripted]", f'[agents.scripted]\ncommand = ["{client}"]')
+    ran = project.orchestrate(check=3)
+    assert f"agent 'scripted': '{client}' not found on PATH" in ran.err
+    assert project.attempts("one") == 0
+
+
+NAMES = ["work-1", "work-10", "a.b", "a-b", "_x", "W" * 64, "a:b", "x*", "ü", "l" * 200, "-x", "#(touch PWN)"]
+
+
+def test_24_odd_names_run_or_are_refused_and_are_addressed_exactly(project: Project) -> None:
+    """Rows 24 and 25."""
+    good = NAMES[:6]
+    for name in NAMES[6:]:
+        configure(project, {name: {"targets": ["x"]}})
+        assert "stages" in project.run("dodo-claude", "check", check=2).err
+    configure(project, {name: {"targets": [f"out/{name}"]} for name in good})
+    play(project, {name: [[write(f"out/{name}", name), gate("go")]] for name in good})
+    with project.started("-n", str(len(good))) as live:
+        for name in good:
+            project.wait_for(lambda name=name: (project.root / "out" / name).exists(), name)
+        assert len(set(project.sessions())) == len(good)
+        project.run("dodo-claude", "stop", "work-1", check=0)
+        wait_event(project, "work-1", "exited")
+        assert not happened(project, "work-10", "exited")
+        open_gate(project, "go")
+        assert live.wait() == 0, live.text
+    assert [project.read(f"out/{name}") for name in good] == good
+    assert not list(project.root.rglob("PWN"))
+
+
+def test_25_names_of_folders_are_no_formats(project: Project) -> None:
+    cwd = "a #(touch PWN) #{pid} $(touch PWN);"
+    configure(project, {"one": {"cwd": cwd, "targets": [f"{cwd}/it.txt"], "session": "w"}})
+    play(project, {"one": [[write("it.txt")]]})
+    (project.root / cwd).mkdir()
+    project.orchestrate()
+    assert project.read(f"{cwd}/it.txt") == "x\n"
+    assert not list(project.root.rglob("PWN"))
+
+
+@pytest.mark.parametrize("when", ["from the start", "since the start"])
+def test_26_without_its_folder_no_worker_starts_elsewhere(project: Project, when: str) -> None:
+    configure(
+        project,
+        {
+            "first": {"command": "true" if when == "from the start" else "rmdir sub"},
+            "one": {"cwd": "sub", "targets": ["it.txt"], "after": ["first"]},
+        },
+    )
+    play(project, {"one": [[write("../it.txt")]]})
+    if when == "since the start":
+        (project.root / "sub").mkdir()
+    ran = project.orchestrate(check=1)
+    (reason,) = failures(ran.lines)
+    assert f"{project.root}/sub: no such folder" in reason
+    assert events(project, "one", "spawned") == []
+    assert not (project.root / "it.txt").exists()
+
+
+# -- workers and their server die
+
+
+@pytest.mark.parametrize("how", ["kill-server", "SIGKILL"])
+def test_21_a_killed_server_is_seen_and_the_session_resumed(project: Project, how: str) -> None:
+    configure(project, ONE)
+    play(project, {"one": [[write("it.txt", "half"), gate("go")], [write("it.txt", "whole")]]})
+    with project.started() as live:
+        at_gate(project, "go")
+        (socket,) = project.runtime.glob("dodo-claude/*/tmux.sock")
+        tmux = ["tmux", "-S", str(socket)]
+        pid = int(subprocess.check_output([*tmux, "display-message", "-p", "#{pid}"]))
+        died = time.time()
+        if how == "SIGKILL":
+            kill(pid)
+        else:
+            subprocess.run([*tmux, "kill-server"], check=True)
+        assert live.wait() == 0, live.text
+    assert wait_event(project, "one", "exited").at - died <= 5.0
+    assert "tmux server" in str(result(project, "one", 1)["reason"])
+    assert results(project, "one") == ["failed", "succeeded"]
+    assert "--resume" in launch(project, "one", 2)
+    assert project.read("it.txt") == "whole"
+
+
+def test_22_a_killed_worker_is_seen_and_its_session_resumed(project: Project) -> None:
+    """Row 22, and what it had started ends with it."""
+    configure(project, ONE)
+    play(project, {"one": [[write("it.txt", "half"), gate("go")], [write("it.txt", "whole")]]})
+    with census(project) as most, project.started() as live:
+        at_gate(project, "go")
+        died = time.time()
+        kill(worker_pid(project, "one"))
+        assert live.wait() == 0, live.text
+    assert wait_event(project, "one", "exited").at - died <= 5.0
+    reason = str(result(project, "one", 1)["reason"])
+    assert reason == "its worker ended in mid-work with signal 9 (out of memory?)"
+    assert "--resume" in launch(project, "one", 2)
+    assert most["one"] == 1
+
+
+def test_22_it_is_not_tried_for_ever(project: Project) -> None:
+    configure(project, {"one": {"targets": ["it.txt"], "retries": 2}})
+    play(project, {"one": [[{"kill": 9}]]})
+    (reason,) = failures(project.orchestrate(check=1).lines)
+    assert "signal 9 (out of memory?)" in reason
+    assert project.attempts("one") == 3
+
+
+@pytest.mark.parametrize("status", [1, 127])
+def test_23_a_worker_that_ends_at_once_gets_two_tries(project: Project, status: int) -> None:
+    command = ["/bin/sh", "-c", f"echo no such luck; exit {status}"]
+    configure(project, ONE, agent={"command": command})
+    play(project, {"one": [[write("it.txt")]]})
+    (reason,) = failures(project.orchestrate(check=1).lines)
+    assert reason == f"one FAILED: its worker ended before it began with exit status {status}: no such luck"
+    assert project.attempts("one") == 2
+    assert "no such luck" in (project.log("one").dir / "2/screen.txt").read_text()
+
+
+def test_60_a_session_that_can_not_be_resumed_begins_afresh_once(project: Project) -> None:
+    configure(project, ONE)
+    play(project, {"one": [[write("it.txt", "half"), gate("go"), write("it.txt", "whole")]]})
+    with project.started() as live:
+        at_gate(project, "go")
+        live.kill()
+    kill(worker_pid(project, "one"))
+    for path in (project.root / ".orchestrate/scripted").rglob("*.jsonl"):
+        path.unlink()
+    open_gate(project, "go")
+    assert project.orchestrate().said("1 done")
+    assert project.attempts("one") == 3
+    assert "--resume" in launch(project, "one", 2)
+    assert "No conversation found" in str(result(project, "one", 2)["reason"])
+    assert "--session-id" in launch(project, "one", 3)
+    brief = (project.log("one").dir / "3/brief.md").read_text()
+    assert "An earlier attempt at this stage failed; what it left is told in" in brief
+    told = Path(brief.rpartition("told in ")[2].strip().removesuffix("."))
+    assert "partial/it.txt" in told.read_text()
+    assert project.read("it.txt") == "whole"
+
+
+def test_43_a_tree_that_hides_and_does_not_listen_ends(project: Project) -> None:
+    configure(project, {"one": {"targets": ["it.txt"], "timeout": "1s", "retries": 0}})
+    steps: list[Step] = [
+        {"ignore_sigterm": True},
+        {"spawn": "trap '' TERM HUP; setsid sleep 1000 & sleep 1000"},
+        bash("trap '' TERM HUP; setsid sleep 1000 & sleep 1000"),
+    ]
+    play(project, {"one": [steps]})
+    began = time.monotonic()
+    (reason,) = failures(project.orchestrate(check=1).lines)
+    assert reason == "one FAILED: timed out after 1 s"
+    assert time.monotonic() - began < 15.0
+    assert project.processes() == []
+
+
+# -- hooks
+
+
+def test_32_a_worker_without_hooks_is_named(project: Project) -> None:
+    """Row 32, with a second in place of the minute."""
+    patch(project, "import dodo_claude.lifecycle as life\nlife.HOOK_SILENCE_SECONDS = 1.0\n")
+    configure(project, ONE)
+    play(project, {"one": [[write("it.txt")]]}, no_hooks=True)
+    (reason,) = failures(project.orchestrate(check=1).lines)
+    assert "no hook event in 1 s: the client shows a dialog, or managed settings switch hooks off" in reason
+    assert project.sessions() == ["p-one"]  # for a look
+    assert "Scripted agent" in (project.log("one").dir / "1/screen.txt").read_text()
+
+
+def hook_file(project: Project, stage: str, attempt: int, event: dict[str, object]) -> None:
+    """What hook.sh would leave."""
+    spool = project.log(stage).dir / str(attempt) / "spool"
+    (spool / "tmp/999").write_text(json.dumps(event))
+    os.replace(spool / "tmp/999", spool / "new/999")
+
+
+def test_35_what_older_attempts_and_strange_sessions_say_counts_for_nothing(project: Project) -> None:
+    configure(project, ONE)
+    play(project, {"one": [[gate("first")], [gate("go"), write("it.txt", "whole")]]})
+    with project.started() as live:
+        at_gate(project, "first")
+        project.write("it.txt", "half")
+        session = events(project, "one", "SessionStart")[0].data["session_id"]
+        kill(worker_pid(project, "one"))
+        at_gate(project, "go")
+        stop: dict[str, object] = {"hook_event_name": "Stop", "last_assistant_message": "liar"}
+        strange = {"session_id": "a-strange-one", "transcript_path": "/etc/passwd"}
+        hook_file(project, "one", 1, {**stop, "session_id": session})
+        for event in (
+            {"hook_event_name": "SessionStart", "source": "startup"},
+            {"hook_event_name": "UserPromptSubmit"},
+            stop,
+            {"hook_event_name": "StopFailure", "error": "billing_error"},
+        ):
+            heard = len(events(project, "one"))
+            hook_file(project, "one", 2, {**event, **strange})
+            subprocess.run([*_bell(project)], check=True)
+            project.wait_for(lambda heard=heard: len(events(project, "one")) > heard, "its being read")
+        open_gate(project, "go")
+        assert live.wait() == 0, live.text
+    assert project.result("one")["message"] != "liar"
+    assert project.result("one")["session_id"] == session
+    assert len(events(project, "one", "verified")) == 1
+    assert project.attempts("one") == 2
+
+
+def _bell(project: Project) -> list[str]:
+    """The command that rings for attempt 2 of stage one."""
+    (bell,) = project.runtime.glob("dodo-claude/*/bell")
+    ring = str(events(project, "one", "begun")[-1].data["nonce"])[:16]
+    return ["/bin/sh", "-c", 'printf "%s\\n" "$1" > "$2"', "sh", ring, str(bell)]
+
+
+# -- checks
+
+
+def test_54_a_check_that_hangs_is_ended_with_all_it_started(project: Project) -> None:
+    check = "sleep 1000 & setsid sleep 1000 & sleep 1000"
+    configure(project, {"one": {"targets": ["it.txt"], "check": check, "timeout": "2s"}})
+    play(project, {"one": [[write("it.txt")]]})
+    (reason,) = failures(project.orchestrate(check=1).lines)
+    assert reason == f"one FAILED: check `{check}` ended with timed out"
+    assert project.processes() == []
+
+
+def test_54_a_check_that_leaves_processes_and_prints_100_mb(project: Project) -> None:
+    check = "setsid sleep 1000 & echo first; yes 0123456789012345678901234567890123456789 | head -c 100000000; echo last"
+    configure(project, {"one": {"targets": ["it.txt"], "check": check}})
+    play(project, {"one": [[write("it.txt")]]})
+    project.orchestrate()
+    log = (project.log("one").dir / "1/check.log").read_text()
+    assert len(log) < 1_100_000
+    assert log.startswith("first\n")
+    assert log.endswith("last\n")
+    assert " bytes left out ..." in log
+    assert project.processes() == []
+
+
+# -- our own faults
+
+
+def test_56_a_fault_of_ours_is_one_line_and_the_others_go_on(project: Project) -> None:
+    patch(
+        project,
+        "from dodo_claude import work\n"
+        "examine = work.Work._examine\n"
+        "def broken(self, bell):\n"
+        "    return 1 / 0 if self.stage.name == 'one' else examine(self, bell)\n"
+        "work.Work._examine = broken\n",
+    )
+    configure(project, {**TWO, "other": {"targets": ["other.txt"]}})
+    play(
+        project, {"one": [[write("it.txt")]], "two": [[write("two.txt")]], "other": [[write("other.txt")]]}
+    )
+    ran = project.orchestrate(check=None)
+    assert ran.code != 0
+    (reason,) = failures(ran.lines)
+    assert reason.startswith("one FAILED: dodo_claude has a fault; what it did is in ")
+    (fault,) = (project.root / ".orchestrate").glob("fault-*.txt")
+    assert str(fault) in reason
+    assert "ZeroDivisionError" in fault.read_text()
+    assert ran.said("3 stages: 1 done, 1 failed, 1 not run")
+    assert project.processes() == []
+
+
+# -- secrets
+
+
+SECRET = "sk-ant-api03-" + "Zk3x9Q" * 8
+VALUE = "correct-horse-battery"
+
+
+def test_62_a_secret_is_written_nowhere(project: Project) -> None:
+    """Row 62: said, printed, in a file's name, over two chunks of a check's output, in an error."""
+    configure(
+        project,
+        {
+            "one": {
+                "prompt": f"The key is {SECRET}.",
+                "targets": ["it.txt"],
+                "check": "sh check.sh",
+                "repairs": 1,
+            }
+        },
+        defaults={"retries": 0},
+    )
+    half = len(SECRET) // 2
+    project.write(
+        "check.sh",
+        f"printf {SECRET[:half]}; sleep 0.3; echo {SECRET[half:]}\nprintf %s {VALUE[:9]}; sleep 0.1; echo {VALUE[9:]}\n"
+        f"echo {SECRET}; exit 1\n",
+    )
+    steps = [
+        {"say": f"I found {SECRET} and {VALUE}."},
+        write(f"{SECRET}.txt", f"password: {VALUE}\n"),
+        bash(f"echo {SECRET} {VALUE}; echo {SECRET} >&2; exit 1"),
+        write("it.txt", SECRET),
+        {"say": f"{SECRET}"},
+    ]
+    play(project, {"one": [steps]})
+    project.env["MY_API_TOKEN"] = VALUE
+    ran = project.orchestrate(check=1)
+    logged = project.run("dodo-claude", "log", "one").out
+    captured = project.run("dodo-claude", "capture", "one")
+    assert "[redacted]" in ran.out
+    assert captured.code == 0
+    for text in (ran.out, ran.err, logged):
+        assert SECRET not in text
+        assert VALUE not in text
+    state = project.root / ".orchestrate"
+    for path in state.rglob("*"):
+        name = path.relative_to(state).as_posix()
+        # Not ours: the sessions that the client keeps, and what the worker made.
+        if path.is_file() and not name.startswith("scripted/") and "/partial/" not in name:
+            if path.name != "prompt.md" and not (path.name == "plan.toml"):
+                assert SECRET.encode() not in path.read_bytes(), name
+            assert VALUE.encode() not in path.read_bytes(), name
+            assert path.stat().st_mode & 0o077 == 0 or path.name == ".gitignore", name
+
+
+# -- kills at any moment
+
+ROUNDS = 12
+DIAMOND = {"top": (), "l1": ("top",), "r1": ("top",), "l2": ("l1",), "r2": ("r1",), "end": ("l2", "r2")}
+
+
+def diamond(project: Project) -> None:
+    configure(
+        project,
+        {
+            name: {"file_dep": [f"{need}.txt" for need in needs], "targets": [f"{name}.txt"]}
+            for name, needs in DIAMOND.items()
+        },
+    )
+    play(
+        project,
+        {
+            name: [[write(f"{name}.txt", "half"), {"sleep": 0.1}, write(f"{name}.txt", f"{name}\n")]]
+            for name in DIAMOND
+        },
+    )
+
+
+@pytest.mark.parametrize("seed", [7])
+def test_1_killed_at_random_moments_nothing_is_lost_or_done_twice(project: Project, seed: int) -> None:
+    """Row 1: some rounds kill the orchestrator alone, some a worker with it."""
+    chance = random.Random(seed)
+    diamond(project)
+    project.env["DODO_CLAUDE_SCRIPTED_SPEED"] = "1"
+    finished: dict[str, list[int]] = {}
+    with census(project) as most:
+        for number in range(ROUNDS):
+            with project.started() as live:
+                try:
+                    assert live.process.wait(0.3 + chance.random() * 0.9) == 0, live.process.stdout
+                except subprocess.TimeoutExpired:
+                    live.process.send_signal(signal.SIGKILL)
+                live.wait()
+                assert "Traceback" not in live.text
+            if number % 3 == 2:
+                for pid in project.processes():
+                    with pytest.MonkeyPatch.context():
+                        _kill_quietly(pid)
+            for name in DIAMOND:
+                good = [
+                    index + 1 for index, value in enumerate(results(project, name)) if value == "succeeded"
+                ]
+                # Finished once is finished: no later round makes it again.
+                assert good[: len(finished.get(name, []))] == finished.get(name, [])
+                finished[name] = good
+        ran = project.orchestrate()
+    assert ran.said("6 stages: ")
+    assert "failed" not in ran.lines[-1]
+    for name in DIAMOND:
+        assert results(project, name).count("succeeded") == 1, name
+        assert project.read(f"{name}.txt") == f"{name}\n"
+        assert project.log(name).open_attempt() is None
+        good = [event for event in events(project, name, "verified") if event.data["ok"]]
+        assert 1 <= len(good) <= 2  # twice when the kill came between that and its record
+    assert max(most.values()) == 1
+    assert project.orchestrate().said("6 stages: 6 up to date")
+    assert project.processes() == []
+    assert project.sessions() == []
+    lock = os.open(project.root / ".orchestrate/run.lock", os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(lock)
+    for path in (project.root / ".orchestrate").glob("stages/*/*/journal.jsonl"):
+        for line in path.read_bytes().splitlines():
+            json.loads(line)
+
+
+def _kill_quietly(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _unused(attempt: Attempt) -> None:
+    """Placeholder."""
