@@ -3,6 +3,10 @@
 doit's own backends write once, at the end of a run. Here a task's row is committed on the last key that
 doit sets for it, and when doit removes it. With that commit the stage's open attempt is settled: from
 then on there is nothing of it to recover.
+
+When this file is lost, or damaged and set aside, the attempts that it was made of are opened again: a stage
+whose last one succeeded, with the same definition, inputs and targets as now, is taken over and not run. What
+doit removed on purpose (`doit forget`, a failure) stays removed.
 """
 
 from __future__ import annotations
@@ -12,18 +16,28 @@ import os
 import sqlite3
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from doit.dependency import SqliteDB
 from doit.exceptions import InvalidCommand
 
-from dodo_claude.journal import STATE_DIR, StageLog
+from dodo_claude.journal import (
+    STATE_DIR,
+    StageLog,
+    disk_problem,
+    forget_all,
+    make_state_dir,
+    no_room,
+    reopen_all,
+)
 
 # doit sets this key last in `save_success`, and alone when a task is ignored.
 _LAST_KEYS = frozenset({"deps:", "ignore:"})
 # Another doit command may hold the file for as long as it takes to commit one row.
 BUSY_SECONDS = 10.0
+_FULL = "disk is full"
 _BROKEN = ("malformed", "not a database", "file is encrypted")
 
 
@@ -35,14 +49,16 @@ class DurableDB(SqliteDB):
     def __init__(self, name: str, codec: Any, *, module_name: str | None = None) -> None:
         path = Path(name)
         # Only our own state folder is ours to make; elsewhere the user named the file.
-        if path.parent.name == STATE_DIR:
-            from dodo_claude.journal import make_state_dir
-
-            try:
-                make_state_dir(path.parent.parent)
-            except OSError as error:
-                raise InvalidCommand(f"{path.parent}: can't be made: {error.strerror}") from error
         self._state = path.parent if path.parent.name == STATE_DIR else None
+        if self._state is not None:
+            try:
+                make_state_dir(self._state.parent)
+            except FileExistsError as error:
+                raise InvalidCommand(f"{path.parent}: can't be made: {error.strerror}") from error
+            except OSError as error:
+                raise InvalidCommand(disk_problem(error, path.parent)) from error
+            if path.is_symlink():
+                raise InvalidCommand(f"{path}: is a symbolic link, which none of ours is (remove it)")
         self._failed = False
         self._cache: dict[str, dict[str, Any]]
         self._dirty: set[str]
@@ -52,22 +68,37 @@ class DurableDB(SqliteDB):
     def _sqlite3(self, name: str) -> sqlite3.Connection:
         try:
             return self._open(name)
+        except IsADirectoryError as error:
+            raise InvalidCommand(
+                f"{name}: unable to open database file: it is a folder (remove it)"
+            ) from error
+        except OSError as error:
+            raise InvalidCommand(disk_problem(error, name)) from error
         except sqlite3.DatabaseError as error:
+            # Of what may come out of here, doit prints this kind as one line.
+            if _FULL in str(error) or (self._state is not None and no_room(self._state)):
+                raise InvalidCommand(f"disk full while writing {name} (free it; then run again)") from error
             if not any(word in str(error) for word in _BROKEN):
-                # Of what may come out of here, doit prints this kind as one line.
                 raise InvalidCommand(f"{name}: {error}") from error
         self._set_aside(name)
         return self._open(name)
 
     def _open(self, name: str) -> sqlite3.Connection:
+        if self._state is not None:  # sqlite itself would let the group read it
+            os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         connection = sqlite3.connect(name, timeout=BUSY_SECONDS, isolation_level="DEFERRED")
         try:
             connection.execute("pragma journal_mode=WAL")
             connection.execute("pragma synchronous=FULL")
-            connection.execute(
-                "create table if not exists doit (task_id text not null primary key, task_data json)"
-            )
-            (verdict,) = connection.execute("pragma quick_check(1)").fetchone()
+            if connection.execute("select 1 from sqlite_master where name='doit'").fetchone() is None:
+                # Before the table is there: a kill in between must not hide that the state is lost.
+                if self._state is not None:
+                    reopen_all(self._state)
+                connection.execute(
+                    "create table if not exists doit (task_id text not null primary key, task_data json)"
+                )
+            # The whole check: the quick one does not miss an index that is cut off.
+            (verdict,) = connection.execute("pragma integrity_check(1)").fetchone()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(f"malformed: {verdict}")
         except BaseException:
@@ -80,7 +111,10 @@ class DurableDB(SqliteDB):
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 os.replace(name + suffix, f"{name}.corrupt-{stamp}{suffix}")
-        _warn(f"{name}: is damaged; set aside as {name}.corrupt-{stamp}, all stages count as not run")
+        _warn(
+            f"{name}: is damaged; set aside as {name}.corrupt-{stamp}; finished stages are taken over as their "
+            "journals tell, all else counts as not run"
+        )
 
     def _get_task_data(self, task_id: str) -> dict[str, Any]:
         try:
@@ -92,6 +126,9 @@ class DurableDB(SqliteDB):
             data = None
         if not isinstance(data, dict):
             _warn(f"{self.name}: the record of '{task_id}' is unreadable; it counts as not run")
+            if self._state is not None:
+                with contextlib.suppress(OSError):
+                    StageLog(self._state, task_id).reopen()
             return {}
         return data
 
@@ -106,23 +143,23 @@ class DurableDB(SqliteDB):
             encoded = self.codec.encode(self._cache[task_id])
             if self._commit("insert or replace into doit values (?,?)", (task_id, encoded)):
                 self._dirty.discard(task_id)
-                self._settle(task_id)
+                if self._state is not None:
+                    self._mark(StageLog(self._state, task_id).settle)
 
     def remove(self, task_id: str) -> None:
         """Forget a task, at once."""
         self._cache.pop(task_id, None)
         self._dirty.discard(task_id)
-        if self._commit("delete from doit where task_id=?", (task_id,)):
-            self._settle(task_id)
+        if self._commit("delete from doit where task_id=?", (task_id,)) and self._state is not None:
+            self._mark(StageLog(self._state, task_id).forget)
 
     def remove_all(self) -> None:
         """Forget all tasks, at once."""
-        names = [row[0] for row in self._conn.execute("select task_id from doit")]
         self._cache = {}
         self._dirty = set()
-        if self._commit("delete from doit", ()):
-            for name in names:
-                self._settle(name)
+        if self._commit("delete from doit", ()) and self._state is not None:
+            state = self._state
+            self._mark(lambda: forget_all(state))
 
     def dump(self) -> None:
         """Close. What is dirty still is a task that never ended, or one whose commit failed."""
@@ -146,11 +183,13 @@ class DurableDB(SqliteDB):
             return False
         return True
 
-    def _settle(self, task_id: str) -> None:
-        if self._state is not None:
-            StageLog(self._state, task_id).settle()
+    def _mark(self, change: Callable[[], None]) -> None:
+        try:
+            change()
+        except OSError as error:
+            self._complain(error)  # an attempt that stays open is looked at once more, that is all
 
-    def _complain(self, error: sqlite3.Error) -> None:
+    def _complain(self, error: sqlite3.Error | OSError) -> None:
         if not self._failed:
             self._failed = True
             _warn(f"{self.name}: state not saved: {error} (a rerun takes over what was finished)")

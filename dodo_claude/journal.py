@@ -33,8 +33,21 @@ MAX_MESSAGE = 100_000  # characters kept of a worker's last message, which other
 MAX_EVENT = 8_000_000  # bytes; a larger spool file is set aside unread
 MAX_DEPTH = 20  # levels kept of a nested value
 MAX_FOLDER_NAME = 255  # bytes, what file systems allow
+LITTLE = 16_384  # bytes; with less free the disk is full
 # No room: on the disk, of the user's quota, below the limit on a file's size.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def is_full(error: OSError) -> bool:
+    """Would room on the disk mend it?"""
+    return error.errno in _FULL
+
+
+def no_room(folder: Path) -> bool:
+    """Is there no room for even a few small files? A file system that tells no size always has."""
+    status = os.statvfs(folder)
+    free = status.f_bavail if os.geteuid() else status.f_bfree
+    return status.f_blocks > 0 and free * status.f_frsize < LITTLE
 
 
 def disk_problem(error: OSError, place: Path | str) -> str:
@@ -42,19 +55,18 @@ def disk_problem(error: OSError, place: Path | str) -> str:
     # Of an error over two files the second is the one that was to be written.
     name = error.filename2 or error.filename or place
     name = os.fsdecode(name) if isinstance(name, bytes) else name
-    if error.errno in _FULL:
-        return f"disk full while writing {name}: {error.strerror} (make room; then run again)"
+    if is_full(error):
+        return f"disk full while writing {name}: {error.strerror} (free it; then run again)"
     return f"{name}: {error.strerror or error} (free it, or mend its mode; then run again)"
 
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Let an error say which file it was about: those of a descriptor do not."""
+    """Let an error say which file it was about: one of a descriptor does not, and a temporary name tells nobody."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
-            error.filename = str(path)
+        error.filename, error.filename2 = str(path), None
         raise
 
 
@@ -147,11 +159,16 @@ class StageLog:
         numbers = self.attempts()
         return Attempt(self, numbers[-1]) if numbers else None
 
+    def sweep(self) -> None:
+        """Remove what a process left that was killed while it wrote. Only the holder of the run's lock may."""
+        for pattern in (".*.tmp", "[0-9]*/.*.tmp", "[0-9]*/paste-*"):
+            for left in self.dir.glob(pattern):
+                left.unlink()
+
     def begin(self) -> Attempt:
         """Write down a new attempt, before anything of it acts."""
+        make_folder(self.dir.parent)
         make_folder(self.dir)
-        for left in self.dir.glob(".*.tmp"):  # by a process that was killed while it wrote
-            left.unlink()
         number = max(self.attempts(), default=0)
         while True:
             number += 1
@@ -234,9 +251,9 @@ class Attempt:
         return self._append(Event(kind, time.time(), data))
 
     def _append(self, event: Event) -> Event:
-        line = json.dumps(
-            {"at": event.at, "kind": event.kind, "data": self.log.redact.data(dict(event.data))}
-        )
+        """Write an event down. What is given back is as written, without secrets: people are shown it."""
+        event = Event(event.kind, event.at, self.log.redact.data(dict(event.data)))
+        line = json.dumps({"at": event.at, "kind": event.kind, "data": event.data})
         with _naming(self.journal):
             fd = os.open(self.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
             try:
@@ -281,6 +298,19 @@ class Attempt:
             (new / name).unlink()
         return events
 
+    def lost_a_hook(self) -> bool:
+        """Is the disk so full that a hook could not write its event? It leaves a half one behind."""
+        tmp = self.spool / "tmp"
+        with contextlib.suppress(OSError):
+            return bool(os.listdir(tmp)) and no_room(tmp)
+        return False
+
+    def sweep(self) -> None:
+        """Its worker is gone: what its hooks left half-written is nobody's."""
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self.spool / "tmp"):
+                (self.spool / "tmp" / name).unlink()
+
     # -- the result
 
     def finish(self, result: Mapping[str, object]) -> None:
@@ -292,7 +322,7 @@ class Attempt:
     def result(self) -> dict[str, object] | None:
         """What `finish` wrote; None if the attempt never got so far.
 
-        Where that is lost or damaged: what the journal tells of the end, which is less (no targets).
+        Where that is lost or damaged: what the journal tells of the end, which is less.
         """
         try:
             value = json.loads((self.dir / "result.json").read_text(encoding="utf-8"))
@@ -313,7 +343,7 @@ class Attempt:
         if end is None or not isinstance(end.data.get("result"), str):
             return None
         return {
-            **{key: end.data.get(key) for key in ("result", "reason", "retry")},
+            **{key: end.data.get(key) for key in ("result", "reason", "retry", "targets")},
             "prompts": view.prompts,
             "tools": view.tools,
             "repairs": view.repairs,

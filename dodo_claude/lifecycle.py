@@ -417,9 +417,9 @@ TABLE: dict[str, _Change] = {
 
 
 def advance(view: View, event: Event) -> View:
-    """The view after `event`. Unknown events, and events after the outcome, leave it as it is."""
+    """The view after `event`. Unknown events, those of other sessions, and those after the outcome leave it as it is."""
     change = TABLE.get(event.kind)
-    if view.outcome is not None:
+    if view.outcome is not None or _is_strange(view, event):
         return view
     after = change(view, event) if change is not None else view
     if event.kind[:1].isupper() or event.kind == SPAWNED:  # the client's hooks begin with a capital letter
@@ -428,6 +428,15 @@ def advance(view: View, event: Event) -> View:
     if after.state is not view.state or event.kind in (SPAWNED, SENT, CONTINUED, ENTER):
         after = replace(after, since=event.at)
     return after
+
+
+def _is_strange(view: View, event: Event) -> bool:
+    """Does another session than the worker's tell of itself, one that got hold of its hooks?"""
+    told = _text(event, "session_id")
+    if not told or view.session_id in (None, told) or not event.kind[:1].isupper():
+        return False
+    # After /clear or /resume the worker itself goes on under another id; only a new client starts up.
+    return event.kind != "SessionStart" or _text(event, "source") == "startup"
 
 
 # Events after which a session is plainly at work again.
@@ -447,13 +456,14 @@ def _decide_exited(view: View, facts: Facts) -> Instruction:
         return Verify()
     if not facts.interactive:
         return _failed(f"its command ended with {describe_exit(status)}", retry=True, kind="died")
-    return _failed(f"its worker ended in mid-work with {describe_exit(status)}", retry=True, kind="died")
+    when = "in mid-work" if view.prompts else "before it began"
+    return _failed(f"its worker ended {when} with {describe_exit(status)}", retry=True, kind="died")
 
 
 def describe_exit(status: int | None) -> str:
     """'exit status 3', 'signal 9', in words for a reason. Negative numbers are signals."""
     if status is None:
-        return "an unknown exit status"
+        return "an unknown exit status (its tmux server, or its pane, was killed)"
     if status < 0:
         hint = " (out of memory?)" if status == -9 else ""
         return f"signal {-status}{hint}"

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -57,7 +57,7 @@ def run_command(
     that the command started outlives it: what is left of its tree is killed when it ends.
     """
     deadline = time.monotonic() + timeout
-    with open(log, "wb", opener=_private) as output:
+    with _naming(log), open(log, "wb", opener=_private) as output:
         process = subprocess.Popen(
             ["/bin/sh", "-c", command],
             cwd=cwd,
@@ -87,6 +87,16 @@ def run_command(
             pump.join(GRACE_SECONDS)  # a stranger that holds the pipe must not hold us
         pump.end()
     return Ended(status, stopped)
+
+
+@contextlib.contextmanager
+def _naming(log: Path) -> Iterator[None]:
+    """Let an error of writing say to which file."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(log)
+        raise
 
 
 def _private(path: str, flags: int) -> int:

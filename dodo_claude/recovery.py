@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dodo_claude import verify
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import Attempt, StageLog
+from dodo_claude.journal import Attempt, StageLog, disk_problem
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.services import Done, Services
 from dodo_claude.work import Command, Work
@@ -34,7 +34,11 @@ def drive(stage: Stage, definition: Mapping[str, object], services: Services) ->
     """
     try:
         log = StageLog(services.state, stage.name, services.redact)
-        left = log.open_attempt()
+        log.sweep()
+        left, last = log.open_attempt(), log.last()
+        if last is not None and last.result() is None and (left is None or left.number != last.number):
+            # It never ended, and doit, or a damaged marker, forgot it: its worker may live all the same.
+            _clear_away(stage, services, last)
         if left is not None:
             done = None if services.force else _take_over(stage, definition, services, left)
             if done is not None:
@@ -42,11 +46,16 @@ def drive(stage: Stage, definition: Mapping[str, object], services: Services) ->
             _clear_away(stage, services, left)
         return _attempts(stage, definition, services, log)
     except OSError as error:
-        full = "disk full while writing " if error.errno == 28 else ""
-        raise DodoClaudeError(
-            f"{full}{error.filename or services.state}: {error.strerror or error} "
-            "(free it, or mend its mode; then run again)"
-        ) from error
+        raise DodoClaudeError(disk_problem(error, services.state)) from error
+
+
+def clear_left(stage: Stage, services: Services) -> None:
+    """At a run's end: a worker of an earlier run whose stage this one did not come to works for nobody."""
+    log = StageLog(services.state, stage.name, services.redact)
+    log.sweep()
+    last = log.last()
+    if last is not None and last.result() is None:
+        _clear_away(stage, services, last)
 
 
 def _attempts(stage: Stage, definition: Mapping[str, object], services: Services, log: StageLog) -> Done:
@@ -61,9 +70,11 @@ def _attempts(stage: Stage, definition: Mapping[str, object], services: Services
             worker.resume = _resumable(stage, definition, services, last)
             worker.handover = last if worker.resume is None else None
         done = worker.run()
+        # Before the question of a retry: three that fail alike stop the run, whether or not each may try again.
+        if done.outcome.kind:
+            services.fleet.failed(done.outcome.kind, stage.name)
         if not done.outcome.retry or services.stop_reason is not None:
             return done
-        services.fleet.failed(done.outcome.kind, stage.name)
         failures = 1 if worker.view.tools else failures + 1
         allowed = stage.retries if worker.view.prompts else min(stage.retries, STARTUP_TRIES - 1)
         if failures > allowed or not _wait(worker, failures, services):
@@ -119,13 +130,15 @@ def _clear_away(stage: Stage, services: Services, attempt: Attempt) -> None:
 
 
 def _last(log: StageLog, number: int) -> Attempt | None:
-    """The attempt before `number`, if it failed."""
-    earlier = [other for other in log.attempts() if other < number]
-    if not earlier:
-        return None
-    attempt = Attempt(log, earlier[-1])
-    result = attempt.result()
-    return attempt if result is not None and result.get("result") != Result.SUCCEEDED.value else None
+    """The attempt before `number`, if it failed. One that was stopped before it took its prompt tells nothing."""
+    for other in reversed([other for other in log.attempts() if other < number]):
+        attempt = Attempt(log, other)
+        result = attempt.result()
+        if result is None or result.get("result") == Result.SUCCEEDED.value:
+            return None
+        if result.get("result") != Result.ABORTED.value or result.get("prompts"):
+            return attempt
+    return None
 
 
 def _resumable(

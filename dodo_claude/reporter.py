@@ -5,7 +5,8 @@ Some of it is called by the stages' threads: each line is one write under a lock
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -26,13 +27,46 @@ _NAME_WIDTH = 14
 _MAX_ACTIVITY = 100  # characters of a worker's present activity
 
 
+class _Lasting:
+    """A text stream that outlives what it writes to: a closed terminal or a full disk ends no run."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._mute()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._mute()
+
+    def _mute(self) -> None:
+        """What is still in the buffer, and all that follows, goes nowhere: Python would fail over it at its end."""
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self._stream.fileno())
+        try:
+            os.write(2, b"")
+        except OSError:  # standard error was on the same terminal
+            os.dup2(null, 2)
+        os.close(null)
+
+
 class StageReporter(ConsoleReporter):
     """doit's reporter for stages. Tasks of a dodo.py are told of as doit does."""
 
     desc = "a line per event of a stage, and a summary"
 
     def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:
-        super().__init__(outstream, options)
+        super().__init__(_Lasting(outstream), options)
         self.failures: list[dict[str, Any]]
         self._lock = threading.Lock()
         self._shown: dict[str, tuple[object, ...]] = {}
@@ -86,7 +120,10 @@ class StageReporter(ConsoleReporter):
             self._line(task.name, f"not run: needs {fail.message.replace(' ', ', ')}")
         elif isinstance(fail, StageStopped):
             self._stopped.append(task.name)
-            self._line(task.name, f"stopped: {_one_line(fail.message)}")
+            fleet = self.fleet()
+            # Why all of them were is said once, at the end.
+            shared = fleet is not None and fail.message == fleet.stopped
+            self._line(task.name, "stopped" if shared else f"stopped: {_one_line(fail.message)}")
         else:
             self._line(task.name, f"FAILED: {_one_line(fail.message)}")
 
@@ -153,7 +190,9 @@ class StageReporter(ConsoleReporter):
     def stopping(self, name: str, *, hurry: bool) -> None:
         """Called in the signal handler: no lock, one write."""
         what = "killing the workers" if hurry else "stopping the workers; a rerun goes on with what is left"
-        sys.stderr.write(f"\n{name}: {what}\n")
+        # Past Python's buffer: the handler may interrupt itself in there. The terminal may be gone.
+        with contextlib.suppress(OSError):
+            os.write(2, f"\n{name}: {what}\n".encode())
 
     def _tell(self, stage: Stage, attempt: int, view: View, before: tuple[object, ...] | None) -> str:
         if view.state is State.STARTING and view.pane and (before is None or before[0] is not State.STARTING):

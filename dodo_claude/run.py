@@ -4,6 +4,7 @@ nothing is stale starts no tmux, imports nothing heavy and writes nothing.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -20,7 +21,15 @@ from dodo_claude import approval, trust, watch
 from dodo_claude.config import Config, Stage
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.fleet import Fleet, Limits, local_zone
-from dodo_claude.journal import Attempt, StageLog, make_state_dir, write_atomic
+from dodo_claude.journal import (
+    Attempt,
+    StageLog,
+    disk_problem,
+    is_full,
+    make_folder,
+    make_state_dir,
+    write_atomic,
+)
 from dodo_claude.lifecycle import Result, View
 from dodo_claude.redact import Redactor
 from dodo_claude.services import Services
@@ -81,8 +90,9 @@ class Run:
             raise RunInProgressError(
                 f"run in progress: {holder} (wait for it, or stop it with Ctrl-C there)"
             ) from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock is what counts, its text is for people
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
         self._lock_fd = fd
 
     # -- start and end
@@ -94,7 +104,10 @@ class Run:
         if problems:
             raise PreflightError("\n".join(problems))
         approval.require(self.config, self.environ)
-        self.write_plan()
+        try:
+            self.write_plan()
+        except OSError as error:
+            raise PreflightError(_unwritable(self.config, error)) from error
         self._started = True
 
     def services(self) -> Services:
@@ -215,9 +228,14 @@ class Run:
 
     def write_plan(self) -> Path:
         """Freeze what this run is about to do as `runs/<id>/plan.toml`, and prove that it reads back."""
-        folder = make_state_dir(self.config.root) / "runs" / self.id
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        plan = self._plan()
+        state = make_state_dir(self.config.root)
+        for pattern in (".probe-*", "..probe-*", "runs/*/.*.tmp"):
+            for left in state.glob(pattern):  # by a run that was killed while it wrote
+                left.unlink(missing_ok=True)
+        folder = state / "runs" / self.id
+        make_folder(folder.parent)
+        make_folder(folder)
+        plan = self.redact.data(self._plan())
         text = _written(plan)
         if _read_back(text) != plan:
             # Some strings come out of the writer as other strings, or as no TOML: they go in as hex.
@@ -354,6 +372,8 @@ def _writable(config: Config) -> list[str]:
 def _unwritable(config: Config, error: OSError) -> str:
     if error.strerror is None:
         return str(error)  # of our own making: it names the file
+    if is_full(error):
+        return disk_problem(error, config.root)
     return f"{error.filename or config.root}: can't be written: {error.strerror} (free it, or mend its mode)"
 
 

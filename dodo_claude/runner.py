@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 import time
@@ -14,6 +15,7 @@ from doit.exceptions import BaseFail, UnmetDependency
 from doit.runner import FAILURE, MThreadRunner
 
 from dodo_claude.config import Stage
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.run import Run
 from dodo_claude.tasks import stage_of
 
@@ -56,7 +58,19 @@ class StageRunner(MThreadRunner):
                 super().run_all(task_dispatcher)
             except KeyboardInterrupt:
                 self.signal = self.signal or signal.SIGINT
+            self._clear_left()
         return 128 + self.signal if self.signal is not None else self.final_result
+
+    def _clear_left(self) -> None:
+        """Stopped early, or stopped by a failure: what an earlier run had at work on the rest ends, resumable."""
+        if self.run is None or not self._ready:
+            return
+        from dodo_claude.recovery import clear_left
+
+        for stage in self.stages:
+            # What can't be written down now (a full disk), the next run clears away.
+            with contextlib.suppress(OSError, DodoClaudeError):
+                clear_left(stage, self.run.services())
 
     @contextmanager
     def _handlers(self) -> Iterator[None]:

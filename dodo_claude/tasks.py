@@ -22,6 +22,8 @@ from doit.task import Task
 
 from dodo_claude import agents, verify
 from dodo_claude.config import Config, Stage
+from dodo_claude.journal import STATE_DIR, disk_problem, write_atomic
+from dodo_claude.redact import NOTHING
 
 if TYPE_CHECKING:
     from dodo_claude.run import Run
@@ -69,7 +71,9 @@ def definition(stage: Stage, environ: Mapping[str, str] = os.environ) -> dict[st
 
 def _short(value: object) -> object:
     text = repr(value)
-    return value if len(text) <= _SHOWN else f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+    # What looks like a secret is not written into doit's state either.
+    shown = len(text) <= _SHOWN and NOTHING.text(text) == text
+    return value if shown else f"sha256:{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
 def digest_text(text: str) -> str:
@@ -170,11 +174,10 @@ class StageAction(BaseAction):
         try:
             return self._execute()
         except OSError as error:  # a full disk, a folder without permission: nobody's bug
-            where = f"{error.filename}: " if error.filename else ""
-            return TaskFailed(f"{where}{error.strerror or error}")
-        except Exception:
-            path = self._save_traceback()
-            return TaskError(f"dodo_claude has a fault; what it did is in {path} (please report it)")
+            return TaskFailed(disk_problem(error, self.run.config.root))
+        except Exception as error:
+            where = self._save_traceback() or f"not written down, for want of room: {error!r}"
+            return TaskError(f"dodo_claude has a fault; what it did is in {where} (please report it)")
 
     def _execute(self) -> TaskFailed | TaskError | None:
         from dodo_claude.errors import DodoClaudeError
@@ -184,7 +187,9 @@ class StageAction(BaseAction):
         made = definition(self.stage)
         messages = self.freshness.messages()
         try:
-            done = drive(self.stage, made, self.run.services())
+            # What it quotes makes its result, too; `Freshness` compares that by itself.
+            quoting = {**made, "messages": messages} if messages else made
+            done = drive(self.stage, quoting, self.run.services())
         except DodoClaudeError as error:
             return TaskFailed(str(error))
         if done.outcome.result is Result.ABORTED:
@@ -204,12 +209,12 @@ class StageAction(BaseAction):
         return None
 
     def _save_traceback(self) -> str:
-        folder = self.run.config.root / ".orchestrate"
+        folder = self.run.config.root / STATE_DIR
         path = folder / f"fault-{time.time_ns()}-{os.getpid()}.txt"
         try:
-            path.write_text(traceback.format_exc(), encoding="utf-8")
+            write_atomic(path, traceback.format_exc())
         except OSError:
-            return traceback.format_exc()
+            return ""
         return str(path)
 
 

@@ -44,6 +44,6 @@ class Terminal(Protocol):
         """The visible text and up to `history` lines above it; '' when the pane is gone."""
         ...
 
-    def close(self, pane: Pane) -> None:
-        """Remove the session with all that runs in it. Fine if it is gone already."""
+    def close(self, session: str, mark: str) -> None:
+        """Remove the session called so, with all that runs in it, if it is the one that was marked so."""
         ...

@@ -130,10 +130,11 @@ class Tmux:
         # `list-panes` fails for a pane that is not there; `display-message` answers with blanks.
         asked = "#{pane_dead}#{pane_dead_status},#{pane_dead_signal}"
         with contextlib.suppress(TmuxError):
-            out = self._cmd("list-panes", "-t", pane.id, "-F", f"#{{pane_id}} {asked}")
+            out = self._cmd("list-panes", "-t", pane.id, "-F", f"#{{pane_id}}/#{{pane_pid}} {asked}")
             for line in out:
-                pane_id, _, rest = line.partition(" ")
-                if pane_id == pane.id:
+                found, _, rest = line.partition(" ")
+                # A new server, after the death of one, gives the same ids to others.
+                if found == f"{pane.id}/{pane.pid}":
                     # An unset pane_dead is empty or 0, a set one 1.
                     return rest[1:] if rest.startswith("1") else None
         return "gone"
@@ -169,10 +170,12 @@ class Tmux:
         except TmuxError:
             return ""
 
-    def close(self, pane: Pane) -> None:
+    def close(self, session: str, mark: str) -> None:
         """Remove the worker's session, with whatever a person opened in it."""
-        with contextlib.suppress(TmuxError):
-            self._cmd("kill-session", "-t", pane.session)
+        # Not by the id that it was started under: after a server's death, another's session may have that.
+        session_id, found = self.sessions().get(session, ("", ""))
+        if session_id and found == mark:
+            self.remove_session(session_id)
 
     # -- for the commands
 
@@ -255,7 +258,11 @@ class Tmux:
 
     def _leave_copy_mode(self, pane: Pane) -> None:
         # In copy mode, which a person's scrolling enters, text and Enter are swallowed.
-        if self._cmd("display-message", "-p", "-t", pane.id, "#{pane_in_mode}")[:1] not in ([], ["0"], [""]):
+        asked = self._cmd("display-message", "-p", "-t", pane.id, "#{pane_pid} #{pane_in_mode}")
+        pid, _, mode = (asked or [""])[0].partition(" ")
+        if pid and int(pid) != pane.pid:
+            raise TmuxError(f"pane {pane.id}: is another's since its tmux server died")
+        if mode not in ("0", ""):
             self._cmd("send-keys", "-t", pane.id, "-X", "cancel")
 
     def _cmd(self, name: str, *args: str) -> list[str]:

@@ -6,6 +6,8 @@ check exits 0. A fingerprint is `[mtime_ns, size, inode, sha256]`; equal first t
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -124,7 +126,7 @@ def keep_copies(root: Path, targets: Iterable[str], folder: Path) -> None:
     for name in targets:
         if (root / name).is_file():
             copy = folder / name
-            copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _private(copy.parent)
             shutil.copy2(root / name, copy)
 
 
@@ -133,7 +135,8 @@ def set_aside(
 ) -> list[str]:
     """Move the targets that this attempt changed into `folder`, and put back what stood there before.
 
-    Returns the names that were moved. Nothing is lost and nothing half-made stays.
+    Returns the names that were moved. Nothing is lost and nothing half-made stays. A target is whole or not there
+    at any moment, and what fails can be done again.
     """
     moved = []
     for name in targets:
@@ -143,12 +146,12 @@ def set_aside(
             continue  # a folder was made a link that leads out: what lies there is not ours to move
         if os.path.lexists(path) and not (old and same_bytes(path, old)):
             place = _free_name(folder / name)
-            place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            shutil.move(path, place)
+            _private(place.parent)
+            _move(path, place)
             moved.append(name)
         if old and not os.path.lexists(path) and (copies / name).is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(copies / name, path)
+            _copy(copies / name, path)
     return moved
 
 
@@ -163,7 +166,45 @@ def put_back(root: Path, targets: Iterable[str], folder: Path) -> None:
         kept, path = folder / name, root / name
         if kept.is_file() and not kept.is_symlink():
             path.parent.mkdir(parents=True, exist_ok=True)
+            _copy(kept, path)
+
+
+def _private(folder: Path) -> None:
+    """Make a folder of ours; its parents, too, are nobody else's to read."""
+    if not folder.is_dir():
+        _private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def _move(path: Path, place: Path) -> None:
+    try:
+        os.rename(path, place)
+    except OSError as error:
+        # Any other error would fail a copy as well, which then stood there half-made.
+        if error.errno != errno.EXDEV:
+            raise
+        shutil.move(path, place)
+
+
+def _copy(kept: Path, path: Path) -> None:
+    """Put a copy of `kept`, a file of ours, in the place of `path`."""
+    # Beside the kept one: what a kill leaves of it lies in our folder, not in the user's.
+    temporary = kept.with_name(f".{os.getpid()}.tmp")
+    try:
+        shutil.copy2(kept, temporary)
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
             shutil.copy2(kept, path)
+            temporary.unlink()
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def _free_name(path: Path) -> Path:

@@ -22,13 +22,15 @@ from dodo_claude import lifecycle as life
 from dodo_claude import processes, protect, verify
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import Attempt, write_atomic
+from dodo_claude.journal import Attempt, disk_problem, write_atomic
 from dodo_claude.lifecycle import Outcome, Result, View
 from dodo_claude.services import Done, Services, Slot
 from dodo_claude.usage import Usage
 
 # How often a stage that may not start yet (memory, a pause, no slot) asks again.
 START_SECONDS = 0.5
+# Of these one is there before anything of an attempt acts.
+_STARTED = ("launch.sh", "output.log")
 
 
 class Work(ABC):
@@ -47,6 +49,7 @@ class Work(ABC):
         self.handover: Attempt | None = None  # the failed attempt that this one is told of
         self.before: Mapping[str, object] = {}  # the targets from before the first of the resumed attempts
         self.copies = attempt.dir / "before"  # where those are kept
+        self.acted = False  # it got so far that its targets may be of its making
         self.inputs: Mapping[str, object] = {}
         self.protected: Mapping[str, object] = {}
         self.resumes = 0  # attempts in a row on one session, without a tool call
@@ -63,10 +66,14 @@ class Work(ABC):
     ) -> Self:
         """An attempt as its journal tells of it."""
         self = cls(stage, definition, services, attempt)
+        self.same_inputs = False  # unless its journal says what they were
         for event in attempt.replay():
             if event.kind == "begun":
                 self._recall(event.data, event.at)
             self._fold(event)
+        if not self.acted and any((attempt.dir / name).exists() for name in _STARTED):
+            # Its journal's beginning is damaged: the copies tell what stood there before it.
+            self.acted, self.before = True, verify.fingerprints(self.copies, stage.targets)
         return self
 
     def _recall(self, begun: Mapping[str, object], at: float) -> None:
@@ -74,6 +81,7 @@ class Work(ABC):
             value = begun.get(key)
             return value if isinstance(value, dict) else {}
 
+        self.acted = True
         nonce, copies, resumes = begun.get("nonce"), begun.get("copies"), begun.get("resumes")
         self.nonce = nonce if isinstance(nonce, str) else self.nonce
         self.before, self.inputs, self.protected = table("before"), table("inputs"), table("protected")
@@ -96,6 +104,11 @@ class Work(ABC):
         return self.nonce[:16]
 
     @property
+    def _command_nonce(self) -> str:
+        """What the stage's command, or its check, is known by."""
+        return f"{self.nonce}-command"
+
+    @property
     def key(self) -> str:
         """Its name in the fleet's books."""
         return f"{self.stage.name} {self.attempt.number}"
@@ -109,8 +122,10 @@ class Work(ABC):
         """Is somebody at work on it now?"""
         return False
 
-    def remove(self) -> None:  # noqa: B027 (a command ends with its attempt: there is nobody to end)
-        """End whoever works on it."""
+    def remove(self) -> None:
+        """End whoever works on it. A command ends with its attempt, but not with a run that is killed."""
+        if self.acted:
+            processes.end_tree(0, self._command_nonce)
 
     def tell(self, activity: str) -> None:
         """Let people know what happens now."""
@@ -131,12 +146,15 @@ class Work(ABC):
         except DodoClaudeError as error:
             self.remove()
             return self.finish(Outcome(Result.FAILED, str(error)))
-        except BaseException:
-            # What can't be written down now (a full disk), the next run finds open and clears away.
+        except BaseException as error:
+            # What can't be written down now (a full disk), the next run finds without an end and clears away.
             with contextlib.suppress(OSError):
                 self.remove()
+            reason = "dodo_claude failed"
+            if isinstance(error, OSError):
+                reason = disk_problem(error, self.attempt.dir)
             with contextlib.suppress(OSError):
-                self.finish(Outcome(Result.ABORTED, "dodo_claude failed"))
+                self.finish(Outcome(Result.ABORTED, reason))
             raise
         finally:
             self.services.waker.forget(self.ring)
@@ -181,7 +199,6 @@ class Work(ABC):
             # The session goes on from what it had made; it is judged by what stood there before that.
             self.before, self.copies = self.resume.before, self.resume.copies
             self.resumes = self.resume.resumes + 1 if not self.resume.view.tools else 1
-            verify.put_back(root, stage.targets, self.resume.attempt.dir / "partial")
         self.attempt.record(
             "begun",
             nonce=self.nonce,
@@ -192,6 +209,9 @@ class Work(ABC):
             protected=dict(self.protected),
             resumes=self.resumes,
         )
+        self.acted = True
+        if self.resume is not None:
+            verify.put_back(root, stage.targets, self.resume.attempt.dir / "partial")
         for target in stage.targets:
             (root / target).parent.mkdir(parents=True, exist_ok=True)
 
@@ -253,7 +273,7 @@ class Work(ABC):
             env={**self.services.environ, **dict(self.stage.env), "DODO_CLAUDE_STAGE": self.stage.name},
             log=log,
             timeout=max(1.0, self.stage.timeout - self._elapsed()),
-            nonce=f"{self.nonce}-command",
+            nonce=self._command_nonce,
             wait=wait,
             redact=self.services.redact,
             hurry=self.services.hurry.is_set,
@@ -276,9 +296,10 @@ class Work(ABC):
         outcome = replace(outcome, reason=self.services.redact.text(outcome.reason))
         moved: list[str] = []
         if outcome.result is not Result.SUCCEEDED:
-            moved = verify.set_aside(
-                root, stage.targets, self.before, self.copies, self.attempt.dir / "partial"
-            )
+            if self.acted:  # else what stands there is older than it, and fine
+                moved = verify.set_aside(
+                    root, stage.targets, self.before, self.copies, self.attempt.dir / "partial"
+                )
             self._hand_over(outcome, moved)
         targets = verify.fingerprints(root, stage.targets)
         seconds, (usage, cost) = self._elapsed(), self._usage()
@@ -289,6 +310,8 @@ class Work(ABC):
             retry=outcome.retry,
             cause=outcome.kind,
             fatal=outcome.fatal,
+            # A kill may come before the next lines: what is finished is finished from here on.
+            targets=targets,
         )
         self.attempt.finish(
             {

@@ -10,8 +10,10 @@ Rule this file keeps: no text goes into a session whose input box is not known t
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import threading
 import time
 import uuid
@@ -34,6 +36,9 @@ from dodo_claude.work import Work
 SCREEN_LINES = 2_000
 # Lines of a dialog that are shown to whoever is asked to look.
 DIALOG_LINES = 12
+# tmux's own line below what a dead pane shows.
+_DEAD = "Pane is dead"
+MAX_WORDS = 200  # characters of it in a reason
 # How often a session is looked at in whose input box somebody types: nothing tells when it is free again.
 DRAFT_SECONDS = 1.0
 # After an Escape the client needs this long to show its input box again.
@@ -70,6 +75,8 @@ class Worker(Work):
         return self.pane is not None and processes.lives(self.pane.pid, self.nonce)
 
     def _fold(self, event: life.Event) -> None:
+        if event.kind == "PermissionRequest" and self.stage.on_permission == "deny":
+            event = replace(event, kind="PermissionDenied")  # answered by its hook: nobody is waited for
         super()._fold(event)
         if event.kind == life.SPAWNED:
             self.pane = Pane(str(event.data.get("pane")), str(event.data.get("session")), self.view.pid or 0)
@@ -214,6 +221,9 @@ class Worker(Work):
         events = self.attempt.collect()
         for event in events:
             self._advance(event)
+        if not events and self.attempt.lost_a_hook():
+            # Its worker would be waited for in vain: what it says does not reach us any more.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.attempt.spool))
         self._count()
         if gone:
             self._note(life.EXITED, status=self.services.terminal().exit_status(self._pane()))
@@ -332,10 +342,16 @@ class Worker(Work):
         if stage.keep == "always" and outcome.result in (Result.SUCCEEDED, Result.FAILED):
             self._keep_screen()
             return outcome
-        if self.view.state is not life.State.EXITED:
-            processes.end_tree(self._pane().pid, self.nonce, hurry=self.services.hurry.is_set)
-        # Only now: the client draws a turn's last lines after its Stop hook. A dead pane keeps its screen.
-        self._keep_screen()
+        # One that is gone already may have left behind what it had started.
+        gone = self.view.state is life.State.EXITED
+        if not good and not gone:
+            self._keep_screen()  # a dialog that it hangs at is wiped when it ends
+        processes.end_tree(0 if gone else self._pane().pid, self.nonce, hurry=self.services.hurry.is_set)
+        if good or gone:
+            # Only now: the client draws a turn's last lines after its Stop hook. A dead pane keeps its screen.
+            self._keep_screen()
+        if outcome.kind == "died" and not self.view.prompts:
+            outcome = replace(outcome, reason=outcome.reason + self._last_words())
         if good and verify.fingerprints(self.services.root, stage.targets) != marks:
             # A verified target was changed before its worker was gone: what stands now must pass.
             self.problems = None
@@ -345,21 +361,39 @@ class Worker(Work):
         if outcome.fatal:
             self.services.fleet.fatal(outcome.kind, outcome.reason)
         if stage.keep == "never" or (good and stage.keep == "on-failure"):
-            self.services.terminal().close(self._pane())
+            self.services.terminal().close(stage.session, self.nonce)
         return outcome
 
     def _keep_screen(self) -> None:
         screen = self.services.terminal().capture(self._pane(), history=SCREEN_LINES)
         if screen:
-            write_atomic(self.attempt.dir / "screen.txt", self.services.redact.text(screen.rstrip() + "\n"))
+            text = self.services.redact.text(screen.rstrip() + "\n")
+            with contextlib.suppress(OSError):  # for people to look at: no work is lost for it
+                write_atomic(self.attempt.dir / "screen.txt", text)
+
+    def _last_words(self) -> str:
+        """The last line of its screen: why a client does not start stands there, and nowhere else."""
+        # The line that tmux adds has moved the screen up.
+        rows = verify.clean_text(self.services.terminal().capture(self._pane(), history=1)).splitlines()
+        said = [row.strip() for row in rows if re.search(r"\w", row) and not row.startswith(_DEAD)]
+        return f": {said[-1][:MAX_WORDS]}" if said else ""
 
     def remove(self) -> None:
         """End the worker whatever state it is in, its screen kept."""
+        super().remove()
         if self.pane is not None and processes.lives(self.pane.pid, self.nonce):
             processes.end_tree(self.pane.pid, self.nonce, hurry=self.services.hurry.is_set)
             self._keep_screen()
+        elif self.acted:
+            # One that was started and not written down, or what a dead one had started.
+            processes.end_tree(0, self.nonce)
+        if self.acted and self.stage.keep == "never":
+            self.services.terminal().close(self.stage.session, self.nonce)
 
     def finish(self, outcome: Outcome) -> Done:
         """The worker's end, whatever it was: nothing of its environment stays on disk."""
-        self._env_file().unlink(missing_ok=True)
+        environment = self._env_file()
+        for path in (environment, *environment.parent.glob(f".{environment.name}.*.tmp")):
+            path.unlink(missing_ok=True)
+        self.attempt.sweep()
         return super().finish(outcome)

@@ -141,8 +141,8 @@ class FakeTerminal:
     def capture(self, pane: Pane, *, history: int = 0, escapes: bool = False) -> str:
         return self.screens.pop(0) if self.screens else FREE
 
-    def close(self, pane: Pane) -> None:
-        self.calls.append(("close", pane.session))
+    def close(self, session: str, mark: str) -> None:
+        self.calls.append(("close", session))
 
     def names(self) -> list[object]:
         return [call[0] for call in self.calls]

@@ -176,7 +176,10 @@ HISTORIES = {
         events(SPAWNED, (life.EXITED, {"status": 127})),
         life.Stop(
             Outcome(
-                Result.FAILED, "its worker ended in mid-work with exit status 127", retry=True, kind="died"
+                Result.FAILED,
+                "its worker ended before it began with exit status 127",
+                retry=True,
+                kind="died",
             )
         ),
     ),

@@ -109,7 +109,7 @@ CASES: list[tuple[str, View, Facts, object]] = [
     ),
     (
         "killed in mid-work",
-        View(state=State.EXITED, exit_status=-9),
+        View(state=State.EXITED, exit_status=-9, prompts=1),
         FACTS,
         life.Stop(
             Outcome(

@@ -118,9 +118,9 @@ def test_the_pane_is_what_was_asked_for(server: Tmux, tmp_path: Path) -> None:
 
 def test_close_and_what_is_gone_already(server: Tmux, tmp_path: Path) -> None:
     pane = spawn(server, tmp_path)
-    server.close(pane)
+    server.close("work-1", MARK)
     until(lambda: not processes._lives(pane.pid))
-    server.close(pane)
+    server.close("work-1", MARK)
     assert server.capture(pane) == ""
     assert server.exit_status(pane) is None
     with pytest.raises(TmuxError):
@@ -134,7 +134,7 @@ def test_a_server_without_sessions_goes_and_one_with_them_stays(server: Tmux, tm
     pane = spawn(server, tmp_path)
     server.stop_server_if_empty()
     assert server.session_lives(pane.session)
-    server.close(pane)
+    server.close("work-1", MARK)
     server.stop_server_if_empty()
     assert raw(server, "list-sessions").startswith("error")
     server.stop_server_if_empty()
@@ -185,8 +185,10 @@ def test_a_missing_folder_starts_nothing_elsewhere(server: Tmux, tmp_path: Path)
 def test_a_name_that_begins_like_another(server: Tmux, tmp_path: Path) -> None:
     ten = spawn(server, tmp_path, session="work-10")
     one = spawn(server, tmp_path, session="work-1")
-    server.close(one)
-    server.close(Pane("%99", "$99", 0))
+    server.close("work-1", "another")
+    assert len(server.sessions()) == 2
+    server.close("work-1", MARK)
+    server.close("work", MARK)
     assert set(server.sessions()) == {"work-10"}
     again = spawn(server, tmp_path, session="work-1")
     assert server.session_lives(ten.session)
@@ -317,7 +319,7 @@ def test_a_server_that_is_killed_gives_clean_answers_and_a_new_one(server: Tmux,
     ):
         with pytest.raises(TmuxError):
             call()
-    server.close(pane)
+    server.close("work-1", MARK)
     server.stop_server_if_empty()
     # The next one starts over the stale socket, and with our options and environment again.
     again = spawn(server, tmp_path)

@@ -102,7 +102,7 @@ def test_one_good_turn(desk: Desk) -> None:
     assert done.outcome == SUCCEEDED
     assert (done.attempt, done.message, done.repairs) == (1, "made it", 0)
     assert done.targets == {"a": verify.fingerprint(desk.root / "a")}
-    assert desk.terminal.calls == [("spawn", "w-api", desk.root), ("close", "$1")]
+    assert desk.terminal.calls == [("spawn", "w-api", desk.root), ("close", "w-api")]
     assert desk.kinds() == [
         "begun",
         "spawned",
@@ -208,7 +208,7 @@ def test_death_is_retried_with_a_fresh_attempt(desk: Desk) -> None:
 def test_retries_used_up(desk: Desk) -> None:
     died = Turn(events=(), exits=127)
     done = desk.drive(replace(STAGE, retries=1), died, died)
-    assert told(done) == (Result.FAILED, "its worker ended in mid-work with exit status 127")
+    assert told(done) == (Result.FAILED, "its worker ended before it began with exit status 127: its screen")
     assert desk.log.attempts() == [1, 2]
 
 
@@ -516,6 +516,16 @@ def test_a_finished_attempt_is_taken_over(desk: Desk) -> None:
     assert desk.log.attempts() == [1]
 
 
+@pytest.mark.parametrize("left", ["", "{", None])
+def test_also_when_a_kill_came_before_its_result_was_written(desk: Desk, left: str | None) -> None:
+    finished(desk)
+    path = desk.last.dir / "result.json"
+    path.unlink() if left is None else path.write_text(left)
+    done = desk.drive(STAGE)
+    assert (done.attempt, test_done.message) == (1, "made it")
+    assert desk.terminal.calls == []
+
+
 CHANGES: dict[str, Callable[[Desk], tuple[Stage, dict[str, object]]]] = {
     "an input": lambda desk: ((desk.root / "in").write_text("new"), (STAGE, {}))[1],
     "an input is gone": lambda desk: ((desk.root / "in").unlink(), (STAGE, {}))[1],
@@ -524,7 +534,6 @@ CHANGES: dict[str, Callable[[Desk], tuple[Stage, dict[str, object]]]] = {
     "a target is gone": lambda desk: ((desk.root / "a").unlink(), (STAGE, {}))[1],
     "one more target": lambda desk: (replace(STAGE, targets=("a", "in")), {}),
     "-a": lambda desk: (STAGE, {"force": True}),
-    "half a result": lambda desk: ((desk.last.dir / "result.json").write_text("{"), (STAGE, {}))[1],
     "doit has settled it": lambda desk: (desk.log.settle(), (STAGE, {}))[1],
 }
 

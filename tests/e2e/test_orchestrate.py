@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -322,3 +323,29 @@ def test_a_login_that_is_missing_stops_the_run_with_one_message(client: Project,
     ran = client.orchestrate(check=1)
     assert sum("authentication" in line for line in ran.lines if line.startswith("stopped:")) == 1
     assert [client.attempts(f"s{n}") for n in range(3)].count(1) == 1
+
+
+def test_a_killed_orchestrator_is_followed_by_one_that_adopts_the_live_client(client: Project, api: MessagesApi) -> None:
+    client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Make it.'\ntargets = ['a.txt']"))
+    gate = threading.Event()
+
+    def model(request: Request) -> Reply:
+        if request.tool_results:
+            return say("Done.")
+        gate.wait(30)  # in mid-turn until the second orchestrator is there
+        return write(client.root / "a.txt", "a")
+
+    api.reply = by_stage(one=model)
+    with client.started() as live:
+        client.wait_for(lambda: client.attempts("one") and "UserPromptSubmit" in client.kinds("one"), "its prompt")
+        pid = spawned(client, "one", 1)
+        live.kill()
+    with client.started() as live:
+        client.wait_for(lambda: "a run is in progress" in client.run("dodo-claude", "status").out, "the second run")
+        gate.set()
+        assert live.wait() == 0
+    assert client.attempts("one") == 1
+    assert [event.kind for event in Attempt(client.log("one"), 1).replay()].count("spawned") == 1
+    assert client.result("one")["result"] == "succeeded"
+    assert pid not in client.processes()
+    assert len([request for request in api.requests if request.kind == "turn"]) == 2

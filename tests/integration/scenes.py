@@ -104,13 +104,13 @@ def events(project: Project, stage: str, kind: str | None = None) -> list[Event]
     ]
 
 
-def happened(project: Project, stage: str, kind: str, times: int = 1) -> bool:
-    return len(events(project, stage, kind)) >= times
+def happened(project: Project, stage: str, kind: str) -> bool:
+    return bool(events(project, stage, kind))
 
 
-def wait_event(project: Project, stage: str, kind: str, times: int = 1) -> Event:
-    project.wait_for(lambda: happened(project, stage, kind, times), f"{kind} of {stage}")
-    return events(project, stage, kind)[times - 1]
+def wait_event(project: Project, stage: str, kind: str) -> Event:
+    project.wait_for(lambda: happened(project, stage, kind), f"{kind} of {stage}")
+    return events(project, stage, kind)[0]
 
 
 def results(project: Project, stage: str) -> list[str]:
@@ -127,7 +127,7 @@ def result(project: Project, stage: str, attempt: int) -> Mapping[str, Any]:
 
 def worker_pid(project: Project, stage: str) -> int:
     """The process of the last attempt's worker."""
-    pid = wait_event(project, stage, "spawned").data["pid"]
+    wait_event(project, stage, "spawned")
     pid = events(project, stage, "spawned")[-1].data["pid"]
     assert isinstance(pid, int)
     return pid
@@ -151,10 +151,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-def reasons(project: Project, ran_lines: Sequence[str]) -> list[str]:
-    return [line for line in ran_lines if "FAILED" in line]
 
 
 @contextlib.contextmanager
@@ -216,7 +212,8 @@ class Terminal(Live):
     def until(self, text: str, times: int = 1) -> None:
         deadline = time.monotonic() + PATIENCE
         while self.said.count(text) < times:
-            assert self._read() and time.monotonic() < deadline, f"no {text!r} in:\n{self.said}"
+            goes_on = self._read() and time.monotonic() < deadline
+            assert goes_on, f"no {text!r} in:\n{self.said}"
 
     def wait(self) -> int:
         while self.ours is not None and self._read():

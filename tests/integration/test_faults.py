@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -13,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.journal import Attempt
 from tests.integration.scenes import (
     Step,
+    alive,
     at_gate,
     bash,
     census,
@@ -120,21 +121,24 @@ def test_1_a_command_that_outlived_its_orchestrator_runs_once_at_a_time(project:
     configure(
         project,
         {
-            "plain": {"command": "echo $$ > plain.pid; [ -e go ] || sleep 1000", "after": ["one"]},
-            "one": {"targets": ["it.txt"], "check": "echo $$ > check.pid; [ -e on ] || sleep 1000"},
+            "plain": {"command": "sh wait.sh plain", "after": ["one"]},
+            "one": {"targets": ["it.txt"], "check": "sh wait.sh check"},
         },
     )
+    project.write("wait.sh", "echo $$ > $1.pid; [ -e $1.go ] || sleep 1000")
     play(project, {"one": [[write("it.txt")]]})
-    for name, opened in (("check.pid", "on"), ("plain.pid", "go")):
+    left: dict[str, int] = {}
+    for name in ("check", "plain"):
         with project.started() as live:
-            project.wait_for((project.root / name).exists, name)
+            project.wait_for((project.root / f"{name}.pid").exists, name)
             live.kill()
-        open_gate(project, opened)
-        left = int(project.read(name))
-        with project.started() as live:
-            project.wait_for(lambda left=left: not Path(f"/proc/{left}").exists(), "the end of what was left")
-            live.kill()
-    project.orchestrate()
+        left[name] = int(project.read(f"{name}.pid"))
+        open_gate(project, f"{name}.go")
+        assert alive(left[name])
+    with census(project) as most:
+        project.orchestrate()
+    assert most["one"] <= 1
+    assert not any(alive(pid) for pid in left.values())
     assert project.processes() == []
 
 
@@ -420,7 +424,10 @@ def test_43_a_tree_that_hides_and_does_not_listen_ends(project: Project) -> None
 
 def test_32_a_worker_without_hooks_is_named(project: Project) -> None:
     """Row 32, with a second in place of the minute."""
-    patch(project, "import dodo_claude.lifecycle as life\nlife.HOOK_SILENCE_SECONDS = 1.0\n")
+    patch(
+        project,
+        "import dodo_claude.lifecycle as life\nlife.HOOK_SILENCE_SECONDS = 1.0\nlife.LOOK_SECONDS = 0.5\n",
+    )
     configure(project, ONE)
     play(project, {"one": [[write("it.txt")]]}, no_hooks=True)
     (reason,) = failures(project.orchestrate(check=1).lines)
@@ -456,7 +463,7 @@ def test_35_what_older_attempts_and_strange_sessions_say_counts_for_nothing(proj
         ):
             heard = len(events(project, "one"))
             hook_file(project, "one", 2, {**event, **strange})
-            subprocess.run([*_bell(project)], check=True)
+            subprocess.run(_bell(project), check=True)
             project.wait_for(lambda heard=heard: len(events(project, "one")) > heard, "its being read")
         open_gate(project, "go")
         assert live.wait() == 0, live.text
@@ -481,12 +488,12 @@ def test_54_a_check_that_hangs_is_ended_with_all_it_started(project: Project) ->
     configure(project, {"one": {"targets": ["it.txt"], "check": check, "timeout": "2s"}})
     play(project, {"one": [[write("it.txt")]]})
     (reason,) = failures(project.orchestrate(check=1).lines)
-    assert reason == f"one FAILED: check `{check}` ended with timed out"
+    assert reason == "one FAILED: timed out after 2 s"
     assert project.processes() == []
 
 
-def test_54_a_check_that_leaves_processes_and_prints_100_mb(project: Project) -> None:
-    check = "setsid sleep 1000 & echo first; yes 0123456789012345678901234567890123456789 | head -c 100000000; echo last"
+def test_54_a_check_that_leaves_processes_and_prints_without_end(project: Project) -> None:
+    check = "setsid sleep 1000 & echo first; yes 0123456789012345678901234567890123456789 | head -c 30000000; echo last"
     configure(project, {"one": {"targets": ["it.txt"], "check": check}})
     play(project, {"one": [[write("it.txt")]]})
     project.orchestrate()
@@ -511,11 +518,8 @@ def test_56_a_fault_of_ours_is_one_line_and_the_others_go_on(project: Project) -
         "work.Work._examine = broken\n",
     )
     configure(project, {**TWO, "other": {"targets": ["other.txt"]}})
-    play(
-        project, {"one": [[write("it.txt")]], "two": [[write("two.txt")]], "other": [[write("other.txt")]]}
-    )
-    ran = project.orchestrate(check=None)
-    assert ran.code != 0
+    play(project, {"one": [[write("it.txt")]], "two": [[write("two.txt")]], "other": [[write("other.txt")]]})
+    ran = project.orchestrate(check=2)
     (reason,) = failures(ran.lines)
     assert reason.startswith("one FAILED: dodo_claude has a fault; what it did is in ")
     (fault,) = (project.root / ".orchestrate").glob("fault-*.txt")
@@ -542,7 +546,8 @@ def test_62_a_secret_is_written_nowhere(project: Project) -> None:
                 "targets": ["it.txt"],
                 "check": "sh check.sh",
                 "repairs": 1,
-            }
+            },
+            "good": {"prompt": f"The key is {SECRET}.", "targets": ["good.txt"]},
         },
         defaults={"retries": 0},
     )
@@ -559,7 +564,7 @@ def test_62_a_secret_is_written_nowhere(project: Project) -> None:
         write("it.txt", SECRET),
         {"say": f"{SECRET}"},
     ]
-    play(project, {"one": [steps]})
+    play(project, {"one": [steps], "good": [[write("good.txt"), {"say": SECRET}]]})
     project.env["MY_API_TOKEN"] = VALUE
     ran = project.orchestrate(check=1)
     logged = project.run("dodo-claude", "log", "one").out
@@ -570,14 +575,14 @@ def test_62_a_secret_is_written_nowhere(project: Project) -> None:
         assert SECRET not in text
         assert VALUE not in text
     state = project.root / ".orchestrate"
+    assert state.stat().st_mode & 0o077 == 0
     for path in state.rglob("*"):
         name = path.relative_to(state).as_posix()
         # Not ours: the sessions that the client keeps, and what the worker made.
         if path.is_file() and not name.startswith("scripted/") and "/partial/" not in name:
-            if path.name != "prompt.md" and not (path.name == "plan.toml"):
+            if path.name != "prompt.md":
                 assert SECRET.encode() not in path.read_bytes(), name
             assert VALUE.encode() not in path.read_bytes(), name
-            assert path.stat().st_mode & 0o077 == 0 or path.name == ".gitignore", name
 
 
 # -- kills at any moment
@@ -597,7 +602,7 @@ def diamond(project: Project) -> None:
     play(
         project,
         {
-            name: [[write(f"{name}.txt", "half"), {"sleep": 0.1}, write(f"{name}.txt", f"{name}\n")]]
+            name: [[write(f"{name}.txt", "half"), {"sleep": 0.4}, write(f"{name}.txt", f"{name}\n")]]
             for name in DIAMOND
         },
     )
@@ -610,19 +615,21 @@ def test_1_killed_at_random_moments_nothing_is_lost_or_done_twice(project: Proje
     diamond(project)
     project.env["DODO_CLAUDE_SCRIPTED_SPEED"] = "1"
     finished: dict[str, list[int]] = {}
+    cut = 0
     with census(project) as most:
         for number in range(ROUNDS):
             with project.started() as live:
                 try:
-                    assert live.process.wait(0.3 + chance.random() * 0.9) == 0, live.process.stdout
+                    assert live.process.wait(0.2 + chance.random() * 0.6) == 0
                 except subprocess.TimeoutExpired:
                     live.process.send_signal(signal.SIGKILL)
+                    cut += 1
                 live.wait()
                 assert "Traceback" not in live.text
             if number % 3 == 2:
                 for pid in project.processes():
-                    with pytest.MonkeyPatch.context():
-                        _kill_quietly(pid)
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
             for name in DIAMOND:
                 good = [
                     index + 1 for index, value in enumerate(results(project, name)) if value == "succeeded"
@@ -637,8 +644,7 @@ def test_1_killed_at_random_moments_nothing_is_lost_or_done_twice(project: Proje
         assert results(project, name).count("succeeded") == 1, name
         assert project.read(f"{name}.txt") == f"{name}\n"
         assert project.log(name).open_attempt() is None
-        good = [event for event in events(project, name, "verified") if event.data["ok"]]
-        assert 1 <= len(good) <= 2  # twice when the kill came between that and its record
+    assert cut >= ROUNDS // 2
     assert max(most.values()) == 1
     assert project.orchestrate().said("6 stages: 6 up to date")
     assert project.processes() == []
@@ -649,14 +655,3 @@ def test_1_killed_at_random_moments_nothing_is_lost_or_done_twice(project: Proje
     for path in (project.root / ".orchestrate").glob("stages/*/*/journal.jsonl"):
         for line in path.read_bytes().splitlines():
             json.loads(line)
-
-
-def _kill_quietly(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
-
-def _unused(attempt: Attempt) -> None:
-    """Placeholder."""

@@ -1,0 +1,109 @@
+"""The chaos bench: kills at random moments, and many stages with faults in one run. See README.md here."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import invariants
+from tests.chaos.driver import NOTICE_SECONDS, Figures, chaos, quarters, soak
+from tests.integration.scenes import patch
+from tests.project import Project, kill_servers
+
+pytestmark = pytest.mark.tmux
+
+LONG = bool(os.environ.get("DODO_CLAUDE_LONG"))
+SEED = int(os.environ.get("DODO_CLAUDE_SEED") or random.SystemRandom().randrange(10**6))
+KILLS = int(os.environ.get("DODO_CLAUDE_KILLS") or (2000 if LONG else 200))
+SOAK = 200 if LONG else 60
+LANES = 3
+
+
+def project_in(folder: Path) -> Project:
+    for name in ("project", "home", "run"):
+        (folder / name).mkdir()
+    return Project(folder / "project", folder / "home", folder / "run")
+
+
+@pytest.fixture
+def kept() -> Iterator[Path]:
+    """A short folder that stays when the test fails."""
+    folder = Path(tempfile.mkdtemp(prefix="dcc-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        for runtime in folder.glob("*/run"):
+            kill_servers(runtime)
+        for stages in (invariants.living(path) for path in folder.glob("*/project")):
+            for pids in (
+                pids for place in stages.values() for nonces in place.values() for pids in nonces.values()
+            ):
+                for pid in pids:
+                    os.kill(pid, 9)
+        if (folder / "passed").exists():
+            shutil.rmtree(folder)
+
+
+def report(capsys: pytest.CaptureFixture[str], title: str, lines: list[str]) -> None:
+    with capsys.disabled():
+        print(f"\n== {title}, seed {SEED}", *lines, sep="\n   ")
+
+
+def test_killed_at_random_moments_nothing_is_lost_doubled_or_left(
+    kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    projects = []
+    for number in range(LANES):
+        (kept / str(number)).mkdir()
+        projects.append(project_in(kept / str(number)))
+    figures: Figures = chaos(projects, SEED, KILLS)
+    report(capsys, "chaos", figures.lines())
+    replay = (
+        f"kept: {kept}; again: DODO_CLAUDE_SEED={SEED} DODO_CLAUDE_KILLS={KILLS} pytest {Path(__file__).name}"
+    )
+    assert not figures.problems, "\n".join([*figures.problems, replay])
+    assert figures.killed >= KILLS
+    assert max(figures.notices) <= NOTICE_SECONDS
+    (kept / "passed").touch()
+
+
+def test_many_stages_with_faults_end_and_take_no_more_as_they_go(
+    kept: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (kept / "0").mkdir()
+    project = project_in(kept / "0")
+    # So many die here that the circuit breaker, which has tests of its own, would rightly end the run.
+    patch(project, "import dodo_claude.fleet as fleet\nfleet.ALIKE = 1_000_000\n")
+    live, samples, faults = soak(project, SEED, SOAK)
+    rss, fds, threads = (quarters([sample[index] for sample in samples]) for index in range(3))
+    told = invariants.attempts(project)
+    ends = Counter(str((tries[-1].result or {}).get("result")) for tries in told.values())
+    report(
+        capsys,
+        f"soak of {SOAK} stages",
+        [
+            f"faults: {dict(Counter(faults.values()))}",
+            f"ends: {dict(ends)}, attempts {sum(map(len, told.values()))}, {live.lines[-1].strip()}",
+            f"second and last quarter, medians of {len(samples)} samples: RSS {rss[0]:.0f} and {rss[1]:.0f} kB, "
+            f"descriptors {fds[0]} and {fds[1]}, threads {threads[0]} and {threads[1]}",
+        ],
+    )
+    assert "Traceback" not in live.text
+    asked = [name for name, fault in faults.items() if fault == "asks"]
+    assert live.process.returncode == (1 if asked else 0), live.text
+    problems = invariants.check(project, over=True, settled=True, stages=list(faults))
+    assert not problems, "\n".join([*problems, f"kept: {kept}; again: DODO_CLAUDE_SEED={SEED}"])
+    assert ends == Counter(
+        {"succeeded": SOAK - len(asked), "failed": len(asked)} if asked else {"succeeded": SOAK}
+    )
+    assert rss[1] <= rss[0] * 1.1 + 2_000
+    assert fds[1] <= fds[0] + 3
+    assert threads[1] <= threads[0] + 2
+    (kept / "passed").touch()

@@ -1,0 +1,125 @@
+"""Ctrl-C, SIGTERM and a closed window, on a real terminal. Numbers are rows of the fault matrix."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.integration.scenes import (
+    at_gate,
+    configure,
+    events,
+    gate,
+    launch,
+    on_terminal,
+    play,
+    results,
+    write,
+)
+from tests.project import Project
+
+pytestmark = pytest.mark.tmux
+
+
+@pytest.fixture
+def two(project: Project) -> Project:
+    """Two stages at work, each of which would go on from where it was, and one that waits for them."""
+    configure(
+        project,
+        {
+            "a": {"targets": ["a.txt"]},
+            "b": {"targets": ["b.txt"]},
+            "late": {"file_dep": ["a.txt", "b.txt"], "targets": ["late.txt"]},
+        },
+    )
+    play(
+        project,
+        {
+            name: [[write(f"{name}.txt", "half"), gate(f"{name}.go")], [write(f"{name}.txt", "whole")]]
+            for name in "ab"
+        }
+        | {"late": [[write("late.txt")]]},
+    )
+    return project
+
+
+def under_way(project: Project) -> None:
+    at_gate(project, "a.go")
+    at_gate(project, "b.go")
+
+
+def check_stopped_and_resumed(project: Project) -> None:
+    """Nothing of it lives or is half-made, and a rerun goes on in the same sessions."""
+    assert project.processes() == []
+    assert not (project.root / "a.txt").exists()
+    assert project.attempts("late") == 0
+    sessions = {name: events(project, name, "SessionStart")[0].data["session_id"] for name in "ab"}
+    assert project.orchestrate().said("3 stages: 3 done")
+    for name, session in sessions.items():
+        assert results(project, name) == ["aborted", "succeeded"]
+        assert f"--resume {session} " in launch(project, name, 2)
+        assert project.read(f"{name}.txt") == "whole"
+
+
+def test_3_one_ctrl_c_stops_saves_and_says_what_a_rerun_does(two: Project) -> None:
+    with on_terminal(two) as terminal:
+        under_way(two)
+        terminal.press("\x03")
+        assert terminal.wait() == 130
+    assert "SIGINT: stopping the workers; a rerun goes on with what is left" in terminal.said
+    assert "Traceback" not in terminal.said
+    assert "2 stages: 2 stopped" in terminal.said
+    check_stopped_and_resumed(two)
+
+
+def test_3_a_second_ctrl_c_kills_what_does_not_listen(two: Project) -> None:
+    """Row 3: the first lets workers have some seconds to end, the second does not."""
+    stubborn = [{"ignore_sigterm": True}, gate("a.go")]
+    play(two, {"a": [stubborn], "b": [[gate("b.go")]], "late": [[write("late.txt")]]})
+    with on_terminal(two) as terminal:
+        under_way(two)
+        terminal.press("\x03")
+        terminal.until("stopping the workers")
+        began = time.monotonic()
+        terminal.press("\x03")
+        terminal.until("SIGINT: killing the workers")
+        assert terminal.wait() == 130
+    assert time.monotonic() - began < 3.0  # the grace is 5 s
+    assert "Traceback" not in terminal.said
+    assert two.processes() == []
+
+
+def test_2_a_closed_window_is_a_sighup(two: Project) -> None:
+    with on_terminal(two) as terminal:
+        under_way(two)
+        terminal.hang_up()
+        assert terminal.wait() == 129
+    check_stopped_and_resumed(two)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_2_a_signal_stops_it_like_ctrl_c(two: Project, number: int, code: int) -> None:
+    with two.started() as live:
+        under_way(two)
+        assert live.kill(number) == code
+    assert f"{signal.Signals(number).name}: stopping the workers; a rerun goes on" in live.text
+    assert "Traceback" not in live.text
+    check_stopped_and_resumed(two)
+
+
+def test_3_while_nothing_runs_yet_it_ends_at_once(project: Project) -> None:
+    """A run that only waits, for a pause of the API here, is stopped as fast."""
+    configure(project, {"a": {"targets": ["a.txt"]}}, retry_delay="15m")
+    play(project, {"a": [[{"fail": "server_error"}], [write("a.txt")]]})
+    with on_terminal(project) as terminal:
+        terminal.until("all workers wait")
+        began = time.monotonic()
+        terminal.press("\x03")
+        assert terminal.wait() == 130
+    assert time.monotonic() - began < 5.0
+    assert "Traceback" not in terminal.said
+    assert project.processes() == []
+    assert project.orchestrate().said("1 stage: 1 done")
+    assert "--resume" in launch(project, "a", 2)
