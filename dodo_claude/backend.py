@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from doit.dependency import SqliteDB
+from doit.dependency import MD5Checker, SqliteDB, get_file_md5
 from doit.exceptions import InvalidCommand
 
 from dodo_claude.journal import (
@@ -39,6 +39,25 @@ _LAST_KEYS = frozenset({"deps:", "ignore:"})
 BUSY_SECONDS = 10.0
 _FULL = "disk is full"
 _BROKEN = ("malformed", "not a database", "file is encrypted")
+
+
+class ContentChecker(MD5Checker):
+    """doit's MD5 checker, which believes an unchanged time of the last write; ours wants the inode's, too, since
+    a program can put the former back. Different times alone are no change: then the content decides."""
+
+    def check_modified(self, file_path: str, file_stat: os.stat_result, state: Any) -> bool:
+        """Called by doit with what `get_state` gave when the task succeeded."""
+        modified, size, digest, changed = state
+        if [file_stat.st_mtime, file_stat.st_size, file_stat.st_ctime] == [modified, size, changed]:
+            return False
+        return bool(file_stat.st_size != size or get_file_md5(file_path) != digest)
+
+    def get_state(self, dep: str, current_state: Any) -> Any:
+        """Called by doit after a success; None: as it was."""
+        status = os.stat(dep)
+        if current_state and [current_state[0], current_state[3]] == [status.st_mtime, status.st_ctime]:
+            return None
+        return status.st_mtime, status.st_size, get_file_md5(dep), status.st_ctime
 
 
 class DurableDB(SqliteDB):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO
 
 from doit.cmd_base import DodoTaskLoader
@@ -101,6 +102,7 @@ class Orchestrate(DoitRun):
         """Called by doit. Its parameters' names are the options' names, looked up by doit."""
         from dodo_claude import consent, detached, explained
         from dodo_claude.errors import DodoClaudeError
+        from dodo_claude.journal import disk_problem
 
         if par_type != "thread":
             raise InvalidCommand(
@@ -137,6 +139,9 @@ class Orchestrate(DoitRun):
             )  # fmt: skip
         except DodoClaudeError as error:
             sys.stderr.write("".join(f"ERROR: {line}\n" for line in str(error).splitlines()))
+            return 3
+        except OSError as error:  # a full disk, a file without permission
+            sys.stderr.write(f"ERROR: {disk_problem(error, Path.cwd())}\n")
             return 3
         except KeyboardInterrupt:  # before the runner minds signals, or after
             return 130

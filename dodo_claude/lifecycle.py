@@ -48,6 +48,8 @@ FATAL_ERRORS = frozenset(
         "verification_required",
     }
 )
+# The kind of a worker's end that leaves no exit status: its pane went with it.
+SERVER_DIED = "server died"
 # So many failed turns in a row, without a tool call between them, are borne; usage limits do not count.
 ERRORS_BORNE = 4
 # A dialog that no hook tells of is looked for on the screen after this silence, then every so often.
@@ -454,10 +456,11 @@ def _decide_exited(view: View, facts: Facts) -> Instruction:
         return _verdict(view, facts)
     if view.turn_done or (not facts.interactive and status == 0):
         return Verify()
+    kind = "died" if status is not None else SERVER_DIED
     if not facts.interactive:
-        return _failed(f"its command ended with {describe_exit(status)}", retry=True, kind="died")
+        return _failed(f"its command ended with {describe_exit(status)}", retry=True, kind=kind)
     when = "in mid-work" if view.prompts else "before it began"
-    return _failed(f"its worker ended {when} with {describe_exit(status)}", retry=True, kind="died")
+    return _failed(f"its worker ended {when} with {describe_exit(status)}", retry=True, kind=kind)
 
 
 def describe_exit(status: int | None) -> str:

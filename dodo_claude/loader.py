@@ -18,11 +18,16 @@ from doit.cmd_base import DodoTaskLoader
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 from doit.task import Task
 
+from dodo_claude.backend import ContentChecker
 from dodo_claude.journal import STATE_DIR
 
 FILE = "orchestrate.toml"
 # Our own file and our own format: doit's other commands, run without this loader, never touch it.
-STATE = {"backend": "orchestrate", "dep_file": f"{STATE_DIR}/state.db"}
+STATE = {
+    "backend": "orchestrate",
+    "dep_file": f"{STATE_DIR}/state.db",
+    "check_file_uptodate": ContentChecker,
+}
 
 
 class StageLoader(DodoTaskLoader):

@@ -13,7 +13,7 @@ from dodo_claude import verify
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, StageLog, disk_problem
-from dodo_claude.lifecycle import Outcome, Result
+from dodo_claude.lifecycle import SERVER_DIED, Outcome, Result
 from dodo_claude.services import Done, Services
 from dodo_claude.work import Command, Work
 from dodo_claude.worker import Worker
@@ -72,7 +72,9 @@ def _attempts(stage: Stage, definition: Mapping[str, object], services: Services
         done = worker.run()
         # Before the question of a retry: three that fail alike stop the run, whether or not each may try again.
         if done.outcome.kind:
-            services.fleet.failed(done.outcome.kind, stage.name)
+            # All workers of a server that dies are one failure, not as many as there are.
+            lost = done.outcome.kind == SERVER_DIED
+            services.fleet.failed(done.outcome.kind, SERVER_DIED if lost else stage.name)
         if not done.outcome.retry or services.stop_reason is not None:
             return done
         failures = 1 if worker.view.tools else failures + 1

@@ -173,6 +173,8 @@ class Run:
             if self._watcher is not None:
                 self._watcher.close()
                 self._watcher = None
+            if self._tmux is None and self._lock_fd is not None and self._left_a_server():
+                self._tmux = open_tmux(self.config, self.environ)
             if self._tmux is not None:
                 self._tmux.stop_server_if_empty()
                 self._tmux = None
@@ -180,6 +182,20 @@ class Run:
             if self._lock_fd is not None:
                 os.close(self._lock_fd)
                 self._lock_fd = None
+
+    def _left_a_server(self) -> bool:
+        """Did a run that was killed leave a server of ours, of which this one had no need?"""
+        if self.config.socket == "default":
+            return False
+        with contextlib.suppress(OSError):
+            path = watch.runtime_dir(self.config.root) / "tmux.sock"
+            if path.exists():  # the socket stays when its server ends
+                import socket
+
+                with socket.socket(socket.AF_UNIX) as probe:
+                    probe.connect(str(path))
+                    return True
+        return False
 
     # -- prompts
 

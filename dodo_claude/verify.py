@@ -1,7 +1,7 @@
 """Is a stage done? Looked at by us: no worker's word and no screen decides it.
 
 Every target is a regular file inside the project, not empty, and changed in this attempt; then the
-check exits 0. A fingerprint is `[mtime_ns, size, inode, sha256]`; equal first three spare the reading.
+check exits 0. A fingerprint is `[mtime_ns, size, inode, sha256, ctime_ns]`; equal numbers spare the reading.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-Fingerprint = tuple[int, int, int, str]
+Fingerprint = tuple[int, int, int, str, int]
 # Characters of a failed check's output that go to the worker and into the error.
 TAIL_CHARACTERS = 6_000
 
@@ -32,7 +32,7 @@ def fingerprint(path: Path) -> Fingerprint | None:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             return None
-        return (status.st_mtime_ns, status.st_size, status.st_ino, digest_file(path))
+        return (status.st_mtime_ns, status.st_size, status.st_ino, digest_file(path), status.st_ctime_ns)
     except OSError:
         return None
 
@@ -45,15 +45,17 @@ def fingerprints(root: Path, names: Iterable[str]) -> dict[str, Fingerprint | No
 def same_bytes(path: Path, recorded: object) -> bool:
     """Does `path` hold what it held when `recorded` (a fingerprint, or what JSON made of it) was taken?
 
-    A file with the recorded time, size and inode is taken as the same without reading it.
+    A file with the recorded times, size and inode is taken as the same without reading it. The time of the last
+    change of the inode is among them: a program can put back the time of the last write, but not that.
     """
-    if not isinstance(recorded, list | tuple) or len(recorded) != 4:
+    if not isinstance(recorded, list | tuple) or len(recorded) != 5:
         return False
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             return False
-        if [status.st_mtime_ns, status.st_size, status.st_ino] == list(recorded[:3]):
+        known = [*recorded[:3], recorded[4]]
+        if [status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns] == known:
             return True
         return bool(status.st_size == recorded[1] and digest_file(path) == recorded[3])
     except OSError:

@@ -55,6 +55,8 @@ class Work(ABC):
         self.resumes = 0  # attempts in a row on one session, without a tool call
         self.same_inputs = True
         self.check_output = ""
+        self.trespasses: tuple[str, ...] = ()  # found before the check ran
+        self.guarded: tuple[Mapping[str, object], Mapping[str, object]] | None = None  # as the check left it
         self.began = time.time()
         self.clock = time.monotonic()  # the same moment on the clock that does not jump
         self.paused = 0.0  # seconds spent in pauses; they do not count as time used
@@ -245,12 +247,19 @@ class Work(ABC):
         problems = verify.target_problems(
             root, stage.targets, self.before, allow_unchanged=stage.allow_unchanged
         )
-        if problems or stage.check is None:
+        # Before the check: that one may write what it names, a report say; and a worker's script is not run.
+        self.trespasses = self._trespasses() if not problems else ()
+        if problems or self.trespasses or stage.check is None:
             return problems, ""
         self.tell("its check runs")
         log = self.attempt.dir / "check.log"
         ended = self._command(stage.check, log, bell)
         if ended.status == 0 and not ended.stopped:
+            # What the check wrote is no trespass of the worker's; what comes after it would be.
+            self.guarded = (
+                protect.watched(root, stage, self.services.targets),
+                verify.fingerprints(root, stage.file_dep),
+            )
             return (), ""
         output = verify.output_tail(log)
         how = ended.stopped or life.describe_exit(ended.status)
@@ -283,10 +292,13 @@ class Work(ABC):
         """A success that changed what it may not change is none."""
         if outcome.result is not Result.SUCCEEDED:
             return outcome
-        found = protect.problems(
-            self.services.root, self.protected, self.inputs, self.stage, self.services.targets
-        )
+        found = self.trespasses or self._trespasses()
         return Outcome(Result.FAILED, "; ".join(found)) if found else outcome
+
+    def _trespasses(self) -> tuple[str, ...]:
+        """What was changed that may not be, since it was last looked at with no fault found."""
+        protected, inputs = self.guarded or (self.protected, self.inputs)
+        return protect.problems(self.services.root, protected, inputs, self.stage, self.services.targets)
 
     # -- the end
 

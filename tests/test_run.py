@@ -284,7 +284,7 @@ def test_close_leaves_no_empty_server_and_keeps_a_full_one(started: Run, root: P
     run.close()
     again = run.terminal()
     assert again.sessions() == {"w": (pane.session, "m")}
-    again.close(pane)
+    again.close("w", "m")
     run.close()
     done = subprocess.run(
         ["tmux", "-S", str(terminal.socket), "list-sessions"], capture_output=True, text=True, check=False

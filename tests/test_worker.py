@@ -247,12 +247,16 @@ def test_no_hook_ever(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert desk.terminal.names() == ["spawn"]
 
 
-@pytest.mark.parametrize("when", ["before", "meanwhile"])
-def test_interrupted(desk: Desk, when: str) -> None:
-    if when == "before":
-        desk.services.stopping.set()
-    else:
-        desk.waker.meanwhile.append(desk.services.stopping.set)
+def test_nothing_begins_once_the_run_is_stopped(desk: Desk) -> None:
+    desk.services.stopping.set()
+    done = drive(STAGE, DEFINITION, desk.services)
+    assert told(done) == (Result.ABORTED, "interrupted")
+    assert desk.log.attempts() == []
+    assert desk.terminal.calls == []
+
+
+def test_interrupted(desk: Desk) -> None:
+    desk.waker.meanwhile.append(desk.services.stopping.set)
     done = desk.drive(replace(STAGE, retries=3), Turn({"a": "half"}, WORK))
     assert told(done) == (Result.ABORTED, "interrupted")
     assert desk.text("a") is None
@@ -296,7 +300,7 @@ def test_a_resumed_session_finds_what_it_had_made_and_is_judged_by_what_was_befo
 
 def test_a_session_that_does_not_get_on_is_not_resumed_for_ever(desk: Desk) -> None:
     died = Turn(events=WORK, exits=1)
-    desk.drive(replace(STAGE, retries=5), died, died, died, died)
+    desk.drive(replace(STAGE, retries=5), *[died] * 6)
     scripts = [(Attempt(desk.log, number).dir / "launch.sh").read_text() for number in desk.log.attempts()]
     resumed = ["--resume" in script for script in scripts]
     assert resumed[:4] == [False, True, True, False]
@@ -522,7 +526,7 @@ def test_also_when_a_kill_came_before_its_result_was_written(desk: Desk, left: s
     path = desk.last.dir / "result.json"
     path.unlink() if left is None else path.write_text(left)
     done = desk.drive(STAGE)
-    assert (done.attempt, test_done.message) == (1, "made it")
+    assert (done.attempt, done.message) == (1, "made it")
     assert desk.terminal.calls == []
 
 

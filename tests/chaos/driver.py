@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import threading
@@ -29,6 +30,8 @@ NOTICE_SECONDS = 5.0
 ROUND_SECONDS = 60.0
 # A run that the circuit breaker stopped is begun again this often.
 SETTLE_TRIES = 6
+# After so many settled epochs a project begins anew.
+EPOCHS_KEPT = 6
 # What happens in a round, and how often.
 ROUNDS = {
     "orchestrator": 55,
@@ -131,6 +134,7 @@ class Lane:
         self.figures = figures
         self.goal = goal  # kills of all lanes together
         self.epoch = 0
+        self.settled = 0  # epochs, since the project was new
         self.since: dict[str, int] = {}
         self.files: dict[str, bytes] = dict(USERS)
         self.waits: set[str] = set()  # stages that will fail
@@ -153,6 +157,7 @@ class Lane:
                     break
             if not abandoned:
                 self._settle()
+                self.settled += 1
         self._settle()
 
     # -- epochs
@@ -160,6 +165,12 @@ class Lane:
     def _new_epoch(self) -> None:
         """The user edits everything; workers of the old definitions may still be at it."""
         self.epoch += 1
+        if (
+            self.settled >= EPOCHS_KEPT
+        ):  # else each look at all attempts would take longer than the one before
+            for name in (".orchestrate", "out"):
+                shutil.rmtree(self.project.root / name, ignore_errors=True)
+            self.settled = 0
         told = invariants.attempts(self.project)
         self.since = {name: tries[-1].number for name, tries in told.items() if tries}
         self.waits = set()
@@ -222,23 +233,23 @@ class Lane:
 
     def _disturb(self, kind: str, live: Live) -> bool:
         """Do it. False: the orchestrator was killed."""
-        self._sleep(live, self.random.uniform(0.1, 1.1))
         if kind in ("worker", "server"):
+            while live.process.poll() is None and not self._workers():
+                time.sleep(0.02)
+            self._sleep(live, self.random.random() * 0.3)
             deaths = self._kill(kind)
             self._notice(live, deaths)
             if deaths and self.random.random() < 0.6:
                 self._sleep(live, self.random.random() * 0.4)
                 return not self._signal(live, signal.SIGKILL, "orchestrator")
             return True
+        # A part while it starts; the rest once it works.
+        starting = not kind.startswith("SIG") and self.random.random() < 0.25
+        self._sleep(live, self.random.random() * 0.4 if starting else 0.0)
+        if not starting:
+            self._until_begun(live)
+            self._sleep(live, self.random.random() * 0.8)
         if kind.startswith("SIG"):
-            # Before it has begun, Python itself answers a signal.
-            begun = f"pid {live.process.pid} "
-            lock = self.project.root / ".orchestrate/run.lock"
-            while live.process.poll() is None:
-                with contextlib.suppress(OSError):
-                    if begun in lock.read_text():
-                        break
-                time.sleep(0.01)
             number = signal.Signals[kind]
             self._signal(live, number, kind)
             if self.random.random() < 0.25:
@@ -251,6 +262,15 @@ class Lane:
             self._kill("server" if kind.endswith("server") else "worker", every=True)
         return not killed
 
+    def _until_begun(self, live: Live) -> None:
+        """Before it has begun, Python itself answers a signal."""
+        lock = self.project.root / ".orchestrate/run.lock"
+        while live.process.poll() is None:
+            with contextlib.suppress(OSError):
+                if f"pid {live.process.pid} " in lock.read_text():
+                    return
+            time.sleep(0.01)
+
     def _signal(self, live: Live, number: signal.Signals, kind: str) -> bool:
         """Send it, if there is somebody to send it to."""
         if live.process.poll() is not None:
@@ -261,22 +281,11 @@ class Lane:
 
     def _kill(self, kind: str, *, every: bool = False) -> list[tuple[str, int, float]]:
         """SIGKILL to a worker or to the tmux server: the attempts whose workers died by it, and when."""
-        alive = [
-            (name, attempt.number, attempt.events)
-            for name, tries in invariants.attempts(self.project).items()
-            for attempt in tries[-1:]
-            if attempt.lives() and attempt.lives()[-1][1] is None
-        ]
-        own = {pid for nonces in self._living().values() for pids in nonces.values() for pid in pids}
-        workers = [
-            (name, number, [event["data"]["pid"] for event in events if event["kind"] == "spawned"][-1])
-            for name, number, events in alive
-        ]
-        workers = [worker for worker in workers if worker[2] in own]
+        workers = self._workers()
         if not workers:
             return []
         if kind == "server":
-            servers = invariants._servers(self.project)
+            servers = invariants.servers(self.project)
             if len(servers) != 1:  # a client is just asking it
                 return []
             with contextlib.suppress(ProcessLookupError):
@@ -291,6 +300,19 @@ class Lane:
                 deaths.append((name, number, time.time()))
         return deaths
 
+    def _workers(self) -> list[tuple[str, int, int]]:
+        """Those that live, by stage, attempt and process."""
+        own = {pid for nonces in self._living().values() for pids in nonces.values() for pid in pids}
+        found = []
+        for name in STAGES if own else ():
+            log = self.project.log(name)
+            for number in log.attempts()[-1:]:
+                events = invariants.read_attempt(log.dir / str(number)).events
+                pids = [event["data"]["pid"] for event in events if event["kind"] == "spawned"]
+                if pids and pids[-1] in own:
+                    found.append((name, number, pids[-1]))
+        return found
+
     def _notice(self, live: Live, deaths: list[tuple[str, int, float]]) -> None:
         """How long until each death is in its journal."""
         for name, number, died in deaths:
@@ -300,9 +322,9 @@ class Lane:
                 at = told.first("exited", "outcome", since=died - 0.001)
                 if told.first("outcome", since=0) is not None and told.first("exited") is None:
                     break  # it was being ended anyway
-                if at is not None or told.first("exited") is not None:
+                if at is not None:
                     with self.figures.lock:
-                        self.figures.notices.append(max(0.0, (at or died) - died))
+                        self.figures.notices.append(max(0.0, at - died))
                     break
                 late = time.time() - died > NOTICE_SECONDS
                 if late or live.process.poll() is not None:
@@ -361,8 +383,8 @@ class Lane:
         fine = {0, 1, -signal.SIGKILL}
         if kind.startswith("SIG"):
             fine.add(128 + signal.Signals[kind])
-            if " stages: " in self.text or " stage: " in self.text:
-                fine.add(-signal.Signals[kind])  # its work was over, and it no longer listened
+            if not self.text or " stages: " in self.text or " stage: " in self.text:
+                fine.add(-signal.Signals[kind])  # before its work or after, it does not listen
         if code not in fine:
             problems.append(f"rc {code} after {kind}:\n{self.text}")
         if problems:
@@ -391,7 +413,7 @@ class Census(threading.Thread):
         self.found: list[str] = []
 
     def run(self) -> None:
-        while not self.over.wait(0.04):
+        while not self.over.wait(0.08):
             self.looks += 1
             for root, stages in invariants.living().items():
                 for name, nonces in stages.items():

@@ -196,7 +196,7 @@ def _left_behind(project: Project) -> list[str]:
     sessions = project.sessions()
     if sessions:
         problems.append(f"orphans: tmux sessions {sessions}")
-    servers = _patiently(lambda: _servers(project))
+    servers = _patiently(lambda: servers(project))
     if servers:
         problems.append(f"orphans: tmux servers {servers}")
     try:
@@ -219,7 +219,7 @@ def _left_behind(project: Project) -> list[str]:
     return problems
 
 
-def _servers(project: Project) -> list[int]:
+def servers(project: Project) -> list[int]:
     """tmux servers that were started with a socket of ours."""
     found = []
     for entry in os.listdir("/proc"):
@@ -249,7 +249,8 @@ def _unexplained(
     ends = {}
     for name in stages:
         recent = [attempt for attempt in told.get(name, []) if attempt.number > since.get(name, 0)]
-        ends[name] = recent[-1].result or {} if recent else None
+        last = recent[-1] if recent else None
+        ends[name] = None if last is None else last.result or {"result": last.outcome()}
     problems = [
         f"unexplained: {name}: {end}"
         for name, end in ends.items()

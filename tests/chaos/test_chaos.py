@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,18 @@ import pytest
 
 from tests.chaos import invariants
 from tests.chaos.driver import NOTICE_SECONDS, Figures, chaos, quarters, soak
-from tests.integration.scenes import patch
+from tests.integration.scenes import (
+    at_gate,
+    configure,
+    gate,
+    happened,
+    kill,
+    launch,
+    patch,
+    play,
+    results,
+    write,
+)
 from tests.project import Project, kill_servers
 
 pytestmark = pytest.mark.tmux
@@ -72,6 +84,41 @@ def test_killed_at_random_moments_nothing_is_lost_doubled_or_left(
     assert figures.killed >= KILLS
     assert max(figures.notices) <= NOTICE_SECONDS
     (kept / "passed").touch()
+
+
+def test_a_server_that_dies_with_all_its_workers_is_one_failure_not_many(project: Project) -> None:
+    """The circuit breaker would else end the run: more workers than it bears died alike at once."""
+    names = [f"s{number}" for number in range(4)]
+    configure(project, {name: {"targets": [f"{name}.txt"]} for name in names}, max_workers=4)
+    play(project, {name: [[gate(f"go-{name}")], [write(f"{name}.txt")]] for name in names})
+    with project.started() as live:
+        for name in names:
+            at_gate(project, f"go-{name}")
+        (server,) = invariants.servers(project)
+        kill(server)
+        assert live.wait() == 0, live.text
+    assert "4 stages: 4 done" in live.text
+
+
+def test_a_signal_ends_what_an_earlier_run_left_at_work(project: Project) -> None:
+    """Also where this run did not come to its stage, and where it needed no tmux of its own."""
+    names = [f"s{number}" for number in range(4)]
+    configure(project, {name: {"targets": [f"{name}.txt"]} for name in names}, max_workers=4)
+    play(project, {name: [[gate("go"), write(f"{name}.txt")]] for name in names})
+    with project.started("-n", "4") as live:
+        project.wait_for(
+            lambda: sum(happened(project, name, "PreToolUse") for name in names) == 4, "all at work"
+        )
+        live.kill()
+    assert project.processes()
+    with project.started("-n", "1") as live:
+        live.until("s0")
+        assert live.kill(signal.SIGTERM) == 143
+    assert invariants.living(project.root).get(str(project.root)) is None
+    assert all("succeeded" not in results(project, name) for name in names)
+    (project.root / "go").touch()
+    assert project.orchestrate().said("4 stages: 4 done")
+    assert "--resume" in launch(project, "s3", 2)
 
 
 def test_many_stages_with_faults_end_and_take_no_more_as_they_go(

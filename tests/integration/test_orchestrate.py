@@ -247,3 +247,21 @@ def test_a_second_run_touches_nothing(three: Project) -> None:
         live.kill(signal.SIGINT)
     three.write("scenario.toml", SCENARIO)
     three.orchestrate("alone")
+
+
+def test_an_input_whose_time_was_put_back_is_seen(three: Project) -> None:
+    """Row 11: the same size, the same time, other bytes."""
+    three.orchestrate()
+    path = three.root / "spec.md"
+    status = path.stat()
+    path.write_text("the spEc\n")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert "file 'spec.md' changed" in three.orchestrate("--explain").out
+
+
+def test_a_check_may_write_what_it_names(three: Project) -> None:
+    three.edit("orchestrate.toml", "grep -q base out/base.txt", "grep base out/base.txt > report.log")
+    three.orchestrate("base")
+    three.write("spec.md", "another\n")
+    three.orchestrate("base")  # now the report is there from the start
+    assert three.read("report.log") == "base\n"

@@ -65,11 +65,10 @@ def functions(interface: str) -> dict[str, str]:
         raise ValueError(f"its block is not Python: {error.msg}") from None
     heads = {ast.unparse(node).split("\n")[0] for node in tree.body if isinstance(node, ast.FunctionDef)}
     wanted = {"text": r"def (\w+)\(text: str\) -> int:.*", "seconds": r"def (\w+)\(seconds: int\) -> str:.*"}
-    names = {
-        key: found[1] for key, shape in wanted.items() for head in heads if (found := re.fullmatch(shape, head))
-    }
+    found = [(key, re.fullmatch(shape, head)) for key, shape in wanted.items() for head in heads]
+    names = {key: match[1] for key, match in found if match}
     if len(names) != 2 or len(tree.body) != 2:
-        raise ValueError("it is not def NAME(text: str) -> int and def NAME(seconds: int) -> str, and nothing else")
+        raise ValueError("it is not def NAME(text: str) -> int and def NAME(seconds: int) -> str, no more")
     return names
 
 

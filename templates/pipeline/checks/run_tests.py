@@ -8,7 +8,7 @@ import sys
 import unittest
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 sys.dont_write_bytecode = True
 
@@ -16,7 +16,7 @@ import examples  # noqa: E402
 
 sys.path.insert(0, str(examples.ROOT))
 
-import durations  # type: ignore[import-not-found]  # noqa: E402
+import durations  # noqa: E402
 
 FILE = "tests/test_durations.py"
 LEAST = 5  # tests
@@ -44,8 +44,17 @@ def instead(name: str, function: Function) -> Iterator[None]:
         setattr(durations, name, right)
 
 
-def faulty(read: Function, write: Function) -> dict[str, tuple[str, Function]]:
-    """Modules with a fault each: what it is, and which function is made of what."""
+class Fault(NamedTuple):
+    """A module with a fault; it is none when the right function answers the same to `sample`."""
+
+    what: str
+    key: str
+    function: Function
+    sample: object
+
+
+def faulty(read: Function, write: Function) -> list[Fault]:
+    """Modules with a fault each. What the design allows is none: `sample` tells."""
 
     def never_refuses(text: str) -> object:
         try:
@@ -59,15 +68,22 @@ def faulty(read: Function, write: Function) -> dict[str, tuple[str, Function]]:
         except ValueError:
             raise ValueError from None
 
-    return {
-        "that reads one second too many": ("text", lambda text: read(text) + 1),
-        "that refuses nothing": ("text", never_refuses),
-        "whose refusals say nothing": ("text", silent),
-        "that reads text with blanks around it": ("text", lambda text: read(text.strip())),
-        "that writes one second too many": ("seconds", lambda seconds: write(seconds + 1)),
-        "that writes seconds only": ("seconds", lambda seconds: f"{seconds}s" if seconds >= 0 else write(seconds)),
-        "that writes less than 0": ("seconds", lambda seconds: write(abs(seconds))),
-    }
+    return [
+        Fault("that reads one second too many", "text", lambda text: read(text) + 1, "90s"),
+        Fault("that refuses nothing", "text", never_refuses, "never"),
+        Fault("whose refusals say nothing", "text", silent, "never"),
+        Fault("that reads text with blanks around it", "text", lambda text: read(text.strip()), " 90s "),
+        Fault("that writes one second too many", "seconds", lambda seconds: write(seconds + 1), 90),
+        Fault("that writes less than 0", "seconds", lambda seconds: write(abs(seconds)), -90),
+    ]
+
+
+def outcome(function: Function, given: object) -> object:
+    """What the call gave, or the text of its refusal."""
+    try:
+        return function(given)
+    except ValueError as error:
+        return str(error)
 
 
 def judge() -> str:
@@ -82,12 +98,14 @@ def judge() -> str:
         return f"{len(result.skipped) + len(result.expectedFailures)} were skipped or may fail"
     if result.testsRun < LEAST:
         return f"{result.testsRun} tests ran, at least {LEAST} are wanted"
-    modules = faulty(getattr(durations, names["text"]), getattr(durations, names["seconds"]))
-    for what, (key, function) in modules.items():
-        with instead(names[key], function):
+    right = {key: getattr(durations, name) for key, name in names.items()}
+    for fault in faulty(right["text"], right["seconds"]):
+        if outcome(right[fault.key], fault.sample) == outcome(fault.function, fault.sample):
+            continue
+        with instead(names[fault.key], fault.function):
             if run(io.StringIO(), 0).wasSuccessful():
-                return f"they also pass with a module {what}"
-    sys.stdout.write(f"{result.testsRun} tests passed; {len(modules)} modules with a fault did not\n")
+                return f"they also pass with a module {fault.what}"
+    sys.stdout.write(f"{result.testsRun} tests passed, and see faults\n")
     return ""
 
 
