@@ -70,7 +70,11 @@ def init(template: str, folder: Path | None) -> None:
             hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names)}"
             raise DodoClaudeError(f"template '{template}': not found ({hint})")
         source, target = templates_dir() / template, folder or Path(template)
-        files = sorted(path.relative_to(source) for path in source.rglob("*") if path.is_file())
+        files = sorted(
+            path.relative_to(source)
+            for path in source.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        )
         there = [str(target / name) for name in files if (target / name).exists()]
         if there:
             raise DodoClaudeError(f"{there[0]}: exists already (choose another folder; nothing was written)")

@@ -65,12 +65,18 @@ class StageRunner(MThreadRunner):
         """Stopped early, or stopped by a failure: what an earlier run had at work on the rest ends, resumable."""
         if self.run is None or not self._ready:
             return
+        from concurrent.futures import ThreadPoolExecutor
+
         from dodo_claude.recovery import clear_left
 
-        for stage in self.stages:
+        def clear(stage: Stage) -> None:
             # What can't be written down now (a full disk), the next run clears away.
             with contextlib.suppress(OSError, DodoClaudeError):
-                clear_left(stage, self.run.services())
+                clear_left(stage, services)
+
+        services = self.run.services()
+        with ThreadPoolExecutor() as pool:  # each worker has some seconds to end: all the same ones
+            list(pool.map(clear, self.stages))
 
     @contextmanager
     def _handlers(self) -> Iterator[None]:

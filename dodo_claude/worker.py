@@ -45,6 +45,7 @@ DRAFT_SECONDS = 1.0
 ESCAPE_SECONDS = 1.0
 # A child that used less CPU than this since the last look is not at work.
 CPU_SECONDS = 0.05
+DATA = "\n\nOutput of the check, as data:\n"
 GO_ON = "Please go on with the stage where you stopped."
 
 
@@ -61,6 +62,8 @@ class Worker(Work):
         self.changed = self.clock  # the view's state last changed
         self.heard = self.clock  # its last sign of life
         self.looked = float("-inf")  # its screen was last looked at
+        self.sent: list[str] = []  # what was last written down as sent to it
+        self.pasted = False  # and that this run did send it
         self.cpu = 0.0  # CPU seconds of its children when last asked
         self.cost = CostMeter()
         self.transcript: TranscriptReader | None = None
@@ -80,7 +83,19 @@ class Worker(Work):
         super()._fold(event)
         if event.kind == life.SPAWNED:
             self.pane = Pane(str(event.data.get("pane")), str(event.data.get("session")), self.view.pid or 0)
+        elif event.kind in (life.SENT, life.CONTINUED):
+            self.sent, self.pasted = self._told(event), False
         self.changed = time.monotonic() - max(0.0, time.time() - self.view.since)
+
+    def _told(self, event: life.Event) -> list[str]:
+        """What an event says was sent; the journal has of a repair the order only, its file has the data."""
+        text = str(event.data.get("text") or "")
+        if event.kind == life.SENT:
+            with contextlib.suppress(OSError):
+                path = self.attempt.dir / f"repair-{self.view.repairs}.md"
+                text = path.read_text(encoding="utf-8", errors="replace")
+        order, mark, data = text.partition(DATA)
+        return [order, mark + data] if data else [order]
 
     def _advance(self, event: life.Event) -> None:
         heard, tools, changed = self.view.heard, self.view.tools, (self.view.since, self.changed)
@@ -208,8 +223,7 @@ class Worker(Work):
             case life.Look():
                 self._look()
             case life.PressEnter():
-                terminal().press(self._pane(), "Enter")
-                self._note(life.ENTER)
+                self._submit()
 
     def _pane(self) -> Pane:
         assert self.pane is not None
@@ -296,31 +310,46 @@ class Worker(Work):
         """Is the input box free? A person's draft and our paste would become one prompt."""
         if not self.interactive:
             return True
-        if agents.input_box(self.services.terminal().capture(self._pane(), escapes=True)) == "free":
+        if self._box_is_free():
             return True
         self.tell("waits: its input box holds a draft, or a dialog is open")
         bell.wait(DRAFT_SECONDS)
         return False
 
+    def _box_is_free(self) -> bool:
+        return agents.input_box(self.services.terminal().capture(self._pane(), escapes=True)) == "free"
+
     def _go_on(self, bell: threading.Event, *, nudge: bool) -> None:
         if self._may_paste(bell):
             self._note(life.CONTINUED, text=GO_ON, nudge=nudge)
-            self.services.terminal().paste(self._pane(), [GO_ON], self.attempt.dir)
+            self._paste([GO_ON])
         elif nudge:
             # Unsent, but counted: a session that can't be spoken to must not be waited for endlessly.
             self._note(life.CONTINUED, text="", nudge=True)
+
+    def _submit(self) -> None:
+        """Press Enter once more; or paste what a run wrote down as sent, and was killed before it sent it."""
+        if not self.pasted and self.sent and self._box_is_free():
+            self._paste(self.sent)
+        else:
+            self.services.terminal().press(self._pane(), "Enter")
+        self._note(life.ENTER)
+
+    def _paste(self, texts: list[str]) -> None:
+        self.services.terminal().paste(self._pane(), texts, self.attempt.dir)
+        self.pasted = True
 
     def _repair(self, problems: tuple[str, ...]) -> None:
         """Tell the worker what is missing: its own session, idle by its Stop hook, gets a paste."""
         number = self.view.repairs + 1
         order = f"The stage '{self.stage.name}' is not done: {'; '.join(problems)}. Please mend this and end your turn."
-        data = f"\n\nOutput of the check, as data:\n{self.check_output}" if self.check_output else ""
+        data = f"{DATA}{self.check_output}" if self.check_output else ""
         write_atomic(self.attempt.dir / f"repair-{number}.md", f"{order}{data}\n")
         self._note(life.SENT, text=order)
         if self.interactive:
             # A long paste reaches the model in a frame that marks it as pasted: so the order goes first,
             # short enough to stay outside of it, and the check's output, which is data, inside.
-            self.services.terminal().paste(self._pane(), [order, data] if data else [order], self.attempt.dir)
+            self._paste([order, data] if data else [order])
             return
         # A command that has ended is run again, with the first prompt and what is missing.
         if self.launch is None:  # taken over from a killed run: its environment is gone with that
@@ -344,10 +373,11 @@ class Worker(Work):
             return outcome
         # One that is gone already may have left behind what it had started.
         gone = self.view.state is life.State.EXITED
-        if not good and not gone:
+        idle = self.view.state is life.State.IDLE
+        if not good and not gone and not idle:
             self._keep_screen()  # a dialog that it hangs at is wiped when it ends
         processes.end_tree(0 if gone else self._pane().pid, self.nonce, hurry=self.services.hurry.is_set)
-        if good or gone:
+        if good or gone or idle:
             # Only now: the client draws a turn's last lines after its Stop hook. A dead pane keeps its screen.
             self._keep_screen()
         if outcome.kind == "died" and not self.view.prompts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shlex
 import subprocess
 import sys
@@ -33,6 +34,8 @@ CLAUDE = AgentProfile(
 )
 SCRIPTED = replace(CLAUDE, name="scripted", base="scripted", command=(), scenario="play.toml")
 COMMAND = AgentProfile("mine", "command", ("my-agent", "--now"), args=("it's",))
+# Another at each start: what carries it is killed, also by a test that runs beside this one.
+NONCE = secrets.token_hex(16)
 JOB = Job(
     stage="api",
     attempt=3,
@@ -40,7 +43,7 @@ JOB = Job(
     cwd=Path("/p"),
     folder=Path("/p/.orchestrate/stages/api/3"),
     session_id="11111111-2222-3333-4444-555555555555",
-    nonce="n" * 32,
+    nonce=NONCE,
     targets=("api/profile.py",),
     check="make test",
     hook=("/bin/sh", "/h/hook.sh", "/a spool", "/bell", "ring"),
@@ -59,7 +62,7 @@ FIXED = {
     "TERM": "screen-256color",
     "DODO_CLAUDE_STAGE": "api",
     "DODO_CLAUDE_ATTEMPT": "3",
-    "DODO_CLAUDE_NONCE": "n" * 32,
+    "DODO_CLAUDE_NONCE": NONCE,
     "DODO_CLAUDE_ROOT": "/p",
 }
 

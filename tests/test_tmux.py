@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import signal
 import stat
 import subprocess
@@ -20,7 +21,8 @@ from dodo_claude.tmux import Tmux, TmuxError, check_version
 
 pytestmark = pytest.mark.tmux
 PATIENCE = 20.0
-MARK = "m" * 32
+# Another at each start: what carries it is killed, also by a test that runs beside this one.
+MARK = secrets.token_hex(16)
 ENV = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LANG": "C.UTF-8"}
 # A program that takes all keys as they come and writes them down, until a line that says END.
 LISTENER = """\
@@ -184,7 +186,7 @@ def test_a_missing_folder_starts_nothing_elsewhere(server: Tmux, tmp_path: Path)
 
 def test_a_name_that_begins_like_another(server: Tmux, tmp_path: Path) -> None:
     ten = spawn(server, tmp_path, session="work-10")
-    one = spawn(server, tmp_path, session="work-1")
+    spawn(server, tmp_path, session="work-1")
     server.close("work-1", "another")
     assert len(server.sessions()) == 2
     server.close("work-1", MARK)

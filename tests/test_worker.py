@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -35,6 +36,10 @@ COMMAND = replace(STAGE, agent=None, prompt=None, command="echo x > a")
 MINE = replace(STAGE, agent=AgentProfile("mine", "command", ("mine",)))
 DEFINITION = {"prompt": "p", "list": ["a"], "env": {}}
 GOOD = Turn({"a": "made"})
+
+
+# Another at each start: what carries it is killed, also by a test that runs beside this one.
+NONCE = secrets.token_hex(16)
 
 
 class Desk:
@@ -564,7 +569,7 @@ def test_a_failed_attempt_is_not_taken_over(desk: Desk) -> None:
     assert desk.drive(STAGE, GOOD).attempt == 2
 
 
-def cut_off(desk: Desk, pid: int, nonce: str = "n" * 32, **begun: object) -> Attempt:
+def cut_off(desk: Desk, pid: int, nonce: str = NONCE, **begun: object) -> Attempt:
     """What a run leaves that was killed while its worker worked."""
     (desk.root / "a").write_text("old")
     attempt = desk.log.begin()
@@ -586,7 +591,7 @@ def cut_off(desk: Desk, pid: int, nonce: str = "n" * 32, **begun: object) -> Att
 def live() -> Iterator[subprocess.Popen[bytes]]:
     """A worker that lives."""
     process = subprocess.Popen(
-        ["sleep", "1000"], env={processes.NONCE: "n" * 32, "PATH": os.environ["PATH"]}, start_new_session=True
+        ["sleep", "1000"], env={processes.NONCE: NONCE, "PATH": os.environ["PATH"]}, start_new_session=True
     )
     yield process
     process.kill()
@@ -618,6 +623,25 @@ def test_an_adopted_worker_can_be_told_what_is_missing(desk: Desk, live: subproc
     done = desk.drive(STAGE, Turn({"a": "x"}, AGAIN))
     assert (done.outcome, done.attempt, done.repairs) == (SUCCEEDED, 1, 1)
     assert desk.terminal.names() == ["paste", "close"]
+
+
+@pytest.mark.parametrize("box", ["empty", "full"])
+def test_what_was_written_down_and_not_sent_is_sent_by_the_next_run(
+    desk: Desk, live: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, box: str
+) -> None:
+    monkeypatch.setattr(life, "SUBMIT_SECONDS", 0.05)
+    attempt = cut_off(desk, live.pid)
+    for kind, data in (*WORK, STOP):
+        attempt.record(kind, **data)
+    (attempt.dir / "repair-1.md").write_text(f"Mend it.{worker.DATA}1 failed\n")
+    attempt.record(life.SENT, text="Mend it.")
+    desk.terminal.folder = attempt.dir
+    if box == "full":
+        desk.terminal.screens.append(DRAFT)
+    done = desk.drive(STAGE, Turn({"a": "x"}, AGAIN))
+    assert (done.outcome, done.attempt) == (SUCCEEDED, 1)
+    sent = ("paste", ("Mend it.", f"{worker.DATA}1 failed\n"))
+    assert desk.terminal.calls[0] == (sent if box == "empty" else ("enter",))
 
 
 def test_time_spent_before_counts_for_an_adopted_worker(desk: Desk, live: subprocess.Popen[bytes]) -> None:

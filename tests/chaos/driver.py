@@ -14,6 +14,7 @@ import signal
 import subprocess
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -234,11 +235,13 @@ class Lane:
     def _disturb(self, kind: str, live: Live) -> bool:
         """Do it. False: the orchestrator was killed."""
         if kind in ("worker", "server"):
+            began = time.time()
             while live.process.poll() is None and not self._workers():
                 time.sleep(0.02)
             self._sleep(live, self.random.random() * 0.3)
             deaths = self._kill(kind)
-            self._notice(live, deaths)
+            # One that an earlier run started may wait for its stage's turn, and nobody follows it till then.
+            self._notice(live, [death for death in deaths if self._spawned(*death[:2]) > began])
             if deaths and self.random.random() < 0.6:
                 self._sleep(live, self.random.random() * 0.4)
                 return not self._signal(live, signal.SIGKILL, "orchestrator")
@@ -312,6 +315,11 @@ class Lane:
                 if pids and pids[-1] in own:
                     found.append((name, number, pids[-1]))
         return found
+
+    def _spawned(self, name: str, number: int) -> float:
+        """When an attempt's present worker was started."""
+        events = invariants.read_attempt(self.project.log(name).dir / str(number)).events
+        return max((event["at"] for event in events if event["kind"] == "spawned"), default=0.0)
 
     def _notice(self, live: Live, deaths: list[tuple[str, int, float]]) -> None:
         """How long until each death is in its journal."""
@@ -435,10 +443,9 @@ def chaos(projects: list[Project], seed: int, goal: int) -> Figures:
                 figures.problems += [
                     f"lane {number}, epoch {lane.epoch}: {line}" for line in str(error).splitlines()
                 ]
-        except BaseException as error:
+        except Exception:
             stop.set()
-            figures.problems.append(f"lane {number}: the bench itself: {error!r}")
-            raise
+            figures.problems += ["the bench itself:", *traceback.format_exc().splitlines()]
 
     census = Census([project.root for project in projects])
     census.start()

@@ -196,9 +196,9 @@ def _left_behind(project: Project) -> list[str]:
     sessions = project.sessions()
     if sessions:
         problems.append(f"orphans: tmux sessions {sessions}")
-    servers = _patiently(lambda: servers(project))
-    if servers:
-        problems.append(f"orphans: tmux servers {servers}")
+    serving = _patiently(lambda: servers(project))
+    if serving:
+        problems.append(f"orphans: tmux servers {serving}")
     try:
         lock = os.open(state / "run.lock", os.O_RDWR)
     except FileNotFoundError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import tempfile
@@ -112,7 +113,8 @@ def test_a_signal_ends_what_an_earlier_run_left_at_work(project: Project) -> Non
         live.kill()
     assert project.processes()
     with project.started("-n", "1") as live:
-        live.until("s0")
+        lock = project.root / ".orchestrate/run.lock"
+        project.wait_for(lambda: f"pid {live.process.pid} " in lock.read_text(), "the rerun")
         assert live.kill(signal.SIGTERM) == 143
     assert invariants.living(project.root).get(str(project.root)) is None
     assert all("succeeded" not in results(project, name) for name in names)
@@ -154,3 +156,14 @@ def test_many_stages_with_faults_end_and_take_no_more_as_they_go(
     assert fds[1] <= fds[0] + 3
     assert threads[1] <= threads[0] + 2
     (kept / "passed").touch()
+
+
+def test_the_tables_name_tests_that_exist() -> None:
+    text = Path(__file__).with_name("README.md").read_text()
+    root = Path(__file__).parents[2]
+    missing = [
+        f"{file}::{name}"
+        for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text)
+        if f"\ndef {name}(" not in (root / file).read_text()
+    ]
+    assert not missing

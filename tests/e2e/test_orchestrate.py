@@ -325,7 +325,9 @@ def test_a_login_that_is_missing_stops_the_run_with_one_message(client: Project,
     assert [client.attempts(f"s{n}") for n in range(3)].count(1) == 1
 
 
-def test_a_killed_orchestrator_is_followed_by_one_that_adopts_the_live_client(client: Project, api: MessagesApi) -> None:
+def test_a_killed_orchestrator_is_followed_by_one_that_adopts_the_live_client(
+    client: Project, api: MessagesApi
+) -> None:
     client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Make it.'\ntargets = ['a.txt']"))
     gate = threading.Event()
 
@@ -337,11 +339,15 @@ def test_a_killed_orchestrator_is_followed_by_one_that_adopts_the_live_client(cl
 
     api.reply = by_stage(one=model)
     with client.started() as live:
-        client.wait_for(lambda: client.attempts("one") and "UserPromptSubmit" in client.kinds("one"), "its prompt")
+        client.wait_for(
+            lambda: client.attempts("one") and "UserPromptSubmit" in client.kinds("one"), "its prompt"
+        )
         pid = spawned(client, "one", 1)
         live.kill()
     with client.started() as live:
-        client.wait_for(lambda: "a run is in progress" in client.run("dodo-claude", "status").out, "the second run")
+        client.wait_for(
+            lambda: "a run is in progress" in client.run("dodo-claude", "status").out, "the second run"
+        )
         gate.set()
         assert live.wait() == 0
     assert client.attempts("one") == 1
