@@ -126,8 +126,13 @@ def make_state_dir(root: Path) -> Path:
         state.chmod(0o700)
     # A .gitignore inside the folder hides it in every clone and worktree without a write to .git.
     ignore = state / ".gitignore"
-    if not ignore.exists():
-        write_atomic(ignore, "*\n")
+    if not ignore.exists() or ignore.stat().st_size == 0:
+        # In place: a kill in the middle leaves an empty file, which the next start fills, and no other.
+        fd = os.open(ignore, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, b"*\n")
+        finally:
+            os.close(fd)
     return state
 
 

@@ -771,9 +771,12 @@ def test_what_a_killed_process_left_half_written_is_cleared(tmp_path: Path) -> N
     (log.dir / ".open.1.tmp").write_text("half")
     attempt = log.begin()
     (attempt.dir / ".result.json.1.tmp").write_text("half")
+    for name in ("before/out/.1.tmp", "partial/out/.1.tmp"):  # copies on their way to their places
+        (attempt.dir / name).parent.mkdir(parents=True)
+        (attempt.dir / name).write_text("half")
     log.sweep()
     assert sorted(os.listdir(log.dir)) == ["1", "2", "open"]
-    assert os.listdir(attempt.dir) == ["spool"]
+    assert [path for path in attempt.dir.rglob("*") if path.is_file()] == []
     (attempt.spool / "tmp/9").write_text("half")
     assert not attempt.lost_a_hook()
     attempt.sweep()
