@@ -245,7 +245,7 @@ class Run:
     def write_plan(self) -> Path:
         """Freeze what this run is about to do as `runs/<id>/plan.toml`, and prove that it reads back."""
         state = make_state_dir(self.config.root)
-        for pattern in (".probe-*", "..probe-*", "..gitignore.*.tmp", "runs/*/.*.tmp"):
+        for pattern in (".probe-*", "..probe-*", "runs/*/.*.tmp"):
             for left in state.glob(pattern):  # by a run that was killed while it wrote
                 left.unlink(missing_ok=True)
         folder = state / "runs" / self.id
