@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import TextIO
 
@@ -44,13 +45,20 @@ def _approval(run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None]
 
 def _trust(run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None], bool]) -> None:
     config = run.config
-    if not any(stage.agent is not None and stage.agent.base == "claude" for stage in config.stages):
+    clients = {
+        stage.agent.command[0]
+        for stage in config.stages
+        if stage.agent is not None and stage.agent.base == "claude"
+    }
+    if not clients:
         return
     if give:
         if trust.record(config.root, run.environ):
             out.write(f"recorded: {config.root} is trusted\n")
         return
     question = f"Claude Code does not trust {config.root} yet. Do you trust its files?"
+    if any(shutil.which(client, path=run.environ.get("PATH")) is None for client in clients):
+        return  # the preflight says that it is missing; a question would be for nothing
     if stale("claude") and not trust.is_trusted(config.root, run.environ) and _yes(question):
         trust.record(config.root, run.environ)
 
