@@ -34,7 +34,7 @@ pytestmark = pytest.mark.tmux
 
 LONG = bool(os.environ.get("DODO_CLAUDE_LONG"))
 SEED = int(os.environ.get("DODO_CLAUDE_SEED") or random.SystemRandom().randrange(10**6))
-KILLS = int(os.environ.get("DODO_CLAUDE_KILLS") or (2000 if LONG else 40))
+KILLS = int(os.environ.get("DODO_CLAUDE_KILLS") or (2000 if LONG else 200))
 SOAK = 200 if LONG else 60
 LANES = 3
 
