@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from dodo_claude import lifecycle as life
-from dodo_claude import processes, protect, verify
+from dodo_claude import policy, processes, protect, verify
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, disk_problem, write_atomic
@@ -184,7 +184,7 @@ class Work(ABC):
                 return slot
             self.tell(why)
             bell.clear()
-            bell.wait(min(left, life.LONGEST_WAIT) if left > 0 else START_SECONDS)
+            bell.wait(min(left, policy.LONGEST_WAIT) if left > 0 else START_SECONDS)
         if slot is not None:
             slot.release()
         return None
@@ -262,7 +262,7 @@ class Work(ABC):
             )
             return (), ""
         output = verify.output_tail(log)
-        how = ended.stopped or life.describe_exit(ended.status)
+        how = ended.stopped or policy.describe_exit(ended.status)
         last = output.rstrip().rpartition("\n")[2].strip()
         detail = f": {last[:200]}" if last else ""
         return (f"check `{stage.check}` ended with {how}{detail}",), output
@@ -273,7 +273,7 @@ class Work(ABC):
             bell.clear()  # before looking: what comes after it rings again
             if not self.services.waker.gone(pid) and self.services.end_reason is None:
                 # Once: a ring for something else must not begin the seconds anew.
-                bell.wait(min(seconds, life.LONGEST_WAIT))
+                bell.wait(min(seconds, policy.LONGEST_WAIT))
             return not self.services.waker.gone(pid) and self.services.end_reason is not None
 
         return processes.run_command(
@@ -403,7 +403,7 @@ class Command(Work):
             detail = f": {last[:200]}" if last else ""
             return Outcome(
                 Result.FAILED,
-                f"its command ended with {life.describe_exit(ended.status)}{detail} (see {log})",
+                f"its command ended with {policy.describe_exit(ended.status)}{detail} (see {log})",
             )
         problems, _ = self._examine(bell)
         return self._judge(

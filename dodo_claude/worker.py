@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dodo_claude import agents, processes, verify
+from dodo_claude import agents, policy, processes, verify
 from dodo_claude import lifecycle as life
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
@@ -191,38 +191,38 @@ class Worker(Work):
         while True:
             bell.clear()  # before looking: what comes after it rings again
             self._collect()
-            instruction = life.decide(self.view, self._facts())
-            if isinstance(instruction, life.Stop):
+            instruction = policy.decide(self.view, self._facts())
+            if isinstance(instruction, policy.Stop):
                 done = self._stop_worker(instruction.outcome)
                 if done is not None:
                     return done
             else:
                 self._carry_out(instruction, bell)
 
-    def _carry_out(self, instruction: life.Instruction, bell: threading.Event) -> None:
+    def _carry_out(self, instruction: policy.Instruction, bell: threading.Event) -> None:
         terminal = self.services.terminal
         match instruction:
-            case life.Wait(seconds):
+            case policy.Wait(seconds):
                 bell.wait(seconds)
-            case life.Verify():
+            case policy.Verify():
                 self.problems, self.check_output = self._examine(bell)
                 self.attempt.record(life.VERIFIED, ok=not self.problems, problems=list(self.problems))
-            case life.Send(problems):
+            case policy.Send(problems):
                 if self._may_paste(bell):
                     self._repair(problems)
-            case life.Pause(kind, text):
+            case policy.Pause(kind, text):
                 until = self.services.fleet.pause(kind, text)
                 self._note(life.PAUSED, until=until, reason=f"{kind}: {text}")
-            case life.GoOn(nudge):
+            case policy.GoOn(nudge):
                 self._go_on(bell, nudge=nudge)
-            case life.Interrupt():
+            case policy.Interrupt():
                 terminal().press(self._pane(), "Escape")
                 self._note(life.INTERRUPTED)
                 bell.wait(ESCAPE_SECONDS)
                 self._go_on(bell, nudge=True)
-            case life.Look():
+            case policy.Look():
                 self._look()
-            case life.PressEnter():
+            case policy.PressEnter():
                 self._submit()
 
     def _pane(self) -> Pane:
@@ -242,10 +242,10 @@ class Worker(Work):
         if gone:
             self._note(life.EXITED, status=self.services.terminal().exit_status(self._pane()))
 
-    def _facts(self) -> life.Facts:
+    def _facts(self) -> policy.Facts:
         now = time.monotonic()
         stage, fleet = self.stage, self.services.fleet
-        return life.Facts(
+        return policy.Facts(
             elapsed=self._elapsed(),
             in_state=now - self.changed,
             timeout=stage.timeout,
@@ -264,7 +264,7 @@ class Worker(Work):
     def _silence(self, now: float) -> float:
         """Seconds without a hook, growth of the transcript, or work of a child process."""
         silence = now - self.heard
-        if silence < life.LOOK_SECONDS or not self.interactive or self.pane is None:
+        if silence < policy.LOOK_SECONDS or not self.interactive or self.pane is None:
             return silence
         with contextlib.suppress(OSError):
             if self.view.transcript is not None:

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dodo_claude import lifecycle as life
+from dodo_claude import policy
 from dodo_claude.lifecycle import Event, Outcome, Result, State, View, advance
 
 
 @dataclass(frozen=True)
 class History:
     events: Sequence[Event]
-    instruction: life.Instruction
+    instruction: policy.Instruction
     view: Mapping[str, object] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
 
@@ -41,7 +42,7 @@ STOP = ("Stop", {"last_assistant_message": "made a.txt", "background_tasks": [],
 HISTORIES = {
     "one good turn": History(
         events(SPAWNED, SESSION, PROMPT, WRITE, STOP),
-        life.Verify(),
+        policy.Verify(),
         {
             "state": State.IDLE,
             "message": "made a.txt",
@@ -53,12 +54,12 @@ HISTORIES = {
     ),
     "at work": History(
         events(SPAWNED, SESSION, PROMPT, WRITE),
-        life.Wait(60.0),
+        policy.Wait(60.0),
         {"state": State.RUNNING, "activity": "Write a.txt"},
     ),
     "no hook ever": History(
         events(SPAWNED),
-        life.Stop(
+        policy.Stop(
             Outcome(
                 Result.FAILED,
                 "no hook event in 60 s: the client shows a dialog, or managed settings switch hooks off; "
@@ -70,7 +71,7 @@ HISTORIES = {
     ),
     "a Stop with a background task is not the end": History(
         events(SPAWNED, SESSION, PROMPT, ("Stop", {"background_tasks": [{"type": "shell"}]})),
-        life.Wait(60.0),
+        policy.Wait(60.0),
         {"background": 1},
     ),
     "the second Stop is": History(
@@ -82,22 +83,22 @@ HISTORIES = {
             ("UserPromptSubmit", {"prompt": "<task-notification>"}),
             STOP,
         ),
-        life.Verify(),
+        policy.Verify(),
         {"background": 0, "prompts": 2},
     ),
     "a repair was sent and taken": History(
         events(SPAWNED, SESSION, PROMPT, STOP, (life.SENT, {"text": "x"}), PROMPT),
-        life.Wait(60.0),
+        policy.Wait(60.0),
         {"state": State.RUNNING, "repairs": 1, "submitted": True, "turn_done": False},
     ),
     "a Stop of the turn before the repair comes late": History(
         events(SPAWNED, SESSION, PROMPT, STOP, (life.SENT, {"text": "x"}), STOP),
-        life.Wait(2.0),
+        policy.Wait(2.0),
         {"state": State.RUNNING, "submitted": False, "turn_done": False},
     ),
     "the Enter was swallowed once": History(
         events(SPAWNED, SESSION, PROMPT, STOP, (life.SENT, {"text": "x"}), life.ENTER, PROMPT),
-        life.Wait(60.0),
+        policy.Wait(60.0),
         {"enters": 0, "submitted": True},
     ),
     "a permission dialog": History(
@@ -107,7 +108,7 @@ HISTORIES = {
             PROMPT,
             ("PermissionRequest", {"tool_name": "Bash", "tool_input": {"command": "make"}}),
         ),
-        life.Wait(60.0),
+        policy.Wait(60.0),
         {"state": State.BLOCKED, "blocked_on": "Bash make"},
     ),
     "a dialog that only a Notification tells of": History(
@@ -117,17 +118,17 @@ HISTORIES = {
             PROMPT,
             ("Notification", {"notification_type": "agent_needs_input", "message": "hm"}),
         ),
-        life.Wait(60.0),
+        policy.Wait(60.0),
         {"state": State.BLOCKED, "blocked_on": "hm"},
     ),
     "the dialog was answered": History(
         events(SPAWNED, SESSION, PROMPT, ("PermissionRequest", {"tool_name": "Bash"}), WRITE),
-        life.Wait(60.0),
+        policy.Wait(60.0),
         {"state": State.RUNNING, "blocked_on": None},
     ),
     "a reminder of idleness is no dialog": History(
         events(SPAWNED, SESSION, PROMPT, STOP, ("Notification", {"notification_type": "idle_prompt"})),
-        life.Verify(),
+        policy.Verify(),
         {"state": State.IDLE},
     ),
     "compaction in mid-turn": History(
@@ -140,7 +141,7 @@ HISTORIES = {
             ("SessionStart", {"source": "compact", "session_id": "s-1"}),
             "PostCompact",
         ),
-        life.Wait(60.0),
+        policy.Wait(60.0),
         {"state": State.RUNNING, "since": 2.0},
     ),
     "the API gave up": History(
@@ -150,7 +151,7 @@ HISTORIES = {
             PROMPT,
             ("StopFailure", {"error": "billing_error", "last_assistant_message": "no credit"}),
         ),
-        life.Stop(
+        policy.Stop(
             Outcome(
                 Result.FAILED,
                 "the client gave up (billing_error): no credit",
@@ -162,19 +163,19 @@ HISTORIES = {
     ),
     "a person went on after the API gave up": History(
         events(SPAWNED, SESSION, PROMPT, ("StopFailure", {"error": "server_error"}), PROMPT, STOP),
-        life.Verify(),
+        policy.Verify(),
         {"error": None},
     ),
     "it died": History(
         events(SPAWNED, SESSION, PROMPT, (life.EXITED, {"status": 1})),
-        life.Stop(
+        policy.Stop(
             Outcome(Result.FAILED, "its worker ended in mid-work with exit status 1", retry=True, kind="died")
         ),
         {"state": State.EXITED},
     ),
     "it died before it said a word": History(
         events(SPAWNED, (life.EXITED, {"status": 127})),
-        life.Stop(
+        policy.Stop(
             Outcome(
                 Result.FAILED,
                 "its worker ended before it began with exit status 127",
@@ -185,7 +186,7 @@ HISTORIES = {
     ),
     "a late hook of a process that is gone": History(
         events(SPAWNED, SESSION, PROMPT, (life.EXITED, {"status": 1}), WRITE),
-        life.Stop(
+        policy.Stop(
             Outcome(Result.FAILED, "its worker ended in mid-work with exit status 1", retry=True, kind="died")
         ),
         {"state": State.EXITED},
@@ -197,13 +198,13 @@ HISTORIES = {
             PROMPT,
             ("StopFailure", {"error": "rate_limit", "last_assistant_message": "resets 3pm (UTC)"}),
         ),
-        life.Pause("rate_limit", "resets 3pm (UTC)"),
+        policy.Pause("rate_limit", "resets 3pm (UTC)"),
     ),
     "a limit: waiting": History(
         events(
             SPAWNED, SESSION, PROMPT, ("StopFailure", {"error": "rate_limit"}), (life.PAUSED, {"until": 9e9})
         ),
-        life.Wait(30.0),
+        policy.Wait(30.0),
         {"state": State.PAUSED},
         {"pause_left": 30.0},
     ),
@@ -211,7 +212,7 @@ HISTORIES = {
         events(
             SPAWNED, SESSION, PROMPT, ("StopFailure", {"error": "rate_limit"}), (life.PAUSED, {"until": 4.5})
         ),
-        life.GoOn(),
+        policy.GoOn(),
     ),
     "a limit: gone on, and no repair is used up": History(
         events(
@@ -224,7 +225,7 @@ HISTORIES = {
             PROMPT,
             STOP,
         ),
-        life.Verify(),
+        policy.Verify(),
         {"repairs": 0, "error": None, "errors": 1},
     ),
     "five overloads in a row": History(
@@ -237,7 +238,7 @@ HISTORIES = {
                 for step in (PROMPT, ("StopFailure", {"error": "server_error"}), life.CONTINUED)
             ][:-1],
         ),
-        life.Stop(
+        policy.Stop(
             Outcome(Result.FAILED, "the client gave up (server_error)", retry=True, kind="server_error")
         ),
         {"errors": 5},
@@ -252,29 +253,29 @@ HISTORIES = {
                 for step in (PROMPT, WRITE, ("StopFailure", {"error": "server_error"}), life.CONTINUED)
             ][:-1],
         ),
-        life.Pause("server_error", ""),
+        policy.Pause("server_error", ""),
         {"errors": 1},
     ),
     "silence: somebody should look": History(
-        events(SPAWNED, SESSION, PROMPT), life.Look(), facts={"silent": 25.0, "unlooked": 99.0}
+        events(SPAWNED, SESSION, PROMPT), policy.Look(), facts={"silent": 25.0, "unlooked": 99.0}
     ),
     "silence: a dialog that no hook tells of": History(
         events(SPAWNED, SESSION, PROMPT, (life.SCREEN, {"box": False, "text": "Do you want?"})),
-        life.Wait(60.0),
+        policy.Wait(60.0),
         {"state": State.BLOCKED, "blocked_on": "Do you want?", "looked": 4.0},
     ),
     "silence: nudge": History(
-        events(SPAWNED, SESSION, PROMPT), life.GoOn(nudge=True), facts={"silent": 900.0, "timeout": 5000.0}
+        events(SPAWNED, SESSION, PROMPT), policy.GoOn(nudge=True), facts={"silent": 900.0, "timeout": 5000.0}
     ),
     "silence: interrupt": History(
         events(SPAWNED, SESSION, PROMPT, (life.CONTINUED, {"nudge": True})),
-        life.Interrupt(),
+        policy.Interrupt(),
         {"nudges": 1},
         {"silent": 1200.0, "timeout": 5000.0},
     ),
     "silence: give up": History(
         events(SPAWNED, SESSION, PROMPT, (life.CONTINUED, {"nudge": True}), life.INTERRUPTED),
-        life.Stop(
+        policy.Stop(
             Outcome(
                 Result.FAILED,
                 "its worker was silent for 1500 s, nudged and interrupted in vain",
@@ -287,7 +288,7 @@ HISTORIES = {
     ),
     "silence: it woke up": History(
         events(SPAWNED, SESSION, PROMPT, (life.CONTINUED, {"nudge": True}), WRITE),
-        life.Wait(60.0),
+        policy.Wait(60.0),
         {"nudges": 0, "heard": 5.0},
     ),
     "nobody answers the dialog": History(
@@ -297,7 +298,7 @@ HISTORIES = {
             PROMPT,
             ("PermissionRequest", {"tool_name": "Bash", "tool_input": {"command": "make"}}),
         ),
-        life.Stop(
+        policy.Stop(
             Outcome(
                 Result.FAILED,
                 "a dialog waited 1800 s for a person: Bash make; allow it in `allowed_tools`, or refuse all by "

@@ -29,6 +29,8 @@ FACE = ALLOWED["doit"] | {"cli"}
 ENGINE = {
     "worker",
     "lifecycle",
+    "policy",
+    "mail",
     "verify",
     "processes",
     "journal",

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dodo_claude import lifecycle as life
-from dodo_claude.lifecycle import Event, Facts, Outcome, Result, State, View, advance, decide
+from dodo_claude import policy
+from dodo_claude.lifecycle import Event, Outcome, Result, State, View, advance
+from dodo_claude.policy import Facts, decide
 from tests.histories import HISTORIES, fold
 
 FACTS = Facts(elapsed=10.0, in_state=1.0, timeout=100.0, repairs=1)
@@ -26,54 +28,54 @@ def test_history_leads_to_its_view_and_instruction(name: str) -> None:
 
 
 CASES: list[tuple[str, View, Facts, object]] = [
-    ("nothing to do while it works", View(state=State.RUNNING), FACTS, life.Wait(60.0)),
-    ("a turn's end is verified", IDLE, FACTS, life.Verify()),
-    ("verified well", IDLE, replace(FACTS, problems=()), life.Stop(Outcome(Result.SUCCEEDED))),
-    ("something is missing", IDLE, replace(FACTS, problems=("x",)), life.Send(("x",))),
+    ("nothing to do while it works", View(state=State.RUNNING), FACTS, policy.Wait(60.0)),
+    ("a turn's end is verified", IDLE, FACTS, policy.Verify()),
+    ("verified well", IDLE, replace(FACTS, problems=()), policy.Stop(Outcome(Result.SUCCEEDED))),
+    ("something is missing", IDLE, replace(FACTS, problems=("x",)), policy.Send(("x",))),
     (
         "still missing after the repairs",
         replace(IDLE, repairs=1),
         replace(FACTS, problems=("x", "y")),
-        life.Stop(Outcome(Result.FAILED, "x; y")),
+        policy.Stop(Outcome(Result.FAILED, "x; y")),
     ),
     (
         "no repairs allowed",
         IDLE,
         replace(FACTS, problems=("x",), repairs=0),
-        life.Stop(Outcome(Result.FAILED, "x")),
+        policy.Stop(Outcome(Result.FAILED, "x")),
     ),
-    ("background tasks run on", replace(IDLE, background=1), FACTS, life.Wait(60.0)),
+    ("background tasks run on", replace(IDLE, background=1), FACTS, policy.Wait(60.0)),
     (
         "time is over",
         View(state=State.RUNNING),
         replace(FACTS, elapsed=100.0),
-        life.Stop(Outcome(Result.TIMED_OUT, "timed out after 100 s")),
+        policy.Stop(Outcome(Result.TIMED_OUT, "timed out after 100 s")),
     ),
     (
         "time is over at a dialog",
         View(state=State.BLOCKED, blocked_on="Bash make"),
         replace(FACTS, elapsed=101.0),
-        life.Stop(Outcome(Result.TIMED_OUT, "timed out after 100 s (it waited for a person: Bash make)")),
+        policy.Stop(Outcome(Result.TIMED_OUT, "timed out after 100 s (it waited for a person: Bash make)")),
     ),
     ("an interrupt beats all", IDLE, replace(FACTS, stop="interrupted", problems=()), None),
-    ("a fresh worker gets a minute", View(), replace(FACTS, in_state=5.0), life.Wait(15.0)),
+    ("a fresh worker gets a minute", View(), replace(FACTS, in_state=5.0), policy.Wait(15.0)),
     (
         "an unsubmitted prompt gets a moment",
         replace(IDLE, state=State.RUNNING, submitted=False),
         FACTS,
-        life.Wait(2.0),
+        policy.Wait(2.0),
     ),
     (
         "then Enter again",
         View(state=State.RUNNING, submitted=False, prompts=1),
         replace(FACTS, in_state=3.0),
-        life.PressEnter(),
+        policy.PressEnter(),
     ),
     (
         "and in the end no",
         View(state=State.RUNNING, submitted=False, prompts=1, enters=3),
         replace(FACTS, in_state=3.0),
-        life.Stop(
+        policy.Stop(
             Outcome(
                 Result.FAILED,
                 "its worker did not take the prompt that was pasted into its session",
@@ -86,19 +88,21 @@ CASES: list[tuple[str, View, Facts, object]] = [
         "a client that never takes its first prompt",
         View(state=State.RUNNING, submitted=False),
         replace(FACTS, in_state=30.0),
-        life.Stop(Outcome(Result.FAILED, "its worker started but did not take its prompt", kind="no prompt")),
+        policy.Stop(
+            Outcome(Result.FAILED, "its worker started but did not take its prompt", kind="no prompt")
+        ),
     ),
     (
         "the API failed for now",
         replace(IDLE, turn_done=False, error="server_error", error_text="529"),
         FACTS,
-        life.Pause("server_error", "529"),
+        policy.Pause("server_error", "529"),
     ),
     (
         "the API failed for good",
         replace(IDLE, turn_done=False, error="authentication_failed"),
         FACTS,
-        life.Stop(
+        policy.Stop(
             Outcome(
                 Result.FAILED,
                 "the client gave up (authentication_failed)",
@@ -111,7 +115,7 @@ CASES: list[tuple[str, View, Facts, object]] = [
         "killed in mid-work",
         View(state=State.EXITED, exit_status=-9, prompts=1),
         FACTS,
-        life.Stop(
+        policy.Stop(
             Outcome(
                 Result.FAILED,
                 "its worker ended in mid-work with signal 9 (out of memory?)",
@@ -124,40 +128,40 @@ CASES: list[tuple[str, View, Facts, object]] = [
         "left after its turn: look what it made",
         replace(IDLE, state=State.EXITED, exit_status=0),
         FACTS,
-        life.Verify(),
+        policy.Verify(),
     ),
     (
         "left after its turn, something missing: nobody to ask",
         replace(IDLE, state=State.EXITED, exit_status=0),
         replace(FACTS, problems=("x",)),
-        life.Stop(Outcome(Result.FAILED, "x")),
+        policy.Stop(Outcome(Result.FAILED, "x")),
     ),
     (
         "a command that ended well is verified",
         View(state=State.EXITED, exit_status=0),
         replace(FACTS, interactive=False),
-        life.Verify(),
+        policy.Verify(),
     ),
     (
         "a command that ended badly",
         View(state=State.EXITED, exit_status=3),
         replace(FACTS, interactive=False),
-        life.Stop(Outcome(Result.FAILED, "its command ended with exit status 3", retry=True, kind="died")),
+        policy.Stop(Outcome(Result.FAILED, "its command ended with exit status 3", retry=True, kind="died")),
     ),
     (
         "a command is run again for a repair",
         View(state=State.EXITED, exit_status=0),
         replace(FACTS, interactive=False, problems=("x",)),
-        life.Send(("x",)),
+        policy.Send(("x",)),
     ),
-    ("a command needs no hooks", View(), replace(FACTS, interactive=False, in_state=80.0), life.Wait(60.0)),
+    ("a command needs no hooks", View(), replace(FACTS, interactive=False, in_state=80.0), policy.Wait(60.0)),
 ]
 
 
 @pytest.mark.parametrize(("what", "view", "facts", "expected"), CASES, ids=[case[0] for case in CASES])
 def test_decide(what: str, view: View, facts: Facts, expected: object) -> None:
     if expected is None:
-        expected = life.Stop(Outcome(Result.ABORTED, "interrupted"))
+        expected = policy.Stop(Outcome(Result.ABORTED, "interrupted"))
     assert decide(view, facts) == expected
 
 
@@ -194,12 +198,12 @@ def test_no_history_breaks_the_table_and_success_needs_a_verification(
 ) -> None:
     instruction = decide(fold(events), facts)
     match instruction:
-        case life.Stop(Outcome(result=Result.SUCCEEDED)):
+        case policy.Stop(Outcome(result=Result.SUCCEEDED)):
             assert facts.problems == ()
             assert facts.stop is None
-        case life.Wait(seconds):
+        case policy.Wait(seconds):
             assert 0 < seconds <= facts.timeout
-        case life.Send():
+        case policy.Send():
             assert facts.problems
 
 
@@ -217,4 +221,4 @@ def test_nothing_moves_after_the_outcome(events: list[Event], late: list[Event])
 def test_it_always_ends(events: list[Event], facts: Facts) -> None:
     """Once the time is over no instruction waits."""
     late = replace(facts, elapsed=facts.timeout + 1)
-    assert not isinstance(decide(fold(events), late), life.Wait)
+    assert not isinstance(decide(fold(events), late), policy.Wait)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from dodo_claude import lifecycle as life
-from dodo_claude import processes, verify, worker
+from dodo_claude import policy, processes, verify, worker
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, StageLog, make_state_dir
 from dodo_claude.lifecycle import Outcome, Result
@@ -187,7 +187,7 @@ def test_a_persons_draft_is_not_mixed_with_a_repair(desk: Desk) -> None:
 
 
 def test_enter_is_pressed_again_and_in_the_end_given_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(life, "SUBMIT_SECONDS", 0.02)
+    monkeypatch.setattr(policy, "SUBMIT_SECONDS", 0.02)
     done = desk.drive(STAGE, Turn(), Turn(events=()), Turn(events=()), Turn({"a": "x"}, AGAIN))
     assert done.outcome == SUCCEEDED
     assert desk.terminal.names() == ["spawn", "paste", "enter", "enter", "close"]
@@ -245,7 +245,7 @@ def test_timed_out_at_a_dialog(desk: Desk) -> None:
 
 
 def test_no_hook_ever(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(life, "HOOK_SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr(policy, "HOOK_SILENCE_SECONDS", 0.05)
     done = desk.drive(STAGE, Turn(events=()))
     assert done.outcome.result is Result.FAILED
     assert done.outcome.reason.startswith("no hook event in 0.05 s")
@@ -335,7 +335,7 @@ def test_a_stage_that_edits_what_it_may_not_fails(desk: Desk, name: str) -> None
 
 
 def test_silence_is_nudged_interrupted_and_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(life, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(policy, "LOOK_SECONDS", 0.0)
     done = desk.drive(
         replace(STAGE, idle_timeout=0.05),
         Turn(events=WORK),
@@ -352,7 +352,7 @@ def test_silence_is_nudged_interrupted_and_ended(desk: Desk, monkeypatch: pytest
 
 
 def test_a_dialog_that_no_hook_tells_of_is_named(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(life, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(policy, "LOOK_SECONDS", 0.0)
     desk.terminal.screens += ["Do you trust this?\n ❯ 1. No, exit"] * 2
     views: list[str | None] = []
     done = desk.drive(
@@ -629,7 +629,7 @@ def test_an_adopted_worker_can_be_told_what_is_missing(desk: Desk, live: subproc
 def test_what_was_written_down_and_not_sent_is_sent_by_the_next_run(
     desk: Desk, live: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, box: str
 ) -> None:
-    monkeypatch.setattr(life, "SUBMIT_SECONDS", 0.05)
+    monkeypatch.setattr(policy, "SUBMIT_SECONDS", 0.05)
     attempt = cut_off(desk, live.pid)
     for kind, data in (*WORK, STOP):
         attempt.record(kind, **data)

@@ -1,0 +1,252 @@
+"""Messages to a worker at work: each is one file, and the folder it lies in is what became of it.
+
+    .orchestrate/stages/<stage>/mail/at_work   who takes them now: attempt, bell, ring (JSON)
+                                     new/      queued: the next hook of the worker takes it, or its orchestrator
+                                     taken/    given to the client by a hook, not proved yet
+                                     pasted/   pasted by the orchestrator, not proved yet
+                                     delivered/ refused/ unknown/
+                                     letters/  the whole text of each, for people and for long ones
+                                     asks/     a FIFO for each question that is waited for, answers beside it
+
+Rules this file keeps: whoever moves a message out of new/ delivers it, and a move is atomic, so nothing is
+delivered twice; a message is taken only while a worker is at work, and the end of that moves what is left
+to refused/, so that none waits for ever; delivery by a hook needs no orchestrator.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import select
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dodo_claude.errors import DodoClaudeError, one_line
+from dodo_claude.journal import StageLog, make_folder, write_atomic
+
+# The states of a message, and the folders' names. Those that are final come last.
+QUEUED, TAKEN, PASTED, DELIVERED, REFUSED, UNKNOWN = (
+    "new", "taken", "pasted", "delivered", "refused", "unknown"
+)  # fmt: skip
+STATES = (QUEUED, TAKEN, PASTED, DELIVERED, REFUSED, UNKNOWN)
+FINAL = (DELIVERED, REFUSED, UNKNOWN)
+# The client replaces a hook's long text by a stub (facts2.md section 4), so only short ones go as they are,
+# and hook.sh gives a few at a time.
+MAX_INLINE = 1_000  # characters
+BATCH = 6
+# What a sender may say in all: more belongs into a file.
+MAX_TEXT = 200_000
+# How a message begins in the worker's sight: the brief tells of it.
+HEAD = "Message from"
+
+
+class RefusedError(DodoClaudeError):
+    """A message was not taken, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One message: what `letters/<id>.json` says of it."""
+
+    id: str
+    sender: str
+    at: float  # wall-clock seconds
+    text: str
+
+
+class Mailbox:
+    """The messages of one stage."""
+
+    def __init__(self, log: StageLog) -> None:
+        self.log = log
+        self.dir = log.dir / "mail"
+
+    # -- whoever sends
+
+    def post(self, text: str, sender: str) -> str:
+        """Queue `text` for the worker that is at work; its id. Raises `RefusedError` when there is none."""
+        if not text.strip():
+            raise RefusedError(f"message to '{self.log.stage}': is empty")
+        if len(text) > MAX_TEXT:
+            raise RefusedError(
+                f"message to '{self.log.stage}': longer than {MAX_TEXT} characters (send a file's name)"
+            )
+        if self.at_work() is None:
+            raise RefusedError(self._nobody())
+        letter = Letter(_new_id(), one_line(sender), time.time(), self.log.redact.text(text))
+        write_atomic(
+            self.dir / "letters" / f"{letter.id}.json",
+            json.dumps({"id": letter.id, "from": letter.sender, "at": letter.at, "text": letter.text}) + "\n",
+        )
+        write_atomic(self.dir / QUEUED / letter.id, _in_json(self._shown(letter)))
+        if self.at_work() is None and self._move(letter.id, QUEUED, REFUSED):
+            raise RefusedError(self._nobody())  # its end came in between
+        self.ring()
+        return letter.id
+
+    def _nobody(self) -> str:
+        return f"'{self.log.stage}': no worker is at work on it (dodo-claude status shows who is)"
+
+    def _shown(self, letter: Letter) -> str:
+        """What the worker sees of a message; a long one it is told to read."""
+        head = f"{HEAD} {letter.sender}:"
+        if len(letter.text) <= MAX_INLINE:
+            return f"{head}\n{letter.text}"
+        path = self.dir / "letters" / f"{letter.id}.md"
+        write_atomic(path, letter.text)
+        return f"{head}\n{letter.text[: MAX_INLINE // 2]}…\n(The whole message is in {path}: read it.)"
+
+    def ring(self) -> None:
+        """Wake the orchestrator, if one listens."""
+        place = self.at_work()
+        if place is not None:
+            ring_bell(str(place.get("bell")), str(place.get("ring")))
+
+    # -- whoever wants to know
+
+    def at_work(self) -> Mapping[str, object] | None:
+        """`attempt`, `bell` and `ring` of the worker that takes messages now."""
+        try:
+            value = json.loads((self.dir / "at_work").read_bytes())
+        except (OSError, ValueError):
+            return None
+        return value if isinstance(value, dict) else None
+
+    def state(self, letter: str) -> str | None:
+        """What became of a message; None if there is none of that id."""
+        for _ in range(2):  # it may move on while it is looked for
+            for state in reversed(STATES):
+                if (self.dir / state / letter).exists():
+                    return state
+        return None
+
+    def letters(self, *states: str) -> list[str]:
+        """The ids of the messages in these states, oldest first."""
+        found: list[str] = []
+        for state in states:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found += [name for name in os.listdir(self.dir / state) if not name.startswith(".")]
+        return sorted(found)
+
+    def letter(self, letter: str) -> Letter | None:
+        """A message as it was sent."""
+        try:
+            value = json.loads((self.dir / "letters" / f"{letter}.json").read_bytes())
+            return Letter(str(value["id"]), str(value["from"]), float(value["at"]), str(value["text"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    # -- the orchestrator
+
+    def open(self, attempt: int, bell: Path, ring: str) -> None:
+        """From now on `attempt`'s worker takes messages. What an earlier one was given and never proved is unknown."""
+        for name in (*STATES, "letters", "asks"):
+            make_folder(self.dir / name)
+        write_atomic(
+            self.dir / "at_work", json.dumps({"attempt": attempt, "bell": str(bell), "ring": ring}) + "\n"
+        )
+
+    def close(self) -> list[str]:
+        """Nobody takes messages any more; the ids of those that were never taken, now refused."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            (self.dir / "at_work").unlink()  # first: who posts now sees it, or is seen here
+        return [letter for letter in self.letters(QUEUED) if self._move(letter, QUEUED, REFUSED)]
+
+    def waiting(self) -> bool:
+        """Is a message queued?"""
+        return bool(self.letters(QUEUED))
+
+    def next(self) -> list[tuple[str, str]]:
+        """The oldest messages, as many as go together: id and what the worker is to see. Nothing is moved."""
+        found = []
+        for letter in self.letters(QUEUED)[:BATCH]:
+            with contextlib.suppress(OSError, ValueError):
+                found.append(
+                    (letter, str(json.loads(f'"{(self.dir / QUEUED / letter).read_text("utf-8")}"')).strip())
+                )
+        return found
+
+    def take(self, letters: Iterable[str]) -> None:
+        """What `next` gave is being pasted."""
+        for letter in letters:
+            self._move(letter, QUEUED, PASTED)
+
+    def settle(self, letters: Iterable[str], state: str) -> None:
+        """What became of messages that were taken."""
+        for letter in letters:
+            if not self._move(letter, TAKEN, state):
+                self._move(letter, PASTED, state)
+
+    def unproved(self) -> list[str]:
+        """The ids of the messages that were taken, and nothing came after them."""
+        return self.letters(TAKEN, PASTED)
+
+    def _move(self, letter: str, source: str, target: str) -> bool:
+        try:
+            os.rename(self.dir / source / letter, self.dir / target / letter)
+        except FileNotFoundError:
+            return False
+        return True
+
+    # -- questions
+
+    def wait_for_answer(self, question: str, seconds: float) -> str | None:
+        """Called by the worker: its question's answer, or None when none came in time. It sleeps until then."""
+        fifo = self.dir / "asks" / question
+        os.mkfifo(fifo, 0o600)
+        fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            select.select([fd], [], [], seconds)
+        finally:
+            # Gone before the last look: who answers after it finds nobody, and sends a message instead.
+            fifo.unlink(missing_ok=True)
+            os.close(fd)
+        return self._claim_answer(question)
+
+    def answer(self, question: str, text: str, sender: str) -> str | None:
+        """Answer a question: to whoever waits for it, else by a message, whose id is given back."""
+        path = self.dir / "asks" / f"{question}.answer"
+        write_atomic(path, self.log.redact.text(text))
+        try:
+            fd = os.open(self.dir / "asks" / question, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:  # nobody waits any more
+            # Unless it saw the answer in its last look.
+            return (
+                self.post(f"The answer to your question:\n{text}", sender)
+                if self._claim_answer(question)
+                else None
+            )
+        os.close(fd)  # its end is what the other waits for
+        return None
+
+    def _claim_answer(self, question: str) -> str | None:
+        path = self.dir / "asks" / f"{question}.answer"
+        try:
+            os.rename(path, path.with_suffix(".given"))
+        except FileNotFoundError:
+            return None
+        return path.with_suffix(".given").read_text(encoding="utf-8", errors="replace")
+
+
+def ring_bell(bell: str, ring: str) -> None:
+    """Ring as a hook does. Nobody there, or a full bell, is no error: what it tells of lies in a file."""
+    with contextlib.suppress(OSError):
+        fd = os.open(bell, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            os.write(fd, f"{ring}\n".encode())
+        finally:
+            os.close(fd)
+
+
+def _new_id() -> str:
+    """Sorts by time, and is short: hook.sh puts several into one file name."""
+    return f"{time.time_ns() // 1000:x}-{secrets.token_hex(2)}"
+
+
+def _in_json(text: str) -> str:
+    """`text` as the inside of a JSON string: hook.sh, which knows no JSON, puts it between two quotes."""
+    return json.dumps(f"{text}\n\n")[1:-1]

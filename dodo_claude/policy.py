@@ -1,0 +1,264 @@
+"""What to do next about a worker: all policy as one pure function, `decide(view, facts) -> Instruction`.
+
+Nothing here reads a clock, a file or a screen; the caller (`worker.Worker`) brings the facts and carries out
+the instruction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dodo_claude.lifecycle import SERVER_DIED, Outcome, Result, State, View
+
+# A client that is up fires SessionStart 0.5-1.5 s after the spawn, 3 s with four starting at once on two
+# cores. Silence for this long means that its hooks do not reach us.
+HOOK_SILENCE_SECONDS = 60.0
+# UserPromptSubmit for the prompt given as an argument follows SessionStart after some 0.1 s.
+FIRST_PROMPT_SECONDS = 30.0
+# UserPromptSubmit follows the Enter after 0.1-0.3 s.
+SUBMIT_SECONDS = 3.0
+# A swallowed Enter (copy mode, a client not yet listening) is pressed again this often, then given up.
+ENTER_TRIES = 3
+
+# StopFailure.error values after which the same request can succeed later: the fleet pauses.
+PASSING_ERRORS = frozenset({"server_error", "rate_limit", "overloaded"})
+# Those that no waiting mends and that hit every other worker too: the run stops.
+FATAL_ERRORS = frozenset(
+    {
+        "account_on_hold",
+        "authentication_failed",
+        "billing_error",
+        "cloud_credential_error",
+        "model_not_found",
+        "oauth_org_not_allowed",
+        "verification_required",
+    }
+)
+# So many failed turns in a row, without a tool call between them, are borne; usage limits do not count.
+ERRORS_BORNE = 4
+# A dialog that no hook tells of is looked for on the screen after this silence, then every so often.
+LOOK_SECONDS = 20.0
+LOOK_AGAIN_SECONDS = 60.0
+# What follows a nudge, and then an Escape, gets this part of `idle_timeout`.
+PATIENCE_PART = 1 / 3
+# No wait is longer: budgets, clocks and silence are looked at again.
+LONGEST_WAIT = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What `decide` may know besides the view. Seconds are durations, not times of day."""
+
+    elapsed: float  # since the attempt began
+    in_state: float  # since the view's state changed
+    timeout: float
+    repairs: int  # allowed
+    interactive: bool = True  # False: a command that takes a prompt and exits when done
+    stop: str | None = None  # why the whole run is being stopped
+    silent: float = 0.0  # since the worker's last sign of life: a hook, its transcript, its processes' CPU
+    unlooked: float = 0.0  # since its screen was looked at
+    idle_timeout: float = 900.0
+    person_timeout: float = 1800.0
+    pause_left: float = 0.0  # of the fleet's pause
+    max_turns: int = 200
+    problems: tuple[str, ...] | None = None  # of the last verification; None: not verified since the turn
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Do nothing until an event, or for `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """The worker says that it is done: look at its targets and run the check."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Tell the worker what is still missing."""
+
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A limit was hit: ask the fleet to pause, and wait with it."""
+
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class GoOn:
+    """Tell the worker to go on where it stopped. `nudge`: only because it was silent."""
+
+    nudge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupt:
+    """Press Escape in a session that works and says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Nothing was heard for a while: is a dialog open that no hook tells of?"""
+
+
+@dataclass(frozen=True, slots=True)
+class PressEnter:
+    """A prompt stands in the input box, unsubmitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The attempt is over."""
+
+    outcome: Outcome
+
+
+Instruction = Wait | Verify | Send | Pause | GoOn | Interrupt | Look | PressEnter | Stop
+
+
+def _failed(reason: str, *, retry: bool = False, kind: str = "") -> Stop:
+    return Stop(Outcome(Result.FAILED, reason, retry, kind))
+
+
+def _decide_exited(view: View, facts: Facts) -> Instruction:
+    """The process is gone: by its own will after a turn, or by accident."""
+    status = view.exit_status
+    if facts.problems is not None:
+        return _verdict(view, facts)
+    if view.turn_done or (not facts.interactive and status == 0):
+        return Verify()
+    kind = "died" if status is not None else SERVER_DIED
+    if not facts.interactive:
+        return _failed(f"its command ended with {describe_exit(status)}", retry=True, kind=kind)
+    when = "in mid-work" if view.prompts else "before it began"
+    return _failed(f"its worker ended {when} with {describe_exit(status)}", retry=True, kind=kind)
+
+
+def describe_exit(status: int | None) -> str:
+    """'exit status 3', 'signal 9', in words for a reason. Negative numbers are signals."""
+    if status is None:
+        return "an unknown exit status (its tmux server, or its pane, was killed)"
+    if status < 0:
+        hint = " (out of memory?)" if status == -9 else ""
+        return f"signal {-status}{hint}"
+    return f"exit status {status}"
+
+
+def _verdict(view: View, facts: Facts) -> Instruction:
+    problems = facts.problems
+    assert problems is not None
+    if not problems:
+        return Stop(Outcome(Result.SUCCEEDED))
+    # A command agent is run again for a repair; a person's /exit leaves nobody to send it to.
+    reachable = view.state is State.IDLE or not facts.interactive
+    if view.repairs < facts.repairs and reachable:
+        return Send(problems)
+    return _failed("; ".join(problems))
+
+
+def _unsubmitted(view: View, facts: Facts) -> Instruction:
+    if view.prompts == 0:  # given as an argument: there is nothing to press Enter on
+        left = FIRST_PROMPT_SECONDS - facts.in_state
+        text = "its worker started but did not take its prompt"
+        return Wait(left) if left > 0 else _failed(text, kind="no prompt")
+    if facts.in_state < SUBMIT_SECONDS:
+        return Wait(SUBMIT_SECONDS - facts.in_state)
+    if view.enters < ENTER_TRIES:
+        return PressEnter()
+    text = "its worker did not take the prompt that was pasted into its session"
+    return _failed(text, retry=True, kind="no prompt")
+
+
+def _decide_error(view: View, facts: Facts) -> Instruction:
+    """A turn ended by an API error: wait with all others, or give up."""
+    error = view.error or "unknown"
+    text = f": {view.error_text}" if view.error_text else ""
+    reason = f"the client gave up ({error}){text}"
+    if error in FATAL_ERRORS:
+        return Stop(Outcome(Result.FAILED, reason, kind=error, fatal=True))
+    if error not in PASSING_ERRORS:
+        return _failed(reason, kind=error)
+    if error != "rate_limit" and view.errors > ERRORS_BORNE:
+        return _failed(reason, retry=True, kind=error)
+    if view.state is not State.PAUSED:
+        return Pause(error, view.error_text)
+    return Wait(min(facts.pause_left, LONGEST_WAIT)) if facts.pause_left > 0 else GoOn()
+
+
+def _decide_blocked(view: View, facts: Facts) -> Instruction:
+    left = facts.person_timeout - facts.in_state
+    if left > 0:
+        return Wait(min(left, LONGEST_WAIT))
+    return _failed(
+        f"a dialog waited {facts.person_timeout:g} s for a person: {view.blocked_on}; allow it in "
+        '`allowed_tools`, or refuse all by on_permission = "deny"'
+    )
+
+
+def _decide_starting(facts: Facts) -> Instruction:
+    left = HOOK_SILENCE_SECONDS - facts.in_state
+    if left > 0:
+        early = LOOK_SECONDS - facts.in_state
+        if early <= 0 and facts.unlooked >= LOOK_AGAIN_SECONDS:
+            return Look()
+        return Wait(early if early > 0 else left)
+    return _failed(
+        f"no hook event in {HOOK_SILENCE_SECONDS:g} s: the client shows a dialog, or managed "
+        "settings switch hooks off; its last screen is kept",
+        kind="no hooks",
+    )
+
+
+def _decide_silent(view: View, facts: Facts) -> Instruction:
+    """It works, as far as we know. Long silence: look, nudge, interrupt, give up; never endless."""
+    patience = facts.idle_timeout * (1 + view.nudges * PATIENCE_PART)
+    if facts.silent >= patience:
+        if view.nudges == 0:
+            return GoOn(nudge=True)
+        if view.nudges == 1:
+            return Interrupt()
+        text = f"its worker was silent for {facts.silent:.0f} s, nudged and interrupted in vain"
+        return _failed(text, retry=True, kind="silent")
+    unseen = max(LOOK_SECONDS - facts.silent, LOOK_AGAIN_SECONDS - facts.unlooked)
+    if unseen <= 0:
+        return Look()
+    return Wait(min(patience - facts.silent, unseen, LONGEST_WAIT))
+
+
+def _decide_living(view: View, facts: Facts) -> Instruction:
+    if not facts.interactive:
+        return Wait(LONGEST_WAIT)
+    if view.error is not None:
+        return _decide_error(view, facts)
+    if view.state is State.BLOCKED:
+        return _decide_blocked(view, facts)
+    if view.state is State.STARTING:
+        return _decide_starting(facts)
+    if not view.submitted:
+        return _unsubmitted(view, facts)
+    if view.state is State.IDLE and view.background == 0:
+        return Verify() if facts.problems is None else _verdict(view, facts)
+    return _decide_silent(view, facts)
+
+
+def decide(view: View, facts: Facts) -> Instruction:
+    """What to do next. The first rule that fits wins; the order is the policy."""
+    if facts.stop is not None:
+        return Stop(Outcome(Result.ABORTED, facts.stop))
+    if view.state is State.EXITED:
+        return _decide_exited(view, facts)
+    left = facts.timeout - facts.elapsed
+    if left <= 0:
+        waiting = f" (it waited for a person: {view.blocked_on})" if view.state is State.BLOCKED else ""
+        return Stop(Outcome(Result.TIMED_OUT, f"timed out after {facts.timeout:g} s{waiting}"))
+    if view.tools > facts.max_turns:
+        return _failed(f"its worker made more than {facts.max_turns} tool calls (max_turns)")
+    instruction = _decide_living(view, facts)
+    return Wait(min(left, instruction.seconds)) if isinstance(instruction, Wait) else instruction
