@@ -16,6 +16,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import stat
 import time
@@ -292,10 +293,13 @@ class Attempt:
         for name in os.listdir(new):
             with contextlib.suppress(FileNotFoundError):
                 # A file system's clock ticks some milliseconds apart: then the process ids tell.
-                arrived.append((os.stat(new / name).st_mtime_ns, len(name), name))
+                number = name.partition("+")[0]
+                arrived.append((os.stat(new / name).st_mtime_ns, len(number), name))
         events = []
         for mtime, _, name in sorted(arrived):
             event = _read_hook(new / name, mtime / 1e9)
+            if event is not None and (letters := _letters(name)):
+                event = Event(event.kind, event.at, {**event.data, "mail": letters})
             if event is None:
                 # Set aside rather than dropped: it may tell why a hook misbehaves.
                 os.replace(new / name, self.spool / f"unreadable-{name}")
@@ -303,6 +307,29 @@ class Attempt:
             events.append(self._append(event))
             (new / name).unlink()
         return events
+
+    def drop(self, kind: str, **data: object) -> None:
+        """Tell the attempt something the way its hooks do; its orchestrator takes it, now or later."""
+        name = f"{os.getpid()}.{secrets.token_hex(4)}"
+        write_atomic(self.spool / "tmp" / name, json.dumps({"hook_event_name": kind, **data}))
+        os.rename(self.spool / "tmp" / name, self.spool / "new" / name)
+
+    def view(self) -> View:
+        """What is known of its worker now: the journal's events, and those that nobody took yet."""
+        view = View()
+        for event in (*self.replay(), *self._waiting()):
+            view = advance(view, event)
+        return view
+
+    def _waiting(self) -> list[Event]:
+        found = []
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for entry in os.scandir(self.spool / "new"):
+                with contextlib.suppress(FileNotFoundError):
+                    event = _read_hook(Path(entry.path), entry.stat().st_mtime)
+                    if event is not None:
+                        found.append(event)
+        return sorted(found, key=lambda event: event.at)
 
     def lost_a_hook(self) -> bool:
         """Is the disk so full that a hook could not write its event? It leaves a half one behind."""
@@ -378,6 +405,11 @@ def _read_hook(path: Path, at: float) -> Event | None:
         return None
     kind = value.pop("hook_event_name")
     return Event(kind, at, {key: _trim(item, key) for key, item in value.items()})
+
+
+def _letters(name: str) -> list[str]:
+    """The messages that a hook gave to the client: hook.sh puts their ids into its event's name."""
+    return [letter for letter in name.split("+")[1:] if letter]
 
 
 def _trim(value: object, key: str = "", depth: int = 0) -> object:

@@ -6,11 +6,13 @@ the scripted agent shares, plus our own in lower case (`SPAWNED` ...). What is d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 # Our own events, written to the journal beside the client's hooks.
+BEGUN = "begun"  # the attempt is about to act: nonce, definition, marks of files, phase
 SPAWNED = "spawned"  # a pane runs the worker: pane, pid, session
 SENT = "sent"  # a prompt was pasted into the session: text
 ENTER = "enter"  # the Enter after a prompt was pressed once more
@@ -20,7 +22,24 @@ INTERRUPTED = "interrupted"  # Escape was pressed in a silent session
 SCREEN = "screen"  # the screen was looked at, as nothing was heard: box (is the input box there), text
 EXITED = "exited"  # the pane's process is gone: status
 VERIFIED = "verified"  # we looked at targets and check: ok, problems
+MAILED = "mailed"  # messages were pasted into the idle session: letters (ids), text
+RECEIVED = "received"  # messages reached the worker: letters
+LOST = "lost"  # messages of which nobody knows whether they did: letters
+PHASE = "phase"  # a phase is verified, the next one's turn has come: done (number of verified phases)
+SUMMARY = "summary"  # the worker was asked for a summary: text
+CLEARED = "cleared"  # `/compact` or `/clear` was pasted: text, goal
+UNCOMPACTED = "uncompacted"  # the client did not do it: reason
+GIVEN = "given"  # the next phase's prompt was pasted: text
 OUTCOME = "outcome"  # the attempt is over: result, reason
+
+# What a worker, or a person, says by a command of ours; it comes through the spool like a hook's event.
+PROGRESS = "progress"  # percent, text
+NOTE = "note"  # text: added to the shared notes
+MESSAGE = "message"  # to, text: for the orchestrator or a person
+ASK = "ask"  # id, text, until (wall time)
+ANSWERED = "answered"  # id, text, sender
+COMPACT = "compact"  # goal, now: somebody wants the context compacted
+SAID = frozenset({PROGRESS, NOTE, MESSAGE, ASK, ANSWERED, COMPACT})
 
 # The kind of a worker's end that leaves no exit status: its pane went with it.
 SERVER_DIED = "server died"
@@ -35,6 +54,16 @@ class State(Enum):
     BLOCKED = "blocked"  # a dialog waits for a person
     PAUSED = "paused"  # idle, until a limit is over
     EXITED = "exited"  # the process is gone
+
+
+class Step(Enum):
+    """What of a phase is under way. A stage without phases is always at work."""
+
+    WORK = "work"
+    NEXT = "next"  # the phase before is verified
+    SUMMARY = "summary"  # the worker writes a summary for its next session
+    CLEARING = "clearing"  # the client compacts, or clears, its context
+    READY = "ready"  # it did: the next prompt can be given
 
 
 class Result(Enum):
@@ -86,6 +115,30 @@ class View:
     activity: str = ""  # what it does now, for people
     exit_status: int | None = None
     outcome: Outcome | None = None
+    handed: tuple[str, ...] = ()  # messages that a hook gave to the client; its next event proves them
+    mailed: tuple[str, ...] = ()  # messages that were pasted
+    received: tuple[str, ...] = ()  # messages that are proved and not settled yet
+    percent: int | None = None  # of its work, as it says itself
+    progress: str = ""
+    asks: tuple[Ask, ...] = ()  # open questions
+    wish: str | None = None  # a compaction that was asked for: its goal
+    hurried: bool = False  # and it is not to wait for the turn's end
+    phase: int = 0  # the phase that it works on, from 0
+    step: Step = Step.WORK
+    back: Step = Step.WORK  # where a compaction leads to
+    cut_short: bool = False  # it was interrupted for a compaction: it must be told to go on
+    compacted: bool = False  # since its last prompt
+    compactions: int = 0  # by the client itself in a row, with hardly any work between
+    tools_compacted: int = 0  # tool calls at the last of them
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question of a worker that nobody has answered yet; it waits until `until` (wall time)."""
+
+    id: str
+    text: str
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +156,29 @@ class Outcome:
     fatal: bool = False
 
 
+# A compaction after fewer tool calls than this made no room to work in.
+LITTLE_WORK = 3
+
 _Change = Callable[[View, Event], View]
 
 
 def _text(event: Event, key: str) -> str:
     value = event.data.get(key)
     return value if isinstance(value, str) else ""
+
+
+def _number(event: Event, key: str) -> float:
+    value = event.data.get(key)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
+
+
+def _letters(event: Event, key: str = "letters") -> tuple[str, ...]:
+    value = event.data.get(key)
+    return tuple(str(item) for item in value) if isinstance(value, list | tuple) else ()
+
+
+def _begun(view: View, event: Event) -> View:
+    return replace(view, phase=max(0, int(_number(event, "phase"))))
 
 
 def _spawned(view: View, event: Event) -> View:
@@ -130,8 +200,24 @@ def _session(view: View, event: Event) -> View:
         session_id=_text(event, "session_id") or view.session_id,
         transcript=_text(event, "transcript_path") or view.transcript,
     )
-    # After a compaction or /clear SessionStart comes in mid-life and changes nothing.
+    if view.step is Step.CLEARING and _text(event, "source") == "clear":
+        return _cleared_away(known)
+    # After a compaction, or a /clear of a person's, SessionStart comes in mid-life and changes nothing else.
     return replace(known, state=State.RUNNING) if view.state is State.STARTING else known
+
+
+def _cleared_away(view: View) -> View:
+    """The context was compacted, or cleared, as we had asked: the session is idle again."""
+    return replace(
+        view,
+        state=State.IDLE,
+        step=view.back,
+        submitted=True,
+        enters=0,
+        compacted=True,
+        wish=None,
+        activity="",
+    )
 
 
 def _prompted(view: View, event: Event) -> View:
@@ -147,6 +233,9 @@ def _prompted(view: View, event: Event) -> View:
         error_text="",
         blocked_on=None,
         activity="thinking",
+        received=view.received + view.mailed,
+        mailed=(),
+        compacted=False,
     )
 
 
@@ -161,6 +250,11 @@ def _working(view: View, event: Event) -> View:
         tools=view.tools + (event.kind == "PreToolUse"),
         errors=0,
     )
+
+
+def _worked(view: View, event: Event) -> View:
+    """A round of tools is over, so no dialog is open."""
+    return replace(view, state=State.RUNNING, blocked_on=None) if view.state is State.BLOCKED else view
 
 
 def _activity(event: Event) -> str:
@@ -181,6 +275,8 @@ def _blocked(view: View, event: Event) -> View:
 
 def _notified(view: View, event: Event) -> View:
     kind = _text(event, "notification_type")
+    if kind == "idle_prompt" and view.step is Step.CLEARING:
+        return _cleared_away(view)  # there was nothing to compact: no other event tells of that
     if kind in ("permission_prompt", "agent_needs_input") and view.state is not State.EXITED:
         return replace(view, state=State.BLOCKED, blocked_on=view.blocked_on or _text(event, "message"))
     return view
@@ -189,6 +285,9 @@ def _notified(view: View, event: Event) -> View:
 def _stopped(view: View, event: Event) -> View:
     if not view.submitted:
         return view  # the turn before our prompt, told late
+    if event.data.get("mail"):
+        # It was answered with a message: the turn goes on.
+        return replace(view, state=State.RUNNING, activity="reads a message")
     tasks = event.data.get("background_tasks")
     return replace(
         view,
@@ -202,6 +301,8 @@ def _stopped(view: View, event: Event) -> View:
 
 
 def _stop_failed(view: View, event: Event) -> View:
+    if view.step is Step.CLEARING:
+        return _cleared_away(view)  # it could not compact: the session goes on as it is
     return replace(
         view,
         state=State.IDLE,
@@ -227,6 +328,7 @@ def _continued(view: View, event: Event) -> View:
         error=None,
         error_text="",
         nudges=view.nudges + nudge,
+        cut_short=False,
         activity="was told to go on",
     )
 
@@ -252,6 +354,98 @@ def _sent(view: View, event: Event) -> View:
         repairs=view.repairs + 1,
         activity="was sent what is missing",
     )
+
+
+def _mailed(view: View, event: Event) -> View:
+    return replace(_prompting(view), mailed=view.mailed + _letters(event), activity="was sent a message")
+
+
+def _prompting(view: View) -> View:
+    """Something was pasted into the idle session; its UserPromptSubmit must come."""
+    return replace(view, state=State.RUNNING, submitted=False, enters=0, turn_done=False)
+
+
+def _settled(view: View, event: Event) -> View:
+    gone = {*_letters(event)}
+    handed, mailed, received = (
+        tuple(letter for letter in letters if letter not in gone)
+        for letters in (view.handed, view.mailed, view.received)
+    )
+    return replace(view, handed=handed, mailed=mailed, received=received)
+
+
+def _next_phase(view: View, event: Event) -> View:
+    return replace(
+        view, phase=max(view.phase + 1, int(_number(event, "done"))), step=Step.NEXT, repairs=0, asks=()
+    )
+
+
+def _asked_for_summary(view: View, event: Event) -> View:
+    return replace(_prompting(view), step=Step.SUMMARY, activity="was asked for a summary")
+
+
+def _cleared(view: View, event: Event) -> View:
+    between = view.step in (Step.NEXT, Step.SUMMARY)
+    return replace(
+        view,
+        state=State.RUNNING,
+        step=Step.CLEARING,
+        back=Step.READY if between else view.step,
+        cut_short=view.cut_short or not view.turn_done,
+        submitted=False,
+        enters=0,
+        blocked_on=None,
+        activity="its context is compacted"
+        if event.data.get("goal") is not None
+        else "its context is cleared",
+    )
+
+
+def _uncompacted(view: View, event: Event) -> View:
+    return _cleared_away(view) if view.step is Step.CLEARING else view
+
+
+def _given(view: View, event: Event) -> View:
+    return replace(_prompting(view), step=Step.WORK, activity="was given its next phase")
+
+
+def _compacting(view: View, event: Event) -> View:
+    """The client began: what we asked for was taken."""
+    return replace(view, submitted=True) if view.step is Step.CLEARING else view
+
+
+def _compacted(view: View, event: Event) -> View:
+    if view.step is Step.CLEARING:
+        return _cleared_away(view)
+    worked = view.tools - view.tools_compacted >= LITTLE_WORK
+    return replace(
+        view,
+        compactions=1 if worked else view.compactions + 1,
+        tools_compacted=view.tools,
+        compacted=True,
+    )
+
+
+def _progressed(view: View, event: Event) -> View:
+    percent = event.data.get("percent")
+    return replace(
+        view,
+        percent=min(100, max(0, percent)) if isinstance(percent, int) else view.percent,
+        progress=_text(event, "text"),
+    )
+
+
+def _asked(view: View, event: Event) -> View:
+    ask = Ask(_text(event, "id"), _text(event, "text"), _number(event, "until"))
+    return replace(view, asks=(*(other for other in view.asks if other.id != ask.id), ask))
+
+
+def _answered(view: View, event: Event) -> View:
+    return replace(view, asks=tuple(ask for ask in view.asks if ask.id != _text(event, "id")))
+
+
+def _wished(view: View, event: Event) -> View:
+    return replace(view, wish=_text(event, "goal"), hurried=event.data.get("now") is True)
 
 
 def _entered(view: View, event: Event) -> View:
@@ -282,9 +476,10 @@ def _ended(view: View, event: Event) -> View:
     )
 
 
-# Events that are not here (Notification of idleness, SubagentStop, PreCompact, SessionEnd ...) change
+# Events that are not here (a Notification of idleness, SubagentStop, SessionEnd ...) change
 # nothing: an unexpected event of the other side is kept in the journal and otherwise ignored.
 TABLE: dict[str, _Change] = {
+    BEGUN: _begun,
     SPAWNED: _spawned,
     SENT: _sent,
     ENTER: _entered,
@@ -293,16 +488,31 @@ TABLE: dict[str, _Change] = {
     INTERRUPTED: _interrupted,
     SCREEN: _looked,
     EXITED: _exited,
+    MAILED: _mailed,
+    RECEIVED: _settled,
+    LOST: _settled,
+    PHASE: _next_phase,
+    SUMMARY: _asked_for_summary,
+    CLEARED: _cleared,
+    UNCOMPACTED: _uncompacted,
+    GIVEN: _given,
     OUTCOME: _ended,
+    PROGRESS: _progressed,
+    ASK: _asked,
+    ANSWERED: _answered,
+    COMPACT: _wished,
     "SessionStart": _session,
     "UserPromptSubmit": _prompted,
     "PreToolUse": _working,
     "PostToolUse": _working,
     "PostToolUseFailure": _working,
+    "PostToolBatch": _worked,
     "PermissionRequest": _blocked,
     "Notification": _notified,
     "Stop": _stopped,
     "StopFailure": _stop_failed,
+    "PreCompact": _compacting,
+    "PostCompact": _compacted,
 }
 
 
@@ -312,10 +522,13 @@ def advance(view: View, event: Event) -> View:
     if view.outcome is not None or _is_strange(view, event):
         return view
     after = change(view, event) if change is not None else view
-    if event.kind[:1].isupper() or event.kind == SPAWNED:  # the client's hooks begin with a capital letter
+    if event.kind[:1].isupper():  # the client's hooks begin with a capital letter
+        # An event after the one that was answered with messages: the client went on, so it has them.
+        after = replace(after, received=after.received + after.handed, handed=_letters(event, "mail"))
+    if event.kind[:1].isupper() or event.kind == SPAWNED or event.kind in SAID:
         after = replace(after, heard=event.at, nudges=0 if event.kind in _LIVELY else after.nudges)
     # These start a wait of their own although the state's name may stay.
-    if after.state is not view.state or event.kind in (SPAWNED, SENT, CONTINUED, ENTER):
+    if after.state is not view.state or event.kind in _WAITS:
         after = replace(after, since=event.at)
     return after
 
@@ -329,5 +542,8 @@ def _is_strange(view: View, event: Event) -> bool:
     return event.kind != "SessionStart" or _text(event, "source") == "startup"
 
 
+_WAITS = frozenset({SPAWNED, SENT, CONTINUED, ENTER, MAILED, SUMMARY, CLEARED, GIVEN})
 # Events after which a session is plainly at work again.
-_LIVELY = frozenset({"PreToolUse", "PostToolUse", "PostToolUseFailure", "Stop", "StopFailure"})
+_LIVELY = frozenset(
+    {"PreToolUse", "PostToolUse", "PostToolUseFailure", "PostToolBatch", "Stop", "StopFailure"}
+)

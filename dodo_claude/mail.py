@@ -154,26 +154,31 @@ class Mailbox:
         """Nobody takes messages any more; the ids of those that were never taken, now refused."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             (self.dir / "at_work").unlink()  # first: who posts now sees it, or is seen here
-        return [letter for letter in self.letters(QUEUED) if self._move(letter, QUEUED, REFUSED)]
+        with contextlib.suppress(OSError):
+            return [letter for letter in self.letters(QUEUED) if self._move(letter, QUEUED, REFUSED)]
+        return []
 
     def waiting(self) -> bool:
         """Is a message queued?"""
         return bool(self.letters(QUEUED))
 
-    def next(self) -> list[tuple[str, str]]:
-        """The oldest messages, as many as go together: id and what the worker is to see. Nothing is moved."""
+    def take(self) -> list[tuple[str, str]]:
+        """The oldest messages, as many as go together, to be pasted: id and what the worker is to see."""
         found = []
         for letter in self.letters(QUEUED)[:BATCH]:
-            with contextlib.suppress(OSError, ValueError):
-                found.append(
-                    (letter, str(json.loads(f'"{(self.dir / QUEUED / letter).read_text("utf-8")}"')).strip())
-                )
+            if self._move(letter, QUEUED, PASTED):
+                text = (self.dir / PASTED / letter).read_text(encoding="utf-8", errors="replace")
+                with contextlib.suppress(ValueError):
+                    text = str(json.loads(f'"{text}"')).strip()
+                found.append((letter, text))
         return found
 
-    def take(self, letters: Iterable[str]) -> None:
-        """What `next` gave is being pasted."""
-        for letter in letters:
-            self._move(letter, QUEUED, PASTED)
+    def put_back(self, but: Iterable[str]) -> None:
+        """A run was killed between `take` and its paste: all that it took, but these, is queued again."""
+        known = set(but)
+        for letter in self.letters(PASTED):
+            if letter not in known:
+                self._move(letter, PASTED, QUEUED)
 
     def settle(self, letters: Iterable[str], state: str) -> None:
         """What became of messages that were taken."""

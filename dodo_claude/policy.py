@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dodo_claude.lifecycle import SERVER_DIED, Outcome, Result, State, View
+from dodo_claude.lifecycle import SERVER_DIED, Outcome, Result, State, Step, View
 
 # A client that is up fires SessionStart 0.5-1.5 s after the spawn, 3 s with four starting at once on two
 # cores. Silence for this long means that its hooks do not reach us.
@@ -41,6 +41,10 @@ LOOK_SECONDS = 20.0
 LOOK_AGAIN_SECONDS = 60.0
 # What follows a nudge, and then an Escape, gets this part of `idle_timeout`.
 PATIENCE_PART = 1 / 3
+# A compaction is one request of the whole context: minutes at most. Then the next prompt goes without it.
+CLEAR_SECONDS = 600.0
+# So many times in a row a context may be full again right after the client compacted it.
+COMPACTIONS_BORNE = 3
 # No wait is longer: budgets, clocks and silence are looked at again.
 LONGEST_WAIT = 60.0
 
@@ -62,6 +66,13 @@ class Facts:
     pause_left: float = 0.0  # of the fleet's pause
     max_turns: int = 200
     problems: tuple[str, ...] | None = None  # of the last verification; None: not verified since the turn
+    mail: bool = False  # a message is queued
+    ask_left: float = 0.0  # until the last open question's deadline
+    phases: int = 1
+    goal: str | None = None  # compact before the phase that comes next, with this goal
+    handover: bool = False  # a fresh session for the phase that comes next
+    context: float | None = None  # how full the context is, in percent, if the client told
+    compact_at: float | None = None  # compact between turns from here on
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +120,41 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Deliver:
+    """Messages are queued, and the session is idle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """This phase is verified; there is another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Summarise:
+    """Ask for a summary, since a fresh session will do the next phase."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Make room in the context: compact it towards `goal`; None: begin a fresh session. `interrupt`: now."""
+
+    goal: str | None
+    interrupt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """The context was not compacted; go on without."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Give:
+    """Give the phase's prompt."""
+
+
+@dataclass(frozen=True, slots=True)
 class PressEnter:
     """A prompt stands in the input box, unsubmitted."""
 
@@ -120,7 +166,10 @@ class Stop:
     outcome: Outcome
 
 
-Instruction = Wait | Verify | Send | Pause | GoOn | Interrupt | Look | PressEnter | Stop
+Instruction = (
+    Wait | Verify | Send | Pause | GoOn | Interrupt | Look | PressEnter | Stop
+    | Deliver | Advance | Summarise | Clear | Skip | Give
+)  # fmt: skip
 
 
 def _failed(reason: str, *, retry: bool = False, kind: str = "") -> Stop:
@@ -130,6 +179,9 @@ def _failed(reason: str, *, retry: bool = False, kind: str = "") -> Stop:
 def _decide_exited(view: View, facts: Facts) -> Instruction:
     """The process is gone: by its own will after a turn, or by accident."""
     status = view.exit_status
+    if view.step is not Step.WORK:
+        text = f"its worker ended before phase {view.phase + 1} of {facts.phases} began"
+        return _failed(text, retry=True, kind="died" if status is not None else SERVER_DIED)
     if facts.problems is not None:
         return _verdict(view, facts)
     if view.turn_done or (not facts.interactive and status == 0):
@@ -155,12 +207,52 @@ def _verdict(view: View, facts: Facts) -> Instruction:
     problems = facts.problems
     assert problems is not None
     if not problems:
-        return Stop(Outcome(Result.SUCCEEDED))
+        return Advance() if view.phase + 1 < facts.phases else Stop(Outcome(Result.SUCCEEDED))
+    if view.asks and facts.ask_left > 0 and view.state is State.IDLE:
+        return Wait(min(facts.ask_left, LONGEST_WAIT))  # it may lack only the answer
     # A command agent is run again for a repair; a person's /exit leaves nobody to send it to.
     reachable = view.state is State.IDLE or not facts.interactive
     if view.repairs < facts.repairs and reachable:
-        return Send(problems)
+        return Clear("") if facts.interactive and _is_full(view, facts) else Send(problems)
     return _failed("; ".join(problems))
+
+
+def _is_full(view: View, facts: Facts) -> bool:
+    """Is it time to compact between turns?"""
+    if facts.compact_at is None or facts.context is None or view.compacted:
+        return False
+    return facts.context >= facts.compact_at
+
+
+def _decide_idle(view: View, facts: Facts) -> Instruction:
+    """Its turn is over: what next?"""
+    if view.cut_short:
+        return GoOn()
+    if view.step is Step.NEXT:
+        if facts.handover:
+            return Summarise()
+        if facts.goal is not None or _is_full(view, facts):
+            return Clear(facts.goal or "")
+        return Give()
+    if view.step is Step.SUMMARY:
+        return Clear(None)
+    if view.step is Step.READY:
+        return Give()
+    if view.wish is not None:
+        return Clear(view.wish)
+    if facts.mail:
+        return Deliver()
+    return Verify() if facts.problems is None else _verdict(view, facts)
+
+
+def _decide_clearing(view: View, facts: Facts) -> Instruction:
+    """`/compact` or `/clear` was pasted. The client may refuse it, and no event tells of that."""
+    left = (CLEAR_SECONDS if view.submitted else SUBMIT_SECONDS) - facts.in_state
+    if left > 0:
+        return Wait(min(left, LONGEST_WAIT))
+    if not view.submitted and view.enters < ENTER_TRIES:
+        return PressEnter()
+    return Skip("the client did not compact or clear its context")
 
 
 def _unsubmitted(view: View, facts: Facts) -> Instruction:
@@ -241,10 +333,14 @@ def _decide_living(view: View, facts: Facts) -> Instruction:
         return _decide_blocked(view, facts)
     if view.state is State.STARTING:
         return _decide_starting(facts)
+    if view.step is Step.CLEARING:
+        return _decide_clearing(view, facts)
     if not view.submitted:
         return _unsubmitted(view, facts)
     if view.state is State.IDLE and view.background == 0:
-        return Verify() if facts.problems is None else _verdict(view, facts)
+        return _decide_idle(view, facts)
+    if view.wish is not None and view.hurried and view.state is State.RUNNING:
+        return Clear(view.wish, interrupt=True)
     return _decide_silent(view, facts)
 
 
@@ -260,5 +356,10 @@ def decide(view: View, facts: Facts) -> Instruction:
         return Stop(Outcome(Result.TIMED_OUT, f"timed out after {facts.timeout:g} s{waiting}"))
     if view.tools > facts.max_turns:
         return _failed(f"its worker made more than {facts.max_turns} tool calls (max_turns)")
+    if view.compactions > COMPACTIONS_BORNE:
+        return _failed(
+            f"its context was full again right after each of {view.compactions} compactions "
+            "(give it less to read, or split the stage)"
+        )
     instruction = _decide_living(view, facts)
     return Wait(min(left, instruction.seconds)) if isinstance(instruction, Wait) else instruction

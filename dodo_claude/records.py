@@ -27,6 +27,21 @@ class AgentProfile:
 
 
 @dataclass(frozen=True, slots=True)
+class Phase:
+    """One of several prompts that one worker gets, each once the one before is verified."""
+
+    prompt: str  # the template's source
+    prompt_file: str | None
+    prompt_files: tuple[str, ...]
+    messages: tuple[str, ...]
+    prompt_env: tuple[str, ...]
+    targets: tuple[str, ...]
+    check: str | None
+    compact: str | None = None  # before it the context is compacted, with this goal
+    handover: bool = False  # before it a fresh session begins, from a summary
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One task of doit. Paths are relative to the project, normalised, with `/`."""
 
@@ -58,6 +73,8 @@ class Stage:
     on_permission: str = "ask"  # ask | deny
     max_turns: int = 200  # of one attempt
     protect: tuple[str, ...] = ()  # paths and globs; with those of [defaults]
+    phases: tuple[Phase, ...] = ()  # then `prompt` is None, and `targets` has those of all of them
+    compact_at: float | None = None  # percent of the context
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dodo_claude import verify
+from dodo_claude import phases, verify
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, StageLog, disk_problem
 from dodo_claude.lifecycle import SERVER_DIED, Outcome, Result
+from dodo_claude.mail import Mailbox
 from dodo_claude.services import Done, Services
 from dodo_claude.work import Command, Work
 from dodo_claude.worker import Worker
@@ -32,8 +33,8 @@ def drive(stage: Stage, definition: Mapping[str, object], services: Services) ->
     `definition` is all that makes the result besides the bytes of its files: see `tasks.definition`.
     Raises `DodoClaudeError` for a disk that can't be written.
     """
+    log = StageLog(services.state, stage.name, services.redact)
     try:
-        log = StageLog(services.state, stage.name, services.redact)
         log.sweep()
         left, last = log.open_attempt(), log.last()
         if last is not None and last.result() is None and (left is None or left.number != last.number):
@@ -47,6 +48,8 @@ def drive(stage: Stage, definition: Mapping[str, object], services: Services) ->
         return _attempts(stage, definition, services, log)
     except OSError as error:
         raise DodoClaudeError(disk_problem(error, services.state)) from error
+    finally:
+        Mailbox(log).close()
 
 
 def clear_left(stage: Stage, services: Services) -> None:
@@ -56,6 +59,7 @@ def clear_left(stage: Stage, services: Services) -> None:
     last = log.last()
     if last is not None and last.result() is None:
         _clear_away(stage, services, last)
+        Mailbox(log).close()
 
 
 def _attempts(stage: Stage, definition: Mapping[str, object], services: Services, log: StageLog) -> Done:
@@ -69,6 +73,8 @@ def _attempts(stage: Stage, definition: Mapping[str, object], services: Services
         if last is not None and not services.force:
             worker.resume = _resumable(stage, definition, services, last)
             worker.handover = last if worker.resume is None else None
+            if worker.resume is None:
+                worker.verified = _verified(stage, definition, services, last)
         done = worker.run()
         # Before the question of a retry: three that fail alike stop the run, whether or not each may try again.
         if done.outcome.kind:
@@ -82,6 +88,16 @@ def _attempts(stage: Stage, definition: Mapping[str, object], services: Services
         if failures > allowed or not _wait(worker, failures, services):
             return done
     return done
+
+
+def _verified(
+    stage: Stage, definition: Mapping[str, object], services: Services, last: Attempt
+) -> list[dict[str, object]]:
+    """Of a stage in phases: what an attempt that failed had done of them, and holds."""
+    if not stage.phases:
+        return []
+    before = Worker.recalled(stage, definition, services, last)
+    return phases.kept(stage, definition, services.root, before.verified, before.changed_inputs())
 
 
 def _kind(stage: Stage) -> type[Work]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 
 from dodo_claude import lifecycle as life
-from dodo_claude import policy, processes, protect, verify
+from dodo_claude import phases, policy, processes, protect, verify
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, disk_problem, write_atomic
@@ -54,6 +54,7 @@ class Work(ABC):
         self.protected: Mapping[str, object] = {}
         self.resumes = 0  # attempts in a row on one session, without a tool call
         self.same_inputs = True
+        self.verified: list[dict[str, object]] = []  # of a stage in phases: those that hold, see phases.kept
         self.check_output = ""
         self.trespasses: tuple[str, ...] = ()  # found before the check ran
         self.guarded: tuple[Mapping[str, object], Mapping[str, object]] | None = None  # as the check left it
@@ -90,15 +91,21 @@ class Work(ABC):
         if isinstance(copies, int):
             self.copies = self.attempt.log.dir / str(copies) / "before"
         self.resumes = resumes if isinstance(resumes, int) else 0
-        self.same_inputs = begun.get("definition") == dict(self.definition) and self._inputs_unchanged()
+        self.same_inputs = begun.get("definition") == dict(self.definition) and not self.changed_inputs()
         self.clock -= max(0.0, time.time() - at)
         self.began = at
 
-    def _inputs_unchanged(self) -> bool:
+    def changed_inputs(self) -> list[str]:
+        """The stage's input files that are not what they were when the attempt began."""
         root = self.services.root
-        return set(self.inputs) == set(self.stage.file_dep) and all(
-            verify.same_bytes(root / name, mark) for name, mark in self.inputs.items()
-        )
+        differ = set(self.inputs) ^ set(self.stage.file_dep)
+        changed = {name for name, mark in self.inputs.items() if not verify.same_bytes(root / name, mark)}
+        return sorted(differ | changed)
+
+    @property
+    def part(self) -> Stage:
+        """What of the stage is worked on now: its phase, or all of it."""
+        return phases.part(self.stage, self.view.phase)
 
     @property
     def ring(self) -> str:
@@ -201,6 +208,7 @@ class Work(ABC):
             # The session goes on from what it had made; it is judged by what stood there before that.
             self.before, self.copies = self.resume.before, self.resume.copies
             self.resumes = self.resume.resumes + 1 if not self.resume.view.tools else 1
+            self.verified = self.resume.verified
         self.attempt.record(
             "begun",
             nonce=self.nonce,
@@ -210,10 +218,13 @@ class Work(ABC):
             inputs=dict(self.inputs),
             protected=dict(self.protected),
             resumes=self.resumes,
+            phase=len(self.verified),
+            verified=self.verified,
         )
+        self.view = replace(self.view, phase=len(self.verified))
         self.acted = True
         if self.resume is not None:
-            verify.put_back(root, stage.targets, self.resume.attempt.dir / "partial")
+            verify.put_back(root, self._unverified(), self.resume.attempt.dir / "partial")
         for target in stage.targets:
             (root / target).parent.mkdir(parents=True, exist_ok=True)
 
@@ -226,6 +237,11 @@ class Work(ABC):
 
     def _fold(self, event: life.Event) -> None:
         self.view = life.advance(self.view, event)
+        if event.kind == life.BEGUN:
+            told = event.data.get("verified")
+            self.verified = list(told) if isinstance(told, list) else []
+        elif event.kind == life.PHASE:
+            self.verified = [*self.verified, dict(event.data)]
         if event.kind == life.PAUSED and self.pause_began is None:
             self.pause_began = event.at
         elif event.kind == life.CONTINUED and self.pause_began is not None:
@@ -243,17 +259,30 @@ class Work(ABC):
     # -- verification
 
     def _examine(self, bell: threading.Event) -> tuple[tuple[str, ...], str]:
-        stage, root = self.stage, self.services.root
+        stage, part, root = self.stage, self.part, self.services.root
+        last = self.view.phase + 1 >= phases.count(stage)
         problems = verify.target_problems(
-            root, stage.targets, self.before, allow_unchanged=stage.allow_unchanged
+            root, part.targets, self.before, allow_unchanged=stage.allow_unchanged
         )
+        if last and part is not stage:
+            earlier = [name for name in stage.targets if name not in part.targets]
+            problems += verify.target_problems(root, earlier, self.before, allow_unchanged=True)
         # Before the check: that one may write what it names, a report say; and a worker's script is not run.
         self.trespasses = self._trespasses() if not problems else ()
-        if problems or self.trespasses or stage.check is None:
+        if problems or self.trespasses:
             return problems, ""
+        for check in dict.fromkeys((part.check, stage.check if last else None)):
+            if check is not None:
+                problems, output = self._check(check, bell)
+                if problems:
+                    return problems, output
+        return (), ""
+
+    def _check(self, check: str, bell: threading.Event) -> tuple[tuple[str, ...], str]:
+        root, stage = self.services.root, self.stage
         self.tell("its check runs")
         log = self.attempt.dir / "check.log"
-        ended = self._command(stage.check, log, bell)
+        ended = self._command(check, log, bell)
         if ended.status == 0 and not ended.stopped:
             # What the check wrote is no trespass of the worker's; what comes after it would be.
             self.guarded = (
@@ -265,7 +294,7 @@ class Work(ABC):
         how = ended.stopped or policy.describe_exit(ended.status)
         last = output.rstrip().rpartition("\n")[2].strip()
         detail = f": {last[:200]}" if last else ""
-        return (f"check `{stage.check}` ended with {how}{detail}",), output
+        return (f"check `{check}` ended with {how}{detail}",), output
 
     def _command(self, command: str, log: Path, bell: threading.Event) -> processes.Ended:
         def wait(pid: int, seconds: float) -> bool:
@@ -310,7 +339,7 @@ class Work(ABC):
         if outcome.result is not Result.SUCCEEDED:
             if self.acted:  # else what stands there is older than it, and fine
                 moved = verify.set_aside(
-                    root, stage.targets, self.before, self.copies, self.attempt.dir / "partial"
+                    root, self._unverified(), self.before, self.copies, self.attempt.dir / "partial"
                 )
             self._hand_over(outcome, moved)
         targets = verify.fingerprints(root, stage.targets)
@@ -344,6 +373,7 @@ class Work(ABC):
                 "tokens": usage.tokens,
                 "cost_usd": cost,
                 "targets": targets,
+                **({"phases": self.verified} if self.stage.phases else {}),
                 "set_aside": moved,
                 "pid": os.getpid(),
             }
@@ -351,6 +381,11 @@ class Work(ABC):
         return Done(
             outcome, self.attempt.number, self.view.message, targets, seconds, self.view.repairs, usage
         )
+
+    def _unverified(self) -> list[str]:
+        """The targets that are not those of a phase that was done."""
+        good = {name for phase in self.stage.phases[: len(self.verified)] for name in phase.targets}
+        return [name for name in self.stage.targets if name not in good]
 
     def _hand_over(self, outcome: Outcome, moved: list[str]) -> None:
         """What the next worker may want to know of this one."""

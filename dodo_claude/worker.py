@@ -21,15 +21,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dodo_claude import agents, policy, processes, verify
+from dodo_claude import agents, phases, policy, processes, verify
 from dodo_claude import lifecycle as life
 from dodo_claude.config import Stage
-from dodo_claude.errors import DodoClaudeError
+from dodo_claude.errors import DodoClaudeError, one_line
 from dodo_claude.journal import Attempt, write_atomic
 from dodo_claude.lifecycle import Outcome, Result
+from dodo_claude.mail import DELIVERED, UNKNOWN, Mailbox
 from dodo_claude.services import Done, Services, Slot
 from dodo_claude.terminal import Pane
-from dodo_claude.usage import CostMeter, TranscriptReader, Usage, cost_of
+from dodo_claude.usage import CostMeter, TranscriptReader, Usage, context_used, cost_of
 from dodo_claude.work import Work
 
 # Lines of the pane kept in screen.txt when a worker ends.
@@ -46,7 +47,20 @@ ESCAPE_SECONDS = 1.0
 # A child that used less CPU than this since the last look is not at work.
 CPU_SECONDS = 0.05
 DATA = "\n\nOutput of the check, as data:\n"
+MAIL = "\n\nMessages for you:\n"
+# The goal comes as a paste of its own: as one, a long text would be a prompt and no command.
+COMPACT = "/compact "
+# A longer paste reaches the model in a frame that says that it was pasted, which an order should not.
+SHORT = 500  # characters
+SUMMARY_ORDER = (
+    "The next phase will be done by a fresh session that knows nothing of this one. Answer with a summary for it: what "
+    "was done and where it is, what was decided and why, what is open. Change no files now; only answer."
+)
 GO_ON = "Please go on with the stage where you stopped."
+
+
+# Events that are written down before what they tell of is pasted.
+_PASTES = frozenset({life.SENT, life.CONTINUED, life.MAILED, life.SUMMARY, life.CLEARED, life.GIVEN})
 
 
 class Worker(Work):
@@ -64,9 +78,14 @@ class Worker(Work):
         self.looked = float("-inf")  # its screen was last looked at
         self.sent: list[str] = []  # what was last written down as sent to it
         self.pasted = False  # and that this run did send it
+        self.mailbox = Mailbox(attempt.log)
         self.cpu = 0.0  # CPU seconds of its children when last asked
         self.cost = CostMeter()
+        self.context: float | None = None  # how full it is, in percent, as the client last said
         self.transcript: TranscriptReader | None = None
+        self.reading: str | None = None  # the transcript's path
+        self.past = Usage()  # of sessions before that one
+        self.book: str | None = None  # what the fleet's books call the work on this stage
 
     @property
     def interactive(self) -> bool:
@@ -83,7 +102,7 @@ class Worker(Work):
         super()._fold(event)
         if event.kind == life.SPAWNED:
             self.pane = Pane(str(event.data.get("pane")), str(event.data.get("session")), self.view.pid or 0)
-        elif event.kind in (life.SENT, life.CONTINUED):
+        elif event.kind in _PASTES:
             self.sent, self.pasted = self._told(event), False
         self.changed = time.monotonic() - max(0.0, time.time() - self.view.since)
 
@@ -94,8 +113,13 @@ class Worker(Work):
             with contextlib.suppress(OSError):
                 path = self.attempt.dir / f"repair-{self.view.repairs}.md"
                 text = path.read_text(encoding="utf-8", errors="replace")
-        order, mark, data = text.partition(DATA)
-        return [order, mark + data] if data else [order]
+        if text.startswith(COMPACT):
+            return [COMPACT, text.removeprefix(COMPACT)] if text != COMPACT else [COMPACT.strip()]
+        for cut in (DATA, MAIL):
+            order, mark, data = text.partition(cut)
+            if data:
+                return [order, mark + data]
+        return [text]
 
     def _advance(self, event: life.Event) -> None:
         heard, tools, changed = self.view.heard, self.view.tools, (self.view.since, self.changed)
@@ -107,18 +131,21 @@ class Worker(Work):
             self.heard = now
         if self.view.tools != tools:
             self.services.fleet.progress()
-        if not self.view.turn_done and self.view.state is not life.State.EXITED:
-            self.problems = None  # a new turn began: the last verification is of the past
+        if event.kind == life.PHASE or not (self.view.turn_done or self.view.state is life.State.EXITED):
+            self.problems = None  # a new turn, or phase, began: the last verification is of the past
 
     def _work(self, bell: threading.Event, slot: Slot) -> Outcome:
         if self.pane is None:
             self._begin()
             if isinstance(self.resume, Worker):
-                self.cost = self.resume.cost
+                self.cost, self.past, self.book = self.resume.cost, self.resume.past, self.resume.book
                 saved = TranscriptReader(Path(self.resume.view.transcript or os.devnull))
                 saved.read()
                 self.cost.started(saved.saved_cost)
             self._spawn(slot)
+        if self.interactive:
+            self.mailbox.open(self.attempt.number, self.services.bell, self.ring)
+            self.mailbox.put_back(but=(*self.view.mailed, *self.view.received))
         self.services.waker.watch_process(self.ring, self._pane().pid)
         outcome = self._follow(bell)
         for event in self.attempt.collect():
@@ -147,6 +174,9 @@ class Worker(Work):
             deny_dialogs=stage.on_permission == "deny",
             handover=self.handover.dir / "handover.md" if self.handover is not None else None,
             hook=(*services.hook, str(self.attempt.spool), str(services.bell), self.ring),
+            mail=self.mailbox.dir,
+            notes=services.state / "notes.md",
+            phases=phases.count(stage),
             by_file=agents.goes_by_file(prompt)
             if self.interactive
             else len(prompt.encode()) > agents.MAX_ARGUMENT,
@@ -154,19 +184,56 @@ class Worker(Work):
         self.launch = agents.launch(stage.agent, job, services.environ, {**dict(stage.env), **slot.environ})
         for name, text in self.launch.files.items():
             write_atomic(folder / name, text)
+        self._remind()
         self._start(job.cwd, agents.launch_script(job, self.launch.command, self._env_file()))
 
     def _prompt(self) -> str:
-        if self.resume is not None:
+        if self.resume is not None and self.resume.view.step is life.Step.WORK:
             return f"Your session was cut off. {GO_ON} The files that you had made are in their places."
-        prompt = self.services.prompt(self.stage)
+        prompt = self.services.prompt(self.part)
         if self.interactive:
             prompt = agents.deliverable(prompt)
         if not prompt.strip():
             raise DodoClaudeError(
                 f"stage '{self.stage.name}': its prompt is empty once its variables are filled in"
             )
-        return prompt
+        return f"{self._progress()}{prompt}"
+
+    def _progress(self) -> str:
+        """Where in its phases a worker is: it may know nothing of those before."""
+        number, count = self.view.phase, phases.count(self.stage)
+        if count == 1:
+            return ""
+        lines = [f"This is phase {number + 1} of {count} of your work."]
+        done = [
+            f"{index + 1} ({', '.join(phase.targets) or 'no files of its own'})"
+            for index, phase in enumerate(self.stage.phases[:number])
+        ]
+        if done:
+            lines.append(f"Done and verified: phase {', '.join(done)}.")
+        summary = self._summary_file(number)
+        if summary.exists():
+            lines.append(f"What was done and decided before is told in {summary}: read it first.")
+        return "\n".join(lines) + "\n\n"
+
+    def _summary_file(self, number: int) -> Path:
+        """What the session of the phase before left for phase `number`."""
+        return self.attempt.dir / f"summary-{number}.md"
+
+    def _remind(self) -> None:
+        """What the client is told right after each compaction, by a hook: see agents.settings."""
+        if self.interactive:
+            prompt = self._prompt_file()
+            text = (
+                f"Your context was compacted. You are the worker for the stage '{self.stage.name}'; the task as it was "
+                f"given to you is in {prompt}: read it if you are not sure of it. {self._progress().strip()}"
+            )
+            write_atomic(self.attempt.dir / "reminder.json", agents.reminder(text.strip()))
+
+    def _prompt_file(self) -> Path:
+        number = self.view.phase
+        later = self.attempt.dir / f"prompt-phase-{number + 1}.md"
+        return later if later.exists() else self.attempt.dir / "prompt.md"
 
     def _env_file(self) -> Path:
         return self.services.runtime / f"env-{self.ring}"
@@ -224,6 +291,22 @@ class Worker(Work):
                 self._look()
             case policy.PressEnter():
                 self._submit()
+            case policy.Deliver():
+                if self._may_paste(bell):
+                    self._deliver()
+            case policy.Advance():
+                self._next_phase()
+            case policy.Summarise():
+                if self._may_paste(bell):
+                    self._note(life.SUMMARY, text=SUMMARY_ORDER)
+                    self._paste([SUMMARY_ORDER])
+            case policy.Clear(goal, interrupt):
+                self._clear(goal, bell, interrupt=interrupt)
+            case policy.Skip(reason):
+                self._note(life.UNCOMPACTED, reason=reason)
+            case policy.Give():
+                if self._may_paste(bell):
+                    self._give()
 
     def _pane(self) -> Pane:
         assert self.pane is not None
@@ -235,6 +318,9 @@ class Worker(Work):
         events = self.attempt.collect()
         for event in events:
             self._advance(event)
+        if self.view.received:
+            self.mailbox.settle(self.view.received, DELIVERED)
+            self._note(life.RECEIVED, letters=list(self.view.received))
         if not events and self.attempt.lost_a_hook():
             # Its worker would be waited for in vain: what it says does not reach us any more.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.attempt.spool))
@@ -245,6 +331,7 @@ class Worker(Work):
     def _facts(self) -> policy.Facts:
         now = time.monotonic()
         stage, fleet = self.stage, self.services.fleet
+        coming = phases.phase_of(stage, self.view.phase) if self.view.step is not life.Step.WORK else None
         return policy.Facts(
             elapsed=self._elapsed(),
             in_state=now - self.changed,
@@ -259,6 +346,13 @@ class Worker(Work):
             pause_left=fleet.pause_left(),
             max_turns=stage.max_turns,
             problems=self.problems,
+            mail=self.interactive and self.mailbox.waiting(),
+            ask_left=max((ask.until - time.time() for ask in self.view.asks), default=0.0),
+            phases=phases.count(stage),
+            goal=coming.compact if coming is not None else None,
+            handover=coming is not None and coming.handover,
+            context=self.context,
+            compact_at=stage.compact_at,
         )
 
     def _silence(self, now: float) -> float:
@@ -286,19 +380,26 @@ class Worker(Work):
 
     def _count(self) -> None:
         """Tell the fleet what this attempt has used so far."""
-        if self.transcript is None and self.view.transcript is not None:
-            self.transcript = TranscriptReader(Path(self.view.transcript))
+        if self.view.transcript not in (None, self.reading):
+            if self.transcript is not None:  # a fresh session in the same client: all is counted from 0 again
+                self.past = self.past + self.transcript.read()
+                self.cost.started()
+            self.reading = self.view.transcript
+            self.transcript = TranscriptReader(Path(str(self.reading)))
         with contextlib.suppress(OSError, ValueError):
-            cost = cost_of(json.loads((self.attempt.dir / "status.json").read_bytes()))
+            status = json.loads((self.attempt.dir / "status.json").read_bytes())
+            self.context = context_used(status)
+            cost = cost_of(status)
             if cost is not None:
                 self.cost.saw(cost)
-        # By session: a resumed one goes on in the same transcript, under another attempt's number.
-        self.services.fleet.spent(self.view.session_id or self.key, *self._usage())
+        # By its first session: a resumed one goes on in the same transcript, under another attempt's number.
+        self.book = self.book or self.view.session_id
+        self.services.fleet.spent(self.book or self.key, *self._usage())
 
     def _usage(self) -> tuple[Usage, float | None]:
-        usage = Usage()
+        usage = self.past
         if self.transcript is not None:
-            usage = self.transcript.read()
+            usage = self.past + self.transcript.read()
             if self.transcript.saved_cost:
                 # A client that ends well writes its whole cost there; the status line may lag behind.
                 self.cost.saw(self.transcript.saved_cost)
@@ -359,6 +460,60 @@ class Worker(Work):
         write_atomic(self.attempt.dir / "prompt.md", f"{prompt}\n\n{order}{data}\n")
         self._start(self.services.root / self.stage.cwd, (self.attempt.dir / "launch.sh").read_text("utf-8"))
         self.services.waker.watch_process(self.ring, self._pane().pid)
+
+    def _deliver(self) -> None:
+        letters = self.mailbox.take()
+        if not letters:
+            return  # a hook was faster
+        order, data = "You have messages.", MAIL + "\n\n".join(text for _, text in letters)
+        self._note(life.MAILED, letters=[letter for letter, _ in letters], text=order + data)
+        self._paste([order, data])
+
+    # -- phases
+
+    def _next_phase(self) -> None:
+        """The phase is verified: write that down; what a rerun finds so, it need not do again."""
+        number = self.view.phase
+        self._note(
+            life.PHASE,
+            done=number + 1,
+            mark=phases.mark(self.definition, number),
+            targets=verify.fingerprints(self.services.root, self.part.targets),
+            message=self.view.message,
+        )
+        self.tell(f"phase {number + 1} of {phases.count(self.stage)} is done")
+
+    def _clear(self, goal: str | None, bell: threading.Event, *, interrupt: bool) -> None:
+        """Let the client compact its context towards `goal`; None: begin a fresh session, from a summary."""
+        if interrupt and self.view.turn_done is False and not self._box_is_free_after_escape(bell):
+            return
+        if not self._may_paste(bell):
+            return
+        if goal is None:
+            write_atomic(
+                self._summary_file(self.view.phase), self.services.redact.text(self.view.message + "\n")
+            )
+        goal = goal and one_line(agents.deliverable(goal))
+        text = "/clear" if goal is None else f"{COMPACT}{goal}"
+        self._note(life.CLEARED, text=text, **({} if goal is None else {"goal": goal}))
+        self._paste(self.sent)
+
+    def _box_is_free_after_escape(self, bell: threading.Event) -> bool:
+        self.services.terminal().press(self._pane(), "Escape")
+        self._note(life.INTERRUPTED)
+        bell.wait(ESCAPE_SECONDS)
+        return self._box_is_free()
+
+    def _give(self) -> None:
+        """The next phase's prompt: a long one is a file to read."""
+        prompt = self._prompt()
+        path = self.attempt.dir / f"prompt-phase-{self.view.phase + 1}.md"
+        write_atomic(path, prompt)
+        self._remind()
+        short = len(prompt) <= SHORT and not agents.goes_by_file(prompt)
+        text = prompt if short else f"{self._progress()}Read the file {path} and do what it says."
+        self._note(life.GIVEN, text=text)
+        self._paste([text])
 
     # -- ending it
 
@@ -426,4 +581,9 @@ class Worker(Work):
         for path in (environment, *environment.parent.glob(f".{environment.name}.*.tmp")):
             path.unlink(missing_ok=True)
         self.attempt.sweep()
+        lost = [letter for letter in self.mailbox.unproved() if letter not in self.view.received]
+        if lost:
+            # Nothing came after it from the client: nobody knows whether it read them.
+            self.mailbox.settle(lost, UNKNOWN)
+            self._note(life.LOST, letters=lost)
         return super().finish(outcome)

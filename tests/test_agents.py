@@ -51,6 +51,8 @@ JOB = Job(
     deny_dialogs=False,
     handover=None,
     by_file=False,
+    mail=Path("/p/.orchestrate/stages/api/mail"),
+    notes=Path("/p/.orchestrate/notes.md"),
 )
 ARGUMENTS = (
     "--session-id 11111111-2222-3333-4444-555555555555 --settings /p/.orchestrate/stages/api/3/settings.json "
@@ -81,8 +83,9 @@ def test_claude() -> None:
     assert made.command == f'claude {ARGUMENTS} {OFF} -- "$prompt"'
     assert made.interactive
     assert made.env == {
-        "LANG": "C.UTF-8", "PATH": "/bin", "MINE": "1", **FIXED,
+        "LANG": "C.UTF-8", "PATH": f"/bin:{os.path.dirname(sys.executable)}", "MINE": "1", **FIXED,
         "DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_ALTERNATE_SCREEN": "1",
+        "CLAUDE_CODE_STOP_HOOK_BLOCK_CAP": "1000",
     }  # fmt: skip
     assert set(made.files) == {"brief.md", "settings.json", "denial.json"}
 
@@ -128,13 +131,30 @@ def settings_of(profile: AgentProfile, job: Job) -> dict[str, object]:
 
 def test_settings() -> None:
     hook = {"type": "command", "command": "/bin/sh /h/hook.sh '/a spool' /bell ring", "timeout": 60}
+
+    def answering(kind: str, what: str) -> dict[str, object]:
+        return {**hook, "command": f"{hook['command']} {kind} {what}"}
+
     made = settings_of(CLAUDE, JOB)
     assert made.pop("statusLine")["type"] == "command"
     assert made == {
         "disableAllHooks": False,
-        "hooks": {name: [{"hooks": [hook]}] for name in agents.HOOKS},
+        "hooks": {
+            **{name: [{"hooks": [hook]}] for name in agents.HOOKS},
+            **{
+                name: [{"hooks": [answering("mail", f"/p/.orchestrate/stages/api/mail {name}")]}]
+                for name in ("PostToolBatch", "Stop")
+            },
+            "SessionStart": [
+                {"matcher": "startup|resume|clear", "hooks": [hook]},
+                {
+                    "matcher": "compact",
+                    "hooks": [answering("answer", "/p/.orchestrate/stages/api/3/reminder.json")],
+                },
+            ],
+        },
         "permissions": {
-            "allow": ["Edit(./**)", "Bash(pytest *)"],
+            "allow": ["Edit(./**)", "Bash(pytest *)", *agents.WORKER_COMMANDS],
             "deny": [*profiles.DIALOGS, *agents.never(CLAUDE, JOB)],
         },
     }
@@ -143,8 +163,8 @@ def test_settings() -> None:
 def test_what_would_be_asked_can_be_refused() -> None:
     hooks = settings_of(CLAUDE, replace(JOB, deny_dialogs=True))["hooks"]
     answered = {name: entry[0]["hooks"][0]["command"] for name, entry in hooks.items()}
-    assert answered["PermissionRequest"].endswith(" ring /p/.orchestrate/stages/api/3/denial.json")
-    assert answered["Stop"].endswith(" ring")
+    assert answered["PermissionRequest"].endswith(" ring answer /p/.orchestrate/stages/api/3/denial.json")
+    assert answered["Notification"].endswith(" ring")
 
 
 def test_the_status_line_keeps_what_the_client_tells(tmp_path: Path) -> None:
@@ -168,7 +188,7 @@ def test_settings_of_a_worker_in_a_folder_of_its_own() -> None:
     permissions = settings_of(CLAUDE, job)["permissions"]
     assert permissions == {
         "allow": [
-            "Edit(./**)", "Bash(pytest *)", "Read(//p/.orchestrate/stages/api/3/prompt.md)", "Read(//p/**)",
+            "Edit(./**)", "Bash(pytest *)", *agents.WORKER_COMMANDS, "Read(//p/.orchestrate/stages/api/3/prompt.md)", "Read(//p/**)",
             "Edit(//p/api/profile.py)",
         ],
         "deny": [*profiles.DIALOGS, *agents.never(CLAUDE, job)],

@@ -426,7 +426,7 @@ def test_32_a_worker_without_hooks_is_named(project: Project) -> None:
     """Row 32, with a second in place of the minute."""
     patch(
         project,
-        "import dodo_claude.lifecycle as life\nlife.HOOK_SILENCE_SECONDS = 1.0\nlife.LOOK_SECONDS = 0.5\n",
+        "import dodo_claude.policy as policy\npolicy.HOOK_SILENCE_SECONDS = 1.0\npolicy.LOOK_SECONDS = 0.5\n",
     )
     configure(project, ONE)
     play(project, {"one": [[write("it.txt")]]}, no_hooks=True)

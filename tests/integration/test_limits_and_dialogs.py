@@ -149,7 +149,7 @@ def test_46_three_stages_that_fail_alike_stop_the_starts(project: Project) -> No
 def test_46_also_when_none_of_them_may_try_again(project: Project) -> None:
     patch(
         project,
-        "import dodo_claude.lifecycle as life\nlife.FIRST_PROMPT_SECONDS = policy.HOOK_SILENCE_SECONDS = policy.LOOK_SECONDS = 0.5\n",
+        "import dodo_claude.policy as policy\npolicy.FIRST_PROMPT_SECONDS = policy.HOOK_SILENCE_SECONDS = policy.LOOK_SECONDS = 0.5\n",
     )
     names = [f"s{number}" for number in range(5)]
     configure(project, {name: {"targets": [f"{name}.txt"]} for name in names}, max_workers=1)
