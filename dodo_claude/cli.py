@@ -4,42 +4,25 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from dodo_claude import __version__
+from dodo_claude import __version__, talk
 from dodo_claude.errors import DodoClaudeError
-
-if TYPE_CHECKING:
-    from dodo_claude.config import Config
-    from dodo_claude.tmux import Tmux
-
-FILE = "orchestrate.toml"
-# What `attach`, `capture` and `stop` call the session of a detached run.
-RUN = "run"
-
-
-@contextmanager
-def _faults() -> Iterator[None]:
-    """A user's fault is one line and exit status 2; ours keeps its traceback."""
-    try:
-        yield
-    except DodoClaudeError as error:
-        for line in str(error).splitlines():
-            click.echo(line, err=True)
-        sys.exit(2)
+from dodo_claude.project import FILE, RUN, faults, find_config, find_session, project_tmux, stage_name
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dodo-claude")
 def main() -> None:
     """Claude Code workers in tmux as doit tasks. `doit orchestrate` runs them."""
+
+
+for command in talk.COMMANDS:
+    main.add_command(command)
 
 
 def templates_dir() -> Path:
@@ -63,7 +46,7 @@ def init(template: str, folder: Path | None) -> None:
     """
     from difflib import get_close_matches
 
-    with _faults():
+    with faults():
         names = template_names()
         if template not in names:
             near = get_close_matches(template, names, 1)
@@ -114,7 +97,7 @@ def check(file: Path) -> None:
     from dodo_claude.config import load_config
     from dodo_claude.scripted.scenario import check_scenario
 
-    with _faults():
+    with faults():
         config = load_config(file)
         scenarios = {
             stage.agent.scenario
@@ -134,8 +117,8 @@ def attach(worker: str) -> None:
 
     Example: dodo-claude attach backend
     """
-    with _faults():
-        tmux, session = _find(worker)
+    with faults():
+        tmux, session = find_session(worker)
         options = ["-S", str(tmux.socket)] if tmux.socket is not None else []
         inside = os.environ.get("TMUX", "").partition(",")[0]
         same = inside and (tmux.socket is None or Path(inside) == tmux.socket)
@@ -154,8 +137,8 @@ def capture(worker: str, lines: int) -> None:
 
     Example: dodo-claude capture backend --lines 100
     """
-    with _faults():
-        tmux, session = _find(worker)
+    with faults():
+        tmux, session = find_session(worker)
         click.echo(tmux.capture_session(session, history=lines))
 
 
@@ -169,9 +152,9 @@ def log(stage: str) -> None:
     from dodo_claude.journal import Attempt, StageLog
     from dodo_claude.verify import output_tail
 
-    with _faults():
-        config = _config()
-        name = _stage_name(config, stage)
+    with faults():
+        config = find_config()
+        name = stage_name(config, stage)
         history = StageLog(config.root / ".orchestrate", name)
         numbers = history.attempts()
         if not numbers:
@@ -201,9 +184,9 @@ def status() -> None:
     """
     from dodo_claude import detached
 
-    with _faults():
-        config = _config()
-        tmux = _tmux(config)
+    with faults():
+        config = find_config()
+        tmux = project_tmux(config)
         wanted = {stage.session: stage.name for stage in config.stages if stage.agent is not None}
         wanted[detached.session_name(config)] = RUN
         who = detached.holder(config.root)
@@ -229,12 +212,12 @@ def stop(worker: str | None, everything: bool) -> None:
     """
     from dodo_claude import detached
 
-    with _faults():
+    with faults():
         if bool(worker) == everything:
             raise DodoClaudeError("stop: name one worker, or --all")
-        config = _config()
-        tmux = _tmux(config)
-        name = None if worker in (None, RUN) else _stage_name(config, str(worker))
+        config = find_config()
+        tmux = project_tmux(config)
+        name = None if worker in (None, RUN) else stage_name(config, str(worker))
         wanted = {stage.session for stage in config.stages if worker is None or stage.name == name}
         ended = 0
         if worker in (None, RUN) and detached.stop(config, tmux):
@@ -245,51 +228,3 @@ def stop(worker: str | None, everything: bool) -> None:
                 ended += 1
         tmux.stop_server_if_empty()
         click.echo(f"ended {ended} session{'' if ended == 1 else 's'}")
-
-
-# -- shared
-
-
-def _config() -> Config:
-    from dodo_claude.config import load_config
-
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / FILE).is_file():
-            return load_config(folder / FILE)
-    raise DodoClaudeError(f"{FILE}: not found here or above (dodo-claude init writes one)")
-
-
-def _tmux(config: Config) -> Tmux:
-    from dodo_claude.run import open_tmux
-
-    return open_tmux(config, os.environ)
-
-
-def _stage_name(config: Config, worker: str) -> str:
-    from difflib import get_close_matches
-
-    for stage in config.stages:
-        if worker in (stage.name, stage.session):
-            return stage.name
-    near = get_close_matches(worker, [stage.name for stage in config.stages], 1)
-    hint = f"did you mean '{near[0]}'?" if near else "doit list shows all"
-    raise DodoClaudeError(f"stage '{worker}': not found ({hint})")
-
-
-def _find(worker: str) -> tuple[Tmux, str]:
-    """The tmux server and the session's id of a worker that is in tmux now."""
-    from dodo_claude import detached
-
-    config = _config()
-    session = detached.session_name(config)
-    name = RUN
-    if worker not in (RUN, session):
-        name = _stage_name(config, worker)
-        session = next(stage.session for stage in config.stages if stage.name == name)
-    tmux = _tmux(config)
-    there = tmux.sessions().get(session)
-    if there is None or not there[1]:
-        raise DodoClaudeError(
-            f"'{name}': has no session in tmux now (dodo-claude log NAME tells how a stage went)"
-        )
-    return tmux, there[0]

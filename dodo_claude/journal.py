@@ -282,7 +282,7 @@ class Attempt:
             return
         with stream:
             for line in stream:
-                event = _parse_line(line)
+                event = parse_event(line)
                 if event is not None:
                     yield event
 
@@ -386,7 +386,8 @@ class Attempt:
         }
 
 
-def _parse_line(line: bytes) -> Event | None:
+def parse_event(line: bytes) -> Event | None:
+    """The event of one line of a journal; None if it is none."""
     try:
         value = json.loads(line)
         return Event(str(value["kind"]), float(value["at"]), dict(value["data"]))

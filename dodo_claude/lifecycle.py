@@ -121,6 +121,7 @@ class View:
     percent: int | None = None  # of its work, as it says itself
     progress: str = ""
     asks: tuple[Ask, ...] = ()  # open questions
+    denies: bool = False  # what would be asked is refused by a hook: no dialog opens
     wish: str | None = None  # a compaction that was asked for: its goal
     hurried: bool = False  # and it is not to wait for the turn's end
     phase: int = 0  # the phase that it works on, from 0
@@ -178,7 +179,8 @@ def _letters(event: Event, key: str = "letters") -> tuple[str, ...]:
 
 
 def _begun(view: View, event: Event) -> View:
-    return replace(view, phase=max(0, int(_number(event, "phase"))))
+    denies = event.data.get("on_permission") == "deny"
+    return replace(view, phase=max(0, int(_number(event, "phase"))), denies=denies)
 
 
 def _spawned(view: View, event: Event) -> View:
@@ -270,6 +272,8 @@ def _activity(event: Event) -> str:
 
 
 def _blocked(view: View, event: Event) -> View:
+    if view.denies:
+        return view
     return replace(view, state=State.BLOCKED, blocked_on=_activity(event) or "a dialog")
 
 
@@ -435,6 +439,10 @@ def _progressed(view: View, event: Event) -> View:
     )
 
 
+def _said(view: View, event: Event) -> View:
+    return replace(view, activity=f"{'notes' if event.kind == NOTE else 'says'}: {_text(event, 'text')}")
+
+
 def _asked(view: View, event: Event) -> View:
     ask = Ask(_text(event, "id"), _text(event, "text"), _number(event, "until"))
     return replace(view, asks=(*(other for other in view.asks if other.id != ask.id), ask))
@@ -498,6 +506,8 @@ TABLE: dict[str, _Change] = {
     GIVEN: _given,
     OUTCOME: _ended,
     PROGRESS: _progressed,
+    NOTE: _said,
+    MESSAGE: _said,
     ASK: _asked,
     ANSWERED: _answered,
     COMPACT: _wished,

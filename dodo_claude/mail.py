@@ -21,12 +21,13 @@ import os
 import secrets
 import select
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dodo_claude.errors import DodoClaudeError, one_line
-from dodo_claude.journal import StageLog, make_folder, write_atomic
+from dodo_claude.journal import Attempt, StageLog, make_folder, write_atomic
+from dodo_claude.lifecycle import State
 
 # The states of a message, and the folders' names. Those that are final come last.
 QUEUED, TAKEN, PASTED, DELIVERED, REFUSED, UNKNOWN = (
@@ -75,8 +76,15 @@ class Mailbox:
             raise RefusedError(
                 f"message to '{self.log.stage}': longer than {MAX_TEXT} characters (send a file's name)"
             )
-        if self.at_work() is None:
+        place = self.at_work()
+        if place is None:
             raise RefusedError(self._nobody())
+        blocked = Attempt(self.log, int(str(place.get("attempt")))).view()
+        if blocked.state is State.BLOCKED:
+            raise RefusedError(
+                f"'{self.log.stage}': waits for a person at a dialog: {one_line(blocked.blocked_on or '')} "
+                f"(dodo-claude attach {self.log.stage} to answer it)"
+            )
         letter = Letter(_new_id(), one_line(sender), time.time(), self.log.redact.text(text))
         write_atomic(
             self.dir / "letters" / f"{letter.id}.json",
@@ -199,18 +207,27 @@ class Mailbox:
 
     # -- questions
 
-    def wait_for_answer(self, question: str, seconds: float) -> str | None:
-        """Called by the worker: its question's answer, or None when none came in time. It sleeps until then."""
+    @contextlib.contextmanager
+    def question(self, question: str) -> Iterator[Callable[[float], str | None]]:
+        """For the worker that asks: a function that sleeps until the answer is there, or so many seconds; None: not in time.
+
+        What is answered from here on is not missed, so the question itself is told of inside.
+        """
         fifo = self.dir / "asks" / question
         os.mkfifo(fifo, 0o600)
         fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
+
+        def answer(seconds: float) -> str | None:
             select.select([fd], [], [], seconds)
-        finally:
             # Gone before the last look: who answers after it finds nobody, and sends a message instead.
             fifo.unlink(missing_ok=True)
+            return self._claim_answer(question)
+
+        try:
+            yield answer
+        finally:
+            fifo.unlink(missing_ok=True)
             os.close(fd)
-        return self._claim_answer(question)
 
     def answer(self, question: str, text: str, sender: str) -> str | None:
         """Answer a question: to whoever waits for it, else by a message, whose id is given back."""

@@ -7,6 +7,7 @@ one left. Never two workers on one stage.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 from dodo_claude import phases, verify
@@ -14,7 +15,7 @@ from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, StageLog, disk_problem
 from dodo_claude.lifecycle import SERVER_DIED, Outcome, Result
-from dodo_claude.mail import Mailbox
+from dodo_claude.mail import REFUSED, Mailbox
 from dodo_claude.services import Done, Services
 from dodo_claude.work import Command, Work
 from dodo_claude.worker import Worker
@@ -49,7 +50,7 @@ def drive(stage: Stage, definition: Mapping[str, object], services: Services) ->
     except OSError as error:
         raise DodoClaudeError(disk_problem(error, services.state)) from error
     finally:
-        Mailbox(log).close()
+        _close_mail(log)
 
 
 def clear_left(stage: Stage, services: Services) -> None:
@@ -59,7 +60,15 @@ def clear_left(stage: Stage, services: Services) -> None:
     last = log.last()
     if last is not None and last.result() is None:
         _clear_away(stage, services, last)
-        Mailbox(log).close()
+        _close_mail(log)
+
+
+def _close_mail(log: StageLog) -> None:
+    """No worker takes messages any more; of those that were not delivered, whoever sent them is told."""
+    refused, last = Mailbox(log).close(), log.last()
+    if refused and last is not None:
+        with contextlib.suppress(OSError):
+            last.record(REFUSED, letters=refused)
 
 
 def _attempts(stage: Stage, definition: Mapping[str, object], services: Services, log: StageLog) -> Done:

@@ -178,7 +178,8 @@ class StageReporter(ConsoleReporter):
 
     def progress(self, stage: Stage, attempt: int, view: View) -> None:
         """Called by a stage's thread whenever its view changed."""
-        seen = (view.state, view.activity, view.blocked_on, view.prompts, view.repairs, attempt)
+        said = (view.percent, view.progress, view.asks)
+        seen = (view.state, view.activity, view.blocked_on, view.prompts, view.repairs, attempt, said)
         if self._shown.get(stage.name) == seen:
             return
         before = self._shown.get(stage.name)
@@ -195,6 +196,7 @@ class StageReporter(ConsoleReporter):
             os.write(2, f"\n{name}: {what}\n".encode())
 
     def _tell(self, stage: Stage, attempt: int, view: View, before: tuple[object, ...] | None) -> str:
+        said = (view.percent, view.progress, view.asks)
         if view.state is State.STARTING and view.pane and (before is None or before[0] is not State.STARTING):
             again = f" (attempt {attempt})" if attempt > 1 else ""
             return f"started in tmux session {stage.session}{again}"
@@ -205,6 +207,12 @@ class StageReporter(ConsoleReporter):
             return f"NEEDS A PERSON: {what} (dodo-claude attach {stage.name})"
         if view.state is State.PAUSED and (before is None or before[0] is not State.PAUSED):
             return f"hit a limit ({view.error}); all workers wait{self._until()}"
+        if view.asks and (before is None or before[-1] != said):
+            what = self._relative(view.asks[-1].text)
+            notify("dodo_claude", f"{stage.name} asks: {what}", self.outstream)
+            return f"ASKS: {what} (dodo-claude answer {stage.name} TEXT)"
+        if view.percent is not None and not self.quiet and (before is None or before[-1] != said):
+            return _clip(f"{view.percent} % {self._relative(view.progress)}".rstrip())
         if self.quiet or view.activity in ("", "thinking") or view.state is State.EXITED:
             return ""
         if before is not None and before[1] == view.activity:

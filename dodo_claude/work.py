@@ -218,10 +218,11 @@ class Work(ABC):
             inputs=dict(self.inputs),
             protected=dict(self.protected),
             resumes=self.resumes,
+            on_permission=self.stage.on_permission,
             phase=len(self.verified),
             verified=self.verified,
         )
-        self.view = replace(self.view, phase=len(self.verified))
+        self.view = replace(self.view, phase=len(self.verified), denies=self.stage.on_permission == "deny")
         self.acted = True
         if self.resume is not None:
             verify.put_back(root, self._unverified(), self.resume.attempt.dir / "partial")

@@ -97,8 +97,6 @@ class Worker(Work):
         return self.pane is not None and processes.lives(self.pane.pid, self.nonce)
 
     def _fold(self, event: life.Event) -> None:
-        if event.kind == "PermissionRequest" and self.stage.on_permission == "deny":
-            event = replace(event, kind="PermissionDenied")  # answered by its hook: nobody is waited for
         super()._fold(event)
         if event.kind == life.SPAWNED:
             self.pane = Pane(str(event.data.get("pane")), str(event.data.get("session")), self.view.pid or 0)

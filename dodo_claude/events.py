@@ -1,0 +1,70 @@
+"""The bus: all that happens to all workers, read from their journals by whoever wants to know, at any time.
+
+A reader keeps where it was in each journal, so nothing is told twice and nothing is missed, whether or not a
+run is in progress. A line is whole or not there yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from dodo_claude.journal import parse_event
+from dodo_claude.lifecycle import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One event of one stage's attempt."""
+
+    stage: str
+    attempt: int
+    event: Event
+
+
+class Bus:
+    """Reads the journals below a project's state folder as they grow."""
+
+    def __init__(self, state: Path, stages: Collection[str] = (), since: float = 0.0) -> None:
+        """`stages`: only these; none: all. `since`: wall-clock seconds, earlier events are passed over."""
+        self._folder = state / "stages"
+        self._only = frozenset(stages)
+        self._since = since
+        self._at: dict[Path, int] = {}
+
+    def read(self) -> list[Told]:
+        """What happened since the last call, oldest first."""
+        found = [told for path, stage, number in self._journals() for told in self._new(path, stage, number)]
+        return sorted(found, key=lambda told: told.event.at)
+
+    def _journals(self) -> Iterator[tuple[Path, str, int]]:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for folder in os.scandir(self._folder):
+                stage = unquote(folder.name)
+                if self._only and stage not in self._only:
+                    continue
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    for entry in os.scandir(folder.path):
+                        if entry.name.isdecimal():
+                            yield Path(entry.path) / "journal.jsonl", stage, int(entry.name)
+
+    def _new(self, path: Path, stage: str, number: int) -> Iterator[Told]:
+        start = self._at.get(path, 0)
+        try:
+            if os.stat(path).st_size <= start:
+                return
+            with path.open("rb") as stream:
+                stream.seek(start)
+                data = stream.read()
+        except OSError:
+            return  # not there yet, or no more
+        whole = data.rfind(b"\n") + 1
+        self._at[path] = start + whole
+        for line in data[:whole].splitlines():
+            event = parse_event(line)
+            if event is not None and event.at >= self._since:
+                yield Told(stage, number, event)

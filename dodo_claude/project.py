@@ -1,0 +1,86 @@
+"""Where a command is run: the project around it, its stages by name, its tmux. For the commands of `dodo-claude`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dodo_claude.errors import DodoClaudeError
+
+if TYPE_CHECKING:
+    from dodo_claude.config import Config
+    from dodo_claude.tmux import Tmux
+
+FILE = "orchestrate.toml"
+# What `attach`, `capture` and `stop` call the session of a detached run.
+RUN = "run"
+
+
+@contextmanager
+def faults() -> Iterator[None]:
+    """A user's fault is one line and exit status 2; ours keeps its traceback."""
+    try:
+        yield
+    except DodoClaudeError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(2)
+
+
+def find_root() -> Path:
+    """The folder of the orchestrate.toml here or above; for a worker's command, that of its run."""
+    given = os.environ.get("DODO_CLAUDE_ROOT")
+    if given and os.environ.get("DODO_CLAUDE_STAGE"):
+        return Path(given)
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / FILE).is_file():
+            return folder
+    raise DodoClaudeError(f"{FILE}: not found here or above (dodo-claude init writes one)")
+
+
+def find_config() -> Config:
+    """The configuration of the project around."""
+    from dodo_claude.config import load_config
+
+    return load_config(find_root() / FILE)
+
+
+def project_tmux(config: Config) -> Tmux:
+    """The tmux server of a project's workers."""
+    from dodo_claude.run import open_tmux
+
+    return open_tmux(config, os.environ)
+
+
+def stage_name(config: Config, worker: str) -> str:
+    """The stage that `worker` means: its own name, or its session's."""
+    from difflib import get_close_matches
+
+    for stage in config.stages:
+        if worker in (stage.name, stage.session):
+            return stage.name
+    near = get_close_matches(worker, [stage.name for stage in config.stages], 1)
+    hint = f"did you mean '{near[0]}'?" if near else "doit list shows all"
+    raise DodoClaudeError(f"stage '{worker}': not found ({hint})")
+
+
+def find_session(worker: str) -> tuple[Tmux, str]:
+    """The tmux server and the session's id of a worker that is in tmux now."""
+    from dodo_claude import detached
+
+    config = find_config()
+    session = detached.session_name(config)
+    name = RUN
+    if worker not in (RUN, session):
+        name = stage_name(config, worker)
+        session = next(stage.session for stage in config.stages if stage.name == name)
+    tmux = project_tmux(config)
+    there = tmux.sessions().get(session)
+    if there is None or not there[1]:
+        raise DodoClaudeError(
+            f"'{name}': has no session in tmux now (dodo-claude log NAME tells how a stage went)"
+        )
+    return tmux, there[0]

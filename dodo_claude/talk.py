@@ -1,0 +1,340 @@
+"""The commands by which people and workers talk while a run is in progress: send, ask, answer, note, progress, compact, events.
+
+A worker runs them from inside its session, where its environment says which it is; everybody else from the
+project's folder. What they say is a file that the orchestrator takes, now or when it is back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dodo_claude import durations
+from dodo_claude import lifecycle as life
+from dodo_claude.errors import DodoClaudeError, one_line
+from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.project import faults, find_config, find_root, stage_name
+from dodo_claude.redact import Redactor
+
+if TYPE_CHECKING:
+    from dodo_claude.events import Told
+    from dodo_claude.mail import Mailbox
+
+# How `send` calls whoever runs the run: a message to it is an event on the bus.
+ORCHESTRATOR = "orchestrator"
+# How often files are looked at that nothing tells a command of: a message's state, journals that grow.
+LOOK_SECONDS = 0.2
+# A worker's command ends before its client's limit of two minutes for one.
+ASK_WAIT = "100s"
+MAX_NOTE = 2_000  # characters
+
+
+class _Here:
+    """Who runs the command, and in which project."""
+
+    def __init__(self) -> None:
+        self.root = find_root()
+        self.state = self.root / STATE_DIR
+        self.redact = Redactor(os.environ)
+        self.stage = os.environ.get("DODO_CLAUDE_STAGE") if "DODO_CLAUDE_ROOT" in os.environ else None
+
+    def log(self, stage: str) -> StageLog:
+        return StageLog(self.state, stage, self.redact)
+
+    def mailbox(self, stage: str) -> Mailbox:
+        from dodo_claude.mail import Mailbox
+
+        return Mailbox(self.log(stage))
+
+    def name(self, worker: str) -> str:
+        """The stage that `worker` names."""
+        return stage_name(find_config(), worker)
+
+    def own(self) -> tuple[Attempt, Mailbox]:
+        """The attempt of the worker that runs the command."""
+        number = os.environ.get("DODO_CLAUDE_ATTEMPT", "")
+        if self.stage is None or not number.isdecimal():
+            raise DodoClaudeError("only a worker can say that (run it from inside a worker's session)")
+        return Attempt(self.log(self.stage), int(number)), self.mailbox(self.stage)
+
+    def at_work(self, stage: str) -> tuple[Attempt, Mailbox]:
+        """The attempt that is under way at `stage`."""
+        from dodo_claude.mail import RefusedError
+
+        mailbox = self.mailbox(stage)
+        place = mailbox.at_work()
+        if place is None:
+            raise RefusedError(f"'{stage}': no worker is at work on it (dodo-claude status shows who is)")
+        return Attempt(self.log(stage), int(str(place.get("attempt")))), mailbox
+
+
+def _text(words: tuple[str, ...]) -> str:
+    """What the command was given: its words, or its input for a '-'."""
+    return sys.stdin.read() if words == ("-",) else " ".join(words)
+
+
+def _drop(attempt: Attempt, mailbox: Mailbox, kind: str, **data: object) -> None:
+    """Tell the orchestrator; it is woken."""
+    try:
+        attempt.drop(kind, **data)
+    except OSError as error:
+        raise DodoClaudeError(
+            f"{attempt.spool}: {error.strerror} (is this attempt still at work?)"
+        ) from error
+    mailbox.ring()
+
+
+@click.command()
+@click.argument("worker")
+@click.argument("text", nargs=-1, required=True)
+@click.option("--wait", default="0s", help="wait so long for what becomes of it, 30s say")
+@click.option("--from", "sender", default="the user", help="who says it")
+@click.option("--json", "as_json", is_flag=True, help="print id and state as JSON")
+def send(worker: str, text: tuple[str, ...], wait: str, sender: str, as_json: bool) -> None:
+    """Send TEXT (or '-': the input) to WORKER; it gets it between two of its steps, or when its turn ends.
+
+    Nothing is typed into a session that is busy or asks for a permission: there the message is refused.
+    From inside a worker, `send orchestrator` tells whoever follows `dodo-claude events`.
+
+    Exit status: 0 queued or delivered, 1 refused or unknown, 2 no such worker.
+
+    Example: dodo-claude send backend "use port 8080"
+    """
+    from dodo_claude.mail import DELIVERED, FINAL, QUEUED, RefusedError
+
+    with faults():
+        here, seconds = _Here(), _seconds("--wait", wait)
+        if worker == ORCHESTRATOR:
+            _drop(*here.own(), life.MESSAGE, to=ORCHESTRATOR, text=_text(text))
+            return
+        name = here.name(worker)
+        mailbox = here.mailbox(name)
+        sender = f"worker {here.stage}" if here.stage is not None else sender
+        try:
+            letter = mailbox.post(_text(text), sender)
+        except RefusedError as refused:
+            if as_json:
+                click.echo(json.dumps({"id": None, "state": "refused", "reason": str(refused)}))
+            else:
+                click.echo(f"refused: {refused}", err=True)
+            sys.exit(1)
+        state, deadline = mailbox.state(letter) or QUEUED, time.monotonic() + seconds
+        while state not in FINAL and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+            state = mailbox.state(letter) or QUEUED
+        word = state if state in FINAL else "queued" if state == QUEUED else "on its way"
+        click.echo(json.dumps({"id": letter, "state": word}) if as_json else f"{word}: {letter}")
+        if state in FINAL and state != DELIVERED:
+            sys.exit(1)
+
+
+@click.command()
+@click.argument("text", nargs=-1, required=True)
+@click.option("--wait", default=ASK_WAIT, show_default=True, help="how long to wait for the answer here")
+@click.option("--deadline", default="30m", show_default=True, help="how long the question stays open")
+def ask(text: tuple[str, ...], wait: str, deadline: str) -> None:
+    """For a worker: ask a person, or the orchestrator, and print the answer.
+
+    An answer that comes after the wait reaches the worker as a message.
+
+    Example: dodo-claude ask "PostgreSQL or SQLite?"
+    """
+    import secrets
+
+    with faults():
+        here = _Here()
+        attempt, mailbox = here.own()
+        question, patience = secrets.token_hex(4), _seconds("--wait", wait)
+        until = time.time() + max(patience, _seconds("--deadline", deadline))
+        asking = _text(text)
+        with mailbox.question(question) as answer:
+            _drop(attempt, mailbox, life.ASK, id=question, text=asking, until=until)
+            found = answer(patience)
+        if found is None:
+            found = (
+                "No answer yet. Go on with what does not need it; if it comes, it comes as a message. "
+                "Where you can't wait, decide yourself and say what you assumed."
+            )
+        click.echo(found)
+
+
+@click.command()
+@click.argument("worker")
+@click.argument("text", nargs=-1, required=True)
+@click.option("--question", help="its id, where WORKER asked more than one")
+def answer(worker: str, text: tuple[str, ...], question: str | None) -> None:
+    """Answer what WORKER asks (`dodo-claude events` and the run's own lines show the question).
+
+    Example: dodo-claude answer backend "SQLite"
+    """
+    with faults():
+        here = _Here()
+        name = here.name(worker)
+        attempt, mailbox = here.at_work(name)
+        asks = [ask for ask in attempt.view().asks if question in (None, ask.id)]
+        if not asks:
+            raise DodoClaudeError(
+                f"'{name}': asks nothing now (dodo-claude send {name} TEXT tells it something)"
+            )
+        said = _text(text)
+        sender = f"worker {here.stage}" if here.stage is not None else "the user"
+        letter = mailbox.answer(asks[0].id, said, sender)
+        _drop(attempt, mailbox, life.ANSWERED, id=asks[0].id, text=said, sender=sender)
+        how = "it goes on" if letter is None else f"sent as message {letter}"
+        click.echo(f"answered: {one_line(asks[0].text)} ({how})")
+
+
+@click.command()
+@click.argument("text", nargs=-1, required=True)
+def note(text: tuple[str, ...]) -> None:
+    """Add TEXT (or '-': the input) to the notes that all workers of the project share.
+
+    Example: dodo-claude note "the API listens on port 8080"
+    """
+    with faults():
+        here = _Here()
+        said = here.redact.text(_text(text)).strip()
+        if not said or len(said) > MAX_NOTE:
+            raise DodoClaudeError(
+                f"note: must have 1 to {MAX_NOTE} characters (put more into a file and name it)"
+            )
+        who = here.stage or "the user"
+        path = here.state / "notes.md"
+        line = (
+            f"- {time.strftime('%Y-%m-%d %H:%M')} {one_line(who)}: {said.replace(chr(10), chr(10) + '  ')}\n"
+        )
+        try:
+            # One write at the end: two workers' notes do not mix.
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, line.encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise DodoClaudeError(f"{path}: {error.strerror} (has the project run yet?)") from error
+        if here.stage is not None:
+            _drop(*here.own(), life.NOTE, text=said)
+
+
+@click.command()
+@click.argument("percent", type=click.IntRange(0, 100))
+@click.argument("text", nargs=-1)
+def progress(percent: int, text: tuple[str, ...]) -> None:
+    """For a worker: say how far it is.
+
+    Example: dodo-claude progress 60 "handlers done"
+    """
+    with faults():
+        _drop(*_Here().own(), life.PROGRESS, percent=percent, text=" ".join(text))
+
+
+@click.command()
+@click.argument("worker")
+@click.option("-g", "--goal", default="", help="what the summary is to keep in view")
+@click.option("--now", is_flag=True, help="interrupt its turn; else it is done when the turn ends")
+def compact(worker: str, goal: str, now: bool) -> None:
+    """Let WORKER compact its context.
+
+    Example: dodo-claude compact backend -g "Next phase: tests"
+    """
+    with faults():
+        here = _Here()
+        name = here.name(worker)
+        attempt, mailbox = here.at_work(name)
+        _drop(attempt, mailbox, life.COMPACT, goal=goal, now=now)
+        click.echo(f"'{name}' compacts its context {'now' if now else 'when its turn ends'}")
+
+
+@click.command()
+@click.argument("stages", nargs=-1)
+@click.option("-f", "--follow", is_flag=True, help="go on as events happen; Ctrl-C ends it")
+@click.option(
+    "--json", "as_json", is_flag=True, help="a JSON object per line: at, stage, attempt, kind, data"
+)
+@click.option("--all", "everything", is_flag=True, help="of earlier runs, too")
+def events(stages: tuple[str, ...], follow: bool, as_json: bool, everything: bool) -> None:
+    """Print what happens to the workers: all that their hooks, their commands and we ourselves wrote down.
+
+    Example: dodo-claude events --follow --json
+    """
+    from dodo_claude.events import Bus
+
+    with faults():
+        here = _Here()
+        wanted = [here.name(stage) for stage in stages]
+        bus = Bus(here.state, wanted, 0.0 if everything else _last_start(here.state))
+        try:
+            while True:
+                for told in bus.read():
+                    click.echo(json.dumps(_record(told)) if as_json else _line(told))
+                if not follow:
+                    break
+                time.sleep(LOOK_SECONDS)
+        except (KeyboardInterrupt, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be flushed has nobody to read it
+
+
+COMMANDS = (send, ask, answer, note, progress, compact, events)
+
+
+def _seconds(option: str, text: str) -> float:
+    found = 0.0 if text.strip() in ("0", "0s") else durations.seconds(text)
+    if found is None:
+        raise DodoClaudeError(f"{option}: '{text}' is no duration (90s, 5m, 2h)")
+    return found
+
+
+def _last_start(state: Path) -> float:
+    """When the last run began, in wall-clock seconds; 0.0 when there was none."""
+    try:
+        return max((os.stat(plan).st_mtime for plan in (state / "runs").glob("*/plan.toml")), default=0.0)
+    except OSError:
+        return 0.0
+
+
+def _record(told: Told) -> Mapping[str, object]:
+    event = told.event
+    return {
+        "at": event.at,
+        "stage": told.stage,
+        "attempt": told.attempt,
+        "kind": event.kind,
+        "data": event.data,
+    }
+
+
+# What of an event's data says most, in this order.
+_TELLING = (
+    "reason",
+    "text",
+    "message",
+    "last_assistant_message",
+    "prompt",
+    "error",
+    "session",
+    "source",
+    "status",
+)
+
+
+def _line(told: Told) -> str:
+    event = told.event
+    parts = [str(event.data["tool_name"])] if "tool_name" in event.data else []
+    inputs = event.data.get("tool_input")
+    if isinstance(inputs, Mapping):
+        parts += [str(inputs[key]) for key in ("file_path", "command", "pattern") if key in inputs][:1]
+    if "percent" in event.data:
+        parts.append(f"{event.data['percent']} %")
+    if "result" in event.data:
+        parts.append(str(event.data["result"]))
+    parts += [str(event.data[key]) for key in _TELLING if event.data.get(key)][:1]
+    stamp = time.strftime("%H:%M:%S", time.localtime(event.at))
+    text = one_line(" ".join(" ".join(parts).split()))
+    return f"{stamp}  {told.stage:<14}  {event.kind:<16}  {text[:200]}".rstrip()
