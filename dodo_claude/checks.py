@@ -36,6 +36,7 @@ def _finished(draft: Draft) -> Stage:
         file_dep=tuple(sorted(draft.file_dep)),
         targets=tuple(draft.targets),
         after=tuple(draft.after),
+        prompt_globs=tuple((glob, draft.found[glob]) for glob in draft.prompt_globs if glob in draft.found),
     )
 
 
@@ -126,10 +127,11 @@ def _globs(drafts: list[Draft], project: Project, findings: Findings) -> None:
     targets = sorted({path for draft in drafts for path in draft.targets})
     found: dict[str, list[str]] = {}
     for draft in drafts:
-        for pattern, place in draft.globs.items():
+        for pattern, place in (draft.prompt_globs | draft.globs).items():
             if pattern not in found:
-                found[pattern] = [*project.files(pattern), *_matching(pattern, targets)]
+                found[pattern] = sorted({*project.files(pattern), *_matching(pattern, targets)})
             paths = [path for path in found[pattern] if path not in draft.targets]
+            draft.found[pattern] = tuple(paths)
             for path in paths:
                 draft.file_dep.setdefault(path, place)
             if not paths:

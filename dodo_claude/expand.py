@@ -40,6 +40,8 @@ class Draft:
     targets: dict[str, KeyPath] = field(default_factory=dict)
     file_dep: dict[str, KeyPath] = field(default_factory=dict)
     globs: dict[str, KeyPath] = field(default_factory=dict)
+    prompt_globs: dict[str, KeyPath] = field(default_factory=dict)
+    found: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of each glob its files
     after: dict[str, KeyPath] = field(default_factory=dict)
     session: KeyPath = ()
 
@@ -118,7 +120,7 @@ class _Expansion:
                 prompt_files=(),
                 targets=(),
                 after=(),
-                agent=self._agent,
+                agent=self._with_tools(text),
                 session=default_session(self._around.name, name),
                 check=text.of(self._table.get("check"), self._place("check"), quoted=True),
                 repairs=self._table.get("repairs", 1),
@@ -185,9 +187,17 @@ class _Expansion:
             self._findings.add_once(self._place("agent"), f"unknown agent {show(name)}", remedy)
         if agent is None:
             return None
-        more = tuple(tool for tool in self._table.get("allowed_tools") or () if tool is not None)
-        tools = tuple(dict.fromkeys((*agent.allowed_tools, *more)))
-        return replace(agent, model=self._table.get("model") or agent.model, allowed_tools=tools)
+        return replace(agent, model=self._table.get("model") or agent.model)
+
+    def _with_tools(self, text: _Values) -> AgentProfile | None:
+        """The agent with what this stage, for this item, allows besides."""
+        if self._agent is None:
+            return None
+        place = self._place("allowed_tools")
+        given = enumerate(self._table.get("allowed_tools") or ())
+        more = [text.of(tool, (*place, index)) for index, tool in given]
+        tools = (*self._agent.allowed_tools, *(tool for tool in more if tool is not None))
+        return replace(self._agent, allowed_tools=tuple(dict.fromkeys(tools)))
 
     def _judge_command(self) -> None:
         if "command" in self._own and not {"prompt", "prompt_file"} & self._own.keys():
@@ -319,14 +329,19 @@ class _Expansion:
                 self._in_prompt(prompt, line, f"unknown stage {show(name)}", self._nearest_stage(name))
 
     def _name_uses(self, draft: Draft, prompt: _Prompt) -> None:
-        files = []
-        for written in prompt.uses.files:
+        files, project = [], self._around.project
+        for table, written, line in self._paths_used(draft.stage, prompt):
             try:
-                path = self._around.project.file(written)
+                path = project.file(written) if table == "files" else project.inside(written)
             except BadPathError as bad:
-                self._in_prompt(prompt, prompt.uses.line("files", written), bad.text, bad.remedy)
+                self._in_prompt(prompt, line, bad.text, bad.remedy)
                 continue
-            files.append(path)
+            if table == "files":
+                files.append(path)
+            elif is_glob(path):
+                draft.prompt_globs.setdefault(path, prompt.place)
+            else:
+                self._in_prompt(prompt, line, f"{show(path)} is no glob", f"write files[{path!r}]")
         for path in [*files, *([prompt.file] if prompt.file else [])]:
             draft.file_dep.setdefault(path, prompt.place)
         for name in prompt.uses.stages:
@@ -338,6 +353,17 @@ class _Expansion:
             messages=prompt.uses.stages,
             prompt_env=prompt.uses.env,
         )
+
+    def _paths_used(self, stage: Stage, prompt: _Prompt) -> Iterator[tuple[str, str, int]]:
+        """(files | globs, path, line) of each path that the prompt names, for this stage's item."""
+        uses = prompt.uses
+        yield from (("files", path, uses.line("files", path)) for path in uses.files)
+        yield from (("globs", path, uses.line("globs", path)) for path in uses.globs)
+        for table, made in uses.made:
+            try:
+                yield table, made.of(stage.item, stage.name), made.line
+            except DodoClaudeError as error:
+                self._in_prompt(prompt, made.line, str(error))
 
     def _in_prompt(self, prompt: _Prompt, line: int, text: str, remedy: str = "") -> None:
         """A problem in a line of the prompt: in its own file, or in the line of orchestrate.toml that it is."""

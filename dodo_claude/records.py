@@ -58,6 +58,7 @@ class Stage:
     on_permission: str = "ask"  # ask | deny
     max_turns: int = 200  # of one attempt
     protect: tuple[str, ...] = ()  # paths and globs; with those of [defaults]
+    prompt_globs: tuple[tuple[str, tuple[str, ...]], ...] = ()  # of each files.glob('…') what it found
 
 
 @dataclass(frozen=True, slots=True)
