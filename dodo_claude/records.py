@@ -72,6 +72,18 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreach:
+    """A foreach whose items are files or the lines of one."""
+
+    group: str
+    template: Stage  # what its stages are made from: no value of it is rendered
+    source: str  # where the items come from, in words
+    makers: tuple[str, ...] = ()  # stages, groups and tasks that make what the items are
+    late: bool = False  # these are not done, so there are no stages of it yet
+    targets: tuple[str, ...] = ()  # regular expressions: what its stages may make
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All of one orchestrate.toml. A foreach's stages stand where its table does."""
 
@@ -86,6 +98,17 @@ class Config:
     retry_delay: float = 30.0  # seconds
     max_wait: float = 86_400.0  # seconds
     worker_memory: int = 600_000_000  # bytes; 0: don't look
+    foreach: tuple[Foreach, ...] = ()
+
+    @property
+    def late(self) -> tuple[Foreach, ...]:
+        """The groups whose stages are not known yet."""
+        return tuple(foreach for foreach in self.foreach if foreach.late)
+
+    @property
+    def workers(self) -> tuple[Stage, ...]:
+        """All stages, and of those that are not known yet the templates."""
+        return (*self.stages, *(foreach.template for foreach in self.late))
 
     def named(self, name: str) -> Iterator[Stage]:
         """The stages that a name stands for: one, those of a group, or none."""
