@@ -75,7 +75,7 @@ class Item:
 def items(config: Config) -> list[Item]:
     """All that `config` runs, in the file's order; then the files that decide over it."""
     found: list[Item] = []
-    for stage in config.stages:
+    for stage in _as_written(config):
         place = ["" if stage.cwd == "." else stage.cwd, list(map(list, stage.env))]
         for kind, command in (("command", stage.command), ("check", stage.check)):
             if command is not None:
@@ -85,6 +85,19 @@ def items(config: Config) -> list[Item]:
             exact = json.dumps(["worker", _facts(stage.agent), place])
             found.append(Item("worker of stage", stage.name, _in_place(stage, _worker(stage.agent)), exact))
     return [*found, *_files(config)]
+
+
+def _as_written(config: Config) -> list[Stage]:
+    """The stages; of a foreach over files or lines what they are made from: a new file asks no new question.
+
+    An item is letters, digits and a few signs, and what it is put into for a shell is quoted.
+    """
+    templates = {foreach.group: foreach.template for foreach in config.foreach}
+    known: dict[str, Stage] = {}
+    for stage in config.workers:
+        template = templates.get(stage.group or "", stage)
+        known.setdefault(template.name, template)
+    return list(known.values())
 
 
 def _in_place(stage: Stage, command: str) -> str:
@@ -127,7 +140,7 @@ def _files(config: Config) -> list[Item]:
     """
     root = config.root
     names: dict[str, str] = {}  # relative path -> what is in it, for a person
-    for stage in config.stages:
+    for stage in config.workers:
         agent = stage.agent
         if agent is None:
             continue
@@ -289,7 +302,7 @@ def listing(missing: list[Item]) -> list[str]:
 def unsafe_files(config: Config) -> list[str]:
     """The files of `config` that somebody else could write, or did: a line each, with the remedy."""
     names = [config.path.name]
-    for stage in config.stages:
+    for stage in config.workers:
         names += [stage.prompt_file] if stage.prompt_file is not None else []
         if stage.agent is not None and stage.agent.base == "scripted":
             names.append(stage.agent.scenario or "scenario.toml")
@@ -354,7 +367,7 @@ def _user_name(uid: int) -> str:
 
 
 def _agents(config: Config) -> dict[str, AgentProfile]:
-    return {stage.agent.name: stage.agent for stage in config.stages if stage.agent is not None}
+    return {stage.agent.name: stage.agent for stage in config.workers if stage.agent is not None}
 
 
 def bypass_problems(config: Config, environ: Mapping[str, str], marks: Iterable[Path] = CONTAINER_MARKS) -> list[str]:  # fmt: skip

@@ -5,28 +5,28 @@ from __future__ import annotations
 
 import graphlib
 import os
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 
 from dodo_claude.expand import Draft
-from dodo_claude.findings import Findings, listed, show
-from dodo_claude.locate import KeyPath
-from dodo_claude.paths import Project, matcher
+from dodo_claude.findings import At, listed, show
+from dodo_claude.foreach import Group, matching
+from dodo_claude.paths import Project
 from dodo_claude.records import Stage
 
 # One cycle hides others: each is cut and the search goes on, so long as there is a point in reading more of them.
 MAX_CYCLES = 20
 
 
-def connect(drafts: list[Draft], project: Project, config: str, findings: Findings) -> tuple[Stage, ...]:
-    """The finished stages; every clash between them is in `findings`."""
-    _targets(drafts, project, findings)
-    _protected(drafts, project, config, findings)
-    _sessions(drafts, findings)
-    _globs(drafts, project, findings)
-    _cycles(drafts, findings)
+def connect(drafts: list[Draft], late: list[Group], project: Project, config: str) -> tuple[Stage, ...]:
+    """The finished stages; every clash between them is in the findings. `late` are groups with no stages yet."""
+    _targets(drafts, project)
+    _protected(drafts, project, config)
+    _sessions(drafts)
+    _globs(drafts, late, project)
+    _wait_for(drafts, late)
+    _cycles(drafts, late)
     return tuple(_finished(draft) for draft in drafts)
 
 
@@ -36,47 +36,48 @@ def _finished(draft: Draft) -> Stage:
         file_dep=tuple(sorted(draft.file_dep)),
         targets=tuple(draft.targets),
         after=tuple(draft.after),
+        prompt_globs=tuple((glob, draft.found[glob]) for glob in draft.prompt_globs if glob in draft.found),
     )
 
 
-def _targets(drafts: list[Draft], project: Project, findings: Findings) -> None:
+def _targets(drafts: list[Draft], project: Project) -> None:
     """No two stages make one file, and none makes a file where another makes a folder; symbolic links are followed."""
     owners: dict[str, tuple[Draft, str]] = {}
     for draft in drafts:
         for path, place in draft.targets.items():
             real = project.real(path)
             if real in owners:
-                findings.add_once(place, *_taken(draft, path, owners[real][0], findings))
+                place.complain(*_taken(draft, path, owners[real][0]))
             else:
                 owners[real] = (draft, path)
     for real, (draft, path) in owners.items():
         for folder in _folders(real, project.root):
             if folder in owners:
-                _nested(draft, path, *owners[folder], findings)
+                _nested(draft, path, *owners[folder])
 
 
-def _taken(draft: Draft, path: str, other: Draft, findings: Findings) -> tuple[str, str]:
+def _taken(draft: Draft, path: str, other: Draft) -> tuple[str, str]:
     if other is draft:
         return f"target {show(path)} is given twice", "leave one of them out"
     if draft.stage.group is not None and draft.stage.group == other.stage.group:
         stem, suffix = os.path.splitext(path)
         remedy = f"put {{{{ item }}}} in it, such as {show(stem + '-{{ item }}' + suffix)}"
         return f"every item of the foreach would make {show(path)}", remedy
-    return f"{show(path)} is a target of {_named(other, findings)} too", "a file has one stage that makes it"
+    return f"{show(path)} is a target of {_named(other, draft)} too", "a file has one stage that makes it"
 
 
-def _nested(draft: Draft, path: str, other: Draft, folder: str, findings: Findings) -> None:
+def _nested(draft: Draft, path: str, other: Draft, folder: str) -> None:
     """`path` lies below the target `folder`: said where the later of the two stands."""
-    places = (draft.targets[path], other.targets[folder])
-    if findings.positions.of(places[0]) >= findings.positions.of(places[1]):
-        text = f"{show(path)} lies below {show(folder)}, a target of {_named(other, findings)}"
-        findings.add_once(places[0], text, "a target is a file, so no other can be below it")
+    place, others = draft.targets[path], other.targets[folder]
+    if place.behind(others):
+        text = f"{show(path)} lies below {show(folder)}, a target of {_named(other, draft)}"
+        place.complain(text, "a target is a file, so no other can be below it")
     else:
-        text = f"{show(folder)} is the folder of {show(path)}, a target of {_named(draft, findings)}"
-        findings.add_once(places[1], text, "a target is a file: name the files that the stage makes")
+        text = f"{show(folder)} is the folder of {show(path)}, a target of {_named(draft, other)}"
+        others.complain(text, "a target is a file: name the files that the stage makes")
 
 
-def _protected(drafts: list[Draft], project: Project, config: str, findings: Findings) -> None:
+def _protected(drafts: list[Draft], project: Project, config: str) -> None:
     """No stage makes what it reads, nor what says what stages do."""
     prompts = {project.real(draft.stage.prompt_file) for draft in drafts if draft.stage.prompt_file}
     main = os.path.realpath(os.path.join(project.root, config))
@@ -84,20 +85,16 @@ def _protected(drafts: list[Draft], project: Project, config: str, findings: Fin
         for path, place in draft.targets.items():
             real = project.real(path)
             if real == main:
-                findings.add_once(
-                    place, f"{show(path)} is this file", "no stage may change what says what stages do"
-                )
+                place.complain(f"{show(path)} is this file", "no stage may change what says what stages do")
             elif real in prompts:
-                findings.add_once(
-                    place, f"{show(path)} is a prompt file", "no stage may change what it is asked"
-                )
+                place.complain(f"{show(path)} is a prompt file", "no stage may change what it is asked")
             elif path in draft.file_dep:
-                findings.add_once(
-                    place, f"{show(path)} is also a file_dep of this stage", "a stage can't wait for itself"
+                place.complain(
+                    f"{show(path)} is also a file_dep of this stage", "a stage can't wait for itself"
                 )
 
 
-def _sessions(drafts: list[Draft], findings: Findings) -> None:
+def _sessions(drafts: list[Draft]) -> None:
     owners: dict[str, Draft] = {}
     for draft in drafts:
         other = owners.setdefault(draft.stage.session, draft)
@@ -110,50 +107,51 @@ def _sessions(drafts: list[Draft], findings: Findings) -> None:
                 "put {{ item }} in it",
             )
         else:
-            text = f"{session} is the session of {_named(other, findings)} too"
+            text = f"{session} is the session of {_named(other, draft)} too"
             remedy = "leave it out, or give another"
-        findings.add_once(draft.session, text, remedy)
+        draft.session.complain(text, remedy)
 
 
-def _named(draft: Draft, findings: Findings) -> str:
-    name = draft.stage.group or draft.stage.name
-    line, _ = findings.positions.of(("stages", name))
-    return f"stage {show(draft.stage.name)} (line {line})"
+def _named(draft: Draft, seen_from: Draft) -> str:
+    """A stage with its line, and its file where that is another."""
+    findings = draft.at.findings
+    line, _ = findings.positions.of(draft.at.path)
+    file = f"{findings.file}, " if findings is not seen_from.at.findings else ""
+    return f"stage {show(draft.stage.name)} ({file}line {line})"
 
 
-def _globs(drafts: list[Draft], project: Project, findings: Findings) -> None:
+def _globs(drafts: list[Draft], late: list[Group], project: Project) -> None:
     """Put the files that globs find among the file_deps: those that are there, and targets of other stages."""
     targets = sorted({path for draft in drafts for path in draft.targets})
     found: dict[str, list[str]] = {}
     for draft in drafts:
-        for pattern, place in draft.globs.items():
+        for pattern, place in (draft.prompt_globs | draft.globs).items():
             if pattern not in found:
-                found[pattern] = [*project.files(pattern), *_matching(pattern, targets)]
+                found[pattern] = sorted({*project.files(pattern), *matching(pattern, targets)})
             paths = [path for path in found[pattern] if path not in draft.targets]
+            draft.found[pattern] = tuple(paths)
             for path in paths:
                 draft.file_dep.setdefault(path, place)
-            if not paths:
+            if not paths and not any(group.may_make(pattern) for group in late):
                 text = f"{show(pattern)} matches no file and no target of another stage"
-                findings.add_once(place, text, "its own targets do not count" if found[pattern] else "")
+                place.complain(text, "its own targets do not count" if found[pattern] else "")
 
 
-def _matching(pattern: str, targets: list[str]) -> list[str]:
-    """The targets (sorted) that a glob matches; only those are tried that begin like it."""
-    start = min(pattern.find(mark) for mark in "*?[" if mark in pattern)
-    prefix = pattern[:start]
-    matches = matcher(pattern)
-    matching = []
-    for path in targets[bisect_left(targets, prefix) :]:
-        if not path.startswith(prefix):
-            break
-        if matches(path):
-            matching.append(path)
-    return matching
+def _wait_for(drafts: list[Draft], late: list[Group]) -> None:
+    """Who reads what a group may make whose stages are not known yet comes after that group."""
+    made = {path for draft in drafts for path in draft.targets}
+    for draft in drafts if late else ():
+        globs = draft.globs | draft.prompt_globs
+        read = {path: place for path, place in draft.file_dep.items() if path not in made} | globs
+        for group in late:
+            for path, place in read.items():
+                if group.may_make(path):
+                    draft.after.setdefault(group.name, place)
 
 
-def _cycles(drafts: list[Draft], findings: Findings) -> None:
+def _cycles(drafts: list[Draft], late: list[Group]) -> None:
     """Report stages that wait for each other; `a -> b` reads: a needs b."""
-    needs = _needs(drafts)
+    needs = _needs(drafts, late)
     order = {name: index for index, name in enumerate(needs)}
     for _ in range(MAX_CYCLES):
         try:
@@ -168,17 +166,17 @@ def _cycles(drafts: list[Draft], findings: Findings) -> None:
         # A group only stands for its items; the place to mend is what a stage says.
         edges = [(name, cycle[(index + 1) % len(cycle)]) for index, name in enumerate(cycle)]
         places = [needs[name][needed] for name, needed in edges]
-        place = next((place for place in places if place), ())
+        place = next(place for place in places if place)
         text = f"stages wait for each other: {listed([*cycle, cycle[0]], 20).replace(', ', ' -> ')}"
-        findings.add(place, text, "'a -> b' reads 'a needs b'; take one of these needs away")
+        place.findings.add(place.path, text, "'a -> b' reads 'a needs b'; take one of these needs away")
         for name, needed in edges:
             del needs[name][needed]
 
 
-def _needs(drafts: list[Draft]) -> dict[str, dict[str, KeyPath]]:
+def _needs(drafts: list[Draft], late: list[Group]) -> dict[str, dict[str, At | None]]:
     """Of each stage and group what it waits for, and where that is said."""
     makers = {path: draft.stage.name for draft in drafts for path in draft.targets}
-    needs: dict[str, dict[str, KeyPath]] = defaultdict(dict)
+    needs: dict[str, dict[str, At | None]] = defaultdict(dict)
     for draft in drafts:
         name = draft.stage.name
         needs[name] = dict(draft.after)
@@ -188,7 +186,10 @@ def _needs(drafts: list[Draft]) -> dict[str, dict[str, KeyPath]]:
                 needs[name].setdefault(makers[path], place)
     for draft in drafts:
         if draft.stage.group is not None:
-            needs[draft.stage.group].setdefault(draft.stage.name, ())
+            needs[draft.stage.group].setdefault(draft.stage.name, None)
+    for group in late:
+        place = At(group.table.document.findings, group.place)
+        needs[group.name] = dict.fromkeys(group.makers, place)
     return needs
 
 

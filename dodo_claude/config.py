@@ -14,14 +14,15 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import checks, durations, expand, locate, profiles, schema
+from dodo_claude import checks, durations, expand, foreach, locate, profiles, schema
+from dodo_claude.documents import Document, Table
 from dodo_claude.errors import ConfigError, Problem
 from dodo_claude.findings import Findings, did_you_mean, listed, show
 from dodo_claude.paths import Project
-from dodo_claude.records import AgentProfile, Budget, Config, Stage
+from dodo_claude.records import AgentProfile, Budget, Config, Foreach, Stage
 from dodo_claude.sources import UnreadableError, read_text
 
-__all__ = ["AgentProfile", "Budget", "Config", "Stage", "load_config"]
+__all__ = ["AgentProfile", "Blueprint", "Budget", "Config", "Stage", "load_config"]
 
 # A file of 20000 stages with prompts of their own is smaller; what is larger is no configuration.
 MAX_FILE = 10_000_000
@@ -58,33 +59,115 @@ def load_config(path: Path, *, task_names: Collection[str] = (), agent: str | No
 
     `task_names` are taken by tasks of dodo.py, `agent` does every stage's work in place of its own.
     """
-    text = _text(path)
-    document, positions = _parsed(path.name, text)
-    findings = Findings(path.name, positions)
-    schema.judge(document, findings)
-    root = Path(os.path.realpath(path.parent))
-    project = Project(str(root))
-    settings: Mapping[str, Any] = document.get("orchestrate") or {}
-    name = settings.get("name") or safe_name(root.name)
-    drafts = _drafts(document, name, project, frozenset(task_names), agent, findings)
-    stages = checks.connect(drafts, project, path.name, findings)
-    budget = _budget(settings.get("budget") or {}, findings)
-    retry_delay = _duration(settings, "retry_delay", 30.0, LONGEST_DELAY, "at most 15 minutes", findings)
-    max_wait = _duration(settings, "max_wait", 86_400.0, durations.LONGEST, "at most 7 days", findings)
-    worker_memory = _size(settings.get("worker_memory"), 600_000_000, findings)
-    findings.raise_any()
-    return Config(
-        path=path,
-        root=root,
-        name=name,
-        max_workers=settings.get("max_workers", 4),
-        socket=(settings.get("tmux") or {}).get("socket", "private"),
-        stages=stages,
-        groups=_groups(stages),
-        budget=budget,
-        retry_delay=retry_delay,
-        max_wait=max_wait,
-        worker_memory=worker_memory,
+    return Blueprint(path, task_names=task_names, agent=agent).config()
+
+
+class Blueprint:
+    """A file, read once, of which configurations are made: each knows more of the items that stages make.
+
+    ConfigError as by load_config. `made_by` has the targets of dodo.py's tasks and who makes them.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        task_names: Collection[str] = (),
+        agent: str | None = None,
+        made_by: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path = path
+        self._tasks = frozenset(task_names)
+        self._agent = agent
+        self._made_by = dict(made_by or {})
+        self._values, positions = _parsed(path.name, _text(path))
+        self._findings = Findings(path.name, positions)
+        schema.judge(self._values, self._findings)
+
+    def config(self, settled: Collection[str] | None = None) -> Config:
+        """The configuration as it is known when the makers of the items of the groups `settled` are done.
+
+        None: when nothing runs, and what is there is taken as it is.
+        """
+        findings = self._findings.copy()
+        root = Path(os.path.realpath(self.path.parent))
+        document = Document(self._values, findings, Project(str(root)))
+        settings: Mapping[str, Any] = self._values.get("orchestrate") or {}
+        name = settings.get("name") or safe_name(root.name)
+        groups = foreach.Search(document.tables, self._made_by, settled).run()
+        stages, templates = self._stages(document, name, groups)
+        made = Config(
+            path=self.path,
+            root=root,
+            name=name,
+            max_workers=settings.get("max_workers", 4),
+            socket=(settings.get("tmux") or {}).get("socket", "private"),
+            stages=stages,
+            groups=_groups(stages),
+            budget=_budget(settings.get("budget") or {}, findings),
+            retry_delay=_duration(
+                settings, "retry_delay", 30.0, LONGEST_DELAY, "at most 15 minutes", findings
+            ),
+            max_wait=_duration(settings, "max_wait", 86_400.0, durations.LONGEST, "at most 7 days", findings),
+            worker_memory=_size(settings.get("worker_memory"), 600_000_000, findings),
+            foreach=templates,
+        )
+        findings.raise_any()
+        return made
+
+    def _stages(
+        self, document: Document, name: str, groups: Mapping[str, foreach.Group]
+    ) -> tuple[tuple[Stage, ...], tuple[Foreach, ...]]:
+        """All stages, judged alone and together; and what those are made from whose items are files or lines."""
+        around = self._surroundings(document, name, groups)
+        drafts, templates = [], []
+        for table in document.tables:
+            group = groups.get(table.full_name)
+            drafts += expand.expand(table, around, group)
+            if group is not None and not group.written:
+                templates.append(_foreach(group, expand.template(table, around, group)))
+        late = [group for group in groups.values() if group.items is None]
+        stages = checks.connect(drafts, late, document.project, self.path.name)
+        return stages, tuple(templates)
+
+    def _surroundings(
+        self, document: Document, name: str, groups: Mapping[str, foreach.Group]
+    ) -> expand.Surroundings:
+        findings, tables = document.findings, document.tables
+        names = [stage for table in tables for stage in _names(table, groups.get(table.full_name))]
+        if len(names) > MAX_STAGES:
+            findings.add(("stages",), f"makes {len(names)} stages", f"at most {MAX_STAGES}")
+            findings.raise_any()
+        _judge_names([*names, *groups], self._tasks, findings)
+        agents = profiles.profiles(document.values.get("agents") or {}, document.project, findings)
+        defaults = document.values.get("defaults") or {}
+        return expand.Surroundings(
+            name=name,
+            project=document.project,
+            defaults={key: value for key, value in defaults.items() if value is not None},
+            agents=agents,
+            agent=_chosen(self._agent, agents, findings),
+            known=frozenset((*names, *groups)),
+            late=frozenset(group.name for group in groups.values() if group.items is None),
+            tasks=self._tasks,
+            findings=findings,
+        )
+
+
+def _names(table: Table, group: foreach.Group | None) -> list[str]:
+    if group is None:
+        return [table.full_name]
+    return [f"{table.full_name}:{item}" for item in group.items or ()]
+
+
+def _foreach(group: foreach.Group, template: Stage) -> Foreach:
+    return Foreach(
+        group=group.name,
+        template=template,
+        source=group.source,
+        makers=group.makers,
+        late=group.items is None,
+        targets=tuple(foreach.expression_of(shape) for shape in group.shapes),
     )
 
 
@@ -152,38 +235,6 @@ def _parsed(file: str, text: str) -> tuple[dict[str, Any], locate.Positions]:
 
 def _dotted_name(found: re.Match[str]) -> str:
     return ".".join(re.findall(r"'(.*?)'", found[0]))
-
-
-def _drafts(
-    document: Mapping[str, Any],
-    name: str,
-    project: Project,
-    tasks: frozenset[str],
-    agent: str | None,
-    findings: Findings,
-) -> list[expand.Draft]:
-    """All stages, each judged alone."""
-    tables = {stage: table or {} for stage, table in (document.get("stages") or {}).items()}
-    items = {stage: [f"{stage}:{item}" for item in table["foreach"] or () if item is not None]
-             for stage, table in tables.items() if "foreach" in table}  # fmt: skip
-    names = [name for stage in tables for name in items.get(stage, [stage])]
-    if len(names) > MAX_STAGES:
-        findings.add(("stages",), f"makes {len(names)} stages", f"at most {MAX_STAGES}")
-        findings.raise_any()
-    _judge_names([*names, *items], tasks, findings)
-    agents = profiles.profiles(document.get("agents") or {}, project, findings)
-    defaults = {key: value for key, value in (document.get("defaults") or {}).items() if value is not None}
-    around = expand.Surroundings(
-        name=name,
-        project=project,
-        defaults=defaults,
-        agents=agents,
-        agent=_chosen(agent, agents, findings),
-        known=frozenset((*names, *items)),
-        tasks=tasks,
-        findings=findings,
-    )
-    return [draft for stage, table in tables.items() for draft in expand.expand(stage, table, around)]
 
 
 def _judge_names(names: Collection[str], tasks: frozenset[str], findings: Findings) -> None:

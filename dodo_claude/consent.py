@@ -47,7 +47,7 @@ def _trust(run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None], b
     config = run.config
     clients = {
         stage.agent.command[0]
-        for stage in config.stages
+        for stage in config.workers
         if stage.agent is not None and stage.agent.base == "claude"
     }
     if not clients:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from dodo_claude import durations, prompts
+from dodo_claude.documents import Table
 from dodo_claude.errors import DodoClaudeError, Problem
-from dodo_claude.findings import Findings, did_you_mean, dotted, listed, show
+from dodo_claude.findings import At, Findings, did_you_mean, dotted, listed, show
+from dodo_claude.foreach import Group
 from dodo_claude.locate import KeyPath
 from dodo_claude.paths import BadPathError, Project, is_glob
 from dodo_claude.records import AgentProfile, Stage
@@ -37,11 +39,14 @@ class Draft:
     """A stage, and where in the file each thing it names stands."""
 
     stage: Stage
-    targets: dict[str, KeyPath] = field(default_factory=dict)
-    file_dep: dict[str, KeyPath] = field(default_factory=dict)
-    globs: dict[str, KeyPath] = field(default_factory=dict)
-    after: dict[str, KeyPath] = field(default_factory=dict)
-    session: KeyPath = ()
+    at: At
+    session: At
+    targets: dict[str, At] = field(default_factory=dict)
+    file_dep: dict[str, At] = field(default_factory=dict)
+    globs: dict[str, At] = field(default_factory=dict)
+    prompt_globs: dict[str, At] = field(default_factory=dict)
+    found: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of each glob its files
+    after: dict[str, At] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class Surroundings:
     agents: Mapping[str, AgentProfile]
     agent: AgentProfile | None  # stands in for every stage's own
     known: frozenset[str]  # names of all stages, those of items and groups too
+    late: frozenset[str]  # of these the groups whose items are not known yet
     tasks: frozenset[str]  # of dodo.py
     findings: Findings
 
@@ -66,9 +72,14 @@ class _Prompt:
     uses: prompts.Uses
 
 
-def expand(name: str, table: Mapping[str, Any], around: Surroundings) -> list[Draft]:
-    """The stages of one table: one, or one for each item of its foreach."""
-    return _Expansion(name, table, around).drafts()
+def expand(table: Table, around: Surroundings, group: Group | None) -> list[Draft]:
+    """The stages of one table: one, or one for each item of its foreach, of which `group` knows."""
+    return _Expansion(table, around, group).drafts()
+
+
+def template(table: Table, around: Surroundings, group: Group) -> Stage:
+    """What all stages of a foreach are made from, with its templates as they are written."""
+    return _Expansion(table, around, group).template()
 
 
 def default_session(config: str, stage: str) -> str:
@@ -82,68 +93,81 @@ def default_session(config: str, stage: str) -> str:
 
 
 class _Expansion:
-    def __init__(self, name: str, table: Mapping[str, Any], around: Surroundings) -> None:
-        self._name = name
+    def __init__(self, table: Table, around: Surroundings, group: Group | None) -> None:
+        self._name = table.name
         self._around = around
         self._findings = around.findings
-        self._own = table
-        given = {key: value for key, value in table.items() if value is not None}
+        self._own = table.values
+        self._group = group
+        given = {key: value for key, value in table.values.items() if value is not None}
         self._table = {**around.defaults, **given}
         self._prompts: dict[KeyPath, bool] = {}
-        self._agent = None if "command" in table else self._profile()
+        self._agent = None if "command" in self._own else self._profile()
 
     def drafts(self) -> list[Draft]:
         prompt = self._prompt()
         self._judge_command()
-        if "foreach" not in self._own:
+        if self._group is None:
             return [self._draft(None, prompt)]
-        return [self._draft(item, prompt) for item in self._own["foreach"] or () if item is not None]
+        if self._group.items is None:
+            self._stage(_Values(self._findings, None, self._name, raw=True), prompt)  # for its faults
+        return [self._draft(item, prompt) for item in self._group.items or ()]
+
+    def template(self) -> Stage:
+        return self._stage(_Values(self._findings, None, self._name, raw=True), self._prompt())
 
     def _place(self, key: str) -> KeyPath:
         return ("stages", self._name, key) if key in self._own else ("defaults", key)
 
+    def _at(self, place: KeyPath) -> At:
+        return At(self._findings, place)
+
     def _draft(self, item: str | None, prompt: _Prompt | None) -> Draft:
         name = self._name if item is None else f"{self._name}:{item}"
         text = _Values(self._findings, item, name)
-        env = {**(self._around.defaults.get("env") or {}), **(self._own.get("env") or {})}
-        draft = Draft(
-            Stage(
-                name=name,
-                group=None if item is None else self._name,
-                item=item,
-                prompt=prompt.source if prompt else None,
-                prompt_file=prompt.file if prompt else None,
-                command=text.of(self._own.get("command"), self._place("command"), quoted=True),
-                file_dep=(),
-                prompt_files=(),
-                targets=(),
-                after=(),
-                agent=self._agent,
-                session=default_session(self._around.name, name),
-                check=text.of(self._table.get("check"), self._place("check"), quoted=True),
-                repairs=self._table.get("repairs", 1),
-                timeout=self._duration("timeout", "30m"),
-                retries=self._table.get("retries", 3),
-                env=tuple(
-                    sorted((key, text.of(value, self._env_place(key)) or "") for key, value in env.items())
-                ),
-                cwd=self._cwd(text),
-                keep=self._table.get("keep", "on-failure"),
-                allow_unchanged=self._table.get("allow_unchanged", False),
-                line=self._findings.positions.of(("stages", self._name))[0],
-                idle_timeout=self._duration("idle_timeout", "15m"),
-                person_timeout=self._duration("person_timeout", "30m"),
-                on_permission=self._table.get("on_permission", "ask"),
-                max_turns=self._table.get("max_turns", 200),
-                protect=self._protected(),
-            )
-        )
+        at = self._at(("stages", self._name))
+        draft = Draft(self._stage(text, prompt), at, at)
         self._name_session(draft, text)
         self._name_files(draft, text)
         self._name_stages(draft)
         if prompt is not None:
             self._name_uses(draft, prompt)
         return draft
+
+    def _stage(self, text: _Values, prompt: _Prompt | None) -> Stage:
+        """The stage with what stands in its table alone."""
+        name, item = text.stage, text.item
+        env = {**(self._around.defaults.get("env") or {}), **(self._own.get("env") or {})}
+        return Stage(
+            name=name,
+            group=None if self._group is None else self._name,
+            item=item,
+            prompt=prompt.source if prompt else None,
+            prompt_file=prompt.file if prompt else None,
+            command=text.of(self._own.get("command"), self._place("command"), quoted=True),
+            file_dep=(),
+            prompt_files=(),
+            targets=(),
+            after=(),
+            agent=self._with_tools(text),
+            session=default_session(self._around.name, name),
+            check=text.of(self._table.get("check"), self._place("check"), quoted=True),
+            repairs=self._table.get("repairs", 1),
+            timeout=self._duration("timeout", "30m"),
+            retries=self._table.get("retries", 3),
+            env=tuple(
+                sorted((key, text.of(value, self._env_place(key)) or "") for key, value in env.items())
+            ),
+            cwd=self._cwd(text),
+            keep=self._table.get("keep", "on-failure"),
+            allow_unchanged=self._table.get("allow_unchanged", False),
+            line=self._findings.positions.of(("stages", self._name))[0],
+            idle_timeout=self._duration("idle_timeout", "15m"),
+            person_timeout=self._duration("person_timeout", "30m"),
+            on_permission=self._table.get("on_permission", "ask"),
+            max_turns=self._table.get("max_turns", 200),
+            protect=self._protected(),
+        )
 
     def _env_place(self, key: str) -> KeyPath:
         own = key in (self._own.get("env") or {})
@@ -172,6 +196,8 @@ class _Expansion:
     def _cwd(self, text: _Values) -> str:
         place = self._place("cwd")
         value = text.of(self._table.get("cwd") or ".", place)
+        if text.raw and value is not None:
+            return value
         return self._path(value, place, self._around.project.folder) or "."
 
     def _profile(self) -> AgentProfile | None:
@@ -185,9 +211,17 @@ class _Expansion:
             self._findings.add_once(self._place("agent"), f"unknown agent {show(name)}", remedy)
         if agent is None:
             return None
-        more = tuple(tool for tool in self._table.get("allowed_tools") or () if tool is not None)
-        tools = tuple(dict.fromkeys((*agent.allowed_tools, *more)))
-        return replace(agent, model=self._table.get("model") or agent.model, allowed_tools=tools)
+        return replace(agent, model=self._table.get("model") or agent.model)
+
+    def _with_tools(self, text: _Values) -> AgentProfile | None:
+        """The agent with what this stage, for this item, allows besides."""
+        if self._agent is None:
+            return None
+        place = self._place("allowed_tools")
+        given = enumerate(self._table.get("allowed_tools") or ())
+        more = [text.of(tool, (*place, index)) for index, tool in given]
+        tools = (*self._agent.allowed_tools, *(tool for tool in more if tool is not None))
+        return replace(self._agent, allowed_tools=tuple(dict.fromkeys(tools)))
 
     def _judge_command(self) -> None:
         if "command" in self._own and not {"prompt", "prompt_file"} & self._own.keys():
@@ -197,15 +231,14 @@ class _Expansion:
                     self._findings.add(place, "has no meaning here", "a command has no agent", key=True)
 
     def _name_session(self, draft: Draft, text: _Values) -> None:
-        draft.session = (
-            ("stages", self._name, "session") if "session" in self._own else ("stages", self._name)
-        )
-        session = text.of(self._own.get("session"), draft.session)
+        place = ("stages", self._name, "session")
+        session = text.of(self._own.get("session"), place)
         if session is None:
             return
+        draft.session = self._at(place)
         if not _SESSION.fullmatch(session):
             remedy = "use letters, digits, '_' and '-', at most 48, starting with a letter or a digit"
-            self._findings.add_once(draft.session, f"{show(session)} is not a session name", remedy)
+            draft.session.complain(f"{show(session)} is not a session name", remedy)
         draft.stage = replace(draft.stage, session=session)
 
     def _name_files(self, draft: Draft, text: _Values) -> None:
@@ -215,7 +248,7 @@ class _Expansion:
             if path is not None and path in draft.targets:
                 self._findings.add_once(place, f"target {show(path)} is given twice", "leave one of them out")
             elif path is not None:
-                draft.targets[path] = place
+                draft.targets[path] = self._at(place)
         for value, place in self._strings("file_dep"):
             source = text.of(value, place)
             # `app/[id]/page.tsx` is a file's name if there is such a file.
@@ -226,20 +259,36 @@ class _Expansion:
                 path = self._path(source, place, project.file)
                 kept = draft.file_dep
             if path is not None:
-                kept.setdefault(path, place)
+                kept.setdefault(path, self._at(place))
+        if self._group is not None:
+            self._name_item(draft, self._group)
+
+    def _name_item(self, draft: Draft, group: Group) -> None:
+        """An item that is a file is read, unless it is changed in place; who makes the items comes first."""
+        assert draft.stage.item is not None
+        if group.globs and draft.stage.item not in draft.targets:
+            draft.file_dep.setdefault(draft.stage.item, self._at(group.place))
+        for maker in group.makers:
+            draft.after.setdefault(maker, self._at(group.place))
 
     def _is_there(self, path: str) -> bool:
         return "\0" not in path and self._around.project.exists(path)
 
     def _name_stages(self, draft: Draft) -> None:
         for name, place in self._strings("after"):
-            if name in self._around.known:
-                draft.after.setdefault(name, place)
+            if (known := self._known(name)) is not None:
+                draft.after.setdefault(known, self._at(place))
             elif name in self._around.tasks:
                 remedy = "order it by a file_dep on one of its targets"
                 self._findings.add_once(place, f"{show(name)} is a task of dodo.py, not a stage", remedy)
             else:
                 self._findings.add_once(place, f"unknown stage {show(name)}", self._nearest_stage(name))
+
+    def _known(self, name: str) -> str | None:
+        """The stage or group to wait for: for an item that is not known yet, its group."""
+        if name in self._around.known:
+            return name
+        return next((group for group in self._around.late if name.startswith(f"{group}:")), None)
 
     def _nearest_stage(self, name: str) -> str:
         known = self._around.known
@@ -314,30 +363,46 @@ class _Expansion:
                     prompt, uses.line("env", name), f"env.{name} is not given to this stage", remedy
                 )
         for name in uses.stages:
-            if name not in self._around.known:
+            if self._known(name) is None:
                 line = uses.line("stages", name)
                 self._in_prompt(prompt, line, f"unknown stage {show(name)}", self._nearest_stage(name))
 
     def _name_uses(self, draft: Draft, prompt: _Prompt) -> None:
-        files = []
-        for written in prompt.uses.files:
+        files, project = [], self._around.project
+        for table, written, line in self._paths_used(draft.stage, prompt):
             try:
-                path = self._around.project.file(written)
+                path = project.file(written) if table == "files" else project.inside(written)
             except BadPathError as bad:
-                self._in_prompt(prompt, prompt.uses.line("files", written), bad.text, bad.remedy)
+                self._in_prompt(prompt, line, bad.text, bad.remedy)
                 continue
-            files.append(path)
+            if table == "files":
+                files.append(path)
+            elif is_glob(path):
+                draft.prompt_globs.setdefault(path, self._at(prompt.place))
+            else:
+                self._in_prompt(prompt, line, f"{show(path)} is no glob", f"write files[{path!r}]")
         for path in [*files, *([prompt.file] if prompt.file else [])]:
-            draft.file_dep.setdefault(path, prompt.place)
+            draft.file_dep.setdefault(path, self._at(prompt.place))
         for name in prompt.uses.stages:
-            if name in self._around.known:
-                draft.after.setdefault(name, prompt.place)
+            if (known := self._known(name)) is not None:
+                draft.after.setdefault(known, self._at(prompt.place))
         draft.stage = replace(
             draft.stage,
             prompt_files=tuple(dict.fromkeys(files)),
             messages=prompt.uses.stages,
             prompt_env=prompt.uses.env,
         )
+
+    def _paths_used(self, stage: Stage, prompt: _Prompt) -> Iterator[tuple[str, str, int]]:
+        """(files | globs, path, line) of each path that the prompt names, for this stage's item."""
+        uses = prompt.uses
+        yield from (("files", path, uses.line("files", path)) for path in uses.files)
+        yield from (("globs", path, uses.line("globs", path)) for path in uses.globs)
+        for table, made in uses.made:
+            try:
+                yield table, made.of(stage.item, stage.name), made.line
+            except DodoClaudeError as error:
+                self._in_prompt(prompt, made.line, str(error))
 
     def _in_prompt(self, prompt: _Prompt, line: int, text: str, remedy: str = "") -> None:
         """A problem in a line of the prompt: in its own file, or in the line of orchestrate.toml that it is."""
@@ -360,13 +425,14 @@ class _Expansion:
 
 
 class _Values:
-    """Renders the short values of one stage: a target, a check, a variable."""
+    """Renders the short values of one stage: a target, a check, a variable. `raw`: judges and leaves them as they are."""
 
-    def __init__(self, findings: Findings, item: str | None, stage: str) -> None:
+    def __init__(self, findings: Findings, item: str | None, stage: str, *, raw: bool = False) -> None:
         self._findings = findings
-        self._item = item
-        self._stage = stage
-        self._known = prompts.VALUE_NAMES if item is not None else ("stage",)
+        self.item = item
+        self.stage = stage
+        self.raw = raw
+        self._known = prompts.VALUE_NAMES if item is not None or raw else ("stage",)
 
     def of(self, source: str | None, place: KeyPath, *, quoted: bool = False) -> str | None:
         """The value, or None when there is none or it is no template."""
@@ -379,8 +445,10 @@ class _Values:
         for name, _ in uses.undefined:
             self._findings.add_once(place, *_undefined(name, prompts.VALUE_NAMES))
             return None
+        if self.raw:
+            return source
         try:
-            return prompts.render_value(source, item=self._item, stage=self._stage, quoted=quoted)
+            return prompts.render_value(source, item=self.item, stage=self.stage, quoted=quoted)
         except DodoClaudeError as error:
             self._findings.add_once(place, str(error))
             return None

@@ -7,6 +7,7 @@ import functools
 import json
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from dodo_claude.errors import ConfigError, Problem
 from dodo_claude.locate import KeyPath, Positions
@@ -25,6 +26,12 @@ class Findings:
         self.positions = positions
         self._problems: set[Problem] = set()
         self._once: set[KeyPath] = set()
+
+    def copy(self) -> Findings:
+        """The same so far; what is added to one is not in the other."""
+        other = Findings(self.file, self.positions)
+        other._problems |= self._problems
+        return other
 
     def add(self, path: KeyPath, text: str, remedy: str = "", *, key: bool = False) -> None:
         """A problem with the value of `path`, or with its name when `key`."""
@@ -45,6 +52,24 @@ class Findings:
         if self._problems:
             ordered = sorted(self._problems, key=lambda problem: (problem.file != self.file, problem))
             raise ConfigError(tuple(ordered))
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A place in one of the files of a configuration."""
+
+    findings: Findings
+    path: KeyPath
+
+    def complain(self, text: str, remedy: str = "") -> None:
+        """A problem there; only the first counts."""
+        self.findings.add_once(self.path, text, remedy)
+
+    def behind(self, other: At) -> bool:
+        """Does it stand behind the other; when in another file, yes."""
+        if self.findings is not other.findings:
+            return True
+        return self.findings.positions.of(self.path) >= other.findings.positions.of(other.path)
 
 
 def dotted(path: KeyPath) -> str:

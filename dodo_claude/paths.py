@@ -62,6 +62,7 @@ class Project:
 
     def __init__(self, root: str) -> None:
         self.root = os.path.realpath(root)
+        self.base = ""  # the folder that paths start from, relative to the root
         self._folders: dict[str, str] = {}
         self._trees: dict[tuple[str, int, bool], list[str]] = {}
 

@@ -1,8 +1,9 @@
 """Templates of prompts: what one uses, and what it says. The only importer of jinja2, and only when it is needed.
 
 Rules that this file keeps:
-* A template reads plain names of a fixed table: item, stage, files['path'], stages.NAME.message, env.NAME.
-  Those of files, stages and env are written out, so that the graph can be known before anything runs.
+* A template reads plain names of a fixed table: item, stage, files['path'], files.glob('a/*.md'),
+  stages.NAME.message, env.NAME. Those of stages and env are written out, those of files too or made of `item` and
+  `stage` alone, so that the graph can be known before anything runs.
 * One pass: a value is never rendered again, whatever it holds.
 * What the digest of a stage is made of must not come from `fence`, whose mark differs each time: it is made from the
   template's source and the bytes of the files it includes.
@@ -15,8 +16,8 @@ import html
 import posixpath
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dodo_claude.errors import DodoClaudeError, one_line
@@ -36,10 +37,48 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _JINJA = re.compile(r"\{[{%#]")
 LITERAL = "write literal braces as {% raw %}{{ }}{% endraw %}"
 
+_GLOB = "files.glob needs a literal pattern, such as files.glob('summaries/*.md')"
+
 # Names that jinja2 gives to every template: into its own works, which are not in the table of names.
 _BUILT_IN = ("self", "super")
 # All that most templates use of jinja2; not importing it saves more time than reading a small configuration takes.
-_SIMPLE = re.compile(r"(?<!\{)\{\{[ \t]*(item|stage)[ \t]*\}\}")
+_SIMPLE = re.compile(r"(?<!\{)\{\{[ \t]*(item|stage)(?:[ \t]*\|[ \t]*(stem|name|parent))?[ \t]*\}\}")
+
+
+def _stem(path: object) -> str:
+    return posixpath.splitext(_name(path))[0]
+
+
+def _name(path: object) -> str:
+    return posixpath.basename(str(path))
+
+
+def _parent(path: object) -> str:
+    return posixpath.dirname(str(path)) or "."
+
+
+# Parts of a path: of src/a.py a, a.py and src.
+FILTERS: Mapping[str, Callable[[object], str]] = {"stem": _stem, "name": _name, "parent": _parent}
+
+
+class Made:
+    """A path that a template makes of its item and stage: it is another for each item."""
+
+    def __init__(self, expression: nodes.Expr, line: int) -> None:
+        self.line = line
+        self._expression = expression
+        self._template: Template | None = None
+
+    def of(self, item: str | None, stage: str) -> str:
+        """The path for one item; DodoClaudeError when it can't be made."""
+        if self._template is None:
+            from jinja2 import Template, nodes
+
+            tree = nodes.Template([nodes.Output([self._expression], lineno=1)], lineno=1)
+            environment = _environment()
+            tree.set_environment(environment)
+            self._template = Template.from_code(environment, environment.compile(tree), {})
+        return _rendered(self._template, {"item": item, "stage": stage}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +90,12 @@ class Uses:
     env: tuple[str, ...] = ()
     undefined: tuple[tuple[str, int], ...] = ()
     error: tuple[str, int] | None = None
-    lines: tuple[tuple[str, str, int], ...] = ()  # (files | stages | env, name, line) of each use
+    lines: tuple[tuple[str, str, int], ...] = ()  # (files | globs | stages | env, name, line) of each use
+    globs: tuple[str, ...] = ()  # of files.glob('…'), as written
+    made: tuple[tuple[str, Made], ...] = field(default=(), compare=False)  # (files | globs, how) of each use
 
     def line(self, table: str, name: str) -> int:
-        """The first line that uses a name of `files`, `stages` or `env`."""
+        """The first line that uses a name of `files`, `globs`, `stages` or `env`."""
         return min((line for kind, used, line in self.lines if (kind, used) == (table, name)), default=1)
 
 
@@ -92,13 +133,18 @@ def render(
     files: Mapping[str, str],
     messages: Mapping[str, str],
     env: Mapping[str, str],
+    globs: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """The text of a template, in one pass; DodoClaudeError when it can't be made.
 
-    `files` (by path) and `messages` (by stage) come ready to stand in the prompt: see fence.
+    `files` (by path) and `messages` (by stage) come ready to stand in the prompt: see fence. `globs` has the paths
+    that each glob found, which are among `files`.
     """
     tables = {
-        "files": _Paths("files", {posixpath.normpath(path): text for path, text in files.items()}),
+        "files": _Paths(
+            {posixpath.normpath(path): text for path, text in files.items()},
+            {posixpath.normpath(glob): paths for glob, paths in (globs or {}).items()},
+        ),
         "stages": _Table(
             "stages", {name: _Table("a stage", {"message": text}) for name, text in messages.items()}
         ),
@@ -151,11 +197,30 @@ def _render(
         return source
     given = {name: value for name, value in values.items() if value is not None}
     if _is_simple(source) and all(use[1] in given for use in _SIMPLE.finditer(source)):
-        return _SIMPLE.sub(lambda use: shlex.quote(given[use[1]]) if quoted else given[use[1]], source)
+        return _SIMPLE.sub(lambda use: _simple_value(use, given, quoted), source)
     try:
-        return _template(source, quoted).render(**given, **tables)
+        template = _template(source, quoted)
+    except Exception as error:
+        raise _not_rendered(error) from error
+    return _rendered(template, values, tables)
+
+
+def _rendered(template: Template, values: Mapping[str, str | None], tables: Mapping[str, object]) -> str:
+    given = {name: value for name, value in values.items() if value is not None}
+    try:
+        return template.render(**given, **tables)
     except Exception as error:  # an expression of the user's may raise whatever Python has
-        raise DodoClaudeError(one_line(f"the template can't be rendered: {_lower(str(error))}")) from error
+        raise _not_rendered(error) from error
+
+
+def _not_rendered(error: Exception) -> DodoClaudeError:
+    return DodoClaudeError(one_line(f"the template can't be rendered: {_lower(str(error))}"))
+
+
+def _simple_value(use: re.Match[str], given: Mapping[str, str], quoted: bool) -> str:
+    value = given[use[1]]
+    value = FILTERS[use[2]](value) if use[2] else value
+    return shlex.quote(value) if quoted else value
 
 
 class _Table:
@@ -177,10 +242,18 @@ class _Table:
 class _Paths(_Table):
     """Texts by path, however the template spells the path."""
 
-    __slots__ = ()
+    __slots__ = ("_globs",)
+
+    def __init__(self, texts: Mapping[str, str], globs: Mapping[str, Sequence[str]]) -> None:
+        super().__init__("files", texts)
+        self._globs = dict(globs)
 
     def __getitem__(self, name: str) -> object:
         return super().__getitem__(posixpath.normpath(name))
+
+    def glob(self, pattern: str) -> list[tuple[str, object]]:
+        """Called by a template: each path that the glob found, with its text."""
+        return [(path, self[path]) for path in self._globs[posixpath.normpath(pattern)]]
 
 
 @functools.cache
@@ -204,6 +277,7 @@ def _environment(quoted: bool = False) -> Environment:
         undefined=Undefined, autoescape=False, keep_trailing_newline=True, finalize=finalize
     )
     environment.globals.clear()  # range and the like are not in the table of names
+    environment.filters.update(FILTERS)
     return environment
 
 
@@ -218,8 +292,9 @@ class _Reading:
     def __init__(self, tree: nodes.Template, free: set[str], known: Collection[str]) -> None:
         self._tree = tree
         self._free = free
-        self._known = known
+        self._known = {*known}
         self._used: list[tuple[str, str, int]] = []
+        self._made: list[tuple[str, Made]] = []
         self._undefined: list[tuple[str, int]] = []
         self._errors: list[tuple[int, str]] = []
         self._tables: dict[str, Callable[[list[str | None], int], None]] = {
@@ -231,7 +306,7 @@ class _Reading:
     def uses(self) -> Uses:
         self._walk()
         first = min(self._errors, default=None)
-        by_table: dict[str, dict[str, None]] = {"files": {}, "stages": {}, "env": {}}
+        by_table: dict[str, dict[str, None]] = {"files": {}, "globs": {}, "stages": {}, "env": {}}
         for table, name, _ in self._used:
             by_table[table][name] = None
         return Uses(
@@ -241,6 +316,8 @@ class _Reading:
             undefined=_first_lines(self._undefined),
             error=None if first is None else (first[1], first[0]),
             lines=tuple(self._used),
+            globs=tuple(by_table["globs"]),
+            made=tuple(self._made),
         )
 
     def _walk(self) -> None:
@@ -256,7 +333,9 @@ class _Reading:
                 )
             elif isinstance(node, nodes.Name):
                 self._name(node)
-            elif isinstance(node, nodes.Getattr | nodes.Getitem) and self._chain(node, waiting):
+            elif (isinstance(node, nodes.Call) and self._glob(node)) or (
+                isinstance(node, nodes.Getattr | nodes.Getitem) and self._chain(node, waiting)
+            ):
                 continue
             waiting.extend(reversed([*node.iter_child_nodes()]))  # keeps the template's order
 
@@ -289,13 +368,54 @@ class _Reading:
                 return True
         if table is None or table not in self._known:
             return False
+        if table == "files" and keys[0] is None and self._expression("files", _innermost(node), line):
+            return True
+        if table == "files" and keys[0] == "glob" and _is_attribute(node):
+            self._errors.append((line, _GLOB))
+            return True
         self._tables[table](keys, line)
         waiting.extend(_subscripts(node))
         return True
 
+    def _glob(self, node: nodes.Call) -> bool:
+        """Read `files.glob(…)`; true when it was one."""
+        from jinja2 import nodes
+
+        method = node.node
+        if not (
+            isinstance(method, nodes.Getattr)
+            and method.attr == "glob"
+            and isinstance(method.node, nodes.Name)
+            and method.node.name in self._free & self._known
+            and method.node.name == "files"
+        ):
+            return False
+        more = node.kwargs or node.dyn_args or node.dyn_kwargs
+        argument = node.args[0] if len(node.args) == 1 and not more else None
+        value: Any = argument.value if isinstance(argument, nodes.Const) else None
+        if isinstance(value, str) and value:
+            self._used.append(("globs", value, node.lineno))
+        elif argument is None or not self._expression("globs", argument, node.lineno):
+            self._errors.append((node.lineno, _GLOB))
+        return True
+
+    def _expression(self, table: str, expression: nodes.Expr, line: int) -> bool:
+        """Keep a path that is made of literals, item and stage; false when something else is in it."""
+        from jinja2 import nodes
+
+        parts = [expression, *expression.find_all(nodes.Expr)]
+        names = {part.name for part in parts if isinstance(part, nodes.Name)}
+        odd = any(isinstance(part, nodes.Call | nodes.Getattr | nodes.Getitem) for part in parts)
+        if odd or not names or not names <= self._free & self._known & {*VALUE_NAMES}:
+            return False
+        self._made.append((table, Made(expression, line)))
+        return True
+
     def _file(self, keys: list[str | None], line: int) -> None:
         if not keys or not keys[0]:
-            self._errors.append((line, "files needs a literal path, such as files['docs/contract.md']"))
+            text = "files needs a literal path, such as files['docs/contract.md']"
+            more = ", or one made of item, such as files[item] or files['src/' ~ item ~ '.py']"
+            self._errors.append((line, text + (more if "item" in self._known else "")))
         else:
             self._used.append(("files", keys[0], line))
 
@@ -322,6 +442,25 @@ def _key(node: nodes.Getattr | nodes.Getitem) -> str | None:
         return node.attr
     value: Any = node.arg.value if isinstance(node.arg, nodes.Const) else None
     return value if isinstance(value, str) else None
+
+
+def _innermost(node: nodes.Getattr | nodes.Getitem) -> nodes.Expr:
+    """Of `a[x].b` the x."""
+    from jinja2 import nodes
+
+    while isinstance(node.node, nodes.Getattr | nodes.Getitem):
+        node = node.node
+    assert isinstance(node, nodes.Getitem)
+    return node.arg
+
+
+def _is_attribute(node: nodes.Getattr | nodes.Getitem) -> bool:
+    """Is the first key behind the name written with a dot?"""
+    from jinja2 import nodes
+
+    while isinstance(node.node, nodes.Getattr | nodes.Getitem):
+        node = node.node
+    return isinstance(node, nodes.Getattr)
 
 
 def _subscripts(node: nodes.Node) -> Iterator[nodes.Node]:

@@ -75,6 +75,7 @@ class Stage:
     protect: tuple[str, ...] = ()  # paths and globs; with those of [defaults]
     phases: tuple[Phase, ...] = ()  # then `prompt` is None, and `targets` has those of all of them
     compact_at: float | None = None  # percent of the context
+    prompt_globs: tuple[tuple[str, tuple[str, ...]], ...] = ()  # of each files.glob('…') what it found
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,18 @@ class Budget:
     turns: int = 2000
     tokens: int = 50_000_000
     cost_usd: float = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Foreach:
+    """A foreach whose items are files or the lines of one."""
+
+    group: str
+    template: Stage  # what its stages are made from: no value of it is rendered
+    source: str  # where the items come from, in words
+    makers: tuple[str, ...] = ()  # stages, groups and tasks that make what the items are
+    late: bool = False  # these are not done, so there are no stages of it yet
+    targets: tuple[str, ...] = ()  # regular expressions: what its stages may make
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +115,17 @@ class Config:
     retry_delay: float = 30.0  # seconds
     max_wait: float = 86_400.0  # seconds
     worker_memory: int = 600_000_000  # bytes; 0: don't look
+    foreach: tuple[Foreach, ...] = ()
+
+    @property
+    def late(self) -> tuple[Foreach, ...]:
+        """The groups whose stages are not known yet."""
+        return tuple(foreach for foreach in self.foreach if foreach.late)
+
+    @property
+    def workers(self) -> tuple[Stage, ...]:
+        """All stages, and of those that are not known yet the templates."""
+        return (*self.stages, *(foreach.template for foreach in self.late))
 
     def named(self, name: str) -> Iterator[Stage]:
         """The stages that a name stands for: one, those of a group, or none."""

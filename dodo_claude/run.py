@@ -204,7 +204,9 @@ class Run:
         from dodo_claude import prompts
 
         assert stage.prompt is not None
-        texts = {name: self._included(stage, name) for name in stage.prompt_files}
+        globs = dict(stage.prompt_globs)
+        names = dict.fromkeys([*stage.prompt_files, *(name for found in globs.values() for name in found)])
+        texts = {name: self._included(stage, name) for name in names}
         said = {name: self.message(name) for name in stage.messages}
         env = {name: self.environ[name] for name in stage.prompt_env if name in self.environ}
         while True:
@@ -218,6 +220,7 @@ class Run:
             files={name: prompts.fence("file", name, text, mark) for name, text in texts.items()},
             messages={name: prompts.fence("message", name, text, mark) for name, text in said.items()},
             env=env | dict(stage.env),
+            globs=globs,
         )
 
     def _included(self, stage: Stage, name: str) -> str:

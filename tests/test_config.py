@@ -332,6 +332,37 @@ def test_a_glob_finds_files_and_targets_of_others_but_not_its_own(project: Proje
     assert stages[2].file_dep == ("new/[id].ts", "src/a.py", "src/b.py", "src/made.py", "src/sub/deep.py")
 
 
+def test_the_item_in_tools_and_paths_of_prompts(project: Project) -> None:
+    path = project(
+        '[agents.claude]\nallowed_tools = ["Read"]\n[stages.a]\nforeach = ["src/a.py", "src/b.py"]\n'
+        "prompt = \"{{ files[item] }} {{ files['prompts/' ~ item|stem ~ '.md'] }}\"\n"
+        'targets = ["out/{{ item | stem }}.md"]\n'
+        'allowed_tools = ["Edit(./out/{{ item|stem }}.md)", "Bash(run {{ item }})"]\n'
+    )
+    first, second = load_config(path).stages
+    assert first.prompt_files == ("src/a.py", "prompts/a.md")
+    assert second.prompt_files == ("src/b.py", "prompts/b.md")
+    assert second.file_dep == ("prompts/b.md", "src/b.py")
+    assert second.targets == ("out/b.md",)
+    assert second.agent is not None
+    assert second.agent.allowed_tools == ("Read", "Edit(./out/b.md)", "Bash(run src/b.py)")
+
+
+def test_a_prompt_takes_all_files_of_a_glob(project: Project, tmp_path: Path) -> None:
+    path = project(
+        '[stages.a]\nforeach = ["x", "y"]\ncommand = "z"\ntargets = ["out/{{ item }}.md"]\n'
+        "[stages.b]\nprompt = \"{% for p, t in files.glob('./out/*.md') %}{{ t }}{% endfor %}\"\n"
+        'targets = ["out/all.md"]\n'
+    )
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/by-hand.md").write_text("x")
+    (tmp_path / "out/x.md").write_text("x")  # a target that is there is found once
+    stage = load_config(path).stages[2]
+    assert stage.prompt_globs == (("out/*.md", ("out/by-hand.md", "out/x.md", "out/y.md")),)
+    assert stage.file_dep == ("out/by-hand.md", "out/x.md", "out/y.md")
+    assert stage.prompt_files == ()
+
+
 def test_a_file_dep_need_not_be_there(project: Project) -> None:
     assert load_config(project('[stages.a]\ncommand = "x"\nfile_dep = ["not/yet.c"]\n')).stages[0].file_dep
 

@@ -77,12 +77,18 @@ def test_names_that_are_not_known_here() -> None:
         ("{{ item|nope }}", 1, "no filter named 'nope'"),
         ("x\n\nstyle={{ color: 'red' }}", 3, "{% raw %}"),
         ("{{" + "(" * 3000, 1, "nested too deeply"),
-        ("\n{{ files[item] }}", 2, "files needs a literal path"),
-        ("{{ files['a' ~ item] }}", 1, "files needs a literal path"),
+        ("\n{{ files[item.x] }}", 2, "files needs a literal path"),
+        ("{% for x in [1] %}{{ files['a' ~ x] }}{% endfor %}", 1, "or one made of item, such as files[item]"),
+        ("{{ files[env.X] }}", 1, "files needs a literal path"),
+        ("{{ files.glob }}", 1, "files.glob needs a literal pattern, such as files.glob('summaries/*.md')"),
+        ("{{ files.glob() }}", 1, "files.glob needs a literal pattern"),
+        ("{{ files.glob('a/*', 'b/*') }}", 1, "files.glob needs a literal pattern"),
+        ("{{ files.glob(pattern='a/*') }}", 1, "files.glob needs a literal pattern"),
+        ("{% set x = 'a/*' %}{{ files.glob(x) }}", 1, "files.glob needs a literal pattern"),
         ("{{ files[''] }}", 1, "files needs a literal path"),
         ("{% for f in files %}{% endfor %}", 1, "files needs a literal path"),
         ("{% set f = files %}{{ f[item] }}", 1, "files needs a literal path"),
-        ("{{ files['a'][files[item]] }}", 1, "files needs a literal path"),
+        ("{{ files['a'][files[item.x]] }}", 1, "files needs a literal path"),
         ("{{ stages.a }}", 1, "stages needs a literal name"),
         ("{{ stages[item].message }}", 1, "stages needs a literal name"),
         ("{{ stages.a.prompt }}", 1, "stages needs a literal name"),
@@ -114,6 +120,43 @@ def test_analyse_raises_nothing_and_render_only_our_error(source: str) -> None:
         assert prompts.is_template(source)
     else:
         assert uses.error is None or prompts.is_template(source)
+
+
+def test_paths_made_of_the_item() -> None:
+    uses = analyse(
+        "{{ files[item] }}\n{{ files['src/' ~ item | stem ~ '.py'] }}\n{{ files.glob(item ~ '/*.md') }}"
+    )
+    assert (uses.error, uses.files, uses.undefined) == (None, (), ())
+    assert [(table, made.of("a/b.md", "S"), made.line) for table, made in uses.made] == [
+        ("files", "a/b.md", 1),
+        ("files", "src/b.py", 2),
+        ("globs", "a/b.md/*.md", 3),
+    ]
+    assert uses.made[0][1].of("c", "S") == "c"  # one template for all items
+    assert analyse("{{ files[stage] }}", known=("stage", "files")).made[0][1].of(None, "S") == "S"
+    error = analyse("{{ files[item] }}", known=("stage", "files")).error
+    assert error == ("files needs a literal path, such as files['docs/contract.md']", 1)
+
+
+def test_a_glob_gives_paths_and_texts() -> None:
+    source = "{% for path, text in files.glob('./a/*.md') %}{{ path }}={{ text }};{% endfor %}"
+    assert analyse(source).globs == ("./a/*.md",)
+    assert analyse(source).line("globs", "./a/*.md") == 1
+    files = {"a/x.md": "X", "a/y.md": "Y", "b": "B"}
+    assert say(source, files=files, globs={"a/*.md": ("a/x.md", "a/y.md")}) == "a/x.md=X;a/y.md=Y;"
+    # A file may be called glob.
+    assert analyse("{{ files['glob'] }}").files == ("glob",)
+    assert say("{{ files['glob'] }}", files={"glob": "G"}) == "G"
+
+
+@pytest.mark.parametrize(
+    ("path", "parts"), [("src/sub/a.b.py", "a.b a.b.py src/sub"), ("a", "a a ."), ("s/.x", ".x .x s")]
+)
+def test_parts_of_a_path(path: str, parts: str) -> None:
+    source = "{{ item|stem }} {{ item | name }} {{item|parent}}"
+    assert render_value(source, item=path, stage="S") == parts
+    assert say(source + "{##}", item=path) == parts
+    assert render_value("x {{ item|stem }}", item="a b.c", stage="S", quoted=True) == "x 'a b'"
 
 
 def test_one_pass() -> None:
@@ -168,6 +211,10 @@ SIMPLE = st.lists(
             "{{ item }}",
             "{{stage}}",
             "{{\titem }}",
+            "{{ item|stem }}",
+            "{{ stage | parent}}",
+            "{{ item | stem | name }}",
+            "{{ item|nome }}",
             "{",
             "}",
             "}}",

@@ -343,6 +343,24 @@ env_pass = ["B"]
         run.render_prompt(run.config.stages[1])
 
 
+def test_a_prompt_with_files_of_its_item_and_of_a_glob(root: Path) -> None:
+    (root / "orchestrate.toml").write_text(
+        '[stages.map]\nforeach = ["in/a.txt", "in/b.txt"]\nprompt = "{{ files[item] }}"\ntargets = ["{{ item|stem }}.md"]\n'
+        "[stages.all]\nprompt = \"{% for path, text in files.glob('*.md') %}{{ path }}: {{ text }} {% endfor %}\"\n"
+    )
+    (root / "in").mkdir()
+    for name in ("in/a.txt", "in/b.txt", "a.md", "b.md"):
+        (root / name).write_text(f"text of {name}")
+    run = Run(load_config(root / "orchestrate.toml"), {})
+    first, second, every = map(run.render_prompt, run.config.stages)
+    assert "text of in/a.txt" in first
+    assert "text of in/b.txt" not in first
+    assert "text of in/b.txt" in second
+    for name in ("a.md", "b.md"):
+        assert f'{name}: <file path="{name}"' in every
+        assert f"text of {name}\n</file" in every
+
+
 # -- nothing to do costs nothing
 
 

@@ -1,0 +1,344 @@
+"""What the items of a `foreach` are: those written out, the files that a glob finds, the lines of a file.
+
+Targets of other stages count as files that are there. Where a stage makes the file whose lines are wanted, or may make
+what a glob finds, the items are known only when that stage is done: such a group is late. Until then it has no stages,
+but a name, and shapes of what they may make.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dodo_claude import prompts, schema
+from dodo_claude.documents import Table
+from dodo_claude.errors import DodoClaudeError, Problem
+from dodo_claude.findings import dotted, listed, show
+from dodo_claude.locate import KeyPath
+from dodo_claude.paths import BadPathError, is_glob, matcher
+from dodo_claude.sources import UnreadableError, read_text
+
+# A list of what there is to do is shorter.
+MAX_LINES_FILE = 10_000_000
+
+# A shape is a list of (what characters, any number of them?): "" any, NUL any but a slash, else the one itself.
+Shape = tuple[tuple[str, bool], ...]
+_EXPRESSION = re.compile(r"\{\{.*?\}\}|\{[%#].*[%#]\}", re.S)
+_GLOB_PART = re.compile(r"\*\*/?|\*|\?|\[!?\]?[^\]]*\]|.", re.S)
+
+
+@dataclass(slots=True)
+class Group:
+    """One foreach, while its items are sought."""
+
+    table: Table
+    globs: tuple[str, ...] = ()
+    lines: str | None = None  # the file whose lines are the items
+    items: tuple[str, ...] | None = ()  # None: not known yet
+    makers: tuple[str, ...] = ()  # stages and groups that come first: they make what the items are
+    shapes: tuple[Shape, ...] = ()  # of its targets
+    written: bool = False  # the items stand in the file itself
+    _disk: tuple[str, ...] | None = None
+    _read: tuple[tuple[str, ...], tuple[Problem, ...]] | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the group, as doit knows it."""
+        return self.table.full_name
+
+    @property
+    def place(self) -> KeyPath:
+        """In its file."""
+        return (*self.table.place, "foreach")
+
+    def complain(self, place: KeyPath, text: str, remedy: str = "") -> None:
+        """A problem in its file."""
+        self.table.document.findings.add(place, text, remedy)
+
+    @property
+    def source(self) -> str:
+        """Where its items come from, in words."""
+        return f"the lines of {self.lines}" if self.lines else f"the files {listed(self.globs)}"
+
+    def may_make(self, path: str) -> bool:
+        """Could one of its stages, whatever its item is, make `path`, a path or a glob?"""
+        wanted = shape_of_glob(path) if is_glob(path) else tuple((char, False) for char in path)
+        return any(overlap(shape, wanted) for shape in self.shapes)
+
+
+@dataclass(slots=True)
+class Search:
+    """The items of all foreach of a configuration. `settled`: groups whose makers are done; None: read what is there."""
+
+    tables: Collection[Table]
+    made_by: Mapping[str, str] = field(default_factory=dict)  # files that tasks of dodo.py make
+    settled: Collection[str] | None = None
+    groups: dict[str, Group] = field(default_factory=dict)
+
+    def run(self) -> dict[str, Group]:
+        """Each group by name; what is wrong is in the findings."""
+        for table in self.tables:
+            if "foreach" in table.values:
+                self.groups[table.full_name] = self._group(table)
+        if all(group.written for group in self.groups.values()):
+            return self.groups
+        endless = self._settle()
+        if endless:
+            names = listed([group.name for group in endless])
+            text = f"items and targets of {names} feed each other without end"
+            endless[0].complain(endless[0].place, text, "let the glob find other files than the targets")
+        self._report(self._targets())
+        return self.groups
+
+    def _settle(self) -> list[Group]:
+        """Look for all items until nothing changes; the groups that never stop changing."""
+        changed: list[Group] = []
+        # One group's items make targets that may be another's items: no chain of them is longer than there are groups.
+        for _ in range(len(self.groups) + 2):
+            made = self._targets()
+            changed = [group for group in self.groups.values() if self._look(group, made)]
+            if not changed:
+                break
+        return changed
+
+    # -- what is written
+
+    def _group(self, table: Table) -> Group:
+        given = table.values["foreach"]
+        group = Group(table)
+        place = group.place
+        group.shapes = tuple(self._shape(target, table) for target in table.targets)
+        if not isinstance(given, dict):
+            group.written = True
+            group.items = tuple(item for item in given or () if item is not None)
+            return group
+        if len([key for key in ("glob", "lines") if key in given]) != 1:
+            text = "has glob and lines" if given else "has neither glob nor lines"
+            group.complain(place, text, "a foreach has one of them")
+            return group
+        if given.get("lines") is not None:
+            group.lines = self._path(group, given["lines"], (*place, "lines"))
+        patterns = given.get("glob")
+        one = isinstance(patterns, str)
+        for index, pattern in enumerate([patterns] if one else patterns or ()):
+            where = (*place, "glob") if one else (*place, "glob", index)
+            if pattern is not None and not is_glob(pattern):
+                remedy = f"give a list of items: foreach = [{show(pattern)}]"
+                group.complain(where, f"{show(pattern)} is no glob", remedy)
+            elif pattern is not None and (path := self._path(group, pattern, where, glob=True)) is not None:
+                group.globs = (*group.globs, path)
+        return group
+
+    def _path(self, group: Group, value: str, place: KeyPath, *, glob: bool = False) -> str | None:
+        project = group.table.document.project
+        try:
+            return project.inside(value) if glob else project.file(value)
+        except BadPathError as bad:
+            group.complain(place, bad.text, bad.remedy)
+            return None
+
+    def _shape(self, target: str, table: Table) -> Shape:
+        # Its literal beginning is as the paths are that it is compared with.
+        folder = table.document.project.base
+        return shape_of(posixpath.normpath(f"{folder}/{target}" if folder else target))
+
+    # -- what they are
+
+    def _targets(self) -> dict[str, str]:
+        """Of each target that is known so far the stage that makes it."""
+        made = dict(self.made_by)
+        for table in self.tables:
+            group = self.groups.get(table.full_name)
+            items: Collection[str | None] = (None,) if group is None else group.items or ()
+            for item in items:
+                suffix = "" if item is None else f":{item}"
+                for template in table.targets:
+                    try:
+                        path = prompts.render_value(template, item=item, stage=table.name + suffix)
+                        made[table.document.project.inside(path)] = table.full_name + suffix
+                    except (BadPathError, DodoClaudeError):
+                        continue  # is reported where the stage is judged
+        return made
+
+    def _late(self, group: Group, paths: Collection[str]) -> list[str]:
+        """The late groups that may make one of `paths`."""
+        others = [other for other in self.groups.values() if other.items is None and other is not group]
+        return [other.name for other in others if any(other.may_make(path) for path in paths)]
+
+    def _look(self, group: Group, made: Mapping[str, str]) -> bool:
+        """Look for the items once more; true when they, or who makes them, changed."""
+        before = (group.items, group.makers)
+        if group.globs:
+            self._find(group, made)
+        elif group.lines is not None:
+            maker = made.get(group.lines)
+            group.makers = (maker,) if maker else tuple(self._late(group, [group.lines]))
+            group.items = self._lines(group)
+        return (group.items, group.makers) != before
+
+    def _find(self, group: Group, made: Mapping[str, str]) -> None:
+        if group._disk is None:
+            project = group.table.document.project
+            group._disk = tuple({path for glob in group.globs for path in project.files(glob)})
+        late = self._late(group, group.globs)
+        settled = self.settled is not None and group.name in self.settled
+        if late and not settled:
+            group.makers, group.items = tuple(late), None
+            return
+        own = f"{group.name}:"
+        paths = sorted(path for path, maker in made.items() if not maker.startswith(own))
+        found = {path for glob in group.globs for path in matching(glob, paths)}
+        # Who makes them comes first by their being file_deps.
+        group.items = tuple(sorted({*group._disk, *found}))
+
+    def _lines(self, group: Group) -> tuple[str, ...] | None:
+        if group.makers and self.settled is not None and group.name not in self.settled:
+            return None
+        if group._read is None:
+            group._read = self._read(group)
+        items, problems = group._read
+        # What a stage made earlier, and is not right, is that stage's to mend: it stops nobody from looking.
+        return None if group.makers and self.settled is None and problems else items
+
+    def _read(self, group: Group) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
+        assert group.lines is not None
+        where = dotted((*group.place, "lines"))
+        file = group.lines
+        try:
+            text = read_text(Path(group.table.document.project.root, file), MAX_LINES_FILE)
+        except UnreadableError as error:
+            remedy = error.remedy or ("" if group.makers else "write it, or let a stage have it as a target")
+            return (), (Problem(file, error.line, error.column, where, error.text, remedy),)
+        items: dict[str, None] = {}
+        problems = []
+        for number, line in enumerate(text.splitlines(), 1):
+            item = line.strip()
+            if item and not item.startswith("#"):
+                items[item] = None
+                problems += [Problem(file, number, 1, where, *fault)] if (fault := fault_of(item)) else []
+        if not items:
+            problems.append(Problem(file, 1, 1, where, "holds no item", "write one on each line"))
+        return tuple(items), tuple(problems)
+
+    # -- what is wrong with it
+
+    def _report(self, made: Mapping[str, str]) -> None:
+        for group in self.groups.values():
+            if group.lines is not None and group._read is not None and group.items is not None:
+                for problem in group._read[1]:
+                    group.table.document.findings.put(problem)
+                if group._read[1]:
+                    group.items = None  # what hangs on them is not to be blamed
+            if group.globs and group.items is not None:
+                self._report_files(group, made)
+
+    def _report_files(self, group: Group, made: Mapping[str, str]) -> None:
+        place = (*group.place, "glob")
+        if not group.items:
+            text = f"{listed(group.globs)} matches no file and no target of another stage"
+            group.complain(place, text, "a foreach needs an item")
+            group.items = None
+            return
+        good = []
+        for item in group.items or ():
+            if fault := fault_of(item):
+                group.complain(place, fault[0], f"{fault[1]}; rename the file, or let the glob leave it out")
+            else:
+                good.append(item)
+        group.items = tuple(good)
+        own = f"{group.name}:"
+        targets = sorted(path for path, maker in made.items() if maker.startswith(own))
+        for path in sorted({path for glob in group.globs for path in matching(glob, targets)}):
+            if made[path] != own + path:  # else it is the item itself, changed in place
+                text = f"{show(path)} is made by {show(made[path])}, and would be an item of the next run"
+                group.complain(place, text, "let the glob find other files than the targets")
+                break
+
+
+def fault_of(item: str) -> tuple[str, str] | None:
+    """Why a text can't be an item, and what to do."""
+    rules = schema.schema()["$defs"]["item"]
+    if re.fullmatch(rules["pattern"].strip("^$"), item):
+        return None
+    return f"{show(item)} is not an item", rules["$comment"]
+
+
+# -- what a path may be
+
+
+def shape_of(template: str) -> Shape:
+    """All that a target's template may become."""
+    shape: list[tuple[str, bool]] = []
+    at = 0
+    for found in _EXPRESSION.finditer(template):
+        shape += [(char, False) for char in template[at : found.start()]] + [("", True)]
+        at = found.end()
+    return (*shape, *((char, False) for char in template[at:]))
+
+
+def shape_of_glob(glob: str) -> Shape:
+    """All that a glob finds, and a little more: of `[ab]` any character."""
+    shape: list[tuple[str, bool]] = []
+    for part in _GLOB_PART.findall(glob):
+        if part[:2] == "**":
+            shape.append(("", True))
+        else:
+            magic = part in "*?" or len(part) > 1
+            shape.append(("\0", part == "*") if magic else (part, False))
+    return tuple(shape)
+
+
+def expression_of(shape: Shape) -> str:
+    """A shape as a regular expression for the whole of a path."""
+    words = {"": ".", "\0": "[^/]"}
+    return "".join(words.get(char, re.escape(char)) + ("*" if many else "") for char, many in shape) + r"\Z"
+
+
+def overlap(one: Shape, other: Shape) -> bool:
+    """Is there a text that has both shapes?"""
+    states = {(0, 0)}
+    waiting = [(0, 0)]
+    while waiting:
+        first, second = waiting.pop()
+        for state in _steps(one, other, first, second):
+            if state not in states:
+                states.add(state)
+                waiting.append(state)
+    return (len(one), len(other)) in states
+
+
+def _steps(one: Shape, other: Shape, first: int, second: int) -> Iterator[tuple[int, int]]:
+    if first < len(one) and one[first][1]:
+        yield first + 1, second
+    if second < len(other) and other[second][1]:
+        yield first, second + 1
+    if first < len(one) and second < len(other):
+        (chars, many), (others, more) = one[first], other[second]
+        if _alike(chars, others):
+            yield first + (not many), second + (not more)
+
+
+def _alike(chars: str, others: str) -> bool:
+    if "" in (chars, others):
+        return True
+    if "\0" in (chars, others):
+        return "/" not in (chars, others)
+    return chars == others
+
+
+def matching(glob: str, paths: list[str]) -> list[str]:
+    """Which of `paths` (sorted) a glob matches; only those are tried that begin like it."""
+    start = min(glob.find(mark) for mark in "*?[" if mark in glob)
+    prefix = glob[:start]
+    matches = matcher(glob)
+    found = []
+    for path in paths[bisect_left(paths, prefix) :]:
+        if not path.startswith(prefix):
+            break
+        if matches(path):
+            found.append(path)
+    return found

@@ -1,0 +1,241 @@
+"""The items of a foreach: files that globs find, lines of a file, and what waits for a file that is not made yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dodo_claude import approval
+from dodo_claude.config import Blueprint, Config, load_config
+from dodo_claude.errors import ConfigError
+from dodo_claude.foreach import overlap, shape_of, shape_of_glob
+from dodo_claude.paths import matcher
+
+Project = Callable[..., Path]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Writes orchestrate.toml and other files, each with its name as its text."""
+
+    def write(text: str, *names: str, **files: str) -> Path:
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(name)
+        for name, content in files.items():
+            (tmp_path / f"{name}.txt").write_text(content)
+        path = tmp_path / "orchestrate.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def names(config: Config) -> list[str]:
+    return [stage.name for stage in config.stages]
+
+
+def complaint(path: Path, settled: set[str] | None = None) -> str:
+    with pytest.raises(ConfigError) as caught:
+        Blueprint(path).config(settled)
+    return str(caught.value)
+
+
+# -- files
+
+MAP = """
+[stages.map]
+foreach = { glob = ["src/**/*.py", "lib/*.py"] }
+prompt = "Sum up {{ files[item] }}"
+targets = ["out/{{ item }}.md"]
+check = "test -s out/{{ item }}.md"
+"""
+
+
+def test_the_files_of_globs_in_order(project: Project, tmp_path: Path) -> None:
+    path = project(
+        MAP, "src/b.py", "src/a.py", "src/sub/c.py", "lib/a.py", "src/.hidden/x.py", "src/.y.py", "src/d.txt"
+    )
+    (tmp_path / "lib/out.py").symlink_to("/etc/hostname")
+    config = load_config(path)
+    assert names(config) == ["map:lib/a.py", "map:src/a.py", "map:src/b.py", "map:src/sub/c.py"]
+    stage = config.stages[3]
+    assert (stage.item, stage.group, stage.targets) == ("src/sub/c.py", "map", ("out/src/sub/c.py.md",))
+    assert stage.file_dep == ("src/sub/c.py",)  # by itself, whether or not the prompt takes it in
+    assert stage.prompt_files == ("src/sub/c.py",)
+    assert dict(config.groups) == {"map": tuple(names(config))}
+    (tmp_path / "src/new.py").write_text("x")
+    assert "map:src/new.py" in names(load_config(path))
+
+
+def test_an_item_that_is_its_own_target_is_changed_in_place(project: Project) -> None:
+    text = '[stages.map]\nforeach = { glob = "*.py" }\ncommand = "x {{ item }}"\ntargets = ["{{ item }}"]\n'
+    (stage,) = load_config(project(text, "a.py")).stages
+    assert (stage.targets, stage.file_dep) == (("a.py",), ())
+
+
+CHAIN = """
+[stages.second]
+foreach = { glob = "mid/*.txt" }
+command = "x"
+targets = ["end/{{ item | name }}"]
+[stages.first]
+foreach = { glob = "in/*.txt" }
+command = "x"
+targets = ["mid/{{ item | name }}"]
+[stages.single]
+command = "x"
+targets = ["mid/single.txt"]
+"""
+
+
+def test_targets_of_other_stages_are_items_before_they_are_made(project: Project) -> None:
+    config = load_config(project(CHAIN, "in/a.txt", "in/b.txt"))
+    found = {stage.name: stage for stage in config.stages}
+    assert list(found) == [
+        "second:mid/a.txt", "second:mid/b.txt", "second:mid/single.txt", "first:in/a.txt", "first:in/b.txt", "single",
+    ]  # fmt: skip
+    assert found["second:mid/a.txt"].file_dep == ("mid/a.txt",)
+
+
+def test_a_new_file_asks_no_new_question(project: Project, tmp_path: Path) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    path = project(MAP, "src/a.py")
+    approval.approve(load_config(path), environ)
+    project(MAP, "src/b.py")
+    assert approval.unapproved(load_config(path), environ) == []
+    # What is made of the items counts, with every filter that it has.
+    project(MAP.replace('"test -s out/{{ item }}.md"', '"test -s out/{{ item | stem }}.md"'))
+    (item,) = approval.unapproved(load_config(path), environ)
+    assert item.what == "check of stage 'map'"
+    assert item.text == "test -s out/{{ item | stem }}.md"
+
+
+# -- lines
+
+LINES = """
+[stages.map]
+foreach = { lines = "topics.txt" }
+prompt = "Look into {{ item }}"
+targets = ["out/{{ item }}.md"]
+[stages.all]
+prompt = "{% for path, text in files.glob('out/*.md') %}{{ text }}{% endfor %}"
+targets = ["all.md"]
+[stages.other]
+command = "x"
+file_dep = ["out/a.md"]
+after = ["map:b"]
+"""
+MAKER = '[stages.gen]\ncommand = "x"\ntargets = ["topics.txt"]\n'
+
+
+def test_lines_that_nobody_makes_are_known_at_once(project: Project) -> None:
+    path = project(LINES, topics="\n# first\n  a \r\nb\na\n\n#c\ngo/cui\n")
+    for settled in (None, set[str]()):
+        config = Blueprint(path).config(settled)
+        assert names(config)[:3] == ["map:a", "map:b", "map:go/cui"]
+        assert config.late == ()
+        assert config.stages[3].file_dep == ("out/a.md", "out/b.md")
+        assert config.stages[0].file_dep == ()
+
+
+def test_lines_that_a_stage_makes_are_known_when_it_is_done(project: Project) -> None:
+    path = project(LINES + MAKER, topics="a\nb\n")
+    config = Blueprint(path).config(set())
+    assert names(config) == ["all", "other", "gen"]
+    (late,) = config.late
+    assert (late.group, late.makers, late.source) == ("map", ("gen",), "the lines of topics.txt")
+    assert late.template.prompt == "Look into {{ item }}"
+    # Who reads what the group may make comes after all of it.
+    assert [stage.after for stage in config.stages] == [("map",), ("map",), ()]
+    assert config.stages[0].file_dep == ()
+
+    config = Blueprint(path).config({"map"})
+    assert names(config) == ["map:a", "map:b", "all", "other", "gen"]
+    assert config.late == ()
+    assert config.stages[0].after == ("gen",)
+    assert config.stages[2].prompt_globs == (("out/*.md", ("out/a.md", "out/b.md")),)
+    assert config.stages[3].after == ("map:b",)
+
+
+def test_when_nothing_runs_the_lines_that_are_there_are_taken(project: Project, tmp_path: Path) -> None:
+    path = project(LINES + MAKER, topics="a\nb\n")
+    assert names(load_config(path))[:2] == ["map:a", "map:b"]
+    # What a worker did badly is its stage's to mend: nobody is kept from looking.
+    (tmp_path / "topics.txt").write_text("a b\n")
+    assert [foreach.group for foreach in load_config(path).late] == ["map"]
+    assert complaint(path, {"map"}).startswith(
+        "topics.txt:1:1: stages.map.foreach.lines: 'a b' is not an item"
+    )
+    (tmp_path / "topics.txt").unlink()
+    assert [foreach.group for foreach in load_config(path).late] == ["map"]
+    assert complaint(path, {"map"}) == "topics.txt:1:1: stages.map.foreach.lines: no such file"
+
+
+def test_a_task_of_dodo_py_may_make_the_lines(project: Project) -> None:
+    path = project(LINES, topics="a\nb\n")
+    config = Blueprint(path, made_by={"topics.txt": "make"}).config(set())
+    assert config.late[0].makers == ("make",)
+    assert Blueprint(path, made_by={"topics.txt": "make"}).config({"map"}).stages[0].after == ("make",)
+
+
+def test_a_group_may_wait_for_a_group(project: Project) -> None:
+    more = '[stages.next]\nforeach = { glob = "out/*.md" }\ncommand = "x"\ntargets = ["next/{{ item | name }}"]\n'
+    path = project(LINES + MAKER + more, topics="a\nb\n")
+    blueprint = Blueprint(path)
+    assert [late.makers for late in blueprint.config(set()).late] == [("gen",), ("map",)]
+    assert [late.makers for late in blueprint.config({"map"}).late] == []
+    assert names(blueprint.config({"map"}))[-2:] == ["next:out/a.md", "next:out/b.md"]
+
+
+def test_what_is_approved_does_not_depend_on_the_items(project: Project, tmp_path: Path) -> None:
+    environ = {"XDG_STATE_HOME": str(tmp_path / "state")}
+    blueprint = Blueprint(project(LINES + MAKER, topics="a\nb\n"))
+    approval.approve(blueprint.config(set()), environ)
+    assert approval.unapproved(blueprint.config({"map"}), environ) == []
+
+
+# -- what a group may make
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "may"),
+    [
+        ("out/{{ item }}.md", "out/a.md", True),
+        ("out/{{ item }}.md", "out/sub/a.md", True),
+        ("out/{{ item }}.md", "out/*.md", True),
+        ("out/{{ item }}.md", "**/*.md", True),
+        ("out/{{ item }}.md", "out/a*", True),
+        ("out/{{ item }}.md", "out/[ab].md", True),
+        ("out/{{ item }}.md", "out/*.txt", False),
+        ("out/{{ item }}.md", "in/*.md", False),
+        ("out/{{ item }}.md", "*.md", False),
+        ("out/{{ item }}.md", "out/a.mdx", False),
+        ("out/fixed.md", "out/fixed.md", True),
+        ("{{ item }}", "a/?/b", True),
+        ("a{% if item %}x{% endif %}b", "ab", True),
+    ],
+)
+def test_what_a_group_may_make(target: str, path: str, may: bool) -> None:
+    assert overlap(shape_of(target), shape_of_glob(path)) is may
+
+
+@given(st.text("ab/.", min_size=1, max_size=6), st.text("ab/*?.", min_size=1, max_size=6))
+def test_what_a_glob_matches_has_its_shape(path: str, glob: str) -> None:
+    if matcher(glob)(path):
+        assert overlap(shape_of(path), shape_of_glob(glob))
+
+
+def test_the_search_costs_little(project: Project) -> None:
+    count = 2000
+    items = "".join(f"item-{number}\n" for number in range(count))
+    path = project(LINES.partition("[stages.other]")[0], topics=items)
+    before = os.times()
+    assert len(load_config(path).stages) == count + 1
+    after = os.times()
+    assert after.user + after.system - before.user - before.system < 5
