@@ -27,6 +27,7 @@ def connect(drafts: list[Draft], project: Project, config: str, findings: Findin
     _sessions(drafts, findings)
     _globs(drafts, project, findings)
     _cycles(drafts, findings)
+    _reports(drafts, findings)
     return tuple(_finished(draft) for draft in drafts)
 
 
@@ -190,6 +191,27 @@ def _needs(drafts: list[Draft]) -> dict[str, dict[str, KeyPath]]:
         if draft.stage.group is not None:
             needs[draft.stage.group].setdefault(draft.stage.name, ())
     return needs
+
+
+def _reports(drafts: list[Draft], findings: Findings) -> None:
+    """What the report in a prompt is of: all that its stage comes after; a group stands for its stages."""
+    asking = [draft for draft in drafts if draft.report]
+    needs = _needs(drafts) if asking else {}
+    groups = {draft.stage.name: draft.stage.group for draft in drafts}
+    for draft in asking:
+        waiting, found = [draft.stage.name], {draft.stage.name}
+        while waiting:
+            new = needs[waiting.pop()].keys() - found
+            found |= new
+            waiting += new
+        named = (found & groups.keys()) - {draft.stage.name}
+        names = tuple(dict.fromkeys(
+            group if (group := groups[name]) in found else name for name in groups if name in named
+        ))  # fmt: skip
+        draft.stage = replace(draft.stage, report=tuple(name for name in names if name is not None))
+        if not names:
+            text = f"{show(draft.stage.name)} uses the report of the stages before it, and comes after none"
+            findings.add_once(draft.report, text, "name them in after")
 
 
 def _folders(path: str, root: str) -> Iterable[str]:

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -194,6 +195,33 @@ def log(stage: str) -> None:
 
 
 @main.command()
+@click.option("--markdown", "rendering", flag_value="markdown", help="as Markdown")
+@click.option("--json", "rendering", flag_value="json", help="as JSON, for programs")
+@click.option("--run", "run_id", metavar="ID", help="of that run instead of the last (.orchestrate/runs/ID)")
+def report(rendering: str | None, run_id: str | None) -> None:
+    """Tell what the last run came to: each stage's state, files, checks and cost, and what is left and why.
+
+    A run that is under way, or was killed, is told of as far as it got.
+
+    Example: dodo-claude report --markdown > report.md
+    """
+    from dodo_claude import detached, history, rendered
+    from dodo_claude.redact import Redactor
+
+    with _faults():
+        root = _root()
+        state = root / ".orchestrate"
+        span = history.find(state, run_id)
+        told = history.saved(state, span.id)
+        if told is None:  # it has not ended, or could not write it
+            holder = detached.holder(root) or ""
+            live = bool(holder) and holder.startswith(f"pid {span.id.rpartition('-')[2]} ")
+            span = replace(span, live=live, chosen=history.chosen(state, span.id))
+            told = history.report(_config(), span, redact=Redactor(os.environ))
+        click.echo(rendered.RENDERINGS[rendering or "text"](told), nl=False)
+
+
+@main.command()
 def status() -> None:
     """Say whether a run is in progress, and list the sessions that are in tmux now.
 
@@ -253,9 +281,13 @@ def stop(worker: str | None, everything: bool) -> None:
 def _config() -> Config:
     from dodo_claude.config import load_config
 
+    return load_config(_root() / FILE)
+
+
+def _root() -> Path:
     for folder in (Path.cwd(), *Path.cwd().parents):
         if (folder / FILE).is_file():
-            return load_config(folder / FILE)
+            return folder
     raise DodoClaudeError(f"{FILE}: not found here or above (dodo-claude init writes one)")
 
 

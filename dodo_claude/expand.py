@@ -42,6 +42,7 @@ class Draft:
     globs: dict[str, KeyPath] = field(default_factory=dict)
     after: dict[str, KeyPath] = field(default_factory=dict)
     session: KeyPath = ()
+    report: KeyPath = ()  # the prompt that uses the report
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +333,8 @@ class _Expansion:
         for name in prompt.uses.stages:
             if name in self._around.known:
                 draft.after.setdefault(name, prompt.place)
+        if prompt.uses.report:
+            draft.report = prompt.place
         draft.stage = replace(
             draft.stage,
             prompt_files=tuple(dict.fromkeys(files)),

@@ -58,6 +58,7 @@ class Stage:
     on_permission: str = "ask"  # ask | deny
     max_turns: int = 200  # of one attempt
     protect: tuple[str, ...] = ()  # paths and globs; with those of [defaults]
+    report: tuple[str, ...] = ()  # if the prompt uses the report: the stages and groups that it is of
 
 
 @dataclass(frozen=True, slots=True)

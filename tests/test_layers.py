@@ -47,6 +47,9 @@ ENGINE = {
     "limits",
     "redact",
     "protect",
+    "report",
+    "history",
+    "rendered",
 }
 # These know nothing but themselves.
 ALONE = {
