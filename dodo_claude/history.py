@@ -108,7 +108,7 @@ def report(
         name=config.name,
         run=span.id,
         state="running" if span.live else "cut off" if reader.cut_off else "ended",
-        stopped=reader.say(span.stopped),
+        stopped=reader.line(span.stopped),
         started=round(span.started, 3),
         ended=None if ended is None else round(ended, 3),
         seconds=round(max(0.0, (ended or reader.now) - span.started), 3),
