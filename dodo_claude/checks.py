@@ -198,16 +198,18 @@ def _reports(drafts: list[Draft], findings: Findings) -> None:
     asking = [draft for draft in drafts if draft.report]
     needs = _needs(drafts) if asking else {}
     groups = {draft.stage.name: draft.stage.group for draft in drafts}
+    order = {name: index for index, name in enumerate(groups)}
     for draft in asking:
         waiting, found = [draft.stage.name], {draft.stage.name}
         while waiting:
             new = needs[waiting.pop()].keys() - found
             found |= new
             waiting += new
-        named = (found & groups.keys()) - {draft.stage.name}
-        names = tuple(dict.fromkeys(
-            group if (group := groups[name]) in found else name for name in groups if name in named
-        ))  # fmt: skip
+        found.discard(draft.stage.name)
+        # In the file's order; a group that has no stages yet is known by its name only.
+        stages = sorted(found & groups.keys(), key=order.__getitem__)
+        names = dict.fromkeys(groups[name] if groups[name] in found else name for name in stages)
+        names |= dict.fromkeys(sorted(found - groups.keys()))
         draft.stage = replace(draft.stage, report=tuple(name for name in names if name is not None))
         if not names:
             text = f"{show(draft.stage.name)} uses the report of the stages before it, and comes after none"

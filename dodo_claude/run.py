@@ -262,9 +262,10 @@ class Run:
         from dodo_claude import history, rendered
 
         stopped = "interrupted" if self.stopping.is_set() else self.fleet and self.fleet.stopped
-        span = history.Span(
-            self.id, self.started, ended=time.time(), stopped=stopped or "", chosen=self.chosen
-        )
+        chosen = self.chosen
+        if chosen is not None:  # and what became known only in mid-run
+            chosen |= said.keys() & {stage.name for stage in self.config.stages}
+        span = history.Span(self.id, self.started, ended=time.time(), stopped=stopped or "", chosen=chosen)
         told = history.report(self.config, span, said, self.redact)
         return rendered.write(make_state_dir(self.config.root) / "runs" / self.id, told)
 
