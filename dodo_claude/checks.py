@@ -27,6 +27,7 @@ def connect(drafts: list[Draft], late: list[Group], project: Project, config: st
     _globs(drafts, late, project)
     _wait_for(drafts, late)
     _cycles(drafts, late)
+    _reports(drafts, late)
     return tuple(_finished(draft) for draft in drafts)
 
 
@@ -191,6 +192,30 @@ def _needs(drafts: list[Draft], late: list[Group]) -> dict[str, dict[str, At | N
         place = At(group.table.document.findings, group.place)
         needs[group.name] = dict.fromkeys(group.makers, place)
     return needs
+
+
+def _reports(drafts: list[Draft], late: list[Group]) -> None:
+    """What the report in a prompt is of: all that its stage comes after; a group stands for its stages."""
+    asking = [draft for draft in drafts if draft.report]
+    needs = _needs(drafts, late) if asking else {}
+    groups = {draft.stage.name: draft.stage.group for draft in drafts}
+    order = {name: index for index, name in enumerate(groups)}
+    for draft in asking:
+        waiting, found = [draft.stage.name], {draft.stage.name}
+        while waiting:
+            new = needs[waiting.pop()].keys() - found
+            found |= new
+            waiting += new
+        found.discard(draft.stage.name)
+        # In the file's order; a group that has no stages yet is known by its name only.
+        stages = sorted(found & groups.keys(), key=order.__getitem__)
+        names = dict.fromkeys(groups[name] if groups[name] in found else name for name in stages)
+        names |= dict.fromkeys(sorted(found - groups.keys()))
+        draft.stage = replace(draft.stage, report=tuple(name for name in names if name is not None))
+        if not names:
+            text = f"{show(draft.stage.name)} uses the report of the stages before it, and comes after none"
+            assert draft.report is not None
+            draft.report.complain(text, "name them in after")
 
 
 def _folders(path: str, root: str) -> Iterable[str]:

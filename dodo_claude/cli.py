@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -12,7 +13,16 @@ import click
 
 from dodo_claude import __version__, talk
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.project import FILE, RUN, faults, find_config, find_session, project_tmux, stage_name
+from dodo_claude.project import (
+    FILE,
+    RUN,
+    faults,
+    find_config,
+    find_root,
+    find_session,
+    project_tmux,
+    stage_name,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -174,6 +184,33 @@ def log(stage: str) -> None:
             click.echo("  last message:")
             click.echo("".join(f"    {line}\n" for line in str(result["message"]).splitlines()), nl=False)
         click.echo(f"  files: {os.path.relpath(attempt.dir)}/")
+
+
+@main.command()
+@click.option("--markdown", "rendering", flag_value="markdown", help="as Markdown")
+@click.option("--json", "rendering", flag_value="json", help="as JSON, for programs")
+@click.option("--run", "run_id", metavar="ID", help="of that run instead of the last (.orchestrate/runs/ID)")
+def report(rendering: str | None, run_id: str | None) -> None:
+    """Tell what the last run came to: each stage's state, files, checks and cost, and what is left and why.
+
+    A run that is under way, or was killed, is told of as far as it got.
+
+    Example: dodo-claude report --markdown > report.md
+    """
+    from dodo_claude import detached, history, rendered
+    from dodo_claude.redact import Redactor
+
+    with faults():
+        root = find_root()
+        state = root / ".orchestrate"
+        span = history.find(state, run_id)
+        told = history.saved(state, span.id)
+        if told is None:  # it has not ended, or could not write it
+            holder = detached.holder(root) or ""
+            live = bool(holder) and holder.startswith(f"pid {span.id.rpartition('-')[2]} ")
+            span = replace(span, live=live, chosen=history.chosen(state, span.id))
+            told = history.report(find_config(), span, redact=Redactor(os.environ))
+        click.echo(rendered.RENDERINGS[rendering or "text"](told), nl=False)
 
 
 @main.command()

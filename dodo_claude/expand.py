@@ -47,6 +47,7 @@ class Draft:
     prompt_globs: dict[str, At] = field(default_factory=dict)
     found: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of each glob its files
     after: dict[str, At] = field(default_factory=dict)
+    report: At | None = None  # the prompt that uses the report
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +387,8 @@ class _Expansion:
         for name in prompt.uses.stages:
             if (known := self._known(name)) is not None:
                 draft.after.setdefault(known, self._at(prompt.place))
+        if prompt.uses.report:
+            draft.report = self._at(prompt.place)
         draft.stage = replace(
             draft.stage,
             prompt_files=tuple(dict.fromkeys(files)),

@@ -2,8 +2,8 @@
 
 Rules that this file keeps:
 * A template reads plain names of a fixed table: item, stage, files['path'], files.glob('a/*.md'),
-  stages.NAME.message, env.NAME. Those of stages and env are written out, those of files too or made of `item` and
-  `stage` alone, so that the graph can be known before anything runs.
+  stages.NAME.message, env.NAME, report. Those of stages and env are written out, those of files too or made of `item`
+  and `stage` alone, so that the graph can be known before anything runs.
 * One pass: a value is never rendered again, whatever it holds.
 * What the digest of a stage is made of must not come from `fence`, whose mark differs each time: it is made from the
   template's source and the bytes of the files it includes.
@@ -25,7 +25,7 @@ from dodo_claude.errors import DodoClaudeError, one_line
 if TYPE_CHECKING:
     from jinja2 import Environment, Template, nodes
 
-PROMPT_NAMES = ("item", "stage", "files", "stages", "env")
+PROMPT_NAMES = ("item", "stage", "files", "stages", "env", "report")
 VALUE_NAMES = ("item", "stage")
 
 # How much of a file or a message one prompt takes in: about 25,000 tokens, beyond which a worker had better read it.
@@ -88,14 +88,17 @@ class Uses:
     files: tuple[str, ...] = ()  # as written, not normalised
     stages: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
+    report: bool = False
     undefined: tuple[tuple[str, int], ...] = ()
     error: tuple[str, int] | None = None
-    lines: tuple[tuple[str, str, int], ...] = ()  # (files | globs | stages | env, name, line) of each use
+    lines: tuple[
+        tuple[str, str, int], ...
+    ] = ()  # (files | globs | stages | env | report, name, line) of each use
     globs: tuple[str, ...] = ()  # of files.glob('…'), as written
     made: tuple[tuple[str, Made], ...] = field(default=(), compare=False)  # (files | globs, how) of each use
 
     def line(self, table: str, name: str) -> int:
-        """The first line that uses a name of `files`, `globs`, `stages` or `env`."""
+        """The first line that uses a name of `files`, `globs`, `stages` or `env`; of `report` the name is ''."""
         return min((line for kind, used, line in self.lines if (kind, used) == (table, name)), default=1)
 
 
@@ -134,11 +137,12 @@ def render(
     messages: Mapping[str, str],
     env: Mapping[str, str],
     globs: Mapping[str, Sequence[str]] | None = None,
+    report: str | None = None,
 ) -> str:
     """The text of a template, in one pass; DodoClaudeError when it can't be made.
 
-    `files` (by path) and `messages` (by stage) come ready to stand in the prompt: see fence. `globs` has the paths
-    that each glob found, which are among `files`.
+    `files` (by path), `messages` (by stage) and `report` come ready to stand in the prompt: see fence. `globs` has
+    the paths that each glob found, which are among `files`.
     """
     tables = {
         "files": _Paths(
@@ -150,7 +154,7 @@ def render(
         ),
         "env": _Table("env", env),
     }
-    return _render(source, {"stage": stage, "item": item}, tables)
+    return _render(source, {"stage": stage, "item": item, "report": report}, tables)
 
 
 def render_value(source: str, *, item: str | None, stage: str, quoted: bool = False) -> str:
@@ -161,13 +165,14 @@ def render_value(source: str, *, item: str | None, stage: str, quoted: bool = Fa
 def fence(kind: str, label: str, text: str, mark: str, cap: int = CAP) -> str:
     """`text` as data in a prompt, between lines that carry `mark`, which nobody who wrote the text could know.
 
-    The kind is `file`, with its path as the label, or `message`, with the stage it comes from. Control characters are taken out, and of more than
+    The kind is `file`, with its path as the label, `message`, with the stage it comes from, or `report`, with what it
+    is of. Control characters are taken out, and of more than
     `cap` bytes the middle. ValueError when the mark is in the text or no mark: the caller takes another.
     """
     clean, name = _CONTROL.sub("", text), one_line(label)
     if not _MARK.fullmatch(mark) or mark in clean or mark in name:
         raise ValueError("the mark must be 8 to 64 letters and digits that the text does not hold")
-    attribute = "path" if kind == "file" else "stage"
+    attribute = {"file": "path", "report": "of"}.get(kind, "stage")
     body = _capped(clean, cap)
     end = "" if body.endswith("\n") or not body else "\n"
     return f'<{kind} {attribute}="{html.escape(name)}" mark="{mark}">\n{body}{end}</{kind} mark="{mark}">'
@@ -306,13 +311,20 @@ class _Reading:
     def uses(self) -> Uses:
         self._walk()
         first = min(self._errors, default=None)
-        by_table: dict[str, dict[str, None]] = {"files": {}, "globs": {}, "stages": {}, "env": {}}
+        by_table: dict[str, dict[str, None]] = {
+            "files": {},
+            "globs": {},
+            "stages": {},
+            "env": {},
+            "report": {},
+        }
         for table, name, _ in self._used:
             by_table[table][name] = None
         return Uses(
             files=tuple(by_table["files"]),
             stages=tuple(by_table["stages"]),
             env=tuple(by_table["env"]),
+            report=bool(by_table["report"]),
             undefined=_first_lines(self._undefined),
             error=None if first is None else (first[1], first[0]),
             lines=tuple(self._used),
@@ -347,6 +359,8 @@ class _Reading:
                 self._undefined.append((node.name, node.lineno))
             elif node.name in self._tables:
                 self._tables[node.name]([], node.lineno)
+            elif node.name == "report":
+                self._used.append(("report", "", node.lineno))
 
     def _chain(self, node: nodes.Getattr | nodes.Getitem, waiting: list[nodes.Node]) -> bool:
         """Read `a.b['c']` as a whole; true when it was one of the tables, whose names need no further look."""

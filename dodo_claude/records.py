@@ -76,6 +76,7 @@ class Stage:
     phases: tuple[Phase, ...] = ()  # then `prompt` is None, and `targets` has those of all of them
     compact_at: float | None = None  # percent of the context
     prompt_globs: tuple[tuple[str, tuple[str, ...]], ...] = ()  # of each files.glob('…') what it found
+    report: tuple[str, ...] = ()  # if the prompt uses the report: the stages and groups that it is of
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,11 @@ class StageReporter(ConsoleReporter):
 
     # -- called by ours
 
+    def reported(self, text: str) -> None:
+        """Called by the runner after all else: where the report is, or why there is none."""
+        self.write(f"{_one_line(text)}\n")
+        self.outstream.flush()
+
     def progress(self, stage: Stage, attempt: int, view: View) -> None:
         """Called by a stage's thread whenever its view changed."""
         said = (view.percent, view.progress, view.asks)

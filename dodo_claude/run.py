@@ -14,6 +14,7 @@ import threading
 import time
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ from dodo_claude.services import Services
 from dodo_claude.slots import Slots
 
 if TYPE_CHECKING:
+    from dodo_claude.history import Said
     from dodo_claude.tmux import Tmux
 
 HOOK = Path(__file__).with_name("hook.sh")
@@ -62,6 +64,8 @@ class Run:
         self.fleet: Fleet | None = None
         self.force = False
         self.workers: int | None = None  # -n
+        self.chosen: frozenset[str] | None = None  # the stages of this run, if not all
+        self.started = time.time()
         self.report: Callable[[Stage, int, View], None] = lambda stage, attempt, view: None
         self._lock = threading.Lock()
         self._lock_fd: int | None = None
@@ -100,7 +104,10 @@ class Run:
     def start(self, stages: Iterable[Stage]) -> None:
         """Look whether workers can start at all, and freeze the plan. Raises `DodoClaudeError`."""
         self.take_lock()
-        problems = preflight(self.config, list(stages), self.environ)
+        stages = list(stages)
+        names = frozenset(stage.name for stage in stages)
+        self.chosen = names if len(names) < len(self.config.stages) else None
+        problems = preflight(self.config, stages, self.environ)
         if problems:
             raise PreflightError("\n".join(problems))
         approval.require(self.config, self.environ)
@@ -208,10 +215,11 @@ class Run:
         names = dict.fromkeys([*stage.prompt_files, *(name for found in globs.values() for name in found)])
         texts = {name: self._included(stage, name) for name in names}
         said = {name: self.message(name) for name in stage.messages}
+        report = self.report_of(stage) if stage.report else ""
         env = {name: self.environ[name] for name in stage.prompt_env if name in self.environ}
         while True:
             mark = secrets.token_hex(8)
-            if not any(mark in text for text in (*texts.values(), *said.values())):
+            if not any(mark in text for text in (*texts.values(), *said.values(), report)):
                 break
         return prompts.render(
             stage.prompt,
@@ -221,7 +229,14 @@ class Run:
             messages={name: prompts.fence("message", name, text, mark) for name, text in said.items()},
             env=env | dict(stage.env),
             globs=globs,
+            report=prompts.fence("report", self.config.name, report, mark) if stage.report else None,
         )
+
+    def report_of(self, stage: Stage) -> str:
+        """What the stages came to that `stage` comes after, as Markdown."""
+        from dodo_claude import history, rendered
+
+        return rendered.stages_markdown(history.of_stages(self.config, stage.report, self.redact))
 
     def _included(self, stage: Stage, name: str) -> str:
         try:
@@ -243,6 +258,20 @@ class Run:
                 return str(result.get("message") or "")
         return ""
 
+    # -- the report
+
+    def write_report(self, said: Mapping[str, Said]) -> Path:
+        """Write what this run came to as `runs/<id>/report.md` and `.json`. `said`: what doit said, by stage."""
+        from dodo_claude import history, rendered
+
+        stopped = "interrupted" if self.stopping.is_set() else self.fleet and self.fleet.stopped
+        chosen = self.chosen
+        if chosen is not None:  # and what became known only in mid-run
+            chosen |= said.keys() & {stage.name for stage in self.config.stages}
+        span = history.Span(self.id, self.started, ended=time.time(), stopped=stopped or "", chosen=chosen)
+        told = history.report(self.config, span, said, self.redact)
+        return rendered.write(make_state_dir(self.config.root) / "runs" / self.id, told)
+
     # -- the plan
 
     def write_plan(self) -> Path:
@@ -251,6 +280,7 @@ class Run:
         for pattern in (".probe-*", "..probe-*", "runs/*/.*.tmp"):
             for left in state.glob(pattern):  # by a run that was killed while it wrote
                 left.unlink(missing_ok=True)
+        self.started = time.time()
         folder = state / "runs" / self.id
         make_folder(folder.parent)
         make_folder(folder)
@@ -302,11 +332,15 @@ class Run:
         return {
             "run": {
                 "id": self.id,
-                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                # To the millisecond: what happened before is no part of this run.
+                "started": datetime.fromtimestamp(self.started)
+                .astimezone()
+                .isoformat(timespec="milliseconds"),
                 "dodo_claude": __version__,
                 "name": self.config.name,
                 "max_workers": self.config.max_workers,
                 "tmux": self.config.socket,
+                **({} if self.chosen is None else {"chosen": sorted(self.chosen)}),
             },
             "stages": stages,
         }

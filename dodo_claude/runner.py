@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import BaseFail, UnmetDependency
 from doit.runner import FAILURE, MThreadRunner
 
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
+from dodo_claude.journal import disk_problem
 from dodo_claude.run import Run
-from dodo_claude.tasks import stage_of
+from dodo_claude.tasks import StageStopped, stage_of
+
+if TYPE_CHECKING:
+    from dodo_claude.history import Said
 
 # A second signal within this time means: now.
 AGAIN_SECONDS = 3.0
@@ -34,6 +39,8 @@ class StageRunner(MThreadRunner):
         self.signal: int | None = None
         self._signalled = 0.0
         self._ready = False
+        # Of each stage that doit is done with how that went: its failure, and the tasks that it needed.
+        self._ends: dict[str, tuple[str, BaseFail | None, tuple[str, ...]]] = {}
         self.final_result: int  # doit's exit code so far
 
     def select_task(self, node: Any, tasks_dict: Any) -> bool:
@@ -42,12 +49,22 @@ class StageRunner(MThreadRunner):
         if chosen and not self._ready and self.run is not None and stage_of(node.task) is not None:
             self.run.start(self.stages)  # what it raises ends the run; nothing has started yet
             self._ready = True
+        if not chosen and node.run_status in ("up-to-date", "ignore"):
+            self._ends[node.task.name] = (node.run_status, None, ())
         return chosen
+
+    def process_task_result(self, node: Any, base_fail: BaseFail | None) -> None:
+        """A task came to its end."""
+        super().process_task_result(node, base_fail)
+        if node.run_status == "successful":
+            self._ends[node.task.name] = (node.run_status, None, ())
 
     def _handle_task_error(self, node: Any, base_fail: BaseFail) -> None:
         """A stage that waits for a failed one is no error of its own: the run's result stays "failed"."""
         before = self.final_result
         super()._handle_task_error(node, base_fail)
+        needs = tuple(bad.task.name for bad in node.bad_deps)
+        self._ends[node.task.name] = (node.run_status, base_fail, needs)
         if isinstance(base_fail, UnmetDependency):
             self.final_result = before or FAILURE
 
@@ -59,6 +76,7 @@ class StageRunner(MThreadRunner):
             except KeyboardInterrupt:
                 self.signal = self.signal or signal.SIGINT
             self._clear_left()
+            self._write_report()
         return 128 + self.signal if self.signal is not None else self.final_result
 
     def _clear_left(self) -> None:
@@ -77,6 +95,38 @@ class StageRunner(MThreadRunner):
         services = self.run.services()
         with ThreadPoolExecutor() as pool:  # each worker has some seconds to end: all the same ones
             list(pool.map(clear, self.stages))
+
+    def _write_report(self) -> None:
+        """Of a run that started something. Its work is done and saved: nothing that goes wrong here changes that."""
+        if self.run is None or not self._ready:
+            return
+        try:
+            path = self.run.write_report(self._said())
+            text = f"report: {os.path.relpath(path, self.run.config.root)}"
+        except (OSError, DodoClaudeError) as error:
+            reason = disk_problem(error, "the report") if isinstance(error, OSError) else str(error)
+            text = f"no report: {reason}"
+        except Exception as error:
+            text = f"no report: dodo_claude has a fault: {error!r} (please report it)"
+        reported: Callable[[str], None] | None = getattr(self.reporter, "reported", None)
+        if reported is not None:
+            reported(text)
+
+    def _said(self) -> dict[str, Said]:
+        """How doit is done with the stages that it came to, in the report's words."""
+        from dodo_claude import history, report
+
+        words = {"up-to-date": report.UP_TO_DATE, "ignore": report.IGNORED, "successful": report.DONE}
+        found = {}
+        for name, (status, fail, needs) in self._ends.items():
+            if fail is None:
+                found[name] = history.Said(words[status])
+            elif isinstance(fail, UnmetDependency):
+                found[name] = history.Said(report.NOT_RUN, waits_for=needs)
+            else:
+                state = report.STOPPED if isinstance(fail, StageStopped) else report.FAILED
+                found[name] = history.Said(state, fail.message)
+        return found
 
     @contextmanager
     def _handlers(self) -> Iterator[None]:

@@ -113,9 +113,12 @@ class Freshness(UptodateCalculator):
             yield "it has not succeeded yet"
             return
         yield from _differences(recorded, definition(self.stage))
-        for name, digest in self.messages().items():
-            if (values.get("messages") or {}).get(name) != digest:
+        quoted, now = values.get("messages") or {}, self.messages()
+        for name, digest in now.items():
+            if quoted.get(name) != digest:
                 yield f"the last message of stage '{name}', which its prompt quotes, changed"
+        for name in sorted(quoted.keys() - now.keys()):
+            yield f"stage '{name}', whose last message its prompt quoted, is not there any more"
         marks = values.get("targets") or {}
         for target in self.stage.targets:
             path = self.config.root / target
@@ -125,10 +128,10 @@ class Freshness(UptodateCalculator):
                 yield f"target '{target}' was altered since the stage made it"
 
     def messages(self) -> dict[str, str]:
-        """The digests of the messages that the prompt quotes, as doit's state has them now."""
+        """The digests of the messages that the prompt quotes, in its report too, as doit's state has them now."""
         groups = dict(self.config.groups)
         found = {}
-        for quoted in self.stage.messages:
+        for quoted in (*self.stage.messages, *self.stage.report):
             for name in groups.get(quoted, (quoted,)):
                 saved = self.get_val(name, "_values_:") or {}
                 found[name] = str(saved.get("message", ""))

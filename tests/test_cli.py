@@ -60,7 +60,9 @@ def test_init_writes_a_project_once(project: Project) -> None:
     )
 
 
-@pytest.mark.parametrize("argv", [["attach", "x"], ["capture", "x"], ["log", "x"], ["status"], ["stop", "x"]])
+@pytest.mark.parametrize(
+    "argv", [["attach", "x"], ["capture", "x"], ["log", "x"], ["report"], ["status"], ["stop", "x"]]
+)
 def test_without_a_project_each_says_so(project: Project, argv: list[str]) -> None:
     ran = project.run("dodo-claude", *argv, check=2)
     assert ran.err == "orchestrate.toml: not found here or above (dodo-claude init writes one)\n"
@@ -85,3 +87,11 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     result = CliRunner().invoke(cli.main, [command, "--help"])
     assert result.exit_code == 0
     assert f"Example: dodo-claude {command}" in result.output
+
+
+def test_a_report_of_nothing_says_so_and_writes_nothing(project: Project) -> None:
+    project.write("orchestrate.toml", "[stages.backend]\nprompt = 'x'\n")
+    assert project.run("dodo-claude", "report", check=2).err == (
+        "report: nothing has run here yet (doit orchestrate)\n"
+    )
+    assert not (project.root / ".orchestrate").exists()

@@ -226,6 +226,38 @@ def test_what_a_prompt_uses_is_waited_for(good: Config) -> None:
     assert stage.agent.allowed_tools == ("Read",)
 
 
+def test_a_report_is_of_all_that_its_stage_comes_after(project: Project) -> None:
+    """By file_deps, by names and through others; a group stands for its stages; the rest is left out."""
+    config = load_config(
+        project(
+            """
+[stages.spec]
+prompt = "x"
+targets = ["spec.md"]
+[stages.map]
+foreach = ["a", "b"]
+prompt = "{{ files['spec.md'] }}"
+targets = ["{{ item }}.md"]
+[stages.one]
+prompt = "{{ stages['map:a'].message }}"
+[stages.other]
+prompt = "x"
+[stages.sum]
+prompt = "{{ report }}"
+file_dep = ["*.md"]
+after = ["map"]
+[stages.of_one]
+prompt = "{{ report }}"
+after = ["one"]
+[stages.later]
+prompt = "{{ stages.sum.message }}"
+"""
+        )
+    )
+    reports = {stage.name: stage.report for stage in config.stages if stage.report}
+    assert reports == {"sum": ("spec", "map"), "of_one": ("spec", "map:a", "one")}
+
+
 def test_a_command(good: Config) -> None:
     stage = good.stages[5]
     assert (stage.command, stage.prompt, stage.agent, stage.timeout) == ("make -j4", None, None, 90.0)

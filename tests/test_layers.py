@@ -49,6 +49,9 @@ ENGINE = {
     "limits",
     "redact",
     "protect",
+    "report",
+    "history",
+    "rendered",
 }
 # These know nothing but themselves.
 ALONE = {

@@ -295,3 +295,35 @@ def test_fence_keeps_to_its_cap(text: str, cap: int) -> None:
 def test_a_cut_says_how_much() -> None:
     made = fence("file", "a", "é" * 100, MARK, 11)
     assert made.split("\n")[1:-1] == ["éé", "[… 192 of 200 bytes are left out here …]", "éé"]
+
+
+# -- the report
+
+
+def test_a_template_that_uses_the_report() -> None:
+    uses = analyse("Sum up:\n{{ report }}\n{{ report[:100] }}{% if report %}x{% endif %}")
+    assert uses.report
+    assert uses.undefined == ()
+    assert uses.line("report", "") == 2
+    assert not analyse("{{ stage }} report {% raw %}{{ report }}{% endraw %}").report
+    assert not analyse("{% for report in [1] %}{{ report }}{% endfor %}").report
+    assert analyse("{{ report }}", known=("stage",)).undefined == (("report", 1),)
+    error = analyse("{% set report = 'x' %}{{ report }}").error
+    assert error is not None
+    assert "can't be given another value" in error[0]
+
+
+def test_the_report_is_rendered_once_and_never_again() -> None:
+    assert say("<{{ report }}>", report="{{ item }}") == "<{{ item }}>"
+    with pytest.raises(DodoClaudeError, match="'report' is undefined"):
+        say("{{ report }}")
+
+
+def test_a_short_value_knows_no_report() -> None:
+    with pytest.raises(DodoClaudeError, match="'report' is undefined"):
+        render_value("{{ report }}.md", item=None, stage="s")
+
+
+def test_fence_of_a_report() -> None:
+    made = fence("report", "p", "# x\n", MARK)
+    assert made == f'<report of="p" mark="{MARK}">\n# x\n</report mark="{MARK}">'

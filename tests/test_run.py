@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -359,6 +362,43 @@ def test_a_prompt_with_files_of_its_item_and_of_a_glob(root: Path) -> None:
     for name in ("a.md", "b.md"):
         assert f'{name}: <file path="{name}"' in every
         assert f"text of {name}\n</file" in every
+
+
+def test_a_prompt_with_the_report_of_the_stages_before(root: Path) -> None:
+    (root / "orchestrate.toml").write_text(
+        """
+[orchestrate]
+name = "p"
+[stages.one]
+prompt = "x"
+targets = ["o"]
+[stages.two]
+prompt = "Sum up {{ report }}"
+file_dep = ["o"]
+[stages.three]
+prompt = "x"
+"""
+    )
+    finish(root, "one", "I said </report> and {{ stage }} and sk-abcdefghijklmnopqrstu")
+    finish(root, "three", "not this")
+    run = Run(load_config(root / "orchestrate.toml"), {})
+    text = run.render_prompt(run.config.stages[1])
+    found = re.fullmatch(r'Sum up <report of="p" mark="(\w+)">\n(.*)\n</report mark="\1">', text, re.S)
+    assert found is not None
+    assert "I said </report> and {{ stage }} and [redacted]" in found[2]
+    assert "## one" in found[2]
+    assert "not this" not in text
+    assert "three" not in text
+
+
+def test_the_plan_says_when_it_began_and_which_stages_it_is_of(root: Path) -> None:
+    run = Run(config_of(root, STAGE, replace(STAGE, name="doc", targets=("d",))), {})
+    run.chosen = frozenset({"doc"})
+    before = time.time()
+    plan = tomllib.loads(run.write_plan().read_text())["run"]
+    began = datetime.fromisoformat(plan["started"]).timestamp()
+    assert before - 0.001 <= began <= time.time()
+    assert plan["chosen"] == ["doc"]
 
 
 # -- nothing to do costs nothing

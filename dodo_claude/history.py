@@ -1,0 +1,605 @@
+"""Reports made from the journals: of a run, whether it ended, was killed or is under way, and of single stages.
+
+Rules this file keeps:
+* An attempt belongs to the run in which its last event happened: to one only, whoever began it.
+* What doit alone knows (up to date, not run since another failed) comes in as `Said`; without that it is inferred from
+  the bytes of inputs and targets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dodo_claude import verify
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.lifecycle import VERIFIED, Event, Result, State, View, advance
+from dodo_claude.records import Config, Stage
+from dodo_claude.redact import NOTHING, Redactor
+from dodo_claude.report import (
+    DONE,
+    FAILED,
+    NOT_RUN,
+    RUNNING,
+    SETTLED,
+    STOPPED,
+    UP_TO_DATE,
+    VERSION,
+    WAITING,
+    AttemptReport,
+    CheckReport,
+    FileReport,
+    GroupReport,
+    Left,
+    RunReport,
+    StageReport,
+    Totals,
+    clean,
+    clean_line,
+    counted,
+    from_json,
+    sum_costs,
+    why,
+)
+from dodo_claude.usage import TranscriptReader, cost_of
+
+_STATE_OF = {
+    Result.SUCCEEDED.value: DONE,
+    Result.FAILED.value: FAILED,
+    Result.TIMED_OUT.value: FAILED,
+    Result.ABORTED.value: STOPPED,
+}
+# Lines of a larger file are not counted.
+MOST_COUNTED = 5_000_000  # bytes
+# An attempt goes on with the session of one of so many before it.
+LOOK_BACK = 20
+# What a kill leaves of a copy.
+_TEMPORARY = re.compile(r"\.[0-9]+\.tmp")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What doit said of a stage."""
+
+    state: str
+    reason: str = ""
+    waits_for: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run's place in time. `until`: the next one's start."""
+
+    id: str
+    started: float
+    ended: float | None = None
+    until: float = float("inf")
+    live: bool = False
+    stopped: str = ""
+    chosen: frozenset[str] | None = None  # the stages that it was to look at; None: all
+
+
+# -- the record
+
+
+def report(
+    config: Config, span: Span, said: Mapping[str, Said] | None = None, redact: Redactor = NOTHING
+) -> RunReport:
+    """The report of the run `span`. `said`: what doit said at its end, by stage."""
+    names = {stage.name for stage in config.stages}
+    chosen = span.chosen if span.chosen and span.chosen <= names else names
+    reader = _Reader(config, span, redact, over=said is not None)
+    stages = [reader.stage(stage, (said or {}).get(stage.name)) for stage in config.stages
+              if stage.name in chosen]  # fmt: skip
+    stages = _with_waits(config, stages, live=span.live)
+    ended = span.ended or (None if span.live else reader.latest or None)
+    return RunReport(
+        version=VERSION,
+        name=config.name,
+        run=span.id,
+        state="running" if span.live else "cut off" if reader.cut_off else "ended",
+        stopped=reader.line(span.stopped),
+        started=round(span.started, 3),
+        ended=None if ended is None else round(ended, 3),
+        seconds=round(max(0.0, (ended or reader.now) - span.started), 3),
+        totals=_totals(stages),
+        left=tuple(Left(stage.name, why(stage)) for stage in stages if stage.state not in SETTLED),
+        groups=_groups(config, stages),
+        stages=tuple(stages),
+    )
+
+
+def of_stages(config: Config, names: Iterable[str], redact: Redactor = NOTHING) -> tuple[StageReport, ...]:
+    """Of each of the stages and groups `names` how it was last done, in whichever run."""
+    reader = _Reader(config, Span("", 0.0), redact)
+    return tuple(reader.settled(stage) for name in names for stage in config.named(name))
+
+
+def _with_waits(config: Config, stages: list[StageReport], *, live: bool) -> list[StageReport]:
+    """What nobody has looked at waits for those of its needs that are not done."""
+    makers = {target: stage.name for stage in config.stages for target in stage.targets}
+    plain = {stage.name: stage for stage in config.stages}
+    unsettled = {stage.name for stage in stages if stage.state not in SETTLED}
+    found = []
+    for told in stages:
+        if told.state == WAITING:
+            stage = plain[told.name]
+            needs = [each.name for name in stage.after for each in config.named(name)]
+            needs += [makers[name] for name in stage.file_dep if name in makers]
+            waits = tuple(dict.fromkeys(name for name in needs if name in unsettled))
+            told = replace(told, state=WAITING if live else NOT_RUN, waits_for=waits)
+        found.append(told)
+    return found
+
+
+def _totals(stages: Sequence[StageReport]) -> Totals:
+    changed = [file for stage in stages for file in stage.files if file.change in ("new", "changed")]
+    return Totals(
+        states=counted(stage.state for stage in stages),
+        checks=counted(check.result for stage in stages for check in stage.checks),
+        attempts=sum(len(stage.attempts) for stage in stages),
+        repairs=sum(stage.repairs for stage in stages),
+        seconds=round(sum(stage.seconds for stage in stages), 3),
+        tokens=sum(stage.tokens for stage in stages),
+        cost_usd=sum_costs(stage.cost_usd for stage in stages),
+        files=len(changed),
+        added=sum(file.added or 0 for file in changed),
+        removed=sum(file.removed or 0 for file in changed),
+    )
+
+
+def _groups(config: Config, stages: Sequence[StageReport]) -> tuple[GroupReport, ...]:
+    found = []
+    for name, _ in config.groups:
+        members = [stage for stage in stages if stage.group == name]
+        if members:
+            found.append(
+                GroupReport(
+                    name,
+                    counted(stage.state for stage in members),
+                    round(sum(stage.seconds for stage in members), 3),
+                    sum(stage.tokens for stage in members),
+                    sum_costs(stage.cost_usd for stage in members),
+                    tuple(stage.name for stage in members),
+                )
+            )
+    return tuple(found)
+
+
+# -- reading the journals
+
+
+@dataclass(slots=True)
+class _Told:
+    """One attempt as its folder tells of it."""
+
+    attempt: Attempt
+    view: View
+    first: float
+    last: float
+    begun: Mapping[str, Any]
+    problems: list[str] | None  # of the last verification
+    result: Mapping[str, Any] | None
+
+    @property
+    def how(self) -> str:
+        """A Result's value; '' as long as there is none."""
+        found = str(self.result.get("result")) if self.result is not None else ""
+        return found if not found or found in _STATE_OF else Result.ABORTED.value
+
+
+class _Reader:
+    def __init__(self, config: Config, span: Span, redact: Redactor, *, over: bool = False) -> None:
+        self.config = config
+        self.root = config.root
+        self.span = span
+        self.redact = redact
+        self.now = time.time()
+        self.over = over  # doit said all that it had to say
+        self.latest = 0.0  # the run's last event
+        self.cut_off = False  # it was killed
+
+    def say(self, text: object) -> str:
+        return self.redact.text(clean(text)) if isinstance(text, str) else ""
+
+    def line(self, text: object) -> str:
+        return clean_line(self.say(text).replace(f"{self.root}/", ""))
+
+    def _log(self, stage: Stage) -> StageLog:
+        return StageLog(self.root / STATE_DIR, stage.name)
+
+    def stage(self, stage: Stage, said: Said | None) -> StageReport:
+        log = self._log(stage)
+        chain = self._chain(stage, log)
+        if not chain:
+            return self._untouched(stage, log, said)
+        last = chain[-1]
+        self.latest = max(self.latest, last.last)
+        self.cut_off = self.cut_off or (last.result is None and not self.span.live)
+        attempts = tuple(self._attempt(told) for told in chain)
+        state, reason = (said.state, said.reason) if said is not None else self._state(log, last)
+        if state == DONE:
+            reason = ""
+        return self._made(
+            stage, state, reason or attempts[-1].why, last, attempts, said.waits_for if said else ()
+        )
+
+    def _made(
+        self, stage: Stage, state: str, reason: str, last: _Told, attempts: tuple[AttemptReport, ...],
+        waits_for: tuple[str, ...] = (),
+    ) -> StageReport:  # fmt: skip
+        definition = last.begun.get("definition")
+        agent = definition.get("agent") if isinstance(definition, dict) else None
+        return StageReport(
+            name=stage.name,
+            group=stage.group,
+            agent=self.line(agent) or (stage.agent.name if stage.agent is not None else None),
+            state=state,
+            reason="" if state == DONE and attempts else self.line(reason),
+            waits_for=waits_for,
+            seconds=round(sum(each.seconds for each in attempts), 3),
+            repairs=sum(each.repairs for each in attempts),
+            tokens=sum(each.tokens for each in attempts),
+            cost_usd=sum_costs(each.cost_usd for each in attempts),
+            attempts=attempts,
+            files=tuple(self._files(stage, last)),
+            checks=self._checks(stage, last),
+            message=self.say((last.result or {}).get("message") or last.view.message).strip("\n"),
+        )
+
+    def _untouched(self, stage: Stage, log: StageLog, said: Said | None) -> StageReport:
+        """No attempt of this run: it was up to date, was taken over from a run that was killed, or has not begun."""
+        good = self._last_good(stage, log)
+        state, reason = (said.state, said.reason) if said is not None else (WAITING, "")
+        if said is None and not self.over and good is not None and self._as_it_was(stage, good):
+            state = UP_TO_DATE
+        if good is not None and state == DONE:
+            return self._made(stage, state, "finished in an earlier run", good, ())
+        told = self._made(
+            stage, state, reason, good or _nothing(log), (), said.waits_for if said is not None else ()
+        )
+        if state not in SETTLED:  # what an earlier run said and checked is not about what is left
+            return replace(told, files=(), message="", checks=tuple(self._unchecked(stage)), agent=told.agent)
+        return replace(told, files=())
+
+    def settled(self, stage: Stage) -> StageReport:
+        log = self._log(stage)
+        good = self._last_good(stage, log)
+        if good is None:
+            return replace(self._made(stage, NOT_RUN, "", _nothing(log), ()), files=(), checks=())
+        return self._made(stage, DONE, "", good, (self._attempt(good),))
+
+    def _chain(self, stage: Stage, log: StageLog) -> list[_Told]:
+        """The attempts of this run, oldest first."""
+        found: list[_Told] = []
+        for number in reversed(log.attempts()):
+            attempt = Attempt(log, number)
+            if _touched(attempt) < self.span.started - 2.0:  # no need to read it: it ended before
+                break
+            told = _read(stage, attempt)
+            if told.last < self.span.started:
+                break
+            if told.last < self.span.until:
+                found.append(told)
+        return found[::-1]
+
+    def _last_good(self, stage: Stage, log: StageLog) -> _Told | None:
+        for number in reversed(log.attempts()):
+            result = Attempt(log, number).result()
+            if result is not None and result.get("result") == Result.SUCCEEDED.value:
+                told = _brief(Attempt(log, number), result)
+                if told.last < self.span.until:
+                    return told
+        return None
+
+    def _as_it_was(self, stage: Stage, good: _Told) -> bool:
+        """Are its inputs and targets what they were when it was done? The rest of its definition is not looked at."""
+        inputs, targets = good.begun.get("inputs"), (good.result or {}).get("targets")
+        if not (good.attempt.log.dir / "done").exists() or not isinstance(inputs, dict):
+            return False
+        targets = targets if isinstance(targets, dict) else {}
+        return set(inputs) == set(stage.file_dep) and all(
+            verify.same_bytes(self.root / name, mark)
+            for name, mark in (*inputs.items(), *((name, targets.get(name)) for name in stage.targets))
+        )
+
+    def _state(self, log: StageLog, last: _Told) -> tuple[str, str]:
+        if last.result is None:
+            if not self.span.live:
+                return STOPPED, "its run was cut off"
+            if last.view.state is State.BLOCKED:
+                return RUNNING, f"needs a person: {last.view.blocked_on}"
+            return RUNNING, last.view.activity
+        opened = log.open_attempt()
+        again = last.result.get("retry") is True and opened is not None
+        if self.span.live and again and opened is not None and opened.number == last.attempt.number:
+            return RUNNING, f"tries again after: {last.result.get('reason')}"
+        return _STATE_OF.get(last.how, STOPPED), ""
+
+    def _attempt(self, told: _Told) -> AttemptReport:
+        result = told.result or {}
+        view, seconds = told.view, _number(result.get("seconds"))
+        tokens, cost = _count(result.get("tokens")), _number(result.get("cost_usd"))
+        if told.result is None:
+            tokens, cost = self._used_so_far(told)
+        why, how = self.line(result.get("reason")), told.how
+        if told.result is None:
+            how = "running" if self.span.live else "cut off"
+            why = "" if self.span.live else "its run was cut off"
+        if seconds is None:
+            seconds = max(0.0, (self.now if how == "running" else told.last) - told.first)
+        # What was cut off by a kill tells of all the time until somebody noticed: only that of this run counts.
+        seconds = min(seconds, max(0.0, told.last - self.span.started)) if how != "running" else seconds
+        session = result.get("session_id") or view.session_id
+        before = self._same_session(told, session)
+        return AttemptReport(
+            number=told.attempt.number,
+            result=how,
+            why=why,
+            began=round(told.first, 3),
+            seconds=round(seconds, 3),
+            prompts=_count(result.get("prompts")) or view.prompts,
+            tools=_count(result.get("tools")) or view.tools,
+            repairs=_count(result.get("repairs")) or view.repairs,
+            tokens=max(0, tokens - _count(before.get("tokens"))),
+            cost_usd=None
+            if cost is None
+            else round(max(0.0, cost - (_number(before.get("cost_usd")) or 0.0)), 6),
+            session_id=self.line(session) or None,
+            folder=self._relative(told.attempt.dir),
+        )
+
+    def _used_so_far(self, told: _Told) -> tuple[int, float | None]:
+        tokens = TranscriptReader(told.view.transcript).read().tokens if told.view.transcript else 0
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            return tokens, cost_of(json.loads((told.attempt.dir / "status.json").read_bytes()))
+        return tokens, None
+
+    def _same_session(self, told: _Told, session: object) -> Mapping[str, Any]:
+        """The result of the attempt before, if its session goes on in this one: it told of the same tokens."""
+        if not session:
+            return {}
+        for number in range(told.attempt.number - 1, max(0, told.attempt.number - 1 - LOOK_BACK), -1):
+            result = Attempt(told.attempt.log, number).result()
+            if result is not None and result.get("session_id") == session:
+                return result
+        return {}
+
+    def _relative(self, path: Path) -> str:
+        return clean_line(str(path.relative_to(self.root)))
+
+    # files
+
+    def _files(self, stage: Stage, told: _Told) -> Iterator[FileReport]:
+        copies = told.begun.get("copies")
+        folder = told.attempt.dir if not isinstance(copies, int) else told.attempt.log.dir / str(copies)
+        before = told.begun.get("before")
+        before = before if isinstance(before, dict) else {}
+        if told.result is not None and told.how != Result.SUCCEEDED.value:
+            partial = told.attempt.dir / "partial"
+            for path in sorted(partial.rglob("*")):
+                if path.is_file() and not path.is_symlink() and not _TEMPORARY.fullmatch(path.name):
+                    name = str(path.relative_to(partial))
+                    copy = folder / "before" / name if before.get(name) else None
+                    yield self._compared(name, "set aside", path, copy, kept=path)
+            return
+        recorded = (told.result or {}).get("targets")
+        recorded = recorded if isinstance(recorded, dict) else {}
+        for name in stage.targets:
+            old, mark = _mark(before.get(name)), _mark(recorded.get(name))
+            made: Path | None = self.root / name
+            if told.result is None:
+                if not (self.root / name).is_file() or verify.same_bytes(self.root / name, old):
+                    continue  # it has not made that one yet
+            elif mark is None:
+                continue
+            else:
+                made = self._version(told, name, mark)
+            same = old is not None and mark is not None and old[3] == mark[3]
+            change = "unchanged" if same else "new" if old is None else "changed"
+            copy = None if old is None else folder / "before" / name
+            yield self._compared(name, change, made, copy, size=mark[1] if mark else 0)
+
+    def _version(self, told: _Told, name: str, mark: object) -> Path | None:
+        """Where the bytes are that this attempt made: in their place, or, changed since, in a later attempt's copies."""
+        log = told.attempt.log
+        later = (log.dir / str(number) / "before" / name for number in log.attempts()
+                 if number > told.attempt.number)  # fmt: skip
+        for path in (self.root / name, *later):
+            if verify.same_bytes(path, mark):
+                return path
+        return None
+
+    def _compared(
+        self, name: str, change: str, path: Path | None, copy: Path | None, *, size: int = 0,
+        kept: Path | None = None,
+    ) -> FileReport:  # fmt: skip
+        """`copy`: of what stood there before, if something did."""
+        new = _lines(path) if path is not None else None
+        had = _lines(copy) if copy is not None else Counter[bytes]()
+        counts = None if new is None or had is None else ((new - had).total(), (had - new).total())
+        if path is not None:
+            with contextlib.suppress(OSError):
+                size = path.stat().st_size
+        return FileReport(
+            path=self.line(name),
+            change=change,
+            bytes=size,
+            lines=None if new is None else new.total(),
+            added=None if counts is None else counts[0],
+            removed=None if counts is None else counts[1],
+            kept=None if kept is None else self._relative(kept),
+        )
+
+    # checks
+
+    def _checks(self, stage: Stage, told: _Told) -> tuple[CheckReport, ...]:
+        found = []
+        good, problems = told.how == Result.SUCCEEDED.value, self._problems(told)
+        failed = any(problem.startswith("check `") for problem in problems)
+        if stage.command is not None:
+            log = told.attempt.dir / "output.log"
+            blamed = told.how == Result.TIMED_OUT.value or problems[0].startswith("its command ")
+            ended = told.result is not None and told.how != Result.ABORTED.value and log.exists()
+            how = "passed" if good else "not run" if not ended else "failed" if blamed else "passed"
+            found.append(self._check("command", stage.command, how, log))
+        if stage.check is not None:
+            clear = good or (told.problems == [] and (told.attempt.dir / "check.log").exists())
+            how = "passed" if clear else "failed" if failed else "not run"
+            found.append(self._check("check", stage.check, how, told.attempt.dir / "check.log"))
+        return tuple(found)
+
+    def _problems(self, told: _Told) -> list[str]:
+        """What was found when it was last looked at; a command's reason says it."""
+        return told.problems or [str((told.result or {}).get("reason") or "")]
+
+    def _check(self, kind: str, command: str, how: str, log: Path) -> CheckReport:
+        output = self.say(verify.output_tail(log)) if how == "failed" else ""
+        return CheckReport(kind, self.line(command), how, output)
+
+    def _unchecked(self, stage: Stage) -> Iterator[CheckReport]:
+        for kind, command in (("command", stage.command), ("check", stage.check)):
+            if command is not None:
+                yield CheckReport(kind, self.line(command), "not run", "")
+
+
+def _brief(attempt: Attempt, result: Mapping[str, Any]) -> _Told:
+    """An attempt that succeeded, by its result: its journal may be long."""
+    first = next(attempt.replay(), None)
+    begun = first.data if first is not None and first.kind == "begun" else {}
+    last = _touched(attempt)
+    return _Told(attempt, View(), _number(result.get("began")) or last, last, begun, None, result)
+
+
+def _nothing(log: StageLog) -> _Told:
+    return _Told(Attempt(log, 0), View(), 0.0, 0.0, {}, None, None)
+
+
+def _touched(attempt: Attempt) -> float:
+    """When its journal was last written; that of one which has none yet, when its folder was made."""
+    for path in (attempt.journal, attempt.dir):
+        with contextlib.suppress(OSError):
+            return path.stat().st_mtime
+    return 0.0
+
+
+def _read(stage: Stage, attempt: Attempt) -> _Told:
+    view, first, last = View(), 0.0, 0.0
+    begun: Mapping[str, Any] = {}
+    problems: list[str] | None = None
+    for event in attempt.replay():
+        first, last = first or event.at, max(last, event.at)
+        if event.kind == "begun":
+            begun = event.data
+        elif event.kind == VERIFIED:
+            found = event.data.get("problems")
+            problems = [str(each) for each in found] if isinstance(found, list) else []
+        # Refused at once by its hook: nobody is waited for.
+        if event.kind != "PermissionRequest" or stage.on_permission != "deny":
+            view = advance(view, Event(event.kind, event.at, event.data))
+    if not last:
+        first = last = _touched(attempt)
+    return _Told(attempt, view, first, last, begun, problems, attempt.result())
+
+
+def _lines(path: Path) -> Counter[bytes] | None:
+    """How often each line stands in a file; None for one that is not text, or too large."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if path.stat().st_size > MOST_COUNTED:
+            return None
+        data = path.read_bytes()
+        if b"\0" in data:
+            return None
+        data.decode("utf-8")
+        lines = data.split(b"\n")
+        return Counter(lines if lines[-1] else lines[:-1])
+    return None
+
+
+def _mark(value: object) -> list[Any] | None:
+    """A fingerprint as JSON has it."""
+    return value if isinstance(value, list) and len(value) == 5 and isinstance(value[1], int) else None
+
+
+def _number(value: object) -> float | None:
+    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if known and isinstance(value, int | float) else None
+
+
+def _count(value: object) -> int:
+    return max(0, int(_number(value) or 0))
+
+
+# -- the runs that there were
+
+
+def runs(state: Path) -> list[Span]:
+    """All runs that started something, oldest first."""
+    found = []
+    for plan in (state / "runs").glob("*/plan.toml"):
+        with contextlib.suppress(OSError):
+            found.append((_started(plan), plan.parent.name))
+    found.sort()
+    ends = [*(started for started, _ in found[1:]), float("inf")]
+    return [Span(id, started, until=until) for (started, id), until in zip(found, ends, strict=False)]
+
+
+_STARTED = re.compile(rb'^started = "([^"\n]+)"', re.M)
+
+
+def _started(plan: Path) -> float:
+    # Its first lines say it; a plan of thousands of stages need not be read for that.
+    with plan.open("rb") as stream:
+        found = _STARTED.search(stream.read(4096))
+    with contextlib.suppress(ValueError):
+        if found is not None:
+            return datetime.fromisoformat(found[1].decode("utf-8", "replace")).timestamp()
+    return plan.stat().st_mtime
+
+
+def chosen(state: Path, run: str) -> frozenset[str] | None:
+    """The stages that a run was to look at; None: all, or nobody knows."""
+    import tomllib
+
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        plan = tomllib.loads((state / "runs" / run / "plan.toml").read_text(encoding="utf-8"))
+        names = plan.get("run", {}).get("chosen")
+        if isinstance(names, list):
+            return frozenset(str(name) for name in names)
+    return None
+
+
+def saved(state: Path, run: str) -> RunReport | None:
+    """What `write` wrote; None if it did not, or what is there is none of ours."""
+    with contextlib.suppress(OSError, ValueError):
+        return from_json((state / "runs" / run / "report.json").read_text(encoding="utf-8"))
+    return None
+
+
+# -- which run
+
+
+def find(state: Path, run: str | None) -> Span:
+    """The run of that id, or the last one. DodoClaudeError if there is none."""
+    found = runs(state)
+    if run is None:
+        if found:
+            return found[-1]
+        if any((state / "stages").glob("*/[0-9]*")):
+            return Span("unknown", 0.0)  # its plan is gone, its journals are not
+        raise DodoClaudeError("report: nothing has run here yet (doit orchestrate)")
+    for span in found:
+        if span.id == run:
+            return span
+    names = ", ".join(span.id for span in found[-3:]) or "none"
+    raise DodoClaudeError(f"report: no run '{clean_line(run)}' (the last ones: {names})")

@@ -1,0 +1,360 @@
+"""A report in words: as text that fits a terminal, and as Markdown.
+
+Rule this file keeps: what a worker or a program wrote is data. In Markdown it means itself, escaped or in a fence that
+nothing in it can end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from dodo_claude.journal import write_atomic
+from dodo_claude.report import (
+    FAILED,
+    SETTLED,
+    UP_TO_DATE,
+    WAITING,
+    CheckReport,
+    FileReport,
+    GroupReport,
+    RunReport,
+    StageReport,
+    Totals,
+    clean_line,
+    counted,
+    to_json,
+)
+
+WIDTH = 80  # columns of the terminal's text
+# A message may have 100,000 characters: that of many stages must fit a person, or a prompt.
+LONGEST_MESSAGE = 4_000  # in Markdown
+PROMPT_MESSAGES = 80_000  # of all stages, in a prompt
+SHORTEST_MESSAGE = 300
+SHOWN_LINES, SHOWN_CHARACTERS = 4, 300  # of a message in the terminal's text
+OUTPUT_LINES = 8  # of a failed check's output
+# A group with more stages is told by what is left of it.
+SHOWN_MEMBERS = 12
+
+
+def write(folder: Path, told: RunReport) -> Path:
+    """Write report.json and report.md into a run's folder; the path of the latter."""
+    write_atomic(folder / "report.json", to_json(told))
+    write_atomic(folder / "report.md", markdown(told))
+    return folder / "report.md"
+
+
+def _cut(text: str, most: int) -> str:
+    """`text`, of which the middle is left out if it is longer than `most` characters."""
+    if len(text) <= most:
+        return text
+    left = len(text) - most
+    return f"{text[: most // 2]}\n[… {left} of {len(text)} characters are left out here …]\n{text[len(text) - (most - most // 2) :]}"
+
+
+# -- words that the renderings share
+
+
+def _time(seconds: float) -> str:
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}".replace(",", " ")
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{_grouped(count)} {noun}{'' if count == 1 else 's'}"
+
+
+def _states(states: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in states.items())
+
+
+def _moment(at: float) -> str:
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    return "at an unknown time"
+
+
+def _used(seconds: float, tokens: int, cost: float | None) -> list[str]:
+    found = [_time(seconds)] if seconds else []
+    found += [f"{_grouped(tokens)} tokens"] if tokens else []
+    return [*found, *([f"{cost:.2f} USD"] if cost is not None else [])]
+
+
+def _facts(stage: StageReport) -> str:
+    """'42 s, 2 attempts, 1 repair, 12 300 tokens, 0.12 USD'"""
+    found = _used(stage.seconds, stage.tokens, stage.cost_usd)
+    if stage.repairs:
+        found.insert(1 if stage.seconds else 0, _many(stage.repairs, "repair"))
+    if len(stage.attempts) > 1:
+        found.insert(1 if stage.seconds else 0, _many(len(stage.attempts), "attempt"))
+    return ", ".join(found)
+
+
+def _change(file: FileReport) -> str:
+    """'new, 86 lines', 'changed, +12 -3', 'new, 2 048 bytes'"""
+    size = _many(file.bytes, "byte") if file.lines is None else _many(file.lines, "line")
+    counts = file.added is not None and file.change in ("changed", "set aside")
+    more = f", +{_grouped(file.added or 0)} -{_grouped(file.removed or 0)}" if counts else ""
+    return f"{file.change}, {size}{more}"
+
+
+def _course(told: RunReport) -> str:
+    word = {"ended": "took", "running": "has run for", "cut off": "was cut off after"}.get(told.state, "took")
+    return f"started {_moment(told.started)}, {word} {_time(told.seconds)}"
+
+
+def _sums(totals: Totals) -> str:
+    """'workers 5 min in 7 attempts, 12 300 tokens, 0.12 USD; 4 files made or changed, +310 -12 lines'"""
+    used = ", ".join(_used(0, totals.tokens, totals.cost_usd))
+    text = f"workers {_time(totals.seconds)} in {_many(totals.attempts, 'attempt')}"
+    text += f", {used}" if used else ""
+    if totals.files:
+        text += f"; {_many(totals.files, 'file')} made or changed, +{totals.added} -{totals.removed} lines"
+    return text
+
+
+def _verdict(check: CheckReport, stage: StageReport) -> str:
+    since = " (up to date)" if stage.state == UP_TO_DATE and check.result == "passed" else ""
+    return f"{check.kind} {check.result}{since}"
+
+
+# -- for a terminal
+
+
+def text(told: RunReport) -> str:
+    """The report in at most 80 columns."""
+    out: list[str] = []
+    out += _fill(f"{told.name}: {_many(len(told.stages), 'stage')}: {_states(told.totals.states)}")
+    out += _fill(f"run {told.run}: {_course(told)}")
+    out += _fill(_sums(told.totals))
+    if told.totals.checks:
+        out += _fill(f"checks and commands: {_states(told.totals.checks)}")
+    if told.stopped:
+        out += _fill(f"stopped: {told.stopped}")
+    out.append("")
+    width = min(max((_cells(stage.name) for stage in told.stages), default=0), 30)
+    groups = {group.name: group for group in told.groups}
+    for stage in told.stages:
+        group = groups.pop(stage.group or "", None)
+        if group is not None:
+            facts = ", ".join([_states(group.states), *_used(group.seconds, group.tokens, group.cost_usd)])
+            out += _fill(f"{group.name}: {_many(len(group.stages), 'stage')}: {facts}")
+        if not _is_hidden(told, stage):
+            out += _stage_lines(stage, width)
+    if told.left:
+        out += ["", "left:"]
+        for left in told.left:
+            out += _fill(f"{left.stage}: {left.why}", 2, 4)
+        if told.state != "running":
+            out += _fill("doit orchestrate goes on with what is left")
+    return "\n".join(out).rstrip("\n") + "\n"
+
+
+def _is_hidden(told: RunReport, stage: StageReport) -> bool:
+    group = next((group for group in told.groups if group.name == stage.group), None)
+    return group is not None and len(group.stages) > SHOWN_MEMBERS and stage.state in SETTLED
+
+
+def _stage_lines(stage: StageReport, width: int) -> list[str]:
+    name = clean_line(stage.name)
+    pad = " " * max(0, width - _cells(name))
+    state = stage.state.upper() if stage.state == FAILED else stage.state
+    facts = _facts(stage)
+    needs = f"{'for' if stage.state == WAITING else 'needs'} {', '.join(stage.waits_for)}"
+    facts = ", ".join(filter(None, (facts, needs if stage.waits_for else "")))
+    out = _fill(f"{name}{pad}  {state:<10}  {facts}".rstrip(), 0, 4, keep=True)
+    # What a failed check's line says below is not said twice.
+    if stage.reason and not stage.waits_for and not any(check.result == FAILED for check in stage.checks):
+        out += _fill(stage.reason, 4)
+    for file in stage.files:
+        out += _fill(f"{file.path}: {_change(file)}", 4, 6)
+        if file.kept:
+            out += _fill(f"kept in {file.kept}", 6)
+    for check in stage.checks if stage.attempts else ():
+        out += _fill(f"{_verdict(check, stage)}: {check.command}", 4, 6)
+        for line in check.output.splitlines()[-OUTPUT_LINES:]:
+            out += _fill(line, 8)
+    if stage.message and stage.attempts:
+        out += _said_lines(stage)
+    return out
+
+
+def _said_lines(stage: StageReport) -> list[str]:
+    lines = [line for line in stage.message.splitlines() if line.strip()]
+    said = "\n".join(lines[:SHOWN_LINES])
+    more = len(said) > SHOWN_CHARACTERS or len(lines) > SHOWN_LINES
+    out = ["    says:"]
+    for line in said[:SHOWN_CHARACTERS].splitlines():
+        out += _fill(line, 6)
+    return out + (_fill(f"… (dodo-claude log {stage.name})", 6) if more else [])
+
+
+def _cells(text: str) -> int:
+    """Columns that a terminal needs for `text`."""
+    return sum(_cell(char) for char in text) if not text.isascii() else len(text)
+
+
+def _cell(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def _fill(text: str, indent: int = 0, further: int | None = None, *, keep: bool = False) -> list[str]:
+    """`text` in lines of at most `WIDTH` columns; a word that is longer is cut. `keep`: its blanks stay."""
+    text = text.expandtabs(4)
+    words = re.findall(r" *[^ ]+", text) if keep else [f" {word}" for word in text.split()]
+    starts = (" " * indent, " " * (indent if further is None else further))
+    lines: list[str] = []
+    line = ""
+    for word in words:
+        if line and _cells(line) + _cells(word) > WIDTH - len(starts[bool(lines)]):
+            lines.append(starts[bool(lines)] + line)
+            line = ""
+        line += word if line or (keep and not lines and not line) else word.lstrip(" ")
+        while _cells(line) > WIDTH - len(starts[bool(lines)]):
+            head = _head(line, WIDTH - len(starts[bool(lines)]))
+            lines.append(starts[bool(lines)] + head)
+            line = line[len(head) :]
+    return [*lines, starts[bool(lines)] + line] if line else lines
+
+
+def _head(text: str, columns: int) -> str:
+    used = 0
+    for index, char in enumerate(text):
+        used += _cell(char)
+        if used > columns:
+            return text[:index]
+    return text
+
+
+# -- as Markdown
+
+
+def markdown(told: RunReport) -> str:
+    """The report as a document that stands alone."""
+    lines = [
+        f"# {_escaped(told.name)}: report of run {_escaped(told.run)}",
+        "",
+        f"{_many(len(told.stages), 'stage')}: {_states(told.totals.states)}. {_course(told).capitalize()}; "
+        f"{_sums(told.totals)}.",
+    ]
+    if told.stopped:
+        lines += ["", f"Stopped: {_escaped(told.stopped)}"]
+    lines += _table(told.stages, told.groups)
+    lines += _build_and_tests(told.stages, told.totals.checks)
+    lines += ["", "## What is left", ""]
+    lines += [f"- {_escaped(left.stage)}: {_escaped(left.why)}" for left in told.left] or ["Nothing."]
+    for stage in told.stages:
+        if stage.attempts or stage.state == FAILED:
+            lines += _section(stage, LONGEST_MESSAGE)
+    return "\n".join(lines) + "\n"
+
+
+def stages_markdown(stages: Sequence[StageReport]) -> str:
+    """What a prompt is told of the stages before it: no run, no time of day."""
+    most = max(SHORTEST_MESSAGE, min(LONGEST_MESSAGE, PROMPT_MESSAGES // max(1, len(stages))))
+    lines = ["# Report of the stages before", "", *_table(stages, ())[1:]]
+    lines += _build_and_tests(stages, counted(check.result for stage in stages for check in stage.checks))
+    for stage in stages:
+        lines += _section(stage, most)
+    return "\n".join(lines) + "\n"
+
+
+def _table(stages: Sequence[StageReport], groups: Sequence[GroupReport]) -> list[str]:
+    lines = [
+        "",
+        "| stage | state | time | attempts | repairs | tokens | USD |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    waiting = {group.name: group for group in groups}
+
+    def row(*cells: str) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    for stage in stages:
+        group = waiting.pop(stage.group or "", None)
+        if group is not None:
+            used = (_time(group.seconds), "", "", _grouped(group.tokens), _money(group.cost_usd))
+            lines.append(row(f"**{_escaped(group.name)}**", _states(group.states), *used))
+        tries = (str(len(stage.attempts)), str(stage.repairs))
+        used = (_time(stage.seconds), *tries, _grouped(stage.tokens), _money(stage.cost_usd))
+        lines.append(row(_escaped(stage.name), stage.state, *(used if stage.attempts else [""] * 5)))
+    return lines
+
+
+def _money(cost: float | None) -> str:
+    return "" if cost is None else f"{cost:.2f}"
+
+
+def _build_and_tests(stages: Sequence[StageReport], counts: Mapping[str, int]) -> list[str]:
+    lines = ["", "## Build and tests", ""]
+    told = [
+        f"- {_escaped(stage.name)}: {_verdict(check, stage)}: {_code(check.command)}"
+        for stage in stages
+        for check in stage.checks
+    ]
+    return [*lines, f"{_states(counts)}.", "", *told] if told else [*lines, "No stage has a check."]
+
+
+def _section(stage: StageReport, most: int) -> list[str]:
+    facts = ", ".join(filter(None, (f"by {_escaped(stage.agent)}" if stage.agent else "", _facts(stage))))
+    lines = ["", f"## {_escaped(stage.name)}", "", f"{stage.state}{f' ({facts})' if facts else ''}"]
+    if stage.reason:
+        lines[-1] += f": {_escaped(stage.reason)}"
+    if len(stage.attempts) > 1 or (stage.attempts and stage.state not in SETTLED):
+        lines.append("")
+        for each in stage.attempts:
+            cause = f": {_escaped(each.why)}" if each.why else ""
+            lines.append(
+                f"- attempt {each.number} {each.result} after {_time(each.seconds)}{cause} ({_code(each.folder)})"
+            )
+    if stage.files:
+        lines += ["", "Files:", ""]
+        for file in stage.files:
+            kept = f", kept in {_code(file.kept)}" if file.kept else ""
+            lines.append(f"- {_code(file.path)}: {_change(file)}{kept}")
+    for check in stage.checks:
+        if check.output:
+            tail = "\n".join(check.output.splitlines()[-4 * OUTPUT_LINES :])
+            lines += ["", f"The end of what the {check.kind} said:", "", _fenced(_cut(tail, most))]
+    if stage.message:
+        lines += ["", "Last message:", "", _fenced(_cut(stage.message, most))]
+    return lines
+
+
+def _escaped(text: str) -> str:
+    """`text` in a line of Markdown, meaning itself."""
+    return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", clean_line(text))
+
+
+def _code(text: str) -> str:
+    """`text` as a code span, whatever backticks it holds."""
+    line = clean_line(text)
+    ticks = "`" * (_longest(line) + 1)
+    space = " " if line[:1] == "`" or line[-1:] == "`" else ""
+    return f"{ticks}{space}{line}{space}{ticks}" if line else ""
+
+
+def _fenced(text: str) -> str:
+    """`text` as a code block that nothing in it can end."""
+    ticks = "`" * max(3, _longest(text) + 1)
+    return f"{ticks}text\n{text}\n{ticks}"
+
+
+def _longest(text: str) -> int:
+    return max((len(run) for run in re.findall(r"`+", text)), default=0)
+
+
+RENDERINGS: Mapping[str, Callable[[RunReport], str]] = {"text": text, "markdown": markdown, "json": to_json}

@@ -1,0 +1,228 @@
+"""The record of a run: its shape as JSON, which others read, and the texts in it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dodo_claude import report
+from dodo_claude.report import (
+    AttemptReport,
+    CheckReport,
+    FileReport,
+    GroupReport,
+    Left,
+    RunReport,
+    StageReport,
+    Totals,
+    clean,
+    clean_line,
+    counted,
+    from_json,
+    sum_costs,
+    to_json,
+    why,
+)
+
+ATTEMPT = AttemptReport(
+    2, "failed", "check `make` ended with exit status 2", 100.0, 40.0, 2, 7, 1, 1200, 0.25, "s-1",
+    ".orchestrate/stages/api/2",
+)  # fmt: skip
+FILE = FileReport("api.py", "set aside", 20, 2, 1, 3, ".orchestrate/stages/api/2/partial/api.py")
+STAGE = StageReport(
+    "api", None, "claude", report.FAILED, "check `make` ended with exit status 2", (), 40.0, 1, 1200, 0.25,
+    (ATTEMPT,), (FILE,), (CheckReport("check", "make", "failed", "no rule"),), "I tried.",
+)  # fmt: skip
+ITEM = StageReport(
+    "map:a", "map", None, report.NOT_RUN, "", ("api",), 0.0, 0, 0, None, (), (),
+    (CheckReport("command", "true", "not run", ""),), "",
+)  # fmt: skip
+RUN = RunReport(
+    1, "p", "20260101-000000-7", "ended", "", 100.0, 150.0, 50.0,
+    Totals({"failed": 1, "not run": 1}, {"failed": 1, "not run": 1}, 1, 1, 40.0, 1200, 0.25, 0, 0, 0),
+    (Left("api", "failed: it"), Left("map:a", "not run: needs api")),
+    (GroupReport("map", {"not run": 1}, 0.0, 0, None, ("map:a",)),), (STAGE, ITEM),
+)  # fmt: skip
+
+
+def table(**keys: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": keys, "required": [*keys], "additionalProperties": False}
+
+
+def each(of: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": of}
+
+
+TEXT, NUMBER, COUNT = {"type": "string"}, {"type": "number"}, {"type": "integer", "minimum": 0}
+MAYBE_TEXT, MAYBE_NUMBER = {"type": ["string", "null"]}, {"type": ["number", "null"]}
+MAYBE_COUNT = {"type": ["integer", "null"], "minimum": 0}
+STATE = {"enum": ["done", "up to date", "ignored", "failed", "stopped", "running", "waiting", "not run"]}
+RESULT = {"enum": ["passed", "failed", "not run"]}
+STATES = {"type": "object", "propertyNames": STATE, "additionalProperties": COUNT}
+# What others may rely on, as long as `version` is 1.
+SHAPE = table(
+    version={"const": 1},
+    name=TEXT,
+    run=TEXT,
+    state={"enum": ["ended", "running", "cut off"]},
+    stopped=TEXT,
+    started=NUMBER,
+    ended=MAYBE_NUMBER,
+    seconds=NUMBER,
+    totals=table(
+        states=STATES,
+        checks={"type": "object", "propertyNames": RESULT, "additionalProperties": COUNT},
+        attempts=COUNT,
+        repairs=COUNT,
+        seconds=NUMBER,
+        tokens=COUNT,
+        cost_usd=MAYBE_NUMBER,
+        files=COUNT,
+        added=COUNT,
+        removed=COUNT,
+    ),
+    left=each(table(stage=TEXT, why=TEXT)),
+    groups=each(
+        table(name=TEXT, states=STATES, seconds=NUMBER, tokens=COUNT, cost_usd=MAYBE_NUMBER, stages=each(TEXT))
+    ),
+    stages=each(
+        table(
+            name=TEXT,
+            group=MAYBE_TEXT,
+            agent=MAYBE_TEXT,
+            state=STATE,
+            reason=TEXT,
+            waits_for=each(TEXT),
+            seconds=NUMBER,
+            repairs=COUNT,
+            tokens=COUNT,
+            cost_usd=MAYBE_NUMBER,
+            attempts=each(
+                table(
+                    number={"type": "integer", "minimum": 1},
+                    result={
+                        "enum": ["succeeded", "failed", "timed out", "aborted", "running", "cut off"],
+                    },
+                    why=TEXT,
+                    began=NUMBER,
+                    seconds=NUMBER,
+                    prompts=COUNT,
+                    tools=COUNT,
+                    repairs=COUNT,
+                    tokens=COUNT,
+                    cost_usd=MAYBE_NUMBER,
+                    session_id=MAYBE_TEXT,
+                    folder=TEXT,
+                )
+            ),
+            files=each(
+                table(
+                    path=TEXT,
+                    change={"enum": ["new", "changed", "unchanged", "set aside"]},
+                    bytes=COUNT,
+                    lines=MAYBE_COUNT,
+                    added=MAYBE_COUNT,
+                    removed=MAYBE_COUNT,
+                    kept=MAYBE_TEXT,
+                )
+            ),
+            checks=each(table(kind={"enum": ["check", "command"]}, command=TEXT, result=RESULT, output=TEXT)),
+            message=TEXT,
+        )
+    ),
+)  # fmt: skip
+
+
+def test_the_json_has_the_shape_that_others_read() -> None:
+    jsonschema.validate(json.loads(to_json(RUN)), SHAPE)
+
+
+def test_the_states_are_those_of_the_shape() -> None:
+    assert list(report.STATES) == STATE["enum"]
+
+
+def test_what_was_written_is_read_again() -> None:
+    assert from_json(to_json(RUN)) == RUN
+
+
+def changed(path: str, value: object) -> str:
+    told = json.loads(to_json(RUN))
+    *before, last = path.split("/")
+    place = told
+    for key in before:
+        place = place[int(key) if isinstance(place, list) else key]
+    place[last] = value
+    return json.dumps(told)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "{}",
+        '{"version": 1}',
+        "[" * 100_000,
+        changed("version", 2),
+        changed("stages", None),
+        changed("stages/0/name", 3),
+        changed("stages/0/tokens", True),
+        changed("stages/0/files/0/lines", "2"),
+        changed("stages/0/attempts", {"0": 1}),
+        changed("totals/states", []),
+    ],
+)
+def test_what_is_no_report_is_said_to_be_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not a report|Expecting|JSON"):
+        from_json(text)
+
+
+def test_a_file_that_somebody_changed_gets_no_escape_sequence_through() -> None:
+    told = from_json(changed("stages/0/message", "a\x1b[31mb\x07c\ud800"))
+    assert told.stages[0].message == "abc?"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain\n\ttext", "plain\n\ttext"),
+        ("\x1b]0;title\x07a\x1b[2Jb\rc", "abc"),
+        ("evil \u202etxt.exe\u2066", "evil txt.exe"),
+        ("日本 é 👩\u200d💻", "日本 é 👩\u200d💻"),
+        ("half \ud83d of one", "half ? of one"),
+    ],
+)
+def test_texts_are_cleaned(text: str, expected: str) -> None:
+    assert clean(text) == expected
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_a_cleaned_text_can_be_shown_and_written(text: str) -> None:
+    cleaned = clean(text)
+    cleaned.encode()
+    assert clean(cleaned) == cleaned
+    assert not any(ord(char) < 32 and char not in "\n\t" for char in cleaned)
+    assert "\n" not in clean_line(text)
+
+
+def test_why_a_stage_is_not_done() -> None:
+    assert why(STAGE) == "failed: check `make` ended with exit status 2"
+    assert why(ITEM) == "not run: needs api"
+    assert why(replace(ITEM, state=report.WAITING, waits_for=("a", "b"))) == "waiting for a, b"
+    assert why(replace(ITEM, state=report.WAITING, waits_for=())) == "waiting"
+    assert why(replace(ITEM, state=report.STOPPED, waits_for=())) == "stopped"
+
+
+def test_sums() -> None:
+    assert [*counted(["failed", "done", "failed", "up to date"]).items()] == [
+        ("done", 1), ("up to date", 1), ("failed", 2)
+    ]  # fmt: skip
+    assert sum_costs([None, None]) is None
+    assert sum_costs([0.1, None, 0.2]) == 0.3
