@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from dodo_claude.lifecycle import OUTCOME, Event, View, advance
+from dodo_claude.lifecycle import OUTCOME, SAID, Event, View, advance
 from dodo_claude.redact import NOTHING, Redactor
 
 STATE_DIR = ".orchestrate"
@@ -405,12 +405,21 @@ def _read_hook(path: Path, at: float) -> Event | None:
     if not isinstance(value, dict) or not isinstance(value.get("hook_event_name"), str):
         return None
     kind = value.pop("hook_event_name")
+    if not _comes_by_spool(kind):
+        return None
+    value.pop("mail", None)  # only hook.sh says that
     return Event(kind, at, {key: _trim(item, key) for key, item in value.items()})
 
 
 def _letters(name: str) -> list[str]:
     """The messages that a hook gave to the client: hook.sh puts their ids into its event's name."""
     return [letter for letter in name.split("+")[1:] if letter]
+
+
+def _comes_by_spool(kind: str) -> bool:
+    """The client's own events begin with a capital letter, and ours do not, but for what a worker itself may say:
+    it can't say that it was verified."""
+    return "A" <= kind[:1] <= "Z" or kind in SAID
 
 
 def _trim(value: object, key: str = "", depth: int = 0) -> object:

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 
-# Read at once. The client's own lines reach some 100 kB.
+# Read at once, or less: room is made for that much. The client's own lines reach some 100 kB.
 CHUNK = 1 << 20
 # A longer line is passed over unread: no answer is that long, and memory is not the worker's to fill.
 MAX_LINE = 32 << 20
@@ -175,8 +175,8 @@ class _Lines:
     def _read(self, fd: int) -> Iterator[bytes]:
         if os.pread(fd, len(self._anchor), self._at - len(self._anchor)) != self._anchor:
             self._at, self._anchor, self._skipping = 0, b"", False  # another file by now: all of it is new
-        rest, end = b"", self._at
-        while chunk := os.pread(fd, CHUNK, end):
+        rest, end, size = b"", self._at, os.fstat(fd).st_size
+        while chunk := os.pread(fd, min(CHUNK, size - end), end):
             end += len(chunk)
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:

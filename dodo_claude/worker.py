@@ -576,8 +576,11 @@ class Worker(Work):
     def finish(self, outcome: Outcome) -> Done:
         """The worker's end, whatever it was: nothing of its environment stays on disk."""
         environment = self._env_file()
-        for path in (environment, *environment.parent.glob(f".{environment.name}.*.tmp")):
-            path.unlink(missing_ok=True)
+        # No glob: Python keeps the pattern of each attempt. The folder goes with a reboot, or a tidy user.
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(environment.parent):
+                if name == environment.name or name.startswith(f".{environment.name}."):
+                    (environment.parent / name).unlink(missing_ok=True)
         self.attempt.sweep()
         lost = [letter for letter in self.mailbox.unproved() if letter not in self.view.received]
         if lost:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import journal
+from dodo_claude import journal, lifecycle
 from dodo_claude.journal import Attempt, StageLog, make_state_dir, write_atomic
 from dodo_claude.lifecycle import Event
 from dodo_claude.run import HOOK
@@ -270,6 +270,10 @@ def test_events_come_in_the_order_of_their_time(attempt: Attempt) -> None:
         "null",
         "{}",
         '{"hook_event_name": 1}',
+        '{"hook_event_name": ""}',
+        '{"hook_event_name": "outcome", "result": "succeeded"}',
+        '{"hook_event_name": "verified", "ok": true}',
+        '{"hook_event_name": "begun", "before": {}}',
         b"\xff\xfe\xff",
         "[" * 100_000,
         '{"hook_event_name"',
@@ -283,6 +287,17 @@ def test_an_unreadable_event_is_set_aside(attempt: Attempt, text: str | bytes) -
     assert (attempt.spool / "unreadable-1").exists()
     put(attempt, "1", text)  # the same process id once more
     assert attempt.collect() == []
+
+
+def test_no_event_of_ours_comes_out_of_the_spool(attempt: Attempt) -> None:
+    """They stand in the journal under names that a worker's hooks can't give."""
+    ours = {kind for name, kind in vars(lifecycle).items() if name.isupper() and isinstance(kind, str)}
+    ours -= lifecycle.SAID  # these a worker may say of itself
+    assert {"outcome", "verified", "spawned"} <= ours
+    for number, kind in enumerate(sorted(ours | {"begun"})):
+        put(attempt, str(number), json.dumps({"hook_event_name": kind}))
+    assert attempt.collect() == []
+    assert list(attempt.replay()) == []
 
 
 def test_a_folder_among_the_events_is_set_aside(attempt: Attempt) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dodo_claude import processes
-from dodo_claude.processes import MAX_OUTPUT, NONCE, Ended, end_tree, lives, ours, run_command
+from dodo_claude.processes import MAX_OUTPUT, NONCE, Ended, cpu_seconds, end_tree, lives, ours, run_command
 
 PATIENCE = 30.0
 
@@ -233,6 +233,18 @@ def test_a_damaged_record_hits_nobody(pid: int) -> None:
     assert child.poll() is None
     child.kill()
     child.wait()
+
+
+def test_a_look_at_all_processes_fills_no_table_of_pythons(
+    nonce: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interned names of thousands of processes a stage cost each thread 1 MB, kept for the rest of the run."""
+    interned: list[str] = []
+    monkeypatch.setattr(sys, "intern", lambda text: interned.append(text) or text)
+    end_tree(0, nonce)
+    cpu_seconds(nonce, but=0)
+    assert not lives(os.getpid(), nonce)
+    assert interned == []
 
 
 def test_lives_knows_a_zombie_and_nobody(tmp_path: Path, nonce: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,20 @@ def test_a_line_without_end_is_not_kept(path: Path, monkeypatch: pytest.MonkeyPa
     append(path, answer("hidden") + "\n" + answer("c") + "\n")
     assert reader.read().messages == 3
     assert reader.bad_lines == 2
+
+
+def test_a_look_at_little_needs_little_memory(path: Path) -> None:
+    """Each stage's thread looks after each event: what room was made for once, it keeps."""
+    write(path, answer("a"))
+    reader = TranscriptReader(path)
+    tracemalloc.start()
+    try:
+        assert reader.read() == ONE
+        append(path, answer("b") + "\n")
+        assert reader.read() == ONE + ONE
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_sub_agents_are_used_too_but_have_no_turns_of_their_worker(path: Path) -> None:

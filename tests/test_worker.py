@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -137,6 +138,22 @@ def test_it_is_written_down_before_it_acts(desk: Desk) -> None:
 
     desk.drive(STAGE, replace(GOOD, then=look))
     assert seen == [["begun"], True]
+
+
+def test_also_a_half_written_environment_goes(desk: Desk) -> None:
+    def cut_off() -> None:
+        (environment,) = desk.services.runtime.iterdir()
+        (desk.services.runtime / f".{environment.name}.99.tmp").write_text("half a secret")
+
+    assert desk.drive(STAGE, replace(GOOD, then=cut_off)).outcome == SUCCEEDED  # `drive` looks
+
+
+def test_a_folder_of_environments_that_is_gone_is_no_fault(desk: Desk) -> None:
+    def gone() -> None:
+        shutil.rmtree(desk.services.runtime)
+
+    desk.terminal.turns += (replace(GOOD, then=gone),)
+    assert drive(STAGE, DEFINITION, desk.services).outcome == SUCCEEDED
 
 
 def test_events_that_come_one_by_one(desk: Desk) -> None:
