@@ -77,7 +77,7 @@ def items(config: Config) -> list[Item]:
     found: list[Item] = []
     for stage in _as_written(config):
         place = ["" if stage.cwd == "." else stage.cwd, list(map(list, stage.env))]
-        for kind, command in (("command", stage.command), ("check", stage.check)):
+        for kind, command in (("command", stage.command), *(("check", check) for check in stage.checks)):
             if command is not None:
                 text = _in_place(stage, command)
                 found.append(Item(f"{kind} of stage", stage.name, text, json.dumps([kind, command, place])))

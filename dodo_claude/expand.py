@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from dodo_claude.findings import At, Findings, did_you_mean, dotted, listed, sho
 from dodo_claude.foreach import Group
 from dodo_claude.locate import KeyPath
 from dodo_claude.paths import BadPathError, Project, is_glob
-from dodo_claude.records import AgentProfile, Stage
+from dodo_claude.records import AgentProfile, Phase, Stage
 from dodo_claude.sources import UnreadableError, read_text
 
 # Same as the schema's limit for a prompt that stands in orchestrate.toml, in bytes.
@@ -102,12 +102,13 @@ class _Expansion:
         self._group = group
         given = {key: value for key, value in table.values.items() if value is not None}
         self._table = {**around.defaults, **given}
-        self._prompts: dict[KeyPath, bool] = {}
+        self._prompts: dict[KeyPath, _Prompt | None] = {}  # by the place of their tables
         self._agent = None if "command" in self._own else self._profile()
 
     def drafts(self) -> list[Draft]:
         prompt = self._prompt()
         self._judge_command()
+        self._judge_phases()
         if self._group is None:
             return [self._draft(None, prompt)]
         if self._group.items is None:
@@ -132,7 +133,8 @@ class _Expansion:
         self._name_files(draft, text)
         self._name_stages(draft)
         if prompt is not None:
-            self._name_uses(draft, prompt)
+            draft.stage = replace(draft.stage, **self._name_uses(draft, prompt))
+        self._name_phases(draft)
         return draft
 
     def _stage(self, text: _Values, prompt: _Prompt | None) -> Stage:
@@ -168,6 +170,10 @@ class _Expansion:
             on_permission=self._table.get("on_permission", "ask"),
             max_turns=self._table.get("max_turns", 200),
             protect=self._protected(),
+            phases=self._phases(text),
+            compact_at=float(str(self._table["compact_at"]).rstrip("% "))
+            if self._table.get("compact_at")
+            else None,
         )
 
     def _env_place(self, key: str) -> KeyPath:
@@ -295,6 +301,83 @@ class _Expansion:
         known = self._around.known
         return did_you_mean(name, known, f"known stages: {listed(sorted(known))}")
 
+    # Phases: each is judged like a stage's own prompt, targets and check.
+
+    def _phase_tables(self) -> Iterator[tuple[Mapping[str, Any], KeyPath]]:
+        for index, table in enumerate(self._own.get("phases") or ()):
+            if table is not None:
+                yield table, ("stages", self._name, "phases", index)
+
+    def _phases(self, text: _Values) -> tuple[Phase, ...]:
+        """Of those whose prompt can be read; of the others it was reported."""
+        found = []
+        for table, place in self._phase_tables():
+            prompt = self._prompt(table, place)
+            if prompt is None:
+                continue
+            targets = [
+                path
+                if text.raw
+                else self._path(path, (*place, "targets", index), self._around.project.target)
+                for index, value in enumerate(table.get("targets") or ())
+                if (path := text.of(value, (*place, "targets", index))) is not None
+            ]
+            phase = Phase(
+                prompt=prompt.source,
+                prompt_file=prompt.file,
+                prompt_files=(),
+                messages=prompt.uses.stages,
+                prompt_env=prompt.uses.env,
+                targets=tuple(path for path in targets if path is not None),
+                check=text.of(table.get("check"), (*place, "check"), quoted=True),
+                compact=text.of(table.get("compact"), (*place, "compact")),
+                handover=table.get("handover") is True,
+            )
+            found.append(phase)
+        return tuple(found)
+
+    def _name_phases(self, draft: Draft) -> None:
+        """What the phases name, for the stage; what an earlier phase made, a later one may read."""
+        made: set[str] = set()
+        phases: list[Phase] = []
+        readable = [
+            (table, place, prompt)
+            for table, place in self._phase_tables()
+            if (prompt := self._prompt(table, place)) is not None
+        ]
+        for (_, place, prompt), phase in zip(readable, draft.stage.phases, strict=True):
+            uses = self._name_uses(draft, prompt, made)
+            phases.append(replace(phase, prompt_files=uses["prompt_files"]))
+            for index, path in enumerate(phase.targets):
+                if path in draft.targets:
+                    fact, remedy = f"target {show(path)} is given twice", "leave one of them out"
+                    self._findings.add_once((*place, "targets", index), fact, remedy)
+                draft.targets.setdefault(path, self._at((*place, "targets", index)))
+            made.update(phase.targets)
+        messages = [name for phase in phases for name in phase.messages]
+        names = [name for phase in phases for name in phase.prompt_env]
+        if phases:
+            draft.stage = replace(
+                draft.stage,
+                phases=tuple(phases),
+                messages=tuple(dict.fromkeys(messages)),
+                prompt_env=tuple(dict.fromkeys(names)),
+            )
+
+    def _judge_phases(self) -> None:
+        for index, (table, place) in enumerate(self._phase_tables()):
+            for key in ("compact", "handover"):
+                if index == 0 and table.get(key):
+                    self._findings.add(
+                        (*place, key), "has no meaning in the first phase", "nothing came before it"
+                    )
+            if table.get("compact") is not None and table.get("handover"):
+                text, remedy = "can't stand beside 'compact'", "a fresh session has nothing to compact"
+                self._findings.add((*place, "handover"), text, remedy, key=True)
+        if self._own.get("phases") and self._agent is not None and self._agent.base == "command":
+            text = f"agent '{self._agent.name}' is a command, which takes one prompt"
+            self._findings.add(("stages", self._name, "phases"), text, "make a stage of each phase", key=True)
+
     def _strings(self, key: str) -> Iterator[tuple[str, KeyPath]]:
         for index, value in enumerate(self._own.get(key) or ()):
             if value is not None:
@@ -311,10 +394,18 @@ class _Expansion:
 
     # The prompt. It is read once for all items: its text is the same for them.
 
-    def _prompt(self) -> _Prompt | None:
-        key = "prompt" if "prompt" in self._own else "prompt_file"
-        place: KeyPath = ("stages", self._name, key)
-        value = self._own.get(key)
+    def _prompt(self, table: Mapping[str, Any] | None = None, of: KeyPath = ()) -> _Prompt | None:
+        """The prompt of the stage, or of a phase: its table, and the place of that."""
+        table = self._own if table is None else table
+        of = of or ("stages", self._name)
+        if of not in self._prompts:
+            self._prompts[of] = self._read_prompt(table, of)
+        return self._prompts[of]
+
+    def _read_prompt(self, table: Mapping[str, Any], of: KeyPath) -> _Prompt | None:
+        key = "prompt" if "prompt" in table else "prompt_file"
+        place: KeyPath = (*of, key)
+        value = table.get(key)
         if value is None:
             return None
         file = None
@@ -368,7 +459,8 @@ class _Expansion:
                 line = uses.line("stages", name)
                 self._in_prompt(prompt, line, f"unknown stage {show(name)}", self._nearest_stage(name))
 
-    def _name_uses(self, draft: Draft, prompt: _Prompt) -> None:
+    def _name_uses(self, draft: Draft, prompt: _Prompt, own: Collection[str] = ()) -> dict[str, Any]:
+        """What a prompt uses, for the stage or the phase; `own`: what earlier phases made, which is no file_dep."""
         files, project = [], self._around.project
         for table, written, line in self._paths_used(draft.stage, prompt):
             try:
@@ -383,18 +475,18 @@ class _Expansion:
             else:
                 self._in_prompt(prompt, line, f"{show(path)} is no glob", f"write files[{path!r}]")
         for path in [*files, *([prompt.file] if prompt.file else [])]:
-            draft.file_dep.setdefault(path, self._at(prompt.place))
+            if path not in own:
+                draft.file_dep.setdefault(path, self._at(prompt.place))
         for name in prompt.uses.stages:
             if (known := self._known(name)) is not None:
                 draft.after.setdefault(known, self._at(prompt.place))
         if prompt.uses.report:
             draft.report = self._at(prompt.place)
-        draft.stage = replace(
-            draft.stage,
-            prompt_files=tuple(dict.fromkeys(files)),
-            messages=prompt.uses.stages,
-            prompt_env=prompt.uses.env,
-        )
+        return {
+            "prompt_files": tuple(dict.fromkeys(files)),
+            "messages": prompt.uses.stages,
+            "prompt_env": prompt.uses.env,
+        }
 
     def _paths_used(self, stage: Stage, prompt: _Prompt) -> Iterator[tuple[str, str, int]]:
         """(files | globs, path, line) of each path that the prompt names, for this stage's item."""

@@ -453,7 +453,14 @@ class _Reader:
             ended = told.result is not None and told.how != Result.ABORTED.value and log.exists()
             how = "passed" if good else "not run" if not ended else "failed" if blamed else "passed"
             found.append(self._check("command", stage.command, how, log))
+        done = stored if isinstance(stored := (told.result or {}).get("phases"), list) else []
+        for number, phase in enumerate(stage.phases):
+            if phase.check is not None:
+                clear, here = good or number < len(done), number == len(done)
+                how = "passed" if clear else "failed" if failed and here else "not run"
+                found.append(self._check("check", phase.check, how, told.attempt.dir / "check.log"))
         if stage.check is not None:
+            failed = failed and len(done) + 1 >= len(stage.phases)
             clear = good or (told.problems == [] and (told.attempt.dir / "check.log").exists())
             how = "passed" if clear else "failed" if failed else "not run"
             found.append(self._check("check", stage.check, how, told.attempt.dir / "check.log"))
@@ -468,7 +475,7 @@ class _Reader:
         return CheckReport(kind, self.line(command), how, output)
 
     def _unchecked(self, stage: Stage) -> Iterator[CheckReport]:
-        for kind, command in (("command", stage.command), ("check", stage.check)):
+        for kind, command in (("command", stage.command), *(("check", check) for check in stage.checks)):
             if command is not None:
                 yield CheckReport(kind, self.line(command), "not run", "")
 

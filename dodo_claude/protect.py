@@ -37,7 +37,7 @@ def watched(
     names = set(_expand(root, (*ALWAYS, *stage.protect)))
     if stage.prompt_file is not None:
         names.add(stage.prompt_file)
-    for word in _WORD.findall(stage.check or ""):
+    for word in _WORD.findall(" ".join(stage.checks)):
         name = os.path.normpath(os.path.join(stage.cwd, word))
         if not name.startswith("..") and (root / name).is_file():
             names.add(name)

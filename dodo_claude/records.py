@@ -78,6 +78,12 @@ class Stage:
     prompt_globs: tuple[tuple[str, tuple[str, ...]], ...] = ()  # of each files.glob('…') what it found
     report: tuple[str, ...] = ()  # if the prompt uses the report: the stages and groups that it is of
 
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """The checks of its phases and its own, in the order in which they run."""
+        own = [*(phase.check for phase in self.phases), self.check]
+        return tuple(dict.fromkeys(check for check in own if check is not None))
+
 
 @dataclass(frozen=True, slots=True)
 class Budget:

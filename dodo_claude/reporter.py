@@ -101,7 +101,7 @@ class StageReporter(ConsoleReporter):
         if stage is None:
             return
         self._done.append(task.name)
-        facts = [name for name in (self._sizes(task), "check passed" if stage.check else "") if name]
+        facts = [name for name in (self._sizes(task), "check passed" if stage.checks else "") if name]
         repairs = task.values.get("repairs")
         if repairs:
             facts.append(f"after {repairs} repair{'s' if repairs > 1 else ''}")

@@ -32,6 +32,7 @@ from dodo_claude.journal import (
     write_atomic,
 )
 from dodo_claude.lifecycle import Result, View
+from dodo_claude.records import Phase
 from dodo_claude.redact import Redactor
 from dodo_claude.services import Services
 from dodo_claude.slots import Slots
@@ -323,6 +324,8 @@ class Run:
                 value = getattr(stage, key)
                 if value is not None:
                     entry[key] = value
+            if stage.phases:
+                entry["phases"] = [_phase(phase) for phase in stage.phases]
             if stage.agent is not None:
                 entry["agent"] = stage.agent.name
                 entry["allowed_tools"] = list(stage.agent.allowed_tools)
@@ -344,6 +347,17 @@ class Run:
             },
             "stages": stages,
         }
+
+
+def _phase(phase: Phase) -> dict[str, object]:
+    entry: dict[str, object] = {"prompt": phase.prompt, "targets": list(phase.targets)}
+    if phase.check is not None:
+        entry["check"] = phase.check
+    if phase.compact is not None:
+        entry["compact"] = phase.compact
+    if phase.handover:
+        entry["handover"] = True
+    return entry
 
 
 def _written(value: Mapping[str, Any]) -> str:

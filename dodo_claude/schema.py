@@ -29,7 +29,8 @@ _KINDS = {
     "object": "a table",
     "boolean": "true or false",
 }
-_WORK = ("prompt", "prompt_file", "command")
+_WORK = ("prompt", "prompt_file", "command", "phases")
+_PHASE_WORK = _WORK[:2]
 
 
 @functools.cache
@@ -127,17 +128,18 @@ def _repeated(error: _Error, findings: Findings) -> None:
 def _work(error: _Error, findings: Findings) -> None:
     if not isinstance(error.instance, dict):  # is an error of its own
         return
-    given = [key for key in _WORK if key in error.instance]
+    of_phase = len(error.path) > 2
+    works, what = (_PHASE_WORK, "a phase") if of_phase else (_WORK, "a stage")
+    given = [key for key in works if key in error.instance]
     if not given:
-        findings.add(
-            error.path, "has no prompt, prompt_file or command", "a stage needs one of them", key=True
-        )
+        text = f"has no {', '.join(works[:-1])} or {works[-1]}"
+        findings.add(error.path, text, f"{what} needs one of them", key=not of_phase)
         return
     for key in given[1:]:
         findings.add(
             (*error.path, key),
             f"can't stand beside {given[0]!r}",
-            f"a stage has exactly one of {listed(_WORK)}",
+            f"{what} has exactly one of {listed(works)}",
             key=True,
         )
 

@@ -20,7 +20,7 @@ from doit.dependency import UptodateCalculator
 from doit.exceptions import TaskError, TaskFailed
 from doit.task import Task
 
-from dodo_claude import agents, verify
+from dodo_claude import agents, phases, verify
 from dodo_claude.config import Config, Stage
 from dodo_claude.journal import STATE_DIR, disk_problem, write_atomic
 from dodo_claude.redact import NOTHING
@@ -52,6 +52,7 @@ def definition(stage: Stage, environ: Mapping[str, str] = os.environ) -> dict[st
     parts |= {key: value for key, value in optional.items() if value is not None}
     # Of the caller's variables only those that the prompt shows; as digests, for they may be secrets.
     parts |= {f"env.{name}": f"sha256:{digest_text(environ.get(name, ''))}" for name in stage.prompt_env}
+    parts |= {f"{phases.KEY}{number}": phases.digest(phase) for number, phase in enumerate(stage.phases, 1)}
     if stage.agent is not None:
         agent = stage.agent
         parts |= {
@@ -252,7 +253,7 @@ def stage_tasks(config: Config, run: Run) -> list[Task]:
 
 
 def _doc(stage: Stage, *, group: bool = False) -> str:
-    text = stage.command or stage.prompt or ""
+    text = stage.command or stage.prompt or (stage.phases[0].prompt if stage.phases else "")
     first = next((line.strip(" #*") for line in text.splitlines() if line.strip(" #*")), "")
     if stage.item is not None:
         first = re.sub(r"\{\{-?\s*item\s*-?\}\}", lambda _: "…" if group else str(stage.item), first)
