@@ -177,27 +177,29 @@ def test_how_stop_texts_read(lab: Lab) -> None:
     assert note.startswith("Stop hook blocking error from command: ")
 
 
-def test_a_tool_call_between_two_stops_begins_their_count_anew(lab: Lab) -> None:
+@pytest.mark.parametrize("command", ["echo allowed", "touch denied"])
+def test_a_round_of_tools_between_two_stops_begins_their_count_anew(lab: Lab, command: str) -> None:
     count = STOP_CAP + 2
     lab.answer("Stop", *(told("Stop", f"MAIL-{number:02}") for number in range(count)))
-    lab.api.reply = turns(
-        *[reply for _ in range(count) for reply in (tool("Bash", command="echo hi"), say("ok"))]
-    )
+    rounds = [reply for _ in range(count) for reply in (tool("Bash", command=command), say("ok"))]
+    lab.api.reply = turns(*rounds)
     pane, _ = one_turn(lab)
 
     lab.wait_for("Stop", pane, count + 1)
     assert len(delivered(lab)) == count
 
 
-def test_a_variable_lifts_the_cap(lab: Lab) -> None:
-    count = STOP_CAP + 2
-    lab.answer("Stop", *(told("Stop", f"MAIL-{number:02}") for number in range(count)))
+@pytest.mark.parametrize(("cap", "stops"), [("1", 2), ("1000", STOP_CAP + 3)])
+def test_a_variable_says_how_many_stops_in_a_row_are_obeyed(lab: Lab, cap: str, stops: int) -> None:
+    lab.answer("Stop", *(told("Stop", f"MAIL-{number:02}") for number in range(STOP_CAP + 2)))
     flags = ("--settings", str(lab.settings(EVENTS)), *WORKER_FLAGS)
 
-    pane = lab.start(*flags, "--", "go", more={"CLAUDE_CODE_STOP_HOOK_BLOCK_CAP": "1000"})
+    pane = lab.start(*flags, "--", "go", more={"CLAUDE_CODE_STOP_HOOK_BLOCK_CAP": cap})
 
-    lab.wait_for("Stop", pane, count + 1)
-    assert times(lab.api.requests[-1], f"MAIL-{count - 1:02}") == 1
+    lab.wait_for("Stop", pane, stops)
+    pane.shows(" · done ")  # the turn's end
+    assert ("overriding and ending turn" in pane.screen()) is (cap == "1")
+    assert len(lab.named("Stop")) == len(lab.api.requests) == stops
 
 
 @pytest.mark.parametrize("event", ["PreToolUse", "Stop"])
