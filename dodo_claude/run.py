@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,19 @@ class Run:
         self._slots: Slots | None = None
         self._started = False
         self._tmux: Tmux | None = None
+        self.learned: list[Stage] = []  # stages that were not known when the run began
+
+    def learn(self, config: Config) -> None:
+        """Go on with a configuration that knows more stages. DodoClaudeError when they may not run."""
+        if self._started:
+            missing = approval.unapproved(config, self.environ)
+            if missing:  # a settings file in an item's folder, say: commands are approved as they are written
+                raise approval.ApprovalError(f"{approval.summary(missing, asked=True)} (run it again)")
+        known = {stage.name for stage in self.config.stages}
+        self.learned += [stage for stage in config.stages if stage.name not in known]
+        self.config = config
+        if self._started:
+            self.write_plan()
 
     # -- the lock
 
@@ -100,7 +113,8 @@ class Run:
     def start(self, stages: Iterable[Stage]) -> None:
         """Look whether workers can start at all, and freeze the plan. Raises `DodoClaudeError`."""
         self.take_lock()
-        problems = preflight(self.config, list(stages), self.environ)
+        later = [foreach.template for foreach in self.config.late]
+        problems = preflight(self.config, [*stages, *later], self.environ)
         if problems:
             raise PreflightError("\n".join(problems))
         approval.require(self.config, self.environ)
@@ -143,7 +157,7 @@ class Run:
             hurry=self.hurry,
             slot=self._slots.take,
             redact=self.redact,
-            targets=frozenset(target for stage in self.config.stages for target in stage.targets),
+            targets=_Targets(self),
             prompt=self.render_prompt,
             environ=self.environ,
             report=lambda stage, attempt, view: self.report(stage, attempt, view),
@@ -309,7 +323,36 @@ class Run:
                 "tmux": self.config.socket,
             },
             "stages": stages,
+            "late": {
+                late.group: {"items": late.source, "known_after": list(late.makers)}
+                for late in self.config.late
+            },
         }
+
+
+class _Targets(Collection[str]):
+    """All stages' targets, those of stages that the run learns of later, too."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._config: Config | None = None
+        self._names: frozenset[str] = frozenset()
+
+    def _now(self) -> frozenset[str]:
+        config = self._run.config
+        if self._config is not config:  # threads may do this at the same time, to the same end
+            self._names = frozenset(target for stage in config.stages for target in stage.targets)
+            self._config = config
+        return self._names
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._now()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
 
 
 def _written(value: Mapping[str, Any]) -> str:

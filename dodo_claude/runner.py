@@ -76,7 +76,7 @@ class StageRunner(MThreadRunner):
 
         services = self.run.services()
         with ThreadPoolExecutor() as pool:  # each worker has some seconds to end: all the same ones
-            list(pool.map(clear, self.stages))
+            list(pool.map(clear, [*self.stages, *self.run.learned]))
 
     @contextmanager
     def _handlers(self) -> Iterator[None]:
