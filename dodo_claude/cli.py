@@ -117,7 +117,11 @@ def check(file: Path) -> None:
         for name in sorted(scenarios):
             check_scenario(Path(os.path.relpath(config.root / name)))
         count = len(config.stages)
-        click.echo(f"{file}: {count} stage{'' if count == 1 else 's'}, no problems")
+        later = "".join(
+            f", those of {late.group} when {' and '.join(late.makers) or late.source} is there"
+            for late in config.late
+        )
+        click.echo(f"{file}: {count} stage{'' if count == 1 else 's'}{later}, no problems")
 
 
 @main.command()

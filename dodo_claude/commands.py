@@ -89,6 +89,7 @@ class Orchestrate(DoitRun):
                 'doit orchestrate needs the loader "orchestrate" (set it in doit.cfg or pyproject.toml)'
             )
         self.loader.agent = params.get("agent")
+        self.loader.settles = not params.get("always")
         return int(super().execute(params, args))
 
     def _execute(

@@ -65,7 +65,7 @@ def load_config(path: Path, *, task_names: Collection[str] = (), agent: str | No
 class Blueprint:
     """A file, read once, of which configurations are made: each knows more of the items that stages make.
 
-    ConfigError as by load_config. `made_by` has the targets of dodo.py's tasks and who makes them.
+    ConfigError as by load_config. `made_by` has the targets of dodo.py's tasks and who makes them; None: not known.
     """
 
     def __init__(
@@ -79,7 +79,8 @@ class Blueprint:
         self.path = path
         self._tasks = frozenset(task_names)
         self._agent = agent
-        self._made_by = dict(made_by or {})
+        self._made_by = made_by
+        self._seen: dict[str, tuple[str, ...]] = {}  # a run's items stay what they were when it began
         self._values, positions = _parsed(path.name, _text(path))
         self._findings = Findings(path.name, positions)
         schema.judge(self._values, self._findings)
@@ -87,14 +88,26 @@ class Blueprint:
     def config(self, settled: Collection[str] | None = None) -> Config:
         """The configuration as it is known when the makers of the items of the groups `settled` are done.
 
-        None: when nothing runs, and what is there is taken as it is.
+        None: when nothing runs, and what is there is taken as it is, if it can be.
         """
+        if settled is not None:
+            return self._config(settled)
+        try:
+            return self._config(None)
+        except ConfigError as error:
+            try:
+                # What a stage made, and is not right, is that stage's to mend: it keeps nobody from looking.
+                return self._config(())
+            except ConfigError:
+                raise error from None
+
+    def _config(self, settled: Collection[str] | None) -> Config:
         findings = self._findings.copy()
         root = Path(os.path.realpath(self.path.parent))
         document = Document(self._values, findings, Project(str(root)))
         settings: Mapping[str, Any] = self._values.get("orchestrate") or {}
         name = settings.get("name") or safe_name(root.name)
-        groups = foreach.Search(document.tables, self._made_by, settled).run()
+        groups = foreach.Search(document.tables, self._made_by, settled, self._seen).run()
         stages, templates = self._stages(document, name, groups)
         made = Config(
             path=self.path,

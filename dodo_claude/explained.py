@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from doit.task import Task
 
+from dodo_claude.late import late_of
 from dodo_claude.tasks import freshness_of, stage_of
 
 _WORDS = {
@@ -36,6 +38,9 @@ def chosen(control: Any) -> list[Task]:
 def is_stale(control: Any, dep_manager: Any, base: str | None = None) -> bool:
     """Would anything run; with `base`, a worker of an agent of that base?"""
     for task in chosen(control):
+        late = late_of(task)
+        if late is not None and late.template.agent is not None and late.template.agent.base == base:
+            return True
         stage = stage_of(task)
         agent = stage.agent if stage is not None else None
         # Without `base` a dodo.py task counts too: what it makes may make a stage stale.
@@ -47,13 +52,31 @@ def is_stale(control: Any, dep_manager: Any, base: str | None = None) -> bool:
     return False
 
 
+def is_current(control: Any, dep_manager: Any, names: Collection[str]) -> bool:
+    """Would nothing of `names`, and of all that they need, run?"""
+    control.selected_tasks = list(names)
+    for task in chosen(control):
+        if late_of(task) is not None or dep_manager.status_is_ignore(task):
+            return False
+        if task.actions and dep_manager.get_status(task, control.tasks).status != "up-to-date":
+            return False
+    return True
+
+
 def text(control: Any, dep_manager: Any, *, reasons: bool) -> str:
     """A line for each task that would run; with `reasons` for every one, and below it why."""
     lines = []
     stale: set[str] = set()
     for task in chosen(control):
-        why = _reasons(task, control, dep_manager)
         waits = [need for need in task.task_dep if need in stale]
+        late = late_of(task)
+        if late is not None:
+            stale.add(task.name)
+            lines.append(f"{task.name}: known when {', '.join(late.makers)} is done: {late.source}\n")
+            continue
+        # What waits for a group that is not known yet, is itself not known in full.
+        unknown = any(late_of(control.tasks[need]) is not None for need in task.task_dep)
+        why = [] if unknown else _reasons(task, control, dep_manager)
         if why or waits:
             stale.add(task.name)
         if task.has_subtask or not (task.actions or reasons):

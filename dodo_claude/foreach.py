@@ -7,6 +7,7 @@ but a name, and shapes of what they may make.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 from bisect import bisect_left
@@ -42,7 +43,6 @@ class Group:
     makers: tuple[str, ...] = ()  # stages and groups that come first: they make what the items are
     shapes: tuple[Shape, ...] = ()  # of its targets
     written: bool = False  # the items stand in the file itself
-    _disk: tuple[str, ...] | None = None
     _read: tuple[tuple[str, ...], tuple[Problem, ...]] | None = None
 
     @property
@@ -75,8 +75,9 @@ class Search:
     """The items of all foreach of a configuration. `settled`: groups whose makers are done; None: read what is there."""
 
     tables: Collection[Table]
-    made_by: Mapping[str, str] = field(default_factory=dict)  # files that tasks of dodo.py make
+    made_by: Mapping[str, str] | None = None  # files that tasks of dodo.py make; None: it was not looked into
     settled: Collection[str] | None = None
+    seen: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of groups the files that were found once
     groups: dict[str, Group] = field(default_factory=dict)
 
     def run(self) -> dict[str, Group]:
@@ -150,7 +151,7 @@ class Search:
 
     def _targets(self) -> dict[str, str]:
         """Of each target that is known so far the stage that makes it."""
-        made = dict(self.made_by)
+        made = dict(self.made_by or {})
         for table in self.tables:
             group = self.groups.get(table.full_name)
             items: Collection[str | None] = (None,) if group is None else group.items or ()
@@ -181,28 +182,31 @@ class Search:
         return (group.items, group.makers) != before
 
     def _find(self, group: Group, made: Mapping[str, str]) -> None:
-        if group._disk is None:
-            project = group.table.document.project
-            group._disk = tuple({path for glob in group.globs for path in project.files(glob)})
         late = self._late(group, group.globs)
         settled = self.settled is not None and group.name in self.settled
         if late and not settled:
             group.makers, group.items = tuple(late), None
             return
+        if group.name not in self.seen:
+            project = group.table.document.project
+            self.seen[group.name] = tuple({path for glob in group.globs for path in project.files(glob)})
         own = f"{group.name}:"
         paths = sorted(path for path, maker in made.items() if not maker.startswith(own))
         found = {path for glob in group.globs for path in matching(glob, paths)}
         # Who makes them comes first by their being file_deps.
-        group.items = tuple(sorted({*group._disk, *found}))
+        group.items = tuple(sorted({*self.seen[group.name], *found}))
 
     def _lines(self, group: Group) -> tuple[str, ...] | None:
         if group.makers and self.settled is not None and group.name not in self.settled:
             return None
         if group._read is None:
             group._read = self._read(group)
-        items, problems = group._read
-        # What a stage made earlier, and is not right, is that stage's to mend: it stops nobody from looking.
-        return None if group.makers and self.settled is None and problems else items
+        # Who makes it may be in a dodo.py that was not looked into.
+        unknown = not group.makers and self.made_by is None and self._beside(group, "dodo.py")
+        return None if unknown and not self._beside(group, group.lines or "") else group._read[0]
+
+    def _beside(self, group: Group, file: str) -> bool:
+        return os.path.lexists(os.path.join(group.table.document.project.root, file))
 
     def _read(self, group: Group) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
         assert group.lines is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,11 @@ class StageLoader(DodoTaskLoader):
         self.path: Path | None = None  # orchestrate.toml, if there is one
         self.stage_config: Any = None  # config.Config
         self.run: Any = None  # run.Run
+        self.late: Any = None  # late.Late
         self.agent: str | None = None  # --agent
+        self.settles = (
+            False  # stages that are up to date need not be waited for: `doit orchestrate` without -a
+        )
 
     def setup(self, opt_values: Mapping[str, Any]) -> None:
         """Find the project, go there, read dodo.py if there is one."""
@@ -78,26 +82,63 @@ class StageLoader(DodoTaskLoader):
         }
         tasks = list(super().load_tasks(cmd, pos_args)) if self.namespace else []
         if self.path is not None:
-            tasks += self.load_stages([task.name for task in tasks])
+            tasks = self._with_stages(tasks, cmd)
         return tasks
 
-    def load_stages(self, task_names: list[str]) -> list[Task]:
-        """The stages as tasks. A fault in orchestrate.toml becomes doit's one-line error."""
-        from dodo_claude.config import load_config
+    def _with_stages(self, tasks: list[Task], cmd: Any) -> list[Task]:
+        if not cmd.execute_tasks:
+            return tasks + self.load_stages(tasks, None)
+        settled: set[str] = set()
+        found = tasks + self.load_stages(tasks, settled)
+        while self.settles and (more := self._settled(found, cmd.dep_manager)):
+            try:
+                found = tasks + self.load_stages(tasks, settled | more)
+            except InvalidDodoFile:  # a stage made what can't be used: said when its turn comes, not of all
+                found = tasks + self.load_stages(tasks, settled)
+                break
+            settled |= more
+        if cmd.sel_tasks:
+            cmd.sel_tasks = self.late.select(list(cmd.sel_tasks), found)
+        return found
+
+    def _settled(self, tasks: list[Task], dep_manager: Any) -> set[str]:
+        """The groups whose stages can be known now, since all that makes their items is up to date."""
+        if not self.stage_config.late:
+            return set()
+        from doit.control import TaskControl
+
+        from dodo_claude.explained import is_current
+
+        control = TaskControl(tasks)
+        return {
+            late.group for late in self.stage_config.late if is_current(control, dep_manager, late.makers)
+        }
+
+    def load_stages(self, tasks: list[Task], settled: Collection[str] | None) -> list[Task]:
+        """The stages as tasks, beside those of a dodo.py. A fault in orchestrate.toml becomes doit's one-line error.
+
+        `settled`: see config.Blueprint.
+        """
+        from dodo_claude.config import Blueprint
         from dodo_claude.errors import DodoClaudeError
+        from dodo_claude.late import Late
         from dodo_claude.run import Run
-        from dodo_claude.tasks import stage_tasks
 
         assert self.path is not None
         try:
             # A Task object with a command's name would be taken by `doit NAME` for the command.
-            self.stage_config = load_config(
-                self.path, task_names=[*task_names, *self.cmd_names], agent=self.agent
+            blueprint = Blueprint(
+                self.path,
+                task_names=[*(task.name for task in tasks), *self.cmd_names],
+                agent=self.agent,
+                made_by={target: task.name for task in tasks for target in task.targets},
             )
+            self.stage_config = blueprint.config(settled)
         except DodoClaudeError as error:
             raise InvalidDodoFile(f"{FILE} is not right:\n{error}") from error
         self.run = Run(self.stage_config)
-        return stage_tasks(self.stage_config, self.run)
+        self.late = late = Late(blueprint, self.run, settled or ())
+        return late.tasks()
 
 
 def _project(start: Path, *, seek: bool) -> Path:

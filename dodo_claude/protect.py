@@ -52,7 +52,8 @@ def _expand(root: Path, patterns: Iterable[str]) -> Iterator[str]:
             # Also a file that is not there: to make one is to change it.
             yield pattern
             continue
-        for path in root.glob(pattern):
+        # pathlib's own `**` finds folders only.
+        for path in root.glob(f"{pattern}/*" if pattern.endswith("**") else pattern):
             if path.is_file() and not path.is_symlink():
                 yield path.relative_to(root).as_posix()
 
@@ -70,7 +71,10 @@ def problems(
         for name, mark in inputs.items()
         if name not in stage.targets and not _same(root / name, mark)
     ]
-    changed = [name for name, mark in protected.items() if not _same(root / name, mark)]
+    # What is the target of a stage that was not known when this one began, may change.
+    changed = [
+        name for name, mark in protected.items() if name not in targets and not _same(root / name, mark)
+    ]
     # A new file in a protected place, a git hook say, was not there to be fingerprinted.
     now = watched(root, stage, targets) if protected else {}
     new = {name for name, mark in now.items() if mark and name not in protected}

@@ -20,7 +20,7 @@ from dodo_claude.config import Stage
 from dodo_claude.fleet import Fleet
 from dodo_claude.lifecycle import State, View
 from dodo_claude.notify import notify
-from dodo_claude.tasks import StageStopped, stage_of
+from dodo_claude.tasks import StageStopped, is_ours, stage_of
 
 # Columns of a stage's name; longer ones push their line to the right.
 _NAME_WIDTH = 14
@@ -90,7 +90,7 @@ class StageReporter(ConsoleReporter):
 
     def execute_task(self, task: Task) -> None:
         """Called by a worker thread of doit's."""
-        if stage_of(task) is None:
+        if not is_ours(task):
             super().execute_task(task)
         else:
             self._began[task.name] = time.monotonic()
@@ -111,7 +111,7 @@ class StageReporter(ConsoleReporter):
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
         """Called by doit when a task failed or can't be run."""
-        if stage_of(task) is None:
+        if not is_ours(task):
             super().add_failure(task, fail)
             return
         self.failures.append({"task": task, "exception": fail})
@@ -142,14 +142,15 @@ class StageReporter(ConsoleReporter):
 
     def complete_run(self) -> None:
         """Called by doit at the end."""
-        stages = [item for item in self.failures if stage_of(item["task"]) is not None]
+        stages = [item for item in self.failures if is_ours(item["task"])]
         self.failures = [item for item in self.failures if item not in stages]
         super().complete_run()
-        failed = [
-            item["task"].name
+        failed_tasks = [
+            item["task"]
             for item in stages
             if not isinstance(item["exception"], UnmetDependency | StageStopped)
         ]
+        failed = [task.name for task in failed_tasks]
         parts = [
             f"{len(names)} {word}"
             for names, word in (
@@ -170,7 +171,7 @@ class StageReporter(ConsoleReporter):
         fleet = self.fleet()
         if fleet is not None and fleet.stopped is not None:
             self.write(f"stopped: {_one_line(fleet.stopped)}\n")
-        for name in failed:
+        for name in [task.name for task in failed_tasks if stage_of(task) is not None]:
             self.write(f"  look into {name}: dodo-claude log {name}\n")
         self.outstream.flush()
 

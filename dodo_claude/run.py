@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,19 @@ class Run:
         self._slots: Slots | None = None
         self._started = False
         self._tmux: Tmux | None = None
+        self.learned: list[Stage] = []  # stages that were not known when the run began
+
+    def learn(self, config: Config) -> None:
+        """Go on with a configuration that knows more stages. DodoClaudeError when they may not run."""
+        if self._started:
+            missing = approval.unapproved(config, self.environ)
+            if missing:  # a settings file in an item's folder, say: commands are approved as they are written
+                raise approval.ApprovalError(f"{approval.summary(missing, asked=True)} (run it again)")
+        known = {stage.name for stage in self.config.stages}
+        self.learned += [stage for stage in config.stages if stage.name not in known]
+        self.config = config
+        if self._started:
+            self.write_plan()
 
     # -- the lock
 
@@ -108,7 +121,8 @@ class Run:
         stages = list(stages)
         names = frozenset(stage.name for stage in stages)
         self.chosen = names if len(names) < len(self.config.stages) else None
-        problems = preflight(self.config, stages, self.environ)
+        later = [foreach.template for foreach in self.config.late]
+        problems = preflight(self.config, [*stages, *later], self.environ)
         if problems:
             raise PreflightError("\n".join(problems))
         approval.require(self.config, self.environ)
@@ -151,7 +165,7 @@ class Run:
             hurry=self.hurry,
             slot=self._slots.take,
             redact=self.redact,
-            targets=frozenset(target for stage in self.config.stages for target in stage.targets),
+            targets=_Targets(self),
             prompt=self.render_prompt,
             environ=self.environ,
             report=lambda stage, attempt, view: self.report(stage, attempt, view),
@@ -346,6 +360,10 @@ class Run:
                 **({} if self.chosen is None else {"chosen": sorted(self.chosen)}),
             },
             "stages": stages,
+            "late": {
+                late.group: {"items": late.source, "known_after": list(late.makers)}
+                for late in self.config.late
+            },
         }
 
 
@@ -358,6 +376,31 @@ def _phase(phase: Phase) -> dict[str, object]:
     if phase.handover:
         entry["handover"] = True
     return entry
+
+
+class _Targets(Collection[str]):
+    """All stages' targets, those of stages that the run learns of later, too."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._config: Config | None = None
+        self._names: frozenset[str] = frozenset()
+
+    def _now(self) -> frozenset[str]:
+        config = self._run.config
+        if self._config is not config:  # threads may do this at the same time, to the same end
+            self._names = frozenset(target for stage in config.stages for target in stage.targets)
+            self._config = config
+        return self._names
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._now()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._now())
+
+    def __len__(self) -> int:
+        return len(self._now())
 
 
 def _written(value: Mapping[str, Any]) -> str:

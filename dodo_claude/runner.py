@@ -94,7 +94,7 @@ class StageRunner(MThreadRunner):
 
         services = self.run.services()
         with ThreadPoolExecutor() as pool:  # each worker has some seconds to end: all the same ones
-            list(pool.map(clear, self.stages))
+            list(pool.map(clear, [*self.stages, *self.run.learned]))
 
     def _write_report(self) -> None:
         """Of a run that started something. Its work is done and saved: nothing that goes wrong here changes that."""

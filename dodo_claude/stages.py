@@ -27,7 +27,7 @@ class _Stages:
         """Called by doit, in the project's folder."""
         loader = StageLoader()
         loader.path = Path.cwd() / FILE
-        yield from loader.load_stages([])
+        yield from loader.load_stages([], set())
 
 
 stages = _Stages()

@@ -155,6 +155,25 @@ class StageStopped(TaskFailed):
     """A stage that did not fail but was stopped with the run; a rerun goes on with it."""
 
 
+class Fault(BaseAction):
+    """In place of stages that can't be made: fails, and says why."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.task: Task | None = None  # set by doit
+        self.out: str | None = None
+        self.err: str | None = None
+        self.result: str | None = None
+        self.values: dict[str, Any] = {}
+
+    def __str__(self) -> str:
+        return f"dodo_claude: {self.text}"
+
+    def execute(self, out: object = None, err: object = None) -> TaskFailed:
+        """Called by doit."""
+        return TaskFailed(self.text)
+
+
 class StageAction(BaseAction):
     """Drives its stage. A PythonAction would swap the process-wide stdout under the other threads."""
 
@@ -266,6 +285,11 @@ def stage_of(task: Task) -> Stage | None:
         if isinstance(action, StageAction):
             return action.stage
     return None
+
+
+def is_ours(task: Task) -> bool:
+    """Is `task` a stage, or says why there are none?"""
+    return stage_of(task) is not None or any(isinstance(action, Fault) for action in task._actions)
 
 
 def freshness_of(task: Task) -> Freshness | None:
