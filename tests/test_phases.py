@@ -1,0 +1,237 @@
+"""A stage in phases: each verified before the next, compacted or handed over between, resumed at the one that failed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dodo_claude import agents, phases
+from dodo_claude.journal import Attempt
+from dodo_claude.lifecycle import Outcome, Result
+from dodo_claude.records import Phase, Stage
+from tests.fakes import AGAIN, Turn
+from tests.test_worker import DEFINITION, STAGE, SUCCEEDED, Desk, told
+
+COMPACTED = Turn(
+    events=("PreCompact", ("SessionStart", {"source": "compact", "session_id": "s-1"}), "PostCompact")
+)
+CLEARED = Turn(
+    events=(
+        ("SessionEnd", {"reason": "clear", "session_id": "s-1"}),
+        ("SessionStart", {"source": "clear", "session_id": "s-2", "transcript_path": "/u.jsonl"}),
+    )
+)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    root = tmp_path / "p"
+    root.mkdir()
+    return Desk(root)
+
+
+def phase(prompt: str, *targets: str, **keys: object) -> Phase:
+    return replace(Phase(prompt, None, (), (), (), targets, None), **keys)
+
+
+def stage(*parts: Phase, **keys: object) -> Stage:
+    targets = tuple(name for part in parts for name in part.targets)
+    return replace(STAGE, prompt=None, phases=parts, targets=targets, **keys)
+
+
+def pastes(desk: Desk) -> list[tuple[str, ...]]:
+    return [call[1] for call in desk.terminal.calls if call[0] == "paste"]
+
+
+TWO = stage(phase("Plan.", "a"), phase("Make.", "b"))
+FIRST = Turn({"a": "plan"})
+SECOND = Turn({"b": "made"}, AGAIN)
+
+
+def test_each_phase_is_given_when_the_one_before_is_verified(desk: Desk) -> None:
+    done = desk.drive(TWO, FIRST, SECOND)
+    assert done.outcome == SUCCEEDED
+    assert set(done.targets) == {"a", "b"}
+    folder = desk.last.dir
+    assert (folder / "prompt.md").read_text() == "This is phase 1 of 2 of your work.\n\nPlan."
+    text = "This is phase 2 of 2 of your work.\nDone and verified: phase 1 (a).\n\nMake."
+    assert pastes(desk) == [(text,)]
+    assert (folder / "prompt-phase-2.md").read_text() == text
+    assert [kind for kind in desk.kinds() if kind.islower()] == [
+        "begun", "spawned", "verified", "phase", "given", "verified", "outcome"
+    ]  # fmt: skip
+    result = desk.last.result()
+    assert result is not None
+    assert [entry["done"] for entry in result["phases"]] == [1]
+
+
+def test_no_phase_is_given_before_the_one_before_is_verified(desk: Desk) -> None:
+    done = desk.drive(TWO, Turn(), Turn({"b": "made"}, AGAIN))
+    assert told(done) == (Result.FAILED, "target 'a' was not written")
+    assert [text for (text, *_) in pastes(desk)] == [
+        "The stage 'api' is not done: target 'a' was not written. Please mend this and end your turn."
+    ]
+
+
+def test_each_phase_has_its_own_repairs_and_check(desk: Desk) -> None:
+    parts = stage(phase("Plan.", "a", check="grep -q good a"), phase("Make.", "b"))
+    done = desk.drive(parts, Turn({"a": "bad"}), Turn({"a": "good"}, AGAIN), Turn({}, AGAIN), SECOND)
+    assert done.outcome == SUCCEEDED
+    assert [text.startswith("The stage 'api' is not done") for (text, *_) in pastes(desk)] == [True, False, True]
+
+
+def test_the_stages_own_check_and_earlier_targets_count_at_the_end(desk: Desk) -> None:
+    def drop_the_plan() -> None:
+        (desk.root / "a").unlink()
+
+    done = desk.drive(replace(TWO, repairs=0), FIRST, replace(SECOND, then=drop_the_plan))
+    assert told(done) == (Result.FAILED, "target 'a' was not written")
+    done = desk.drive(replace(TWO, repairs=0, check="false"), FIRST, SECOND)
+    assert told(done) == (Result.FAILED, "check `false` ended with exit status 1")
+
+
+def test_the_context_is_compacted_with_its_goal_before_the_prompt(desk: Desk) -> None:
+    parts = stage(phase("Plan.", "a"), phase("Make.", "b", compact="Next:\nmake b"))
+    done = desk.drive(parts, FIRST, COMPACTED, SECOND)
+    assert done.outcome == SUCCEEDED
+    # In two pastes: one of more than three lines would be a prompt.
+    assert pastes(desk)[0] == ("/compact ", "Next:\\nmake b")
+    assert pastes(desk)[1][0].endswith("Make.")
+    kinds = desk.kinds()
+    assert kinds.index("cleared") < kinds.index("PostCompact") < kinds.index("given")
+    assert '"SessionStart"' in (desk.last.dir / "reminder.json").read_text()
+    assert "phase 2 of 2" in (desk.last.dir / "reminder.json").read_text()
+
+
+def test_a_compaction_that_fails_is_gone_without(desk: Desk) -> None:
+    parts = stage(phase("Plan.", "a"), phase("Make.", "b", compact="x"))
+    failed = Turn(events=("PreCompact", ("StopFailure", {"error": "server_error", "agent_id": "a"})))
+    assert desk.drive(parts, FIRST, failed, SECOND).outcome == SUCCEEDED
+    assert len(pastes(desk)) == 2
+
+
+def test_a_fresh_session_begins_from_a_summary(desk: Desk) -> None:
+    parts = stage(phase("Plan.", "a"), phase("Make.", "b", handover=True))
+    summing = Turn(
+        events=(
+            ("UserPromptSubmit", {"prompt": "sum up"}),
+            ("Stop", {"last_assistant_message": "It is all in a."}),
+        )
+    )
+    again = (("UserPromptSubmit", {"session_id": "s-2"}), ("Stop", {"session_id": "s-2"}))
+    done = desk.drive(parts, FIRST, summing, CLEARED, Turn({"b": "made"}, again))
+    assert done.outcome == SUCCEEDED
+    asked, cleared, given = pastes(desk)
+    assert asked[0].startswith("The next phase will be done by a fresh session")
+    assert cleared == ("/clear",)
+    summary = desk.last.dir / "summary-1.md"
+    assert summary.read_text() == "It is all in a.\n"
+    assert f"told in {summary}: read it first" in given[0]
+    result = desk.last.result()
+    assert result is not None
+    assert result["session_id"] == "s-2"
+
+
+def test_a_long_prompt_is_a_file_to_read(desk: Desk) -> None:
+    parts = stage(phase("Plan.", "a"), phase("Make it. " * 100, "b"))
+    assert desk.drive(parts, FIRST, SECOND).outcome == SUCCEEDED
+    path = desk.last.dir / "prompt-phase-2.md"
+    assert pastes(desk)[0][0].endswith(f"Read the file {path} and do what it says.")
+    assert path.read_text().endswith("Make it. " * 100)
+
+
+# -- reruns
+
+
+DEFINED = {**DEFINITION, "phase.1": "one", "phase.2": "two"}
+
+
+def attempt(desk: Desk, number: int) -> dict[str, object]:
+    found = Attempt(desk.log, number).result()
+    assert found is not None
+    return found
+
+
+def drive(desk: Desk, parts: Stage, definition: dict[str, object], *turns: Turn) -> Outcome:
+    from dodo_claude.recovery import drive as real
+
+    desk.terminal.turns = list(turns)
+    desk.terminal.calls.clear()
+    return real(parts, definition, desk.services).outcome
+
+
+def test_a_rerun_goes_on_with_the_phase_that_failed(desk: Desk) -> None:
+    parts = replace(TWO, repairs=0)
+    assert drive(desk, parts, DEFINED, FIRST, Turn({}, AGAIN)).result is Result.FAILED
+    assert desk.text("a") == "plan"  # it stays where it is
+    desk.log.forget()
+    assert drive(desk, parts, {**DEFINED, "phase.2": "mended"}, Turn({"b": "made"})) == SUCCEEDED
+    assert (desk.last.dir / "prompt.md").read_text().endswith("phase 1 (a).\n\nMake.")
+    assert pastes(desk) == []
+
+
+@pytest.mark.parametrize("what", ["its definition", "its target", "what all phases share", "an input"])
+def test_a_phase_that_is_not_as_it_was_is_done_again(desk: Desk, what: str) -> None:
+    parts = replace(TWO, repairs=0)
+    assert drive(desk, parts, DEFINED, FIRST, Turn({}, AGAIN)).result is Result.FAILED
+    desk.log.forget()
+    definition = dict(DEFINED)
+    if what == "its definition":
+        definition["phase.1"] = "other"
+    elif what == "its target":
+        (desk.root / "a").write_text("by hand")
+    elif what == "what all phases share":
+        definition["model"] = "other"
+    else:
+        (desk.root / "in").write_text("other")
+    assert drive(desk, parts, definition, Turn({"a": "again"}), SECOND) == SUCCEEDED
+    assert (desk.last.dir / "prompt.md").read_text().endswith("Plan.")
+
+
+def test_what_only_a_later_phase_reads_makes_no_earlier_one_stale(desk: Desk) -> None:
+    parts = stage(phase("Plan.", "a"), phase("Make.", "b", prompt_files=("in",)), repairs=0)
+    assert drive(desk, parts, DEFINED, FIRST, Turn({}, AGAIN)).result is Result.FAILED
+    desk.log.forget()
+    (desk.root / "in").write_text("other")
+    assert drive(desk, parts, DEFINED, Turn({"b": "made"})) == SUCCEEDED
+
+
+def test_a_worker_that_dies_between_two_phases_is_resumed_with_the_next_prompt(desk: Desk) -> None:
+    parts = stage(phase("Plan.", "a"), phase("Make.", "b", compact="x"), retries=1)
+    died = Turn(events=(), exits=9)
+    assert drive(desk, parts, DEFINED, FIRST, died, Turn({"b": "made"})) == SUCCEEDED
+    assert attempt(desk, 1)["reason"] == "its worker ended before phase 2 of 2 began"
+    assert (desk.last.dir / "prompt.md").read_text().endswith("Make.")
+    assert "--resume" in (desk.last.dir / "launch.sh").read_text()
+
+
+# -- pure
+
+
+def test_a_part_is_a_stage() -> None:
+    part = phases.part(TWO, 1)
+    assert (part.prompt, part.targets, part.name, part.phases) == ("Make.", ("b",), "api", ())
+    assert phases.part(STAGE, 0) is STAGE
+    assert phases.count(STAGE) == 1
+
+
+def test_marks_differ_with_what_a_phase_is_made_from() -> None:
+    assert phases.mark(DEFINED, 0) != phases.mark(DEFINED, 1)
+    assert phases.mark(DEFINED, 0) == phases.mark(
+        {**DEFINED, "phase.2": "x", "targets": ["b"], "check": "y"}, 0
+    )
+    assert phases.mark(DEFINED, 0) != phases.mark({**DEFINED, "model": "x"}, 0)
+
+
+@pytest.mark.parametrize("done", [None, "x", [], [3], [{"mark": "x"}], [{"mark": None, "targets": 3}]])
+def test_a_damaged_record_holds_nothing(tmp_path: Path, done: object) -> None:
+    assert phases.kept(TWO, DEFINED, tmp_path, done, []) == []
+
+
+def test_the_brief_tells_of_phases() -> None:
+    from tests.test_agents import JOB
+
+    assert "The work comes in 2 phases: end your turn after each" in agents.brief(replace(JOB, phases=2))
+    assert "phases" not in agents.brief(JOB)
