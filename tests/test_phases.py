@@ -79,7 +79,11 @@ def test_each_phase_has_its_own_repairs_and_check(desk: Desk) -> None:
     parts = stage(phase("Plan.", "a", check="grep -q good a"), phase("Make.", "b"))
     done = desk.drive(parts, Turn({"a": "bad"}), Turn({"a": "good"}, AGAIN), Turn({}, AGAIN), SECOND)
     assert done.outcome == SUCCEEDED
-    assert [text.startswith("The stage 'api' is not done") for (text, *_) in pastes(desk)] == [True, False, True]
+    assert [text.startswith("The stage 'api' is not done") for (text, *_) in pastes(desk)] == [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_the_stages_own_check_and_earlier_targets_count_at_the_end(desk: Desk) -> None:
