@@ -29,7 +29,7 @@ _KINDS = {
     "object": "a table",
     "boolean": "true or false",
 }
-_WORK = ("prompt", "prompt_file", "command")
+WORK = ("prompt", "prompt_file", "command", "orchestrate")
 
 
 @functools.cache
@@ -127,17 +127,20 @@ def _repeated(error: _Error, findings: Findings) -> None:
 def _work(error: _Error, findings: Findings) -> None:
     if not isinstance(error.instance, dict):  # is an error of its own
         return
-    given = [key for key in _WORK if key in error.instance]
+    given = [key for key in WORK if key in error.instance]
     if not given:
         findings.add(
-            error.path, "has no prompt, prompt_file or command", "a stage needs one of them", key=True
+            error.path,
+            "has no prompt, prompt_file, command or orchestrate",
+            "a stage needs one of them",
+            key=True,
         )
         return
     for key in given[1:]:
         findings.add(
             (*error.path, key),
             f"can't stand beside {given[0]!r}",
-            f"a stage has exactly one of {listed(_WORK)}",
+            f"a stage has exactly one of {listed(WORK)}",
             key=True,
         )
 
