@@ -77,7 +77,9 @@ class Search:
     tables: Collection[Table]
     made_by: Mapping[str, str] | None = None  # files that tasks of dodo.py make; None: it was not looked into
     settled: Collection[str] | None = None
-    seen: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of groups the files that were found once
+    seen: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # of groups what was found once: files, lines
     groups: dict[str, Group] = field(default_factory=dict)
 
     def run(self) -> dict[str, Group]:
@@ -194,13 +196,18 @@ class Search:
         paths = sorted(path for path, maker in made.items() if not maker.startswith(own))
         found = {path for glob in group.globs for path in matching(glob, paths)}
         # Who makes them comes first by their being file_deps.
-        group.items = tuple(sorted({*self.seen[group.name], *found}))
+        local = group.table.document.project.local
+        group.items = tuple(sorted(map(local, {*self.seen[group.name], *found})))
 
     def _lines(self, group: Group) -> tuple[str, ...] | None:
         if group.makers and self.settled is not None and group.name not in self.settled:
             return None
+        if self.settled is not None and group.name in self.seen:
+            return self.seen[group.name]
         if group._read is None:
             group._read = self._read(group)
+            if not group._read[1]:
+                self.seen[group.name] = group._read[0]
         # Who makes it may be in a dodo.py that was not looked into.
         unknown = not group.makers and self.made_by is None and self._beside(group, "dodo.py")
         return None if unknown and not self._beside(group, group.lines or "") else group._read[0]
@@ -257,7 +264,9 @@ class Search:
         own = f"{group.name}:"
         targets = sorted(path for path, maker in made.items() if maker.startswith(own))
         for path in sorted({path for glob in group.globs for path in matching(glob, targets)}):
-            if made[path] != own + path:  # else it is the item itself, changed in place
+            if made[path] != own + group.table.document.project.local(
+                path
+            ):  # else it is the item itself, changed in place
                 text = f"{show(path)} is made by {show(made[path])}, and would be an item of the next run"
                 group.complain(place, text, "let the glob find other files than the targets")
                 break

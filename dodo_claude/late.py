@@ -81,20 +81,29 @@ class Late:
 
         return create
 
-    def _create(self, late: Foreach) -> Iterator[Task]:
-        """Called by doit in its main thread when the makers are done, or failed: then their tasks are not run."""
-        wanted = [name for name, group in self._wanted.items() if group == late.group]
+    def _learned(self, late: Foreach) -> tuple[Config | None, str]:
+        """The configuration that knows the group; else why not. What left here would end the run at once."""
         try:
             config = self._blueprint.config({*self._settled, late.group})
             self._run.learn(config)
         except (DodoClaudeError, OSError) as error:
-            text = "; ".join(str(error).splitlines())
+            return None, "; ".join(str(error).splitlines())
+        except Exception as error:
+            return None, f"dodo_claude has a fault: {error!r} (please report it)"
+        return config, ""
+
+    def _create(self, late: Foreach) -> Iterator[Task]:
+        """Called by doit in its main thread when the makers are done, or failed: then their tasks are not run."""
+        wanted = [name for name, group in self._wanted.items() if group == late.group]
+        config, text = self._learned(late)
+        if config is None:
             yield from (Task(name, [Fault(text)]) for name in (late.group, *wanted))
             return
         self._settled.add(late.group)
         made = {task.name: task for task in stage_tasks(config, self._run)}
         for name, task in self._known.items():
-            _renew(task, made[name], config, late.group)
+            if name in made:
+                _renew(task, made[name], config, late.group)
         new = {name: made[name] for name in _members(config, late.group)}
         self._known |= new
         yield from new.values()

@@ -45,7 +45,7 @@ CASES = [
     ),
     Case(
         "map-reduce", 5, "feedback/east.md", '- 4 "Search', '- 4 "Again"\n- 4 "Search',
-        "map:east", ("reduce",),
+        "map:feedback/east.md", ("reduce",),
         (*(f"results/{name}.json" for name in ("north", "east", "south", "west")), "total.json", "report.md"),
     ),
     Case(
@@ -131,7 +131,10 @@ def test_one_changed_input_costs_its_worker_and_the_reduce(project: Project) -> 
     project.edit("feedback/east.md", "# Feedback: east\n", "# Feedback: the east\n")
     lines = play(project)
     assert "5 stages: 2 done, 3 up to date" in lines[-2]
-    assert all(any(line.startswith(f"{stage} done") for line in lines) for stage in ("map:east", "reduce"))
+    assert all(
+        any(line.startswith(f"{stage} done") for line in lines)
+        for stage in ("map:feedback/east.md", "reduce")
+    )
 
 
 # -- the checks, on good work and on work with one fault each

@@ -248,9 +248,119 @@ def test_messages_of_a_group_that_was_not_known(late: Project) -> None:
     assert "map:c:" in late.read(f".orchestrate/stages/told/{late.attempts('told')}/prompt.md")
 
 
+def test_groups_that_wait_for_groups_and_share_a_maker(late: Project) -> None:
+    late.write(
+        "orchestrate.toml",
+        LATE
+        + '[stages.next]\nforeach = { glob = "out/*.md" }\ncommand = "tr a-z A-Z < {{ item }} > {{ item | stem }}.up"\n'
+        'targets = ["{{ item | stem }}.up"]\n[stages.same]\nforeach = { lines = "topics.txt" }\ncommand = "true {{ item }}"\n',
+    )
+    first = ["all", "gen", "map:a", "map:b", "next:out/a.md", "next:out/b.md", "same:a", "same:b", "side"]
+    assert done(late.orchestrate().lines) == first
+    assert late.read("b.up") == "ABOUT B\n"
+    assert "9 stages: 9 up to date" in late.orchestrate().lines[-1]
+    late.write("wanted.txt", "a\nb\nc\n")
+    assert late.orchestrate("--dry-run").lines[:3] == [
+        "gen: stale",
+        "map: known when gen is done: the lines of topics.txt",
+        "all: looked at again after map",
+    ]
+    assert done(late.orchestrate().lines) == ["all", "gen", "map:c", "next:out/c.md", "same:c"]
+
+
+def test_two_bad_groups_are_each_told_and_stop_no_other(late: Project) -> None:
+    late.edit("orchestrate.toml", "sort -u wanted.txt", "echo 'a b'")
+    late.write("orchestrate.toml", late.read("orchestrate.toml") + '[stages.more]\ncommand = "echo x > more.txt"\ntargets = ["more.txt"]\n[stages.good]\nforeach = { lines = "more.txt" }\ncommand = "true {{ item }}"\n')  # fmt: skip
+    ran = late.orchestrate(check=1)
+    assert done(ran.lines) == ["gen", "good:x", "more", "side"]
+    assert ran.said("map FAILED: topics.txt:1:1")
+
+
 def test_what_a_late_stage_makes_may_change_while_others_run(late: Project) -> None:
     late.edit("orchestrate.toml", "sleep 0.2", "while [ ! -e go ]; do sleep 0.02; done")
     late.edit("orchestrate.toml", 'targets = ["side.txt"]', 'targets = ["side.txt"]\nprotect = ["out/**"]')
     late.edit("orchestrate.toml", "> all.md", "> all.md && touch go")
     late.write("out/a.md", "from before\n")  # protected, as it is nobody's target when `side` begins
     assert done(late.orchestrate().lines) == ["all", "gen", "map:a", "map:b", "side"]
+
+
+# -- a file of stages in another
+
+NESTED = """
+[stages.wanted]
+command = "printf 'b\\na\\n' > parts/wanted.txt"
+targets = ["parts/wanted.txt"]
+[stages.parts]
+orchestrate = "parts/orchestrate.toml"
+[stages.end]
+command = "cat parts/all.md > end.md"
+file_dep = ["parts/all.md"]
+targets = ["end.md"]
+"""
+
+
+@pytest.fixture
+def nested(late: Project) -> Project:
+    """The project with lines, one folder deeper."""
+    late.write("parts/orchestrate.toml", LATE)
+    late.write("orchestrate.toml", NESTED)
+    (late.root / "wanted.txt").unlink()
+    return late
+
+
+def test_a_nested_orchestration_runs_in_its_folder_and_in_one_graph(nested: Project) -> None:
+    everything = ["end", "parts:all", "parts:gen", "parts:map:a", "parts:map:b", "parts:side", "wanted"]
+    assert done(nested.orchestrate().lines) == everything
+    assert nested.read("end.md") == "about a\nabout b\n"
+    assert nested.read("parts/out/a.md") == "about a\n"
+    assert "7 stages: 7 up to date" in nested.orchestrate().lines[-1]
+    nested.edit("parts/orchestrate.toml", "echo about", "echo all about")
+    assert done(nested.orchestrate().lines) == ["end", "parts:all", "parts:map:a", "parts:map:b"]
+    # A fault in the inner file is told with its place.
+    nested.edit("parts/orchestrate.toml", "[stages.side]", "[stages.side]\ntimout = 3")
+    ran = nested.orchestrate(check=3)
+    assert "parts/orchestrate.toml:15:1: stages.side.timout: unknown key (did you mean 'timeout'?)" in ran.err
+    assert "parts/orchestrate.toml:15:1" in nested.run("dodo-claude", "check", check=2).err
+
+
+def test_nested_stages_by_name(nested: Project) -> None:
+    assert done(nested.orchestrate("parts:map:b").lines) == ["parts:gen", "parts:map:b", "wanted"]
+    assert done(nested.orchestrate("parts").lines) == ["parts:all", "parts:map:a", "parts:side"]
+    listed = [line.split()[0] for line in nested.doit("list", "--all", check=0).lines]
+    assert {"parts", "parts:map", "parts:map:a", "parts:gen"} <= {*listed}
+    assert [line.split()[0] for line in nested.doit("list", check=0).lines] == ["end", "parts", "wanted"]
+    nested.doit("forget", "parts:map", check=0)
+    assert done(nested.orchestrate("parts").lines) == ["parts:map:a", "parts:map:b"]
+    nested.doit("forget", "parts", check=0)
+    assert len(done(nested.orchestrate("parts").lines)) == 5
+    assert nested.run("dodo-claude", "log", "parts:map:b", check=0).out.startswith("parts:map:b: attempt")
+    nested.doit("clean", "parts", check=0)
+    assert not (nested.root / "parts/out/a.md").exists()
+    assert not (nested.root / "parts/all.md").exists()
+
+
+def test_the_nested_one_also_runs_by_itself(nested: Project) -> None:
+    nested.orchestrate()
+    nested.root /= "parts"
+    assert nested.run("dodo-claude", "check", check=0).out == "orchestrate.toml: 5 stages, no problems\n"
+    assert done(nested.orchestrate().lines) == ["all", "gen", "map:a", "map:b", "side"]
+
+
+@pytest.mark.tmux
+def test_nested_workers_have_their_own_folder_scenario_and_prompts(project: Project) -> None:
+    project.write(
+        "orchestrate.toml", '[stages.sub]\norchestrate = "sub/orchestrate.toml"\n[defaults]\nagent = "scripted"\n'
+        '[stages.end]\nprompt = "{{ files[\'sub/b.txt\'] }}{{ stages[\'sub:b\'].message }}"\ntargets = ["end.txt"]\n',
+    )  # fmt: skip
+    project.write("scenario.toml", '[stages.end]\nsteps = [{ capture = "x", from_prompt = "(said of .*)" }, { write = "end.txt", text = "{x}" }]\n')  # fmt: skip
+    project.write(
+        "sub/orchestrate.toml", '[defaults]\nagent = "scripted"\n[stages.map]\nforeach = ["a"]\nprompt = "Do it."\n'
+        'targets = ["{{ item }}.txt"]\n[stages.b]\nprompt = "{{ files[\'a.txt\'] }}"\ntargets = ["b.txt"]\n',
+    )  # fmt: skip
+    project.write(
+        "sub/scenario.toml", '[stages.map]\nsteps = [{ write = "{item}.txt", text = "made of {item}" }]\n'
+        '[stages.b]\nsteps = [{ capture = "x", from_prompt = "(made of a)" }, { write = "b.txt", text = "{x}" }, { say = "said of b" }]\n',
+    )  # fmt: skip
+    assert done(project.orchestrate().lines) == ["end", "sub:b", "sub:map:a"]
+    assert (project.read("sub/b.txt"), project.read("end.txt")) == ("made of a", "said of b")
+    assert 'path="a.txt"' in project.read(".orchestrate/stages/sub:b/1/prompt.md")
