@@ -28,7 +28,7 @@ def play(project: Project, *args: str, check: int = 0) -> list[str]:
 
 @pytest.mark.tmux
 def test_both_sides_are_made_joined_and_mended_alone(sides: Project) -> None:
-    assert "5 stages: 5 done" in play(sides)[-1]
+    assert "5 stages: 5 done" in play(sides)[-2]
     assert sides.run("python3", "convert.py", "212 F", "C", check=0).out == "100.0 C\n"
     assert "`read(text)`" in sides.read(".orchestrate/stages/join/1/prompt.md")
     assert "It refuses units" in sides.read(".orchestrate/stages/join/1/prompt.md")
@@ -42,21 +42,21 @@ def test_both_sides_are_made_joined_and_mended_alone(sides: Project) -> None:
     assert any(line.startswith("join not run: needs reader") for line in lines)
     assert {"writer:code up to date", "writer:notes up to date"} <= {*lines}
     sides.edit("reader/request.md", "(21.0, 'C')", "(20.0, 'C')")
-    assert "5 stages: 3 done, 2 up to date" in play(sides)[-1]
+    assert "5 stages: 3 done, 2 up to date" in play(sides)[-2]
     sides.edit("reader/request.md", '"20 Q"', '"2 Q"')
     sides.edit("reader/request.md", "'20 Q'", "'2 Q'")
     # The module is made again with the same bytes, but its worker's words are not in doubt: nobody else has to run.
-    assert "5 stages: 1 done, 4 up to date" in play(sides)[-1]
+    assert "5 stages: 1 done, 4 up to date" in play(sides)[-2]
     assert sides.attempts("reader:code") == 4
     assert sides.sessions() == []
 
 
 @pytest.mark.tmux
 def test_one_side_by_name_and_by_itself(sides: Project) -> None:
-    assert "2 stages: 2 done" in play(sides, "reader")[-1]
+    assert "2 stages: 2 done" in play(sides, "reader")[-2]
     assert not (sides.root / "writer/text.py").exists()
     sides.root /= "writer"
-    assert "2 stages: 2 done" in play(sides)[-1]
+    assert "2 stages: 2 done" in play(sides)[-2]
     assert sides.read("notes.md").startswith("# text.py")
 
 
