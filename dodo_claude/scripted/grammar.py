@@ -18,6 +18,8 @@ FAILURES = {
     "billing_error": "Credit balance is too low",
     "model_not_found": "There's an issue with the selected model. It may not exist or you may not have access to it.",
 }
+# What a compaction may come to besides: a summary without a word.
+EMPTY_SUMMARY = "empty"
 
 
 class Option(NamedTuple):
@@ -42,7 +44,10 @@ CONTENT = {"text": Option("text"), "from": Option("file")}
 STEPS = {
     "say": Shape("text"),
     "sleep": Shape("seconds"),
-    "capture": Shape("name", {"from_prompt": Option("capturing regex", required=True)}),
+    "capture": Shape(
+        "name", {"from_prompt": Option("capturing regex"), "from_told": Option("capturing regex")}
+    ),
+    "told": Shape("regex", {"then": Option("steps", required=True)}),
     "write": Shape("path", CONTENT),
     "append": Shape("path", CONTENT),
     "edit": Shape("path", {"old": Option("some text", required=True), "new": Option("text", required=True)}),
@@ -60,7 +65,9 @@ STEPS = {
 }
 # What a stage may say besides its turns: no_hooks fires none; slow_start delays the first screen;
 # ignore_first_enter loses the first Enter after a paste; the notices are seconds until a Notification;
-# usage is what each assistant message of the transcript is said to have used.
+# usage is what each assistant message of the transcript is said to have used, context how full it finds the context,
+# in percent, which the status line tells (a turn may say it for itself); compact_seconds is how long a summary takes,
+# compact_fails is what becomes of the first compactions: failures as of the step fail, or "empty".
 STAGE_KEYS = {
     "no_hooks": "flag",
     "slow_start": "seconds",
@@ -68,6 +75,9 @@ STAGE_KEYS = {
     "permission_notice": "seconds",
     "idle_notice": "seconds",
     "usage": "usage",
+    "context": "percentage",
+    "compact_seconds": "seconds",
+    "compact_fails": "compactions",
 }
 USAGE_KEYS = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
@@ -143,8 +153,8 @@ class _Check:
         if not isinstance(turn, dict) or "steps" not in turn:
             self.report(place, "a turn without steps", "add steps = [...]")
             return
-        self.keys(place, turn, ["when", "once", "steps"])
-        for key, type_ in (("when", "regex"), ("once", "flag")):
+        self.keys(place, turn, ["when", "once", "context", "steps"])
+        for key, type_ in (("when", "regex"), ("once", "flag"), ("context", "percentage")):
             if key in turn:
                 self.value(f"{place}.{key}", turn[key], type_)
         self.steps(f"{place}.steps", turn["steps"])
@@ -178,6 +188,10 @@ class _Check:
         """What one key's type cannot say: which keys need each other."""
         if kind in ("write", "append") and ("text" in step) == ("from" in step):
             self.report(place, f"a step '{kind}' takes text or from", "give exactly one of the two")
+        if kind == "capture" and ("from_prompt" in step) == ("from_told" in step):
+            self.report(
+                place, "a step 'capture' takes from_prompt or from_told", "give exactly one of the two"
+            )
         if kind == "permission" and step[kind] == "Bash" and set(step) != {kind, "command"}:
             self.report(place, "permission = 'Bash' takes a command", "add command and nothing else")
         if kind == "permission" and step[kind] == "Write" and set(step) != {kind, "path", "text"}:
@@ -194,6 +208,9 @@ class _Check:
             return _wrong_regex(value, needs_group=type_ != "regex")
         if type_ == "background":
             return self.background(place, value)
+        if type_ == "steps":
+            self.steps(place, value)
+            return ""
         if type_ == "file":
             return self.wrong_file(value)
         is_right, remedy = _TYPES[type_]
@@ -231,6 +248,10 @@ def _is_usage(value: object) -> bool:
     )
 
 
+def _are_compactions(value: object) -> bool:
+    return isinstance(value, list) and all(failure in (*FAILURES, EMPTY_SUMMARY) for failure in value)
+
+
 def _is_whole(value: object, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
@@ -250,5 +271,7 @@ _TYPES: dict[str, tuple[Any, str]] = {
     "signal": (lambda value: _is_whole(value, 1, 64), "write a signal number, 9 for instance"),
     "tool": (lambda value: value in ("Bash", "Write"), "write Bash or Write"),
     "failure": (lambda value: value in FAILURES, f"write one of {', '.join(FAILURES)}"),
+    "percentage": (lambda value: _is_number(value) and 0 <= value <= 100, "write a number from 0 to 100"),
+    "compactions": (_are_compactions, f"write a list of {', '.join((*FAILURES, EMPTY_SUMMARY))}"),
     "usage": (_is_usage, f"write a table of {', '.join(USAGE_KEYS)}"),
 }

@@ -99,5 +99,10 @@ class Reply(NamedTuple):
         return table.get(key) if isinstance(table, dict) else None
 
 
+def texts_of(replies: list[Reply]) -> list[str]:
+    """What the hooks tell the agent."""
+    return [str(text) for reply in replies if (text := reply.own("additionalContext"))]
+
+
 def first_block(replies: list[Reply]) -> str | None:
     return next((reply.blocks for reply in replies if reply.blocks is not None), None)

@@ -74,7 +74,7 @@ def clean_paste(text: str) -> str:
     """Pasted text as the client alters it."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
     text = re.sub(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)", "", text)
-    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "", text).rstrip()
+    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", "", text).rstrip("\n")
 
 
 class Box:
@@ -90,7 +90,7 @@ class Box:
     def paste(self, text: str) -> None:
         text = clean_paste(text)
         if is_long(text):
-            self.pastes.append(text)
+            self.pastes.append(text.rstrip())
             text = chr(self.FIRST + len(self.pastes) - 1)
         self.text += text
 
@@ -102,9 +102,13 @@ class Box:
         above, newline, line = self.text.rpartition("\n")
         self.text = above + newline if line else above
 
-    def take(self) -> tuple[str, str]:
-        """Empty the box. What it held: as it is sent, and as it is shown."""
-        taken = self.sent(), self.shown().rstrip()
+    def take(self) -> tuple[str, str, str]:
+        """Empty the box. What it held: as it is sent, as it is shown, and as a command gets it."""
+        taken = (
+            self.sent(),
+            self.shown().rstrip(),
+            self._spell(lambda _number, text: text, self.text.rstrip()),
+        )
         self.text = ""
         return taken
 

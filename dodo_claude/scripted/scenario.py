@@ -4,7 +4,17 @@
     [[stages.backend.turns]]         # the n-th turn answers the n-th prompt, the last one all later prompts
     when = "regex"                   # optional: play the first turn, from the current one on, that fits the prompt
     once = true                      # optional: do not play this turn again for later prompts
+    context = 72                     # optional: how full the context is in this turn, in percent
     steps = [{ say = "Reading." }, { write = "api.py", text = "…{path}…" }]
+
+What a hook tells the agent (its additionalContext) is at hand as soon as the real model would read it. A text of a
+Stop hook is answered by a turn as a prompt is, `when` included. One told within a turn waits for the step
+
+    { told = "regex", then = [{ say = "I see." }] }
+
+which plays its steps when a text fits that no such step had before, with that text as their prompt; without one
+the turn goes on. { capture = "name", from_told = "regex" } looks for the newest text that fits; /compact and /clear
+take all of them away. A text of more than 10,000 characters is cut to its beginning.
 
 In a step's text {name} stands for what a capture step found, {stage} and {item}; other braces stay as they are.
 What else a file may say is in grammar.py, which checks all of it before anything here takes its shape for granted.
@@ -37,6 +47,7 @@ class Turn(NamedTuple):
     steps: tuple[Step, ...]
     when: str | None = None
     once: bool = False
+    context: float | None = None
 
 
 class Stage(NamedTuple):
@@ -52,6 +63,9 @@ class Stage(NamedTuple):
     permission_notice: float = PERMISSION_NOTICE
     idle_notice: float = IDLE_NOTICE
     usage: dict[str, int] | None = None
+    context: float | None = None
+    compact_seconds: float = 0.0
+    compact_fails: tuple[str, ...] = ()
 
     def values(self) -> dict[str, str]:
         """The names that {…} in a step's text stands for before any capture."""
@@ -121,17 +135,22 @@ def _fits(turn: Turn, prompt: str) -> bool:
 
 def _turn(entry: dict[str, Any], values: dict[str, str]) -> Turn:
     when = fill_pattern(entry["when"], values) if "when" in entry else None
-    return Turn(tuple(_step(step) for step in entry["steps"]), when, entry.get("once", False))
+    steps = tuple(_step(step) for step in entry["steps"])
+    return Turn(steps, when, entry.get("once", False), entry.get("context"))
 
 
 def _step(entry: dict[str, Any]) -> Step:
     kind = next(key for key in entry if key in STEPS)
     options = {key: value for key, value in entry.items() if key != kind}
-    if kind != "background":
-        return Step(kind, entry[kind], options)
-    then = entry[kind].get("then", [])
-    steps = tuple(_step(step) for step in (then if isinstance(then, list) else [then]))
-    return Step(kind, entry[kind]["seconds"], {"then": steps})
+    if kind == "told":
+        return Step(kind, entry[kind], {"then": _steps(entry["then"])})
+    if kind == "background":
+        return Step(kind, entry[kind]["seconds"], {"then": _steps(entry[kind].get("then", []))})
+    return Step(kind, entry[kind], options)
+
+
+def _steps(then: Any) -> tuple[Step, ...]:
+    return tuple(_step(step) for step in (then if isinstance(then, list) else [then]))
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:

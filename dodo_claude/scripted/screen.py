@@ -43,6 +43,7 @@ class View(NamedTuple):
     box: str = ""
     placeholder: str = ""
     busy: str = ""
+    status: str = ""
     footer: str = ""
     queued: tuple[str, ...] = ()
     dialog: tuple[str, ...] = ()
@@ -64,7 +65,9 @@ def render(view: View, width: int, height: int) -> list[str]:
         typed = rows_of("❯\xa0" + view.box, width - 1)
         hint = view.placeholder if not view.box else ""
         cursor = f"\x1b[7m{hint[0]}\x1b[0;2m{hint[1 : width - 2]}\x1b[0m" if hint else "\x1b[7m \x1b[0m"
-        rows += [rule, *typed[:-1], typed[-1] + cursor, rule, view.footer]
+        rows += [rule, *typed[:-1], typed[-1] + cursor, rule]
+        rows += [f"  {view.status}"] if view.status else []
+        rows.append(view.footer)
     cut = [row if "\x1b" in row else rows_of(row, width)[0] for row in rows]
     return cut[-max(height - 1, 1) :]
 

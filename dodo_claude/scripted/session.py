@@ -42,6 +42,8 @@ class Session:
         self.agent = Agent(launch, self.loop, self.screen)
         self.ready = False
         self.turn: Task | None = None
+        # The command of the compaction under way, as it is shown.
+        self.compaction = ""
         # How many prompts have been taken up.
         self.taken = 0
         self.keys = Keys()
@@ -74,7 +76,9 @@ class Session:
         yield from self.agent.pause(self.agent.stage.slow_start)
         own = turns.greet(self.agent)
         self.ready = True
-        yield from self.agent.fire("SessionStart", subject=own["source"], **own)
+        self.agent.show_status()
+        replies = yield from self.agent.fire("SessionStart", subject=own["source"], **own)
+        self.agent.tell("SessionStart", replies, own["source"])
         if self.first_prompt:
             self.agent.queue.insert(0, Prompt(self.first_prompt, self.first_prompt, new_id()))
 
@@ -122,6 +126,7 @@ class Session:
             box=self.box.shown(),
             placeholder=agent.placeholder,
             busy=busy,
+            status=agent.status,
             footer="  " + (f"{self.armed} again to exit" if self.armed else footer),
             queued=tuple(prompt.shown.split("\n")[0] for prompt in agent.queue if not prompt.is_note),
             dialog=agent.dialog.lines if agent.dialog else (),
@@ -146,7 +151,7 @@ class Session:
             self.box.delete_char()
         elif name == "ctrl-u":
             self.box.delete_line()
-        elif name == "esc" and self.is_answering:
+        elif name == "esc" and (self.is_answering or self.compaction):
             self.interrupt()
         elif name in ("ctrl-c", "ctrl-d"):
             self.press_exit(name)
@@ -171,13 +176,14 @@ class Session:
         if self.box.text.endswith("\\"):
             self.box.text = self.box.text[:-1] + "\n"
             return
-        text, shown = self.box.take()
+        text, shown, plain = self.box.take()
         if not text.strip():
             return
         self.agent.placeholder = ""
-        command = re.match(r"/([A-Za-z][\w:-]*)(?:\s+(.*))?$", text, re.DOTALL)
+        # A long paste is framed as data and so is no command, but it may be the argument of one.
+        command = re.match(r"/([A-Za-z][\w:-]*)(?=\s|$)", text)
         if command:
-            self.obey(command[1], command[2] or "")
+            self.obey(command[1], plain[command.end() :].strip())
         elif text.startswith("!"):
             self.screen.say(f"❯ {shown}", "  ⎿  the scripted agent plays no shell mode", "")
         else:
@@ -202,6 +208,10 @@ class Session:
         assert self.turn is not None
         self.loop.cancel(self.turn)
         self.turn = None
+        if self.compaction:
+            self.box.text = self.compaction + self.box.text
+            self.compaction = agent.doing = ""
+            return
         if agent.dialog:
             self.screen.say("  Did not run 1 call")
         if agent.dialog or agent.spoke:
@@ -236,7 +246,10 @@ class Session:
 
     def announce(self, prompt: Prompt) -> Flow[str | None]:
         replies = yield from self.agent.fire("UserPromptSubmit", prompt_id=prompt.id, prompt=prompt.text)
-        return first_block(replies)
+        blocked = first_block(replies)
+        if blocked is None:
+            self.agent.tell("UserPromptSubmit", replies)
+        return blocked
 
     def next_prompt(self) -> None:
         """Called by `run` when no task can go on. Prompts queued while busy become one turn, as in the client."""
@@ -244,6 +257,7 @@ class Session:
         while True:
             if self.turn and self.turn not in self.loop.tasks:
                 self.turn = agent.prompt = None
+                self.compaction = ""
             if self.turn or agent.is_ending or not agent.queue or not self.ready:
                 return
             announced = itertools.takewhile(lambda prompt: prompt.announced, agent.queue)
@@ -258,8 +272,11 @@ class Session:
             text="\n".join(prompt.text for prompt in taken), shown="\n".join(prompt.shown for prompt in taken)
         )
         self.taken += 1
+        if prompt.command == "compact":
+            self.compaction = prompt.shown
+            return self.compact(prompt)
         if prompt.command:
-            return turns.compact(agent, prompt) if prompt.command == "compact" else turns.clear(agent)
+            return turns.clear(agent)
         agent.prompt = prompt
         agent.prompt_id = prompt.id
         agent.began = time.monotonic()
@@ -280,6 +297,11 @@ class Session:
             yield from turns.respond(agent, prompt)
         except TurnError:
             self.screen.say("")
+        agent.show_status()
+        self.loop.start(self.remind())
+
+    def compact(self, prompt: Prompt) -> Flow[None]:
+        yield from turns.compact(self.agent, prompt)
         self.loop.start(self.remind())
 
     def remind(self) -> Flow[None]:

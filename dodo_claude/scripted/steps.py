@@ -38,14 +38,24 @@ def _sleep(agent: Agent, step: Step, _prompt: str) -> Flow[bool]:
 
 
 def _capture(agent: Agent, step: Step, prompt: str) -> Flow[bool]:
-    pattern = fill_pattern(step.options["from_prompt"], agent.values)
-    found = re.search(pattern, prompt)
+    of_prompt = "from_prompt" in step.options
+    pattern = fill_pattern(step.options["from_prompt" if of_prompt else "from_told"], agent.values)
+    texts = [prompt] if of_prompt else reversed(agent.told)
+    found = next(filter(None, (re.search(pattern, text) for text in texts)), None)
     if found is None:
-        agent.speak(f"The prompt has nothing that fits {pattern} (for {{{step.value}}}); I stop here.")
+        where = "The prompt" if of_prompt else "What I was told"
+        agent.speak(f"{where} has nothing that fits {pattern} (for {{{step.value}}}); I stop here.")
         return False
     agent.values[step.value] = found[1] or ""
     yield NOW
     return True
+
+
+def _told(agent: Agent, step: Step, _prompt: str) -> Flow[bool]:
+    pattern = fill_pattern(step.value, agent.values)
+    text = next((text for text in agent.unheard if re.search(pattern, text)), None)
+    yield NOW
+    return True if text is None else (yield from play(agent, step.options["then"], agent.hear(text)))
 
 
 def _write(agent: Agent, step: Step, _prompt: str) -> Flow[bool]:
@@ -141,10 +151,20 @@ def _spawn(agent: Agent, step: Step, _prompt: str) -> Flow[bool]:
     return True
 
 
+def play(agent: Agent, steps: tuple[Step, ...], prompt: str) -> Flow[bool]:
+    """Play the steps one after the other; False where one of them ended the turn."""
+    for step in steps:
+        goes_on = yield from PLAYS[step.kind](agent, step, prompt)
+        if not goes_on:
+            return False
+    return True
+
+
 PLAYS: dict[str, Callable[[Agent, Step, str], Flow[bool]]] = {
     "say": _say,
     "sleep": _sleep,
     "capture": _capture,
+    "told": _told,
     "write": _write,
     "append": _write,
     "edit": _edit,

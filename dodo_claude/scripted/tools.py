@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from dodo_claude.scripted.agent import Agent
+    from dodo_claude.scripted.hooks import Reply
     from dodo_claude.scripted.loop import Flow
 
     Work: TypeAlias = Callable[[dict[str, Any]], Flow["Outcome"]]
@@ -71,7 +72,9 @@ def _use(agent: Agent, tool: str, given: dict[str, Any], work: Work, must_ask: b
         "tool_use_id": "toolu_" + os.urandom(11).hex(),
     }
     agent.screen.say(_headline(tool, given, agent.cwd))
-    refused = yield from _refuse(agent, tool, call, must_ask)
+    before = yield from agent.fire("PreToolUse", subject=tool, **call)
+    after: list[Reply] = []
+    refused = yield from _refuse(agent, tool, call, before, must_ask)
     if refused:
         agent.screen.say("  ⎿  Not run · permission denied", f"     {refused}", "")
         said = refused
@@ -86,13 +89,17 @@ def _use(agent: Agent, tool: str, given: dict[str, Any], work: Work, must_ask: b
             yield from agent.fire("PostToolUseFailure", subject=tool, **call, **own)
         else:
             own = {"tool_response": outcome.response, "duration_ms": took}
-            yield from agent.fire("PostToolUse", subject=tool, **call, **own)
-    yield from agent.fire("PostToolBatch", tool_calls=[{**call, "tool_response": said}])
+            after = yield from agent.fire("PostToolUse", subject=tool, **call, **own)
+    batch = yield from agent.fire("PostToolBatch", tool_calls=[{**call, "tool_response": said}])
+    # Only now: what was told before a call that a person broke off reaches no model.
+    agent.tell("PreToolUse", before, tool)
+    agent.tell("PostToolUse", after, tool)
+    agent.tell("PostToolBatch", batch)
+    agent.rounds += 1
 
 
-def _refuse(agent: Agent, tool: str, call: dict[str, Any], must_ask: bool) -> Flow[str]:
-    """Why the call may not run, or "". PreToolUse is asked first; its allow does not beat a deny rule."""
-    replies = yield from agent.fire("PreToolUse", subject=tool, **call)
+def _refuse(agent: Agent, tool: str, call: dict[str, Any], replies: list[Reply], must_ask: bool) -> Flow[str]:
+    """Why the call may not run, or "". PreToolUse was asked first; its allow does not beat a deny rule."""
     block = first_block(replies)
     decisions = {str(reply.own("permissionDecision")): reply for reply in replies}
     if "deny" in decisions:

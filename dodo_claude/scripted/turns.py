@@ -6,10 +6,11 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from dodo_claude.scripted.agent import Prompt
-from dodo_claude.scripted.hooks import first_block
+from dodo_claude.scripted.agent import NO_USAGE, Prompt
+from dodo_claude.scripted.grammar import EMPTY_SUMMARY, FAILURES
+from dodo_claude.scripted.hooks import first_block, texts_of
 from dodo_claude.scripted.scenario import pick_turn
-from dodo_claude.scripted.steps import PLAYS
+from dodo_claude.scripted.steps import play
 from dodo_claude.scripted.transcript import Transcript, new_id
 
 if TYPE_CHECKING:
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
     from dodo_claude.scripted.loop import Flow
     from dodo_claude.scripted.scenario import Step
 
-# So many blocks of Stop hooks in a row are obeyed; the next one is overridden.
-STOP_BLOCK_CAP = 9
+# Stop hooks may ask for more so many times in a row; the next time they are overridden. A round of tools begins the
+# count anew.
+STOP_BLOCK_CAP = 8
 
 
 def greet(agent: Agent) -> dict[str, Any]:
@@ -40,11 +42,16 @@ def _recall(agent: Agent) -> dict[str, Any]:
     tokens = 0
     for line in agent.transcript.lines():
         message = line.get("message") or {}
-        if line["type"] == "user":
+        if line["type"] == "user" and not line.get("isMeta"):
             agent.screen.say(f"❯ {message['content']}", "")
         elif line["type"] == "assistant":
             agent.screen.say(f"● {message['content'][0]['text']}", "")
             tokens = sum(message["usage"].values())
+            agent.has_turns = True
+        elif line["type"] == "attachment":
+            agent.told += line["attachment"]["content"]
+        elif line.get("subtype") == "compact_boundary":
+            agent.forget()
         elif line.get("subtype") == "scripted_turn":
             agent.cursor = line["next"]
     silence = max(int(time.time() - os.path.getmtime(agent.transcript.path)), 0)
@@ -60,19 +67,31 @@ def _recall(agent: Agent) -> dict[str, Any]:
 def respond(agent: Agent, prompt: Prompt) -> Flow[None]:
     """Play turns until a Stop is not blocked. Raises TurnError where a step fails the turn."""
     text, steps, active = prompt.text, prompt.steps, prompt.is_note and prompt.steps is None
-    for blocks in range(STOP_BLOCK_CAP + 1):
-        agent.last_message = ""
+    cap, blocks = _stop_block_cap(), 0
+    while True:
+        agent.last_message, rounds = "", agent.rounds
+        agent.size += len(text)
         yield from _play(agent, text, steps)
-        told, reason = yield from _stop(agent, active)
-        if reason is None:
+        agent.has_turns = True
+        asked = yield from _stop(agent, active)
+        if not asked:
             break
-        if blocks == STOP_BLOCK_CAP:
-            agent.screen.say(f"  Stop hook blocked {blocks} times in a row: overridden", "")
+        blocks = blocks + 1 if agent.rounds == rounds else 1
+        if blocks > cap:
+            fact = f"● A hook blocked the turn from ending {blocks} consecutive times—overriding and ending turn."
+            agent.screen.say(fact, "  Set CLAUDE_CODE_STOP_HOOK_BLOCK_CAP to raise this limit.", "")
             break
-        agent.screen.say("● Ran 1 stop hook", f"  ⎿  Stop hook {told}", f"     {reason}", "")
-        agent.transcript.add("user", message={"role": "user", "content": reason})
-        text, steps, active = reason, None, True
+        # A turn of its own answers them. What was overridden waits for the next prompt.
+        agent.unheard = [text for text in agent.unheard if text not in asked]
+        text, steps, active = "\n".join(asked), None, True
     agent.screen.say(f"✻ Worked for {int(time.monotonic() - agent.began)}s · done", "")
+
+
+def _stop_block_cap() -> int:
+    try:
+        return int(os.environ["CLAUDE_CODE_STOP_HOOK_BLOCK_CAP"]) or STOP_BLOCK_CAP
+    except (KeyError, ValueError):
+        return STOP_BLOCK_CAP
 
 
 def _play(agent: Agent, text: str, steps: tuple[Step, ...] | None) -> Flow[None]:
@@ -83,15 +102,14 @@ def _play(agent: Agent, text: str, steps: tuple[Step, ...] | None) -> Flow[None]
             return
         agent.cursor = index + 1
         agent.transcript.add("system", subtype="scripted_turn", next=agent.cursor)
-        steps = agent.stage.turns[index].steps
-    for step in steps:
-        goes_on = yield from PLAYS[step.kind](agent, step, text)
-        if not goes_on:
-            return
+        turn = agent.stage.turns[index]
+        steps = turn.steps
+        agent.percent = agent.stage.context if turn.context is None else turn.context
+    yield from play(agent, steps, text)
 
 
-def _stop(agent: Agent, active: bool) -> Flow[tuple[str, str | None]]:
-    """Ask the Stop hooks. The reason they go on for is None where they do not; before it, how the screen tells it."""
+def _stop(agent: Agent, active: bool) -> Flow[list[str]]:
+    """Ask the Stop hooks. Returns the texts to go on with; none where they let the turn end."""
     agent.doing = "running Stop hook"
     replies = yield from agent.fire(
         "Stop",
@@ -101,33 +119,53 @@ def _stop(agent: Agent, active: bool) -> Flow[tuple[str, str | None]]:
         session_crons=[],
     )
     agent.doing = ""
+    texts = texts_of(replies)
+    agent.tell("Stop", replies)
+    for text in texts:
+        agent.screen.say("● Ran 1 stop hook", f"  ⎿  Stop hook says: {text}", "")
     block = first_block(replies)
     if block is not None:
-        return "reported a problem", block
-    contexts = (reply.own("additionalContext") for reply in replies)
-    return "says:", next((str(context) for context in contexts if context), None)
+        agent.screen.say("● Ran 1 stop hook", "  ⎿  Stop hook reported a problem", f"     {block}", "")
+        content = f"Stop hook feedback:\n{block}"
+        agent.transcript.add("user", message={"role": "user", "content": content}, isMeta=True)
+        return [block]
+    return agent.told[-len(texts) :] if texts else []
 
 
 def compact(agent: Agent, prompt: Prompt) -> Flow[None]:
-    """/compact: neither UserPromptSubmit nor Stop; PostCompact is its end."""
+    """/compact: neither UserPromptSubmit nor Stop. PostCompact is its end, but not everything that ends it: where
+    there is nothing to compact, or the summary is empty, no hook tells of it."""
     agent.screen.say(f"❯ {prompt.shown}")
     agent.began, agent.doing = time.monotonic(), "compacting conversation"
     replies = yield from agent.fire(
         "PreCompact", subject="manual", trigger="manual", custom_instructions=prompt.text or None
     )
     blocked = first_block(replies)
-    if blocked is None:
-        yield from _summarise(agent)
+    if blocked is not None:
+        end = f"Compaction blocked by hook: {blocked}"
+    elif not agent.has_turns:
+        end = "Not enough messages to compact."
+    else:
+        end = yield from _summarise(agent)
     agent.doing = ""
-    end = "Compacted (ctrl+o to see full summary)"
-    agent.screen.say(f"  ⎿  {end if blocked is None else f'Compaction blocked by hook: {blocked}'}", "")
+    agent.screen.say(f"  ⎿  {end}", "")
+    agent.show_status()
 
 
-def _summarise(agent: Agent) -> Flow[None]:
+def _summarise(agent: Agent) -> Flow[str]:
+    """Returns what the screen says of it."""
+    began, subagent = time.monotonic(), "a" + os.urandom(8).hex()
+    fails = agent.stage.compact_fails[agent.compactions : agent.compactions + 1]
+    agent.compactions += 1
+    yield from agent.pause(agent.stage.compact_seconds)
+    if fails and fails[0] != EMPTY_SUMMARY:
+        said = FAILURES[fails[0]]
+        own = {"agent_id": subagent, "error": fails[0], "last_assistant_message": said}
+        yield from agent.fire("StopFailure", subject=fails[0], **own)
+        return f"Error during compaction: {said}"
     summary = (
         "<analysis>compacted by the scripted agent</analysis>\n<summary>\n1. Scripted session.\n</summary>"
     )
-    subagent = "a" + os.urandom(8).hex()
     folder = agent.transcript.path.removesuffix(".jsonl")
     yield from agent.fire(
         "SubagentStop",
@@ -135,20 +173,33 @@ def _summarise(agent: Agent) -> Flow[None]:
         agent_type="",
         stop_hook_active=False,
         agent_transcript_path=f"{folder}/subagents/agent-{subagent}.jsonl",
-        last_assistant_message=summary,
+        **({} if fails else {"last_assistant_message": summary}),
         background_tasks=[],
         session_crons=[],
     )
+    if fails:
+        return "Error during compaction: summarization produced empty response"
+    before = sum((agent.used or NO_USAGE).values())
+    about = {"trigger": "manual", "preTokens": before, "postTokens": len(summary) // 4}
+    about["durationMs"] = int((time.monotonic() - began) * 1000)
+    agent.forget(len(summary))
+    agent.used = dict(NO_USAGE)
+    agent.transcript.add("system", subtype="compact_boundary", compactMetadata=about)
     own = {"prompt_id": agent.prompt_id} if agent.prompt_id else {}
     own |= {"source": "compact", "model": agent.launch.model}
-    yield from agent.fire("SessionStart", subject="compact", **own)
-    agent.transcript.add("system", subtype="compact_boundary", compactMetadata={"trigger": "manual"})
+    agent.tell("SessionStart", (yield from agent.fire("SessionStart", subject="compact", **own)), "compact")
     yield from agent.fire("PostCompact", subject="manual", trigger="manual", compact_summary=summary)
+    return "Compacted (ctrl+o to see full summary)"
 
 
 def clear(agent: Agent) -> Flow[None]:
     """/clear: the session ends and another begins in its place."""
     yield from agent.fire("SessionEnd", subject="clear", reason="clear")
     agent.transcript = Transcript(new_id(), agent.cwd)
-    yield from agent.fire("SessionStart", subject="clear", source="clear", model=agent.launch.model)
+    agent.forget()
+    agent.used = agent.prompt_id = None
+    agent.tell(
+        "SessionStart", (yield from agent.fire("SessionStart", subject="clear", source="clear")), "clear"
+    )
     agent.screen.say("❯ /clear", "")
+    agent.show_status()

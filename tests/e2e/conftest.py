@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from tests.project import Project
 
 from .client import ClientUnavailable, claude_path, client_env, client_home
-from .messages_api import MessagesApi, Reply, Request
+from .lab import Lab, Tmux
+from .messages_api import MessagesApi, Reply, Request, turns
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +44,19 @@ def client(project: Project, claude: Path, api: MessagesApi, tmp_path: Path) -> 
     env["PATH"] = f"{claude.parent}:{project.environ()['PATH']}"
     project.env |= env
     return project
+
+
+@pytest.fixture
+def lab(claude: Path, tmp_path: Path) -> Iterator[Lab]:
+    tmp_path = tmp_path.resolve()
+    project = tmp_path / "project"
+    project.mkdir()
+    home = client_home(tmp_path, [project])
+    # Not below tmp_path: a socket's path has at most 107 characters.
+    with tempfile.TemporaryDirectory(prefix="dc") as short, MessagesApi(turns()) as api:
+        lab = Lab(claude, tmp_path, project, home, tmp_path / "spool", api, Tmux(Path(short) / "tmux"))
+        try:
+            yield lab
+        finally:
+            lab.tmux.close()
+        assert api.faults == []

@@ -11,13 +11,19 @@ GOOD = """
 [stages.backend]
 slow_start = 0.5
 usage = { input_tokens = 1000, output_tokens = 20 }
+context = 40.5
+compact_seconds = 0.5
+compact_fails = ["server_error", "empty"]
 [[stages.backend.turns]]
 when = "profile"
 once = true
+context = 72
 steps = [
   { say = "Reading the contract." },
   { sleep = 0.5 },
   { capture = "path", from_prompt = 'GET (/\\S+)' },
+  { capture = "line", from_told = 'line (\\d+)' },
+  { told = "line", then = [{ say = "I see." }] },
   { write = "api.py", from = "api.txt" },
   { append = "notes.md", text = "{path} {untouched}" },
   { edit = "api.py", old = "x", new = "" },

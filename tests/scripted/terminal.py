@@ -59,6 +59,8 @@ class Terminal:
             table[event][0]["hooks"].append({"type": "command", "command": command})
         for event, hook in settings.pop("extra", {}).items():
             table[event][0]["hooks"].append({"type": "command", **hook})
+        for event, group in settings.pop("matched", {}).items():
+            table[event].append(group)
         (home / "settings.json").write_text(json.dumps({"hooks": table, **settings}))
         self.session = str(uuid.uuid4())
         given = ["--settings", str(home / "settings.json"), *words]
@@ -127,6 +129,10 @@ class Terminal:
         os.close(self.master)
 
 
+# What every agent gets besides; a test may add to it.
+ENVIRONMENT: dict[str, str] = {}
+
+
 def environment(home: Path, **more: str) -> dict[str, str]:
     return {
         "PATH": os.environ["PATH"],
@@ -137,9 +143,20 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "DODO_CLAUDE_SCENARIO": str(home / "scenario.toml"),
         "DODO_CLAUDE_STAGE": "backend",
         "EVENTS": str(home / "events.jsonl"),
+        **ENVIRONMENT,
         **more,
     }
 
 
 def answer(**decision: Any) -> str:
     return f"cat >/dev/null; printf '%s' '{json.dumps(decision)}'"
+
+
+def told(event: str, text: str) -> str:
+    """A hook that tells the agent something."""
+    return answer(hookSpecificOutput={"hookEventName": event, "additionalContext": text})
+
+
+def once(folder: Path, command: str) -> str:
+    """A hook that answers the first time only."""
+    return f"mkdir {folder}/answered 2>/dev/null || exit 0; {command}"

@@ -48,7 +48,7 @@ from tests.scripted.scenarios import write
         ),
         (
             "[stages.a]\nsteps = [{ capture = 'p' }]",
-            ": stages.a.steps[0]: a step 'capture' without 'from_prompt'",
+            ": stages.a.steps[0]: a step 'capture' takes from_prompt or from_told; give exactly one of the two",
         ),
         ("[stages.a]\nsteps = [{ capture = 'p', from_prompt = 'x' }]", "put the part to capture into ( )"),
         (
@@ -58,6 +58,30 @@ from tests.scripted.scenarios import write
         (
             "[stages.a]\nsteps = [{ hang = false }]",
             "False is not allowed here; write true, or leave the step out",
+        ),
+        (
+            "[stages.a]\nsteps = [{ capture = 'p', from_prompt = '(x)', from_told = '(x)' }]",
+            "takes from_prompt or from_told; give exactly one of the two",
+        ),
+        (
+            "[stages.a]\nsteps = [{ told = 'x' }]",
+            ": stages.a.steps[0]: a step 'told' without 'then'; add then",
+        ),
+        (
+            "[stages.a]\nsteps = [{ told = 'x', then = [{ sya = '' }] }]",
+            ": stages.a.steps[0].then[0]: no known step: 'sya'; did you mean 'say'?",
+        ),
+        (
+            "[stages.a]\ncontext = 101\nsteps = [{ say = '' }]",
+            ": stages.a.context: 101 is not allowed here; write a number from 0 to 100",
+        ),
+        (
+            "[[stages.a.turns]]\ncontext = '70%'\nsteps = [{ say = '' }]",
+            ": stages.a.turns[0].context: '70%' is not allowed here; write a number from 0 to 100",
+        ),
+        (
+            "[stages.a]\ncompact_fails = ['never']\nsteps = [{ say = '' }]",
+            ": stages.a.compact_fails: ['never'] is not allowed here; write a list of rate_limit, server_error,",
         ),
         ("[stages.a]\nsteps = [{ permission = 'Bash' }]", "permission = 'Bash' takes a command"),
         (

@@ -32,6 +32,16 @@ def test_a_placeholder_is_deleted_at_once() -> None:
     assert (box.shown(), box.sent()) == ("see ", "see")
 
 
+def test_a_command_gets_a_long_paste_as_it_is() -> None:
+    box = Box()
+    box.paste("/compact ")  # the blank stays
+    box.paste("1\n2\n3\n4\n")
+    sent, shown, plain = box.take()
+    assert sent.startswith("/compact \n\n<pasted_content ")
+    assert (shown, plain) == ("/compact [Pasted text #1 +3 lines]", "/compact 1\n2\n3\n4")
+    assert box.text == ""
+
+
 def test_clean_paste() -> None:
-    assert clean_paste("\n a\tb\x1b[1mc\x7f\x00\r\nd\re \n") == "\n a    bc\nd\ne"
+    assert clean_paste("\n a\tb\x1b[1mc\x7f\x00\r\nd\re \n") == "\n a    bc\nd\ne "
     assert clean_paste("# @x -y ?z 👩‍👩‍👧 `$\"'") == "# @x -y ?z 👩‍👩‍👧 `$\"'"

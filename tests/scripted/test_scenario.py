@@ -19,6 +19,10 @@ def test_every_step_is_accepted(tmp_path: Path) -> None:
     assert stage.slow_start == 0.5
     assert {step.kind for step in stage.turns[0].steps} == set(STEPS)
     assert stage.turns[0].once
+    assert [turn.context for turn in stage.turns] == [72, None]
+    assert (stage.context, stage.compact_fails) == (40.5, ["server_error", "empty"])
+    (answer,) = [step for step in stage.turns[0].steps if step.kind == "told"]
+    assert [step.kind for step in answer.options["then"]] == ["say"]
     later = [step for step in stage.turns[0].steps if step.kind == "background"]
     assert [step.options["then"][0].kind for step in later] == ["say", "say"]
 
@@ -42,7 +46,7 @@ def test_fill_replaces_known_names_only(tmp_path: Path) -> None:
     assert (
         fill("{path} {other} {} {0} {path!r} ${path}", {"path": "/me"}) == "/me {other} {} {0} {path!r} $/me"
     )
-    step = load_stage(write(tmp_path, GOOD), "backend").turns[0].steps[3]
+    step = load_stage(write(tmp_path, GOOD), "backend").turns[0].steps[5]
     assert read_content(step, str(tmp_path), {"path": "/me"}) == "get('/me', {'a': 1})"
 
 
