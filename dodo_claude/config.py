@@ -14,14 +14,14 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import checks, durations, expand, locate, profiles, schema
+from dodo_claude import beside, checks, durations, expand, locate, profiles, schema
 from dodo_claude.errors import ConfigError, Problem
 from dodo_claude.findings import Findings, did_you_mean, listed, show
 from dodo_claude.paths import Project
-from dodo_claude.records import AgentProfile, Budget, Config, Stage
+from dodo_claude.records import AgentProfile, Budget, Config, Monitor, Stage
 from dodo_claude.sources import UnreadableError, read_text
 
-__all__ = ["AgentProfile", "Budget", "Config", "Stage", "load_config"]
+__all__ = ["AgentProfile", "Budget", "Config", "Monitor", "Stage", "load_config"]
 
 # A file of 20000 stages with prompts of their own is smaller; what is larger is no configuration.
 MAX_FILE = 10_000_000
@@ -182,6 +182,7 @@ def _drafts(
         known=frozenset((*names, *items)),
         tasks=tasks,
         findings=findings,
+        monitors=beside.tables(document.get("monitors") or {}, (*names, *items), items, findings),
     )
     return [draft for stage, table in tables.items() for draft in expand.expand(stage, table, around)]
 

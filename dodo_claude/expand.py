@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import durations, prompts
+from dodo_claude import beside, durations, prompts
 from dodo_claude.errors import DodoClaudeError, Problem
 from dodo_claude.findings import Findings, did_you_mean, dotted, listed, show
 from dodo_claude.locate import KeyPath
@@ -56,6 +56,7 @@ class Surroundings:
     known: frozenset[str]  # names of all stages, those of items and groups too
     tasks: frozenset[str]  # of dodo.py
     findings: Findings
+    monitors: Mapping[str, beside.Table] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,13 @@ class _Expansion:
         self._name_session(draft, text)
         self._name_files(draft, text)
         self._name_stages(draft)
+        draft.stage = beside.with_monitors(
+            draft.stage,
+            self._around.monitors,
+            self._around.project,
+            text.of,
+            chosen=self._around.agent is not None,
+        )
         if prompt is not None:
             self._name_uses(draft, prompt)
         return draft

@@ -42,6 +42,23 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
+class Monitor:
+    """A command that runs in a pane beside one worker, which is told when its output matches."""
+
+    name: str
+    command: str  # rendered
+    match: str  # a regular expression, for one line
+    message: str | None  # the template's source; None: monitor.py has its own
+    recovered: str | None
+    recovered_match: str | None  # only of a command that streams
+    context: int  # lines around a match
+    every: float | None  # seconds between two runs; None: it runs once and streams
+    debounce: float  # seconds of silence before what streams is judged
+    env: tuple[tuple[str, str], ...]  # with the stage's
+    cwd: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One task of doit. Paths are relative to the project, normalised, with `/`."""
 
@@ -75,6 +92,7 @@ class Stage:
     protect: tuple[str, ...] = ()  # paths and globs; with those of [defaults]
     phases: tuple[Phase, ...] = ()  # then `prompt` is None, and `targets` has those of all of them
     compact_at: float | None = None  # percent of the context
+    monitors: tuple[Monitor, ...] = ()  # that run beside its worker
 
 
 @dataclass(frozen=True, slots=True)
