@@ -425,7 +425,7 @@ class _Program:
         self._show(f"\x1b[2m── '{self.orders.stage}' was told of {what}\x1b[0m\n")
 
     def _note(self) -> None:
-        note = monitors.Note(os.getpid(), self.orders.digest, self._judge.told)
+        note = monitors.Note(os.getpid(), self._judge.told)
         with contextlib.suppress(OSError):
             monitors.write_note(self._lock, note)
 

@@ -1,7 +1,7 @@
 """The monitors beside a worker: each is the program monitor.py in a pane of its own. Owns when one starts and ends.
 
-    .orchestrate/stages/<stage>/<attempt>/monitors/NAME   locked by the monitor while it lives: its process, a
-                                                          digest of its orders, and what it told last
+    .orchestrate/stages/<stage>/<attempt>/monitors/NAME   locked by the monitor while it lives: its process, the
+                                                          key of what it told last
     <runtime>/monitor-<ring>-NAME                         its orders, environment and all, until it has read them
 
 Rules this file keeps: a monitor carries a nonce of its own, so that its work is no life sign of the worker's and all
@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,18 +58,11 @@ class Orders:
         env = tuple((name, text) for name, text in value["monitor"]["env"])
         return cls(**{**value, "monitor": Monitor(**{**value["monitor"], "env": env})})
 
-    @property
-    def digest(self) -> str:
-        """Another one asks for another monitor. A new run's environment does not."""
-        text = json.dumps(asdict(replace(self, environ={})))
-        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:24]
-
 
 class Note(NamedTuple):
     """What a monitor says of itself."""
 
     pid: int = 0
-    digest: str = ""
     told: str = ""  # what its worker was told last: see monitor.Judge
 
 
@@ -94,21 +86,17 @@ def write_note(fd: int, note: Note) -> None:
 
 def read_note(path: Path) -> Note:
     """What the file says; nothing when its monitor has not written yet."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        pid, *texts = path.read_text().rstrip("\n").split(" ")
-        return Note(int(pid), *texts)
+    with contextlib.suppress(OSError, ValueError):
+        pid, told = path.read_text().rstrip("\n").split(" ")
+        return Note(int(pid), told)
     return Note()
 
 
 def start(stage: Stage, attempt: Attempt, pane: Pane, nonce: str, services: Services) -> list[str]:
     """Start the monitors of the worker in `pane`, those that live left as they are. What kept one from starting."""
     folder = attempt.dir / "monitors"
-    if not stage.monitors and not folder.is_dir():
-        return []
-    make_folder(folder)
-    wanted = {monitor.name for monitor in stage.monitors}
-    for name in set(_names(folder)) - wanted:  # taken over from a run that had others
-        _end(folder, name, nonce, services.runtime, services.hurry.is_set)
+    if stage.monitors:
+        make_folder(folder)
     problems = []
     for monitor in stage.monitors:
         try:
@@ -138,15 +126,13 @@ def _orders(
 def _start(monitor: Monitor, orders: Orders, pane: Pane, services: Services) -> None:
     place, told = Path(orders.place), ""
     if place.exists():
-        note = read_note(place)
-        if _lives(place) and note.digest == orders.digest:
+        if _lives(place):
             return
-        if note.digest == orders.digest:
-            told = note.told  # it died: the next one does not say the same again
+        told = read_note(place).told  # it died: the next one does not say the same again
         _end(place.parent, monitor.name, orders.worker_nonce, services.runtime, services.hurry.is_set)
     fd = take(place)
     if fd is not None:
-        write_note(fd, Note(0, orders.digest, told))
+        write_note(fd, Note(0, told))
         os.close(fd)
     path = _orders_file(services.runtime, orders.worker_nonce, monitor.name)
     orders.write(path)
