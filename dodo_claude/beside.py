@@ -103,7 +103,8 @@ def _judge(table: Table, given: Mapping[str, Any], groups: set[str]) -> None:
     if "recovered" in given and not {"every", "recovered_match"} & given.keys():
         remedy = "add `recovered_match`, or `every`"
         findings.add((*place, "recovered"), "is never told: nothing says what it means", remedy, key=True)
-    items = ("item",) if table.stages and groups.issuperset(table.stages) else ()
+    of_items = table.stages and all(stage.partition(":")[0] in groups for stage in table.stages)
+    items = ("item",) if of_items else ()
     _judge_message(table, "message", (*items, "stage", "lines"))
     _judge_message(table, "recovered", (*items, "stage"))
 
