@@ -117,14 +117,16 @@ class Tmux:
         """Run `argv` below `pane`, in a row that all such share; in a window of its own where that has no room."""
         if not cwd.is_dir():
             raise TmuxError(f"{cwd}: no such folder to start a command in")
-        ids = self._cmd("list-panes", "-t", pane.id, "-F", "#{pane_id}")
-        below = ids[-1] != pane.id
-        row = ["-h", "-t", ids[-1]] if below else ["-v", "-l", str(BESIDE_ROWS), "-t", pane.id]
+        rows = self._cmd("list-panes", "-t", pane.id, "-F", "#{pane_id} #{pane_height}")
+        heights = dict(row.split() for row in rows)
+        last = [*heights][-1]
+        where = ["-h", "-t", last] if last != pane.id else ["-v", "-l", str(BESIDE_ROWS), "-t", pane.id]
         more = ["-d", "-P", "-F", _FIELD.join(["#{pane_id}", "#{pane_pid}"]), "-c", _quote_path(cwd), *argv]
-        try:
-            out = self._cmd("split-window", *row, *more)
-        except TmuxError:
-            out = self._cmd("new-window", "-t", f"{pane.session}:", *more)
+        out = []
+        if last != pane.id or int(heights[pane.id]) >= 3 * BESIDE_ROWS:
+            with contextlib.suppress(TmuxError):  # no room
+                out = self._cmd("split-window", *where, *more)
+        out = out or self._cmd("new-window", "-t", f"{pane.session}:", *more)
         pane_id, pid = out[0].split(_FIELD)
         return Pane(pane_id, pane.session, int(pid))
 
