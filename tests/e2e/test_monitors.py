@@ -37,6 +37,11 @@ def times(request: Request, text: str) -> int:
     return sum(found.count(text) for found in (*request.user_texts, *request.system_notes))
 
 
+def put(project: Project, text: str) -> None:
+    """What the monitor's command says from now on: never half of it, which would be news."""
+    project.write("state.new", text).rename(project.root / "state")
+
+
 def runs(project: Project) -> int:
     path = project.root / "runs"
     return len(path.read_text()) if path.exists() else 0
@@ -54,7 +59,7 @@ def more_runs(project: Project) -> None:
 
 def test_a_build_error_reaches_a_busy_worker_exactly_once(client: Project, api: MessagesApi) -> None:
     client.write("orchestrate.toml", CONFIG.format(stage=""))
-    client.write("state", "compiling\nmain.c:3: error: no such thing\n")
+    put(client, "compiling\nmain.c:3: error: no such thing\n")
     root: Path = client.root
 
     def model(request: Request) -> Reply:
@@ -77,7 +82,7 @@ def test_a_build_error_reaches_a_busy_worker_exactly_once(client: Project, api: 
         more_runs(client)
         client.write("go-1", "")
         client.wait_for(lambda: len([r for r in api.requests if r.kind == "turn"]) == 3, "the third request")
-        client.write("state", "compiling\nlinking\n")  # mended: it is told, too
+        put(client, "compiling\nlinking\n")  # mended: it is told, too
         client.wait_for(lambda: list((box / "new").glob("*")), "another message")
         client.write("go-2", "")
         assert live.wait() == 0, live.text
@@ -97,7 +102,7 @@ def test_a_build_error_reaches_a_busy_worker_exactly_once(client: Project, api: 
 def test_an_error_keeps_a_worker_from_ending_its_turn(client: Project, api: MessagesApi) -> None:
     """It comes while the last answer is on its way: the Stop hook brings it, and the turn goes on."""
     client.write("orchestrate.toml", CONFIG.format(stage=""))
-    client.write("state", "fine\n")
+    put(client, "fine\n")
     box = client.log("dev").dir / "mail"
 
     def model(request: Request) -> Reply:
@@ -105,7 +110,7 @@ def test_an_error_keeps_a_worker_from_ending_its_turn(client: Project, api: Mess
         if answered == 0:
             return tool("Write", file_path=str(client.root / "out.txt"), content="built\n")
         if answered == 1:
-            client.write("state", "error: too early\n")
+            put(client, "error: too early\n")
             client.wait_for(lambda: list((box / "new").glob("*")), "a message")
             return say("Done.")
         return say("Seen.")

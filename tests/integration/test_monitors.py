@@ -37,6 +37,11 @@ def monitored(project: Project, steps: Sequence[Step], monitors: Mapping[str, Ma
     play(project, {"dev": [steps, [{"say": "All is well."}]]})
 
 
+def put(project: Project, text: str) -> None:
+    """What the monitor's command says from now on: never half of it, which would be news."""
+    project.write("state.new", text).rename(project.root / "state")
+
+
 def mailbox(project: Project) -> Mailbox:
     return Mailbox(project.log("dev"))
 
@@ -113,7 +118,7 @@ def test_a_busy_worker_is_told_once_of_each_change(project: Project) -> None:
     ]
     monitored(project, steps, {"build": COUNTED})
     project.write("heard", "")
-    project.write("state", "fine\nsome\nerror: 1\nmore\n")
+    put(project, "fine\nsome\nerror: 1\nmore\n")
     with project.started() as live:
         at_gate(project, "one")
         (first,) = told(project, 1)
@@ -123,21 +128,21 @@ def test_a_busy_worker_is_told_once_of_each_change(project: Project) -> None:
         assert letters(project, QUEUED) == [first]  # the same error, again and again, is one message
         open_gate(project, "one")
         at_gate(project, "two")
-        project.write("state", "error: 1\nbut other lines around it\n")
+        put(project, "error: 1\nbut other lines around it\n")
         two_runs(project)
-        project.write("state", "error: 2\n")
+        put(project, "error: 2\n")
         second = told(project, 2)[1]
         assert "error: 2" in second
         assert "error: 1" not in second
         open_gate(project, "two")
         at_gate(project, "three")
-        project.write("state", "fine\n")
+        put(project, "fine\n")
         assert "does not say so any more" in told(project, 3)[2]
         two_runs(project)
         open_gate(project, "three")
         at_gate(project, "four")
         two_runs(project)
-        project.write("state", "error: 1\n")  # it comes back: that is news
+        put(project, "error: 1\n")  # it comes back: that is news
         assert "error: 1" in told(project, 4)[3]
         open_gate(project, "four")
         assert live.wait() == 0, live.text
@@ -150,15 +155,17 @@ def test_a_busy_worker_is_told_once_of_each_change(project: Project) -> None:
 def test_the_workers_pane_stays_the_bigger_one_and_is_alone_at_the_end(project: Project, keep: str) -> None:
     steps = [gate("one"), write("out")]
     monitored(project, steps, {"a": BUILD, "b": {**BUILD, "command": "exec sleep 1000"}}, keep=keep)
-    project.write("state", "fine\n")
+    put(project, "fine\n")
     with project.started() as live:
         at_gate(project, "one")
         monitor_pid(project, "a")
         monitor_pid(project, "b")
-        project.wait_for(lambda: len(panes(project)) == 3, "three panes")
-        assert panes(project) == [["41", "1", "0"], ["8", "0", "0"], ["8", "0", "0"]]
-        shown = project.run("dodo-claude", "capture", "dev", check=0).out
-        assert "touch one.at" in shown
+        three = [["41", "1", "0"], ["8", "0", "0"], ["8", "0", "0"]]
+        project.wait_for(lambda: panes(project) == three, "three panes")
+        # It is drawn anew at its new size, so not at once.
+        project.wait_for(
+            lambda: "touch one.at" in project.run("dodo-claude", "capture", "dev", check=0).out, "its screen"
+        )
         open_gate(project, "one")
         assert live.wait() == 0, live.text
     if keep == "always":
@@ -227,12 +234,12 @@ def test_a_monitor_speaks_while_no_orchestrator_lives_and_an_adopted_worker_keep
 ) -> None:
     heard = [{"told": "error: 1", "then": [{"append": "heard", "text": "x"}]}]
     monitored(project, [gate("one"), *heard, gate("two"), write("out")], {"build": COUNTED})
-    project.write("state", "fine\n")
+    put(project, "fine\n")
     with project.started() as live:
         at_gate(project, "one")
         pid = monitor_pid(project)
         live.kill()
-    project.write("state", "error: 1\n")
+    put(project, "error: 1\n")
     told(project, 1)
     open_gate(project, "one")
     at_gate(project, "two")  # its hook brought the message, with nobody's help
@@ -251,7 +258,7 @@ def test_a_monitor_speaks_while_no_orchestrator_lives_and_an_adopted_worker_keep
 def test_an_adopted_workers_missing_monitor_is_started_again(project: Project) -> None:
     """And says nothing again that its worker knows."""
     monitored(project, [gate("one"), write("out")], {"build": COUNTED})
-    project.write("state", "error: 1\n")
+    put(project, "error: 1\n")
     with project.started() as live:
         at_gate(project, "one")
         pid = monitor_pid(project)
@@ -263,7 +270,7 @@ def test_an_adopted_workers_missing_monitor_is_started_again(project: Project) -
         project.wait_for(lambda: monitor_pid(project) != pid, "another monitor")
         two_runs(project)
         assert len(told(project, 1)) == 1
-        project.write("state", "fine\n")
+        put(project, "fine\n")
         assert "any more" in told(project, 2)[1]
         open_gate(project, "one")
         assert live.wait() == 0, live.text
