@@ -79,11 +79,22 @@ def items(config: Config) -> list[Item]:
         place = ["" if stage.cwd == "." else stage.cwd, list(map(list, stage.env))]
         for kind, command in (("command", stage.command), *(("check", check) for check in stage.checks)):
             if command is not None:
-                text = _in_place(stage, command)
+                text = _in_place(stage.cwd, stage.env, command)
                 found.append(Item(f"{kind} of stage", stage.name, text, json.dumps([kind, command, place])))
         if stage.agent is not None:
             exact = json.dumps(["worker", _facts(stage.agent), place])
-            found.append(Item("worker of stage", stage.name, _in_place(stage, _worker(stage.agent)), exact))
+            found.append(
+                Item(
+                    "worker of stage",
+                    stage.name,
+                    _in_place(stage.cwd, stage.env, _worker(stage.agent)),
+                    exact,
+                )
+            )
+        for monitor in stage.monitors:
+            text = _in_place(monitor.cwd, monitor.env, monitor.command)
+            exact = json.dumps(["monitor", monitor.command, monitor.cwd, list(map(list, monitor.env))])
+            found.append(Item(f"monitor '{monitor.name}' of stage", stage.name, text, exact))
     return [*found, *_files(config)]
 
 
@@ -100,10 +111,10 @@ def _as_written(config: Config) -> list[Stage]:
     return list(known.values())
 
 
-def _in_place(stage: Stage, command: str) -> str:
+def _in_place(cwd: str, variables: Iterable[tuple[str, str]], command: str) -> str:
     """`command` with its folder and its variables, as a shell would have them."""
-    folder = "" if stage.cwd == "." else f"cd {shlex.quote(stage.cwd)} && "
-    env = "".join(f"{name}={shlex.quote(value)} " for name, value in stage.env)
+    folder = "" if cwd == "." else f"cd {shlex.quote(cwd)} && "
+    env = "".join(f"{name}={shlex.quote(value)} " for name, value in variables)
     return folder + env + command
 
 

@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import checks, documents, durations, expand, foreach, profiles
+from dodo_claude import beside, checks, documents, durations, expand, foreach, profiles
 from dodo_claude.documents import Documents, Table
 from dodo_claude.errors import ConfigError, Problem
 from dodo_claude.findings import Findings, did_you_mean, listed, show
-from dodo_claude.records import ORDERS, AgentProfile, Budget, Config, Foreach, Stage, enclosing
+from dodo_claude.records import ORDERS, AgentProfile, Budget, Config, Foreach, Monitor, Stage, enclosing
 
-__all__ = ["AgentProfile", "Blueprint", "Budget", "Config", "Stage", "load_config"]
+__all__ = ["AgentProfile", "Blueprint", "Budget", "Config", "Monitor", "Stage", "load_config"]
 
 # What doit, and a person, can still look at.
 MAX_STAGES = 20_000
@@ -162,6 +162,16 @@ class Blueprint:
                 late=_local(late, document.prefix),
                 tasks=self._tasks,
                 findings=document.findings,
+                monitors=beside.tables(
+                    document.values.get("monitors") or {},
+                    beside.Names(
+                        known=_local(names, document.prefix),
+                        groups=_local(groups, document.prefix),
+                        late=_local(late, document.prefix),
+                        elsewhere=_local((table.full_name for table in found.includes), document.prefix),
+                    ),
+                    document.findings,
+                ),
             )
         return around
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import durations, prompts
+from dodo_claude import beside, durations, prompts
 from dodo_claude.documents import Table
 from dodo_claude.errors import DodoClaudeError, Problem
 from dodo_claude.findings import At, Findings, did_you_mean, dotted, listed, show
@@ -70,6 +70,7 @@ class Surroundings:
     late: frozenset[str]  # of these the groups whose items are not known yet
     tasks: frozenset[str]  # of dodo.py
     findings: Findings
+    monitors: Mapping[str, beside.Table] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ class _Expansion:
         """The stage with what stands in its table alone."""
         name, item = text.stage, text.item
         env = {**(self._around.defaults.get("env") or {}), **(self._own.get("env") or {})}
-        return Stage(
+        stage = Stage(
             name=self._prefix + name,
             group=None if self._group is None else self._prefix + self._name,
             prefix=self._prefix,
@@ -184,6 +185,10 @@ class _Expansion:
             compact_at=float(str(self._table["compact_at"]).rstrip("% "))
             if self._table.get("compact_at")
             else None,
+        )
+        chosen = self._around.agent is not None
+        return beside.with_monitors(
+            stage, self._around.monitors, self._around.project, text.of, chosen=chosen, raw=text.raw
         )
 
     def _env_place(self, key: str) -> KeyPath:

@@ -168,7 +168,8 @@ class StageLog:
     def sweep(self) -> None:
         """Remove what a process left that was killed while it wrote. Only the holder of the run's lock may."""
         copies = ("[0-9]*/before/**/.[0-9]*.tmp", "[0-9]*/partial/**/.[0-9]*.tmp")
-        for pattern in (".*.tmp", "[0-9]*/.*.tmp", "[0-9]*/paste-*", *copies):
+        mail = ("mail/.*.tmp", "mail/*/.*.tmp")
+        for pattern in (".*.tmp", "[0-9]*/.*.tmp", "[0-9]*/paste-*", *copies, *mail):
             for left in self.dir.glob(pattern):
                 left.unlink()
 

@@ -160,7 +160,7 @@ class Mailbox:
 
     def close(self) -> list[str]:
         """Nobody takes messages any more; the ids of those that were never taken, now refused."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with contextlib.suppress(OSError):  # what can't be written now, the next run does
             (self.dir / "at_work").unlink()  # first: who posts now sees it, or is seen here
         with contextlib.suppress(OSError):
             return [letter for letter in self.letters(QUEUED) if self._move(letter, QUEUED, REFUSED)]

@@ -201,6 +201,16 @@ def _kill_rest(pid: int, nonce: str) -> None:
         time.sleep(_EXEC_SECONDS)
 
 
+def nonce_of(pid: int) -> str | None:
+    """The nonce that process `pid` carries. None where it has none, or that can't be seen."""
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            name, _, value = entry.partition(b"=")
+            if name == NONCE.encode():
+                return value.decode("utf-8", "replace")
+    return None
+
+
 def ours(pid: int, nonce: str) -> bool | None:
     """Does process `pid` carry `nonce`? None where that can't be seen (no /proc, or it is gone)."""
     try:

@@ -48,6 +48,23 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
+class Monitor:
+    """A command that runs in a pane beside one worker, which is told when its output matches."""
+
+    name: str
+    command: str  # rendered
+    match: str  # a regular expression, for one line
+    message: str | None  # the template's source; None: monitor.py has its own
+    recovered: str | None
+    recovered_match: str | None  # only of a command that streams
+    context: int  # lines around a match
+    every: float | None  # seconds between two runs; None: it runs once and streams
+    debounce: float  # seconds of silence before what streams is judged
+    env: tuple[tuple[str, str], ...]  # with the stage's
+    cwd: str
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """One task of doit. Paths are relative to the project, normalised, with `/`."""
 
@@ -81,6 +98,7 @@ class Stage:
     protect: tuple[str, ...] = ()  # paths and globs; with those of [defaults]
     phases: tuple[Phase, ...] = ()  # then `prompt` is None, and `targets` has those of all of them
     compact_at: float | None = None  # percent of the context
+    monitors: tuple[Monitor, ...] = ()  # that run beside its worker
     prompt_globs: tuple[tuple[str, tuple[str, ...]], ...] = ()  # of each files.glob('…') what it found
     report: tuple[str, ...] = ()  # if the prompt uses the report: the stages and groups that it is of
     prefix: str = ""  # in an included file: what its name begins with

@@ -349,6 +349,11 @@ class Run:
                 entry["allowed_tools"] = list(stage.agent.allowed_tools)
                 if stage.agent.model is not None:
                     entry["model"] = stage.agent.model
+            if stage.monitors:
+                entry["monitors"] = {
+                    monitor.name: {"command": monitor.command, "match": monitor.match}
+                    for monitor in stage.monitors
+                }
             stages[stage.name] = entry
         return {
             "run": {

@@ -28,6 +28,10 @@ class Terminal(Protocol):
         """Run `argv` in `pane`, whose process has ended."""
         ...
 
+    def split(self, pane: Pane, argv: Sequence[str], cwd: Path) -> Pane:
+        """Run `argv` in a smaller pane beside `pane`, which goes when the process ends."""
+        ...
+
     def exit_status(self, pane: Pane) -> int | None:
         """Of a pane whose process has ended: its status, minus a signal's number, None if unknown."""
         ...

@@ -28,6 +28,8 @@ MIN_VERSION = (3, 2)
 # The client's dialogs wrap and lose lines below 120x40.
 COLUMNS, ROWS = 200, 50
 HISTORY_LINES = 20_000
+# Of the panes below a worker's: what is left of ROWS is enough for the client.
+BESIDE_ROWS = 8
 # tmux learns of a child's end by SIGCHLD, some milliseconds after the kernel told us.
 REAP_SECONDS = 2.0
 # Says whose a session is: the option's value is the mark given to `spawn`.
@@ -98,7 +100,8 @@ class Tmux:
             "-s", session, "-n", "worker", "-x", str(COLUMNS), "-y", str(ROWS),
             "-c", _quote_path(cwd), *argv,
             ";", "set-option", "-t", at, MARK, self._owner + mark,
-            ";", "set-option", "-w", "-t", at, "remain-on-exit", "on",
+            # Of this pane alone: what a monitor, or a person, opens beside it goes when it ends.
+            ";", "set-option", "-p", "-t", at, "remain-on-exit", "on",
             ";", "set-option", "-w", "-t", at, "allow-rename", "off",
         )  # fmt: skip
         session_id, pane_id, pid = out[0].split(_FIELD)
@@ -109,6 +112,23 @@ class Tmux:
         self._cmd("respawn-pane", "-t", pane.id, "-c", _quote_path(cwd), *argv)
         pid = self._cmd("display-message", "-p", "-t", pane.id, "#{pane_pid}")[0]
         return Pane(pane.id, pane.session, int(pid))
+
+    def split(self, pane: Pane, argv: Sequence[str], cwd: Path) -> Pane:
+        """Run `argv` below `pane`, in a row that all such share; in a window of its own where that has no room."""
+        if not cwd.is_dir():
+            raise TmuxError(f"{cwd}: no such folder to start a command in")
+        rows = self._cmd("list-panes", "-t", pane.id, "-F", "#{pane_id} #{pane_height}")
+        heights = dict(row.split() for row in rows)
+        last = [*heights][-1]
+        where = ["-h", "-t", last] if last != pane.id else ["-v", "-l", str(BESIDE_ROWS), "-t", pane.id]
+        more = ["-d", "-P", "-F", _FIELD.join(["#{pane_id}", "#{pane_pid}"]), "-c", _quote_path(cwd), *argv]
+        out = []
+        if last != pane.id or int(heights[pane.id]) >= 3 * BESIDE_ROWS:
+            with contextlib.suppress(TmuxError):  # no room
+                out = self._cmd("split-window", *where, *more)
+        out = out or self._cmd("new-window", "-t", f"{pane.session}:", *more)
+        pane_id, pid = out[0].split(_FIELD)
+        return Pane(pane_id, pane.session, int(pid))
 
     def exit_status(self, pane: Pane) -> int | None:
         """The ended process's exit status, minus the signal's number if one ended it, None if unknown."""
@@ -199,13 +219,14 @@ class Tmux:
         return "0" in self._cmd("list-panes", "-s", "-t", session_id, "-F", "#{?pane_dead,1,0}")
 
     def capture_session(self, session_id: str, *, history: int = 0) -> str:
-        """The text of a session's active pane."""
-        return self.capture(Pane(session_id, session_id, 0), history=history)
+        """The text of a session's worker: a person may have made another pane the active one."""
+        return self.capture(Pane(f"{session_id}:{{start}}.{{top-left}}", session_id, 0), history=history)
 
     def end_session(self, session_id: str, nonce: str) -> None:
-        """End a worker's process tree, then remove its session."""
+        """End a worker's process tree, and those of the monitors beside it, then remove its session."""
         for pid in self.pids(session_id):
-            processes.end_tree(pid, nonce)
+            own = processes.nonce_of(pid) or ""
+            processes.end_tree(pid, own if own.startswith(f"{nonce}-") else nonce)
         self.remove_session(session_id)
 
     def pids(self, session_id: str) -> list[int]:

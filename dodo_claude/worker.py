@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dodo_claude import agents, phases, policy, processes, verify
+from dodo_claude import agents, monitors, phases, policy, processes, verify
 from dodo_claude import lifecycle as life
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError, one_line
@@ -144,6 +144,8 @@ class Worker(Work):
         if self.interactive:
             self.mailbox.open(self.attempt.number, self.services.bell, self.ring)
             self.mailbox.put_back(but=(*self.view.mailed, *self.view.received))
+            for problem in monitors.start(self.stage, self.attempt, self._pane(), self.nonce, self.services):
+                self.tell(problem)
         self.services.waker.watch_process(self.ring, self._pane().pid)
         outcome = self._follow(bell)
         for event in self.attempt.collect():
@@ -526,6 +528,7 @@ class Worker(Work):
             self._keep_screen()
             return outcome
         # One that is gone already may have left behind what it had started.
+        self._end_monitors()
         gone = self.view.state is life.State.EXITED
         idle = self.view.state is life.State.IDLE
         if not good and not gone and not idle:
@@ -565,6 +568,7 @@ class Worker(Work):
     def remove(self) -> None:
         """End the worker whatever state it is in, its screen kept."""
         super().remove()
+        self._end_monitors()
         if self.pane is not None and processes.lives(self.pane.pid, self.nonce):
             processes.end_tree(self.pane.pid, self.nonce, hurry=self.services.hurry.is_set)
             self._keep_screen()
@@ -574,8 +578,12 @@ class Worker(Work):
         if self.acted and self.stage.keep == "never":
             self.services.terminal().close(self.stage.session, self.nonce)
 
+    def _end_monitors(self) -> None:
+        monitors.end(self.attempt, self.nonce, self.services.runtime, self.services.hurry.is_set)
+
     def finish(self, outcome: Outcome) -> Done:
         """The worker's end, whatever it was: nothing of its environment stays on disk."""
+        self._end_monitors()
         environment = self._env_file()
         # No glob: Python keeps the pattern of each attempt. The folder goes with a reboot, or a tidy user.
         with contextlib.suppress(FileNotFoundError):

@@ -127,6 +127,10 @@ class FakeTerminal:
         self.calls.append(("respawn", pane.id))
         return self.play(Pane(pane.id, pane.session, next(self._pids)))
 
+    def split(self, pane: Pane, argv: Sequence[str], cwd: Path) -> Pane:
+        self.calls.append(("split", pane.id, tuple(argv)))
+        return Pane("%2", pane.session, next(self._pids))
+
     def exit_status(self, pane: Pane) -> int | None:
         return self.statuses.get(pane.pid)
 

@@ -28,6 +28,7 @@ FACE = ALLOWED["doit"] | {"cli", "talk", "project"}
 # The engine, and what it stands on: it runs without tmux, doit or a client.
 ENGINE = {
     "worker",
+    "monitors",
     "lifecycle",
     "policy",
     "mail",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from dodo_claude.cli import templates_dir
+from dodo_claude.mail import DELIVERED, STATES, Mailbox
 from tests.project import Project
 
 
@@ -32,6 +33,10 @@ CASES = [
     Case(
         "single", 1, "orchestrate.toml", 'check = "python3', 'check = "exit 7; true',
         "table", (), ("table.py",),
+    ),
+    Case(
+        "build-monitor", 2, "orchestrate.toml", 'check = "python3', 'check = "exit 7; true',
+        "develop", ("contents",), ("text/slug.py", "text/toc.py"),
     ),
     Case(
         "pipeline", 4, "orchestrate.toml", "check = \"python3 checks/check_code.py", "check = \"exit 7; true",
@@ -90,7 +95,9 @@ def test_a_broken_stage_is_mended_alone_and_then_nothing_runs(project: Project, 
     redone = 1 + len(case.waits)
     rest = case.stages - redone
     lines = play(project)
-    wanted = f"{case.stages} stages: {redone} done, {rest} up to date" if rest else "1 stage: 1 done"
+    wanted = (
+        f"{case.stages} stage{'s' * (case.stages > 1)}: {redone} done{f', {rest} up to date' * (rest > 0)}"
+    )
     assert wanted in lines[-2], lines
     for target in case.targets:
         assert project.read(target) != was.get(target)
@@ -122,6 +129,28 @@ def test_a_pipeline_hands_on_files_and_messages(project: Project) -> None:
     assert [line for line in lines if "FAILED" in line] == [
         "test FAILED: target 'tests/test_durations.py' was not changed in this attempt"
     ]
+
+
+@pytest.mark.tmux
+def test_a_build_monitor_is_why_its_worker_mends(project: Project) -> None:
+    start(project, "build-monitor")
+    play(project)
+    box = Mailbox(project.log("develop"))
+    first = box.letter(box.letters(DELIVERED)[0])
+    assert first is not None
+    assert first.sender == "monitor build"
+    assert first.text.startswith("The build is broken. Mend this before you go on:\n<output of=")
+    fault = re.search(r"^error: (tests/test_slug.py: test_accents_are_dropped: .*)", first.text, re.M)
+    assert fault is not None
+    screen = (project.log("develop").dir / "1/screen.txt").read_text()
+    assert "The build is broken: tests/test_slug.py: test_accents_are_dropped" in screen
+    assert "- [Où commencer](#ou-commencer)\n  - [What you need](#what-you-need)" in project.read(
+        "docs/contents.md"
+    )
+    assert (
+        len([name for name in box.letters(*STATES) if (one := box.letter(name)) and "broken" in one.text])
+        == 1
+    )
 
 
 @pytest.mark.tmux
@@ -162,6 +191,7 @@ TAKEN = {
         "south_sync": "only when I restart it", "east_search": "it can't look into attachments",
         "west_price": "for the same.", "north_other": "stays out of my way.",
     },
+    "build-monitor": {},
     "refactor": {"money": "Money", "line": "Line", "parse": "parse"},
 }  # fmt: skip
 
@@ -208,6 +238,7 @@ CHECKS = {
     "pipeline": ("check_research.py", "check_design.py", "check_code.py", "run_tests.py"),
     "parallel-research": ("check_research.py dogwood", "check_comparison.py"),
     "map-reduce": ("check_map.py south", "check_reduce.py"),
+    "build-monitor": ("build.py --complete", "build.py"),
     "refactor": ("check_types.py", "check_module.py report", "run_tests.py"),
 }
 
@@ -237,6 +268,10 @@ def test_before_the_refactoring_the_tests_pass_and_the_modules_do_not(tmp_path: 
         ("single", "check_table.py", "table.py", r'"|", r"\|"', '"|", "|"', "no numbers, signs of Markdown"),
         ("single", "check_table.py", "table.py", "[0-9]+(", "\\d+(", "no numbers, signs"),
         ("single", "check_table.py", "table.py", "        return 1\n", "        return 0\n", "a row too long: exit status 0"),
+        ("build-monitor", "build.py", "text/slug.py", "title).enc", "title)).enc", "error: text/slug.py:9: unmatched ')'"),
+        ("build-monitor", "build.py", "text/slug.py", "import re\n", "import nothing_such\n", "error: text/slug.py: ModuleNotFoundError"),
+        ("build-monitor", "build.py", "text/slug.py", '"NFKD"', '"NFC"', "error: tests/test_slug.py: test_accents_are_dropped: AssertionError: "),
+        ("build-monitor", "build.py", "text/toc.py", "if number else name", "if name else name", "error: tests/test_toc.py: test_levels: "),
         ("pipeline", "check_research.py", "docs/research.md", "| m | 4 |", "| m | 5 |", "in examples.txt"),
         ("pipeline", "check_research.py", "docs/research.md", "- `never` ", "- never ", "the odd values are ['10']"),
         ("pipeline", "check_research.py", "docs/research.md", "`12h`", "`13h`", "'13h', is no value with that unit"),

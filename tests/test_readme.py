@@ -25,6 +25,7 @@ def table() -> str:
         "[orchestrate]": tables["orchestrate"],
         "[stages.NAME]": _each(tables["stages"]),
         "[agents.NAME]": _each(tables["agents"]),
+        "[monitors.NAME]": _each(tables["monitors"]),
     }
     text = ""
     for title, part in parts.items():

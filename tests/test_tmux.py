@@ -94,6 +94,58 @@ def test_an_end_at_once_has_its_status(server: Tmux, tmp_path: Path, script: str
         assert not server.session_lives(pane.session)
 
 
+def heights(server: Tmux) -> list[str]:
+    return raw(server, "list-panes", "-a", "-F", "#{window_index} #{pane_height} #{pane_active}").splitlines()
+
+
+def test_beside_a_worker_is_a_row_that_its_own_panes_share(server: Tmux, tmp_path: Path) -> None:
+    listener = Listener(server, tmp_path)
+    (tmp_path / "#{pane_id};").mkdir()
+    first = server.split(listener.pane, ["sleep", "1000"], tmp_path / "#{pane_id};")
+    second = server.split(listener.pane, ["sleep", "1000"], tmp_path)
+    assert heights(server) == ["0 41 1", "0 8 0", "0 8 0"]
+    assert raw(server, "display-message", "-p", "-t", first.id, "#{pane_current_path}").endswith(
+        "#{pane_id};"
+    )
+    # A person looks at another pane: what is sent, shown and asked for is still the worker's.
+    raw(server, "select-pane", "-t", second.id)
+    server.paste(listener.pane, ["text"], tmp_path)
+    assert listener.heard() == b"\x1b[200~text\x1b[201~\r"
+    assert "ready" in server.capture(listener.pane)
+    assert "ready" in server.capture_session(listener.pane.session)
+    os.kill(listener.pane.pid, signal.SIGTERM)
+    assert server.exit_status(listener.pane) == -15
+    assert server.session_lives(listener.pane.session)
+    for pane in (first, second):
+        os.kill(pane.pid, signal.SIGTERM)
+    until(lambda: heights(server) == ["0 50 1"])  # they go, the dead worker's pane stays
+    assert not server.session_lives(listener.pane.session)
+    assert "Pane is dead" in server.capture(listener.pane)
+
+
+def test_where_there_is_no_room_beside_it_is_a_window_of_its_own(server: Tmux, tmp_path: Path) -> None:
+    pane = spawn(server, tmp_path)
+    raw(server, "resize-window", "-t", pane.session, "-x", "80", "-y", "5")
+    server.split(pane, ["sleep", "1000"], tmp_path)
+    assert heights(server) == ["0 5 1", "1 50 1"]  # detached, a new window has the usual size
+    assert raw(server, "display-message", "-p", "-t", pane.session, "#{window_index}") == "0"
+    with pytest.raises(TmuxError, match="no such folder"):
+        server.split(pane, ["sleep", "1000"], tmp_path / "nowhere")
+
+
+def test_the_end_of_a_session_is_the_end_of_what_runs_beside(server: Tmux, tmp_path: Path) -> None:
+    pane = spawn(server, tmp_path, "env", f"{processes.NONCE}={MARK}", "sleep", "1000")
+    own = f"{MARK}-monitor-build"
+    script = (
+        f"{processes.NONCE}={own} setsid sleep 1000 & trap '' HUP TERM; touch up; while :; do sleep 0.1; done"
+    )
+    beside = server.split(pane, ["env", f"{processes.NONCE}={own}", "sh", "-c", script], tmp_path)
+    until((tmp_path / "up").exists)
+    assert processes.nonce_of(beside.pid) == own
+    server.end_session(pane.session, MARK)
+    assert processes._tree(0, MARK) == processes._tree(0, own) == []
+
+
 def test_a_program_that_is_not_there(server: Tmux, tmp_path: Path) -> None:
     assert server.exit_status(spawn(server, tmp_path, "env", "-i", "/no/such/program")) == 127
 

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,27 @@ from typing import Any
 import pytest
 
 from dodo_claude import lifecycle as life
-from dodo_claude import policy, processes, verify, worker
+from dodo_claude import monitors, policy, processes, verify, worker
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, StageLog, make_state_dir
 from dodo_claude.lifecycle import Outcome, Result
-from dodo_claude.records import AgentProfile, Stage
+from dodo_claude.records import AgentProfile, Monitor, Stage
 from dodo_claude.recovery import drive
 from dodo_claude.services import Done, Services
 from dodo_claude.terminal import Pane
-from tests.fakes import AGAIN, DRAFT, STOP, WORK, FakeFleet, FakeSlot, FakeTerminal, FakeWaker, Turn, drop
+from tests.fakes import (
+    AGAIN,
+    DRAFT,
+    NO_PID,
+    STOP,
+    WORK,
+    FakeFleet,
+    FakeSlot,
+    FakeTerminal,
+    FakeWaker,
+    Turn,
+    drop,
+)
 
 AGENT = AgentProfile("claude", "claude", ("claude",))
 STAGE = Stage(
@@ -789,3 +801,49 @@ def test_a_terminal_that_refuses_is_one_line(desk: Desk) -> None:
 
     done = desk.drive(STAGE, Turn(events=(), then=refuse))
     assert told(done) == (Result.FAILED, "tmux new-session: no")
+
+
+# -- monitors
+
+MONITOR = Monitor(
+    name="build", command="make", match="error", message=None, recovered=None, recovered_match=None, context=3,
+    every=None, debounce=1.0, env=(("A", "secret"),), cwd=".",
+)  # fmt: skip
+
+
+def test_a_monitor_is_started_beside_the_worker_and_leaves_no_orders(desk: Desk) -> None:
+    orders = []
+
+    def read(pane: Pane, argv: Sequence[str], cwd: Path) -> Pane:
+        orders.append(monitors.Orders.read(Path(argv[-1])))
+        Path(argv[-1]).write_text("as it would be read later")
+        return Pane("%2", pane.session, NO_PID)
+
+    desk.terminal.split = read  # type: ignore[method-assign]
+    desk.drive(replace(STAGE, monitors=(MONITOR,)), GOOD)
+    (one,) = orders
+    assert one.monitor == MONITOR
+    assert one.nonce == f"{one.worker_nonce}-monitor-build"
+    assert one.environ["A"] == "secret"
+    assert list((desk.last.dir / "monitors").iterdir()) == []
+
+
+def test_a_monitor_that_cannot_be_started_is_told_and_the_worker_goes_on(desk: Desk) -> None:
+    said: list[str] = []
+
+    def refuse(pane: Pane, argv: Sequence[str], cwd: Path) -> Pane:
+        raise DodoClaudeError("tmux split-window: no")
+
+    desk.terminal.split = refuse  # type: ignore[method-assign]
+    done = desk.drive(
+        replace(STAGE, monitors=(MONITOR,)),
+        GOOD,
+        report=lambda stage, number, view: said.append(view.activity),
+    )
+    assert done.outcome.result is Result.SUCCEEDED
+    assert "monitor 'build' can't be started: tmux split-window: no" in said
+
+
+def test_an_agent_that_takes_no_messages_has_no_monitor(desk: Desk) -> None:
+    desk.drive(replace(MINE, monitors=(MONITOR,)), Turn({"a": "made"}, events=(), exits=0))
+    assert "split" not in desk.terminal.names()

@@ -42,6 +42,7 @@ def configure(
     *,
     agent: Mapping[str, object] | None = None,
     defaults: Mapping[str, object] | None = None,
+    monitors: Mapping[str, Mapping[str, object]] | None = None,
     **orchestrate: object,
 ) -> None:
     """An orchestrate.toml of scripted stages: no repairs, retries at once, whatever they need is allowed."""
@@ -53,6 +54,7 @@ def configure(
     for name, keys in stages.items():
         plain = {} if "command" in keys else {"prompt": "Do it."}
         tables[f"stages.{json.dumps(name)}"] = {**plain, **keys}
+    tables |= {f"monitors.{name}": keys for name, keys in (monitors or {}).items()}
     lines = []
     for name, table in tables.items():
         lines += [f"[{name}]", *(f"{key} = {toml(value)}" for key, value in table.items())]

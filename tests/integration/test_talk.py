@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from pathlib import Path
 
@@ -260,14 +261,19 @@ def test_the_bus_tells_all_that_happened_and_goes_on(project: Project, tmp_path:
         with subprocess.Popen(
             [str(BIN / "dodo-claude"), "events", "--follow", "--json"],
             cwd=project.root, env=project.environ(), stdout=subprocess.PIPE, text=True,
+            # A shell lets what it starts in the background hear no Ctrl-C, and so may whoever started the tests.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as bus:  # fmt: skip
             assert bus.stdout is not None
             seen = []
             open_gate(project, "go")
             while not seen or (seen[-1]["stage"], seen[-1]["kind"]) != ("two", "outcome"):
                 seen.append(json.loads(bus.stdout.readline()))
-            bus.send_signal(2)
-            assert bus.wait(20) == 0
+            bus.send_signal(signal.SIGINT)
+            try:
+                assert bus.wait(20) == 0
+            finally:
+                bus.kill()
         assert live.wait() == 0
     assert [event["at"] for event in seen] == sorted(event["at"] for event in seen)
     for stage in ("one", "two"):
