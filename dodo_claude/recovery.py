@@ -184,4 +184,4 @@ def _resumable(
     if isinstance(result.get("resumes"), int) and int(str(result["resumes"])) >= RESUMES:
         return None
     worker = Worker.recalled(stage, definition, services, last)
-    return worker if worker.same_inputs else None
+    return worker if worker.same_inputs and not worker.summed_up() else None

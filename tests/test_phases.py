@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dodo_claude import agents, phases
+from dodo_claude import agents, phases, policy
+from dodo_claude import lifecycle as life
 from dodo_claude.journal import Attempt
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.records import Phase, Stage
-from tests.fakes import AGAIN, Turn
-from tests.test_worker import DEFINITION, STAGE, SUCCEEDED, Desk, told
+from dodo_claude.worker import Worker
+from tests.fakes import AGAIN, WORK, Turn
+from tests.test_worker import DEFINITION, GOOD, STAGE, SUCCEEDED, Desk, told
 
 COMPACTED = Turn(
     events=("PreCompact", ("SessionStart", {"source": "compact", "session_id": "s-1"}), "PostCompact")
@@ -79,7 +82,11 @@ def test_each_phase_has_its_own_repairs_and_check(desk: Desk) -> None:
     parts = stage(phase("Plan.", "a", check="grep -q good a"), phase("Make.", "b"))
     done = desk.drive(parts, Turn({"a": "bad"}), Turn({"a": "good"}, AGAIN), Turn({}, AGAIN), SECOND)
     assert done.outcome == SUCCEEDED
-    assert [text.startswith("The stage 'api' is not done") for (text, *_) in pastes(desk)] == [True, False, True]
+    assert [text.startswith("The stage 'api' is not done") for (text, *_) in pastes(desk)] == [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_the_stages_own_check_and_earlier_targets_count_at_the_end(desk: Desk) -> None:
@@ -97,7 +104,7 @@ def test_the_context_is_compacted_with_its_goal_before_the_prompt(desk: Desk) ->
     done = desk.drive(parts, FIRST, COMPACTED, SECOND)
     assert done.outcome == SUCCEEDED
     # In two pastes: one of more than three lines would be a prompt.
-    assert pastes(desk)[0] == ("/compact ", "Next:\\nmake b")
+    assert pastes(desk)[0] == ("/compact ", "Next:\nmake b")
     assert pastes(desk)[1][0].endswith("Make.")
     kinds = desk.kinds()
     assert kinds.index("cleared") < kinds.index("PostCompact") < kinds.index("given")
@@ -132,6 +139,30 @@ def test_a_fresh_session_begins_from_a_summary(desk: Desk) -> None:
     result = desk.last.result()
     assert result is not None
     assert result["session_id"] == "s-2"
+
+
+@pytest.mark.parametrize(("context", "words"), [(71, ["/compact", "The stage"]), (69, ["The stage"])])
+def test_a_full_context_is_compacted_before_a_repair(desk: Desk, context: int, words: list[str]) -> None:
+    """The client tells how full it is a moment after its Stop hook, and no hook tells of that."""
+
+    def told_late() -> None:
+        status = {"context_window": {"used_percentage": context}}
+        (desk.last.dir / "status.json").write_text(json.dumps(status))
+
+    desk.waker.meanwhile = [told_late]
+    turns = (Turn(), COMPACTED) if context > 70 else (Turn(),)
+    done = desk.drive(replace(STAGE, compact_at=70.0), *turns, Turn({"a": "made"}, AGAIN))
+    assert done.outcome == SUCCEEDED
+    assert [text.rpartition(" 'api'")[0] or text for (text, *_) in pastes(desk)] == words
+
+
+def test_how_full_a_context_is_is_not_waited_for_endlessly(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "CONTEXT_SECONDS", 0.05)
+    done = desk.drive(replace(STAGE, compact_at=70.0), Turn(), Turn({"a": "made"}, AGAIN))
+    assert done.outcome == SUCCEEDED
+    assert len(pastes(desk)) == 1
 
 
 def test_a_long_prompt_is_a_file_to_read(desk: Desk) -> None:
@@ -205,6 +236,55 @@ def test_a_worker_that_dies_between_two_phases_is_resumed_with_the_next_prompt(d
     assert attempt(desk, 1)["reason"] == "its worker ended before phase 2 of 2 began"
     assert (desk.last.dir / "prompt.md").read_text().endswith("Make.")
     assert "--resume" in (desk.last.dir / "launch.sh").read_text()
+
+
+KILLED = Turn(events=WORK, exits=-9)
+
+
+def test_a_worker_killed_in_a_phase_is_told_where_its_task_is_and_given_the_next(desk: Desk) -> None:
+    """Its client may not have written that phase's prompt down; and the prompt after it is no resumption's."""
+    parts = stage(phase("Plan.", "a"), phase("Make.", "b"), phase("Test.", "c"), retries=1)
+    killed = Turn(events=(("UserPromptSubmit", {"prompt": "x"}),), exits=-9)
+    last = Turn({"c": "tested"}, AGAIN)
+    assert drive(desk, parts, DEFINED, FIRST, killed, Turn({"b": "made"}), last) == SUCCEEDED
+    folder = desk.last.dir
+    words = (folder / "prompt.md").read_text()
+    assert words.startswith("Your session was cut off. Please go on")
+    assert str(folder / "task.md") in words
+    assert (folder / "task.md").read_text().startswith("This is phase 2 of 3 of your work.")
+    assert [text for (text,) in pastes(desk)][-1].startswith("This is phase 3 of 3 of your work.")
+
+
+def test_a_compaction_of_a_resumed_session_is_told_of_the_task_and_not_of_the_resumption(desk: Desk) -> None:
+    assert drive(desk, replace(STAGE, retries=1), DEFINITION, KILLED, GOOD) == SUCCEEDED
+    folder = desk.last.dir
+    assert (folder / "task.md").read_text() == "Write a."
+    assert str(folder / "task.md") in (folder / "reminder.json").read_text()
+
+
+def test_a_summary_is_not_lost_with_its_worker(desk: Desk) -> None:
+    """The worker dies when its context is cleared: there is no session to resume, and a summary to begin with."""
+    parts = stage(phase("Plan.", "a"), phase("Make.", "b", handover=True), retries=1)
+    summing = Turn(events=(("UserPromptSubmit", {}), ("Stop", {"last_assistant_message": "All in a."})))
+    died = replace(CLEARED, exits=-9)
+    assert drive(desk, parts, DEFINED, FIRST, summing, died, Turn({"b": "made"})) == SUCCEEDED
+    folder = desk.last.dir
+    assert folder.name == "2"
+    assert "--resume" not in (folder / "launch.sh").read_text()
+    assert (folder / "summary-1.md").read_text() == "All in a.\n"
+    assert f"told in {folder / 'summary-1.md'}" in (folder / "prompt.md").read_text()
+
+
+def test_a_prompt_that_a_killed_run_did_not_paste_is_pasted_with_its_secrets(desk: Desk) -> None:
+    """The journal has it without them."""
+    secret = "sk-ant-api03-" + "Zk3x9Q" * 8
+    parts = stage(phase("Plan.", "a"), phase(f"Use {secret}.", "b"))
+    worker = Worker(parts, DEFINED, desk.services, desk.log.begin())
+    worker.view = replace(worker.view, phase=1)
+    (worker.attempt.dir / "prompt-phase-2.md").write_text(f"Use {secret}.")
+    worker._note(life.GIVEN, text=f"Use {secret}.")
+    assert worker.sent == [f"Use {secret}."]
+    assert secret not in worker.attempt.journal.read_text()
 
 
 # -- pure
