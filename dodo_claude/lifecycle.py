@@ -385,7 +385,7 @@ def _next_phase(view: View, event: Event) -> View:
 
 
 def _asked_for_summary(view: View, event: Event) -> View:
-    return replace(_prompting(view), step=Step.SUMMARY, activity="was asked for a summary")
+    return replace(_prompting(view), step=Step.SUMMARY, activity="sums up for a fresh session")
 
 
 def _cleared(view: View, event: Event) -> View:
@@ -410,7 +410,7 @@ def _uncompacted(view: View, event: Event) -> View:
 
 
 def _given(view: View, event: Event) -> View:
-    return replace(_prompting(view), step=Step.WORK, activity="was given its next phase")
+    return replace(_prompting(view), step=Step.WORK, activity=f"begins phase {view.phase + 1}")
 
 
 def _compacting(view: View, event: Event) -> View:

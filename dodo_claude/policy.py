@@ -218,7 +218,8 @@ def _verdict(view: View, facts: Facts) -> Instruction:
     reachable = view.state is State.IDLE or not facts.interactive
     if view.repairs < facts.repairs and reachable:
         return _make_room(view, facts) or Send(problems)
-    return _failed("; ".join(problems))
+    where = f"phase {view.phase + 1} of {facts.phases}: " if facts.phases > 1 else ""
+    return _failed(where + "; ".join(problems))
 
 
 def _make_room(view: View, facts: Facts) -> Instruction | None:

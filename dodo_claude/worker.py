@@ -516,7 +516,6 @@ class Worker(Work):
             targets=verify.fingerprints(self.services.root, self.part.targets),
             message=self.view.message,
         )
-        self.tell(f"phase {number + 1} of {phases.count(self.stage)} is done")
 
     def _clear(self, goal: str | None, bell: threading.Event, *, interrupt: bool) -> None:
         """Let the client compact its context towards `goal`; None: begin a fresh session, from a summary."""

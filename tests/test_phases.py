@@ -72,7 +72,7 @@ def test_each_phase_is_given_when_the_one_before_is_verified(desk: Desk) -> None
 
 def test_no_phase_is_given_before_the_one_before_is_verified(desk: Desk) -> None:
     done = desk.drive(TWO, Turn(), Turn({"b": "made"}, AGAIN))
-    assert told(done) == (Result.FAILED, "target 'a' was not written")
+    assert told(done) == (Result.FAILED, "phase 1 of 2: target 'a' was not written")
     assert [text for (text, *_) in pastes(desk)] == [
         "The stage 'api' is not done: target 'a' was not written. Please mend this and end your turn."
     ]
@@ -94,9 +94,9 @@ def test_the_stages_own_check_and_earlier_targets_count_at_the_end(desk: Desk) -
         (desk.root / "a").unlink()
 
     done = desk.drive(replace(TWO, repairs=0), FIRST, replace(SECOND, then=drop_the_plan))
-    assert told(done) == (Result.FAILED, "target 'a' was not written")
+    assert told(done) == (Result.FAILED, "phase 2 of 2: target 'a' was not written")
     done = desk.drive(replace(TWO, repairs=0, check="false"), FIRST, SECOND)
-    assert told(done) == (Result.FAILED, "check `false` ended with exit status 1")
+    assert told(done) == (Result.FAILED, "phase 2 of 2: check `false` ended with exit status 1")
 
 
 def test_the_context_is_compacted_with_its_goal_before_the_prompt(desk: Desk) -> None:
@@ -176,7 +176,7 @@ def test_a_long_prompt_is_a_file_to_read(desk: Desk) -> None:
 # -- reruns
 
 
-DEFINED = {**DEFINITION, "phase.1": "one", "phase.2": "two"}
+DEFINED = {**DEFINITION, "phase 1": "one", "phase 2": "two"}
 
 
 def attempt(desk: Desk, number: int) -> dict[str, object]:
@@ -198,7 +198,7 @@ def test_a_rerun_goes_on_with_the_phase_that_failed(desk: Desk) -> None:
     assert drive(desk, parts, DEFINED, FIRST, Turn({}, AGAIN)).result is Result.FAILED
     assert desk.text("a") == "plan"  # it stays where it is
     desk.log.forget()
-    assert drive(desk, parts, {**DEFINED, "phase.2": "mended"}, Turn({"b": "made"})) == SUCCEEDED
+    assert drive(desk, parts, {**DEFINED, "phase 2": "mended"}, Turn({"b": "made"})) == SUCCEEDED
     assert (desk.last.dir / "prompt.md").read_text().endswith("phase 1 (a).\n\nMake.")
     assert pastes(desk) == []
 
@@ -210,7 +210,7 @@ def test_a_phase_that_is_not_as_it_was_is_done_again(desk: Desk, what: str) -> N
     desk.log.forget()
     definition = dict(DEFINED)
     if what == "its definition":
-        definition["phase.1"] = "other"
+        definition["phase 1"] = "other"
     elif what == "its target":
         (desk.root / "a").write_text("by hand")
     elif what == "what all phases share":
@@ -300,7 +300,7 @@ def test_a_part_is_a_stage() -> None:
 def test_marks_differ_with_what_a_phase_is_made_from() -> None:
     assert phases.mark(DEFINED, 0) != phases.mark(DEFINED, 1)
     assert phases.mark(DEFINED, 0) == phases.mark(
-        {**DEFINED, "phase.2": "x", "targets": ["b"], "check": "y"}, 0
+        {**DEFINED, "phase 2": "x", "targets": ["b"], "check": "y"}, 0
     )
     assert phases.mark(DEFINED, 0) != phases.mark({**DEFINED, "model": "x"}, 0)
 
