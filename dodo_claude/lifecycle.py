@@ -105,6 +105,7 @@ class View:
     prompts: int = 0
     tools: int = 0  # tool calls: progress, and the measure of an attempt's length
     repairs: int = 0
+    repairs_before: int = 0  # of them, in the phases before this one
     heard: float = 0.0  # wall time of the last event of the worker's own
     looked: float = 0.0  # wall time of the last look at its screen
     errors: int = 0  # failed turns in a row, without progress
@@ -380,7 +381,11 @@ def _settled(view: View, event: Event) -> View:
 
 def _next_phase(view: View, event: Event) -> View:
     return replace(
-        view, phase=max(view.phase + 1, int(_number(event, "done"))), step=Step.NEXT, repairs=0, asks=()
+        view,
+        phase=max(view.phase + 1, int(_number(event, "done"))),
+        step=Step.NEXT,
+        repairs_before=view.repairs,
+        asks=(),
     )
 
 

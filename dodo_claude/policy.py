@@ -216,7 +216,7 @@ def _verdict(view: View, facts: Facts) -> Instruction:
         return Wait(min(facts.ask_left, LONGEST_WAIT))  # it may lack only the answer
     # A command agent is run again for a repair; a person's /exit leaves nobody to send it to.
     reachable = view.state is State.IDLE or not facts.interactive
-    if view.repairs < facts.repairs and reachable:
+    if view.repairs - view.repairs_before < facts.repairs and reachable:
         return _make_room(view, facts) or Send(problems)
     where = f"phase {view.phase + 1} of {facts.phases}: " if facts.phases > 1 else ""
     return _failed(where + "; ".join(problems))

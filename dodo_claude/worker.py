@@ -52,6 +52,7 @@ MAIL = "\n\nMessages for you:\n"
 COMPACT = "/compact "
 # A longer paste reaches the model in a frame that says that it was pasted, which an order should not.
 SHORT = 500  # characters
+LINES = 4
 # Where a resumed session finds what it was to do.
 TASK = "task.md"
 SUMMARY_ORDER = (
@@ -230,7 +231,7 @@ class Worker(Work):
         summary = self._summary_file(number)
         if summary.exists():
             lines.append(f"What was done and decided before is told in {summary}: read it first.")
-        return "\n".join(lines) + "\n\n"
+        return " ".join(lines) + "\n\n"
 
     def _summary_file(self, number: int) -> Path:
         """What the session of the phase before left for phase `number`."""
@@ -253,10 +254,12 @@ class Worker(Work):
     def _remind(self) -> None:
         """What the client is told right after each compaction, by a hook: see agents.settings."""
         if self.interactive:
-            prompt = self._prompt_file()
+            task = "your next task comes now."
+            if self.view.step is life.Step.WORK:
+                task = f"the task as it was given to you is in {self._prompt_file()}: read it if you are not sure of it."
             text = (
-                f"Your context was compacted. You are the worker for the stage '{self.stage.name}'; the task as it was "
-                f"given to you is in {prompt}: read it if you are not sure of it. {self._progress().strip()}"
+                f"Your context was compacted. You are the worker for the stage '{self.stage.name}'; {task} "
+                f"{self._progress().strip()}"
             )
             write_atomic(self.attempt.dir / "reminder.json", agents.reminder(text.strip()))
 
@@ -527,6 +530,7 @@ class Worker(Work):
             write_atomic(
                 self._summary_file(self.view.phase), self.services.redact.text(self.view.message + "\n")
             )
+        self._remind()
         goal = goal and agents.deliverable(goal).strip()
         text = "/clear" if goal is None else f"{COMPACT}{goal}"
         self._note(life.CLEARED, text=text, **({} if goal is None else {"goal": goal}))
@@ -542,15 +546,15 @@ class Worker(Work):
         """The next phase's prompt: a long one is a file to read."""
         prompt, path = self._task(), self._given_file()
         write_atomic(path, prompt)
-        self._remind()
         self._note(life.GIVEN, text=self._order(prompt, path))
+        self._remind()
         self._paste(self.sent)
 
     def _order(self, prompt: str, path: Path) -> str:
         """What is pasted of the prompt in the file `path`."""
-        if len(prompt) <= SHORT and not agents.goes_by_file(prompt):
+        if len(prompt) <= SHORT and prompt.count("\n") < LINES and not agents.goes_by_file(prompt):
             return prompt
-        return f"{self._progress()}Read the file {path} and do what it says."
+        return f"{self._progress().strip()} Read the file {path} and do what it says."
 
     # -- ending it
 

@@ -59,7 +59,7 @@ def test_each_phase_is_given_when_the_one_before_is_verified(desk: Desk) -> None
     assert set(done.targets) == {"a", "b"}
     folder = desk.last.dir
     assert (folder / "prompt.md").read_text() == "This is phase 1 of 2 of your work.\n\nPlan."
-    text = "This is phase 2 of 2 of your work.\nDone and verified: phase 1 (a).\n\nMake."
+    text = "This is phase 2 of 2 of your work. Done and verified: phase 1 (a).\n\nMake."
     assert pastes(desk) == [(text,)]
     assert (folder / "prompt-phase-2.md").read_text() == text
     assert [kind for kind in desk.kinds() if kind.islower()] == [
@@ -82,11 +82,13 @@ def test_each_phase_has_its_own_repairs_and_check(desk: Desk) -> None:
     parts = stage(phase("Plan.", "a", check="grep -q good a"), phase("Make.", "b"))
     done = desk.drive(parts, Turn({"a": "bad"}), Turn({"a": "good"}, AGAIN), Turn({}, AGAIN), SECOND)
     assert done.outcome == SUCCEEDED
-    assert [text.startswith("The stage 'api' is not done") for (text, *_) in pastes(desk)] == [
-        True,
-        False,
-        True,
-    ]
+    orders = [text.startswith("The stage 'api' is not done") for (text, *_) in pastes(desk)]
+    assert orders == [True, False, True]
+    # All of them are counted, and what each said is kept.
+    assert done.repairs == 2
+    said = [(desk.last.dir / f"repair-{number}.md").read_text() for number in (1, 2)]
+    assert "check `grep -q good a`" in said[0]
+    assert "target 'b' was not written" in said[1]
 
 
 def test_the_stages_own_check_and_earlier_targets_count_at_the_end(desk: Desk) -> None:
@@ -101,15 +103,25 @@ def test_the_stages_own_check_and_earlier_targets_count_at_the_end(desk: Desk) -
 
 def test_the_context_is_compacted_with_its_goal_before_the_prompt(desk: Desk) -> None:
     parts = stage(phase("Plan.", "a"), phase("Make.", "b", compact="Next:\nmake b"))
-    done = desk.drive(parts, FIRST, COMPACTED, SECOND)
+    reminders = []
+
+    def reminded() -> None:
+        reminders.append((desk.last.dir / "reminder.json").read_text())
+
+    done = desk.drive(parts, FIRST, replace(COMPACTED, then=reminded), SECOND)
     assert done.outcome == SUCCEEDED
+    # Of the phase that is over it is told no more.
+    assert "your next task comes now. This is phase 2 of 2" in reminders[0]
     # In two pastes: one of more than three lines would be a prompt.
     assert pastes(desk)[0] == ("/compact ", "Next:\nmake b")
     assert pastes(desk)[1][0].endswith("Make.")
     kinds = desk.kinds()
     assert kinds.index("cleared") < kinds.index("PostCompact") < kinds.index("given")
     assert '"SessionStart"' in (desk.last.dir / "reminder.json").read_text()
-    assert "phase 2 of 2" in (desk.last.dir / "reminder.json").read_text()
+    assert (
+        f"is in {desk.last.dir / 'prompt-phase-2.md'}: read it"
+        in (desk.last.dir / "reminder.json").read_text()
+    )
 
 
 def test_a_compaction_that_fails_is_gone_without(desk: Desk) -> None:
@@ -165,12 +177,13 @@ def test_how_full_a_context_is_is_not_waited_for_endlessly(
     assert len(pastes(desk)) == 1
 
 
-def test_a_long_prompt_is_a_file_to_read(desk: Desk) -> None:
-    parts = stage(phase("Plan.", "a"), phase("Make it. " * 100, "b"))
+@pytest.mark.parametrize("text", ["Make it. " * 100, "Make\nit\nwell."])
+def test_a_long_prompt_is_a_file_to_read(desk: Desk, text: str) -> None:
+    parts = stage(phase("Plan.", "a"), phase(text, "b"))
     assert desk.drive(parts, FIRST, SECOND).outcome == SUCCEEDED
     path = desk.last.dir / "prompt-phase-2.md"
     assert pastes(desk)[0][0].endswith(f"Read the file {path} and do what it says.")
-    assert path.read_text().endswith("Make it. " * 100)
+    assert path.read_text().endswith(text)
 
 
 # -- reruns

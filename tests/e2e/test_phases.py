@@ -111,6 +111,27 @@ def test_the_context_is_compacted_towards_its_goal_between_two_phases(
     assert client.processes() == []
 
 
+def test_a_prompt_of_many_lines_is_an_order_and_no_pasted_data(client: Project, api: MessagesApi) -> None:
+    two_phases(client)
+    lines = f"{MAKE}\nOne.\nTwo.\nThree.\nFour.\nFive.\n"
+    client.edit("orchestrate.toml", f"'{MAKE}'", f'"""{lines}"""')
+    order = "of 2 of your work. Done and verified: phase 1 (plan.txt). Read the file "
+    plain = model(client)
+
+    def reply(request: Request) -> Reply:
+        if order not in request.last_user_text:
+            return plain(request)
+        if request.tool_results:
+            return say("Done.")
+        return tool("Write", file_path=str(client.root / "made.txt"), content="good\n")
+
+    api.reply = reply
+    client.orchestrate()
+    path = client.log("one").dir / "1" / "prompt-phase-2.md"
+    assert asks(api, order).last_user_text == f"This is phase 2 {order}{path} and do what it says."
+    assert path.read_text().endswith(lines)
+
+
 def test_a_compaction_that_the_api_refuses_is_gone_without(client: Project, api: MessagesApi) -> None:
     two_phases(client, "compact = 'the plan'")
     plain = model(client)

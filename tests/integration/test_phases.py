@@ -224,7 +224,7 @@ def test_a_failed_phase_whose_prompt_is_mended_is_done_again_alone(project: Proj
     assert (project.root / "plan.txt").stat().st_mtime_ns == made
     assert "--resume" not in launch(project, "one", 2)
     assert (project.log("one").dir / "2/prompt.md").read_text() == (
-        "This is phase 2 of 2 of your work.\nDone and verified: phase 1 (plan.txt).\n\nMake it right."
+        "This is phase 2 of 2 of your work. Done and verified: phase 1 (plan.txt).\n\nMake it right."
     )
     for _ in range(2):
         assert project.orchestrate().said("1 stage: 1 up to date")
