@@ -94,7 +94,9 @@ def _attempts(stage: Stage, definition: Mapping[str, object], services: Services
         if not done.outcome.retry or services.stop_reason is not None:
             return done
         failures = 1 if worker.view.tools else failures + 1
-        allowed = stage.retries if worker.view.prompts else min(stage.retries, STARTUP_TRIES - 1)
+        # A session that was killed before it was written down can't be resumed: that says nothing of a fresh one.
+        begins = worker.view.prompts or worker.resume is not None
+        allowed = stage.retries if begins else min(stage.retries, STARTUP_TRIES - 1)
         if failures > allowed or not _wait(worker, failures, services):
             return done
     return done

@@ -288,6 +288,17 @@ def test_a_summary_is_not_lost_with_its_worker(desk: Desk) -> None:
     assert f"told in {folder / 'summary-1.md'}" in (folder / "prompt.md").read_text()
 
 
+def test_a_session_that_was_never_written_down_is_followed_by_a_fresh_one(desk: Desk) -> None:
+    parts = stage(phase("Plan.", "a"), phase("Make.", "b"), retries=3)
+    killed = Turn(events=(("UserPromptSubmit", {}),), exits=-9)
+    not_found = Turn(events=(), exits=1)
+    assert drive(desk, parts, DEFINED, FIRST, killed, not_found, Turn({"b": "made"})) == SUCCEEDED
+    assert ["--resume" in (desk.log.dir / number / "launch.sh").read_text() for number in "123"] == [
+        False, True, False
+    ]  # fmt: skip
+    assert (desk.last.dir / "prompt.md").read_text().endswith("phase 1 (a).\n\nMake.")
+
+
 def test_a_prompt_that_a_killed_run_did_not_paste_is_pasted_with_its_secrets(desk: Desk) -> None:
     """The journal has it without them."""
     secret = "sk-ant-api03-" + "Zk3x9Q" * 8

@@ -226,6 +226,37 @@ def test_a_worker_killed_in_its_second_phase_goes_on_there(client: Project, api:
     assert len(events(client, "one", "phase")) == 1
 
 
+def test_a_fresh_session_killed_at_once_loses_neither_its_task_nor_the_summary(
+    client: Project, api: MessagesApi
+) -> None:
+    """Its client may have written nothing of it down: then there is no session to resume."""
+    two_phases(client, "handover = true")
+    plain = model(client, **{"Answer with a summary for it": say("Blue was chosen.")})
+    killed = threading.Event()
+
+    def reply(request: Request) -> Reply:
+        text = request.last_user_text
+        if MAKE in text and not killed.is_set():
+            killed.set()
+            os.kill(int(str(events(client, "one", "spawned")[-1].data["pid"])), signal.SIGKILL)
+            return delay(5) + say("never heard")
+        if "Please go on" in text and not request.tool_results:
+            return tool("Write", file_path=str(client.root / "made.txt"), content="good\n")
+        return plain(request)
+
+    api.reply = reply
+    client.orchestrate()
+    outcomes = results(client, "one")
+    assert outcomes[0] == "failed"
+    assert outcomes[-1] == "succeeded"
+    assert len(events(client, "one", "phase")) == 1
+    last = client.log("one").dir / str(len(outcomes))
+    assert (last / "summary-1.md").read_text() == "Blue was chosen.\n"
+    told = [path.read_text() for path in (last / "prompt.md", last / "task.md") if path.exists()]
+    assert f"told in {last / 'summary-1.md'}" in told[-1]
+    assert told[-1].endswith(MAKE)
+
+
 def test_a_worker_and_its_run_killed_in_the_second_phase(client: Project, api: MessagesApi) -> None:
     two_phases(client)
     plain, reached = model(client), threading.Event()
