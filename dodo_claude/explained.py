@@ -91,6 +91,19 @@ def text(control: Any, dep_manager: Any, *, reasons: bool) -> str:
     return "".join(lines) or "nothing to do: all is up to date\n"
 
 
+def _phases(task: Task) -> list[str]:
+    """What of a stage in phases would not be done again."""
+    from dodo_claude.recovery import phases_held
+
+    stage, freshness = stage_of(task), freshness_of(task)
+    if stage is None or freshness is None or not stage.phases:
+        return []
+    number, count = phases_held(stage, freshness.made(), freshness.config.root), len(stage.phases)
+    return (
+        [f"phase {number} of {count} is done and holds: it goes on with phase {number + 1}"] if number else []
+    )
+
+
 def _reasons(task: Task, control: Any, dep_manager: Any) -> list[str]:
     """Why `task` would run, in words; nothing for one that is up to date."""
     if dep_manager.status_is_ignore(task) or not task.actions:
@@ -101,7 +114,7 @@ def _reasons(task: Task, control: Any, dep_manager: Any) -> list[str]:
     freshness = freshness_of(task)
     found = list(freshness.reasons(dep_manager.get_values(task.name))) if freshness is not None else []
     if found == ["it has not succeeded yet"]:
-        return found
+        return [*found, *_phases(task)]
     for kind, words in _WORDS.items():
         lines = [words.format(name) for name in status.reasons.get(kind, [])]
         found += [line for line in lines if line not in found]

@@ -105,6 +105,7 @@ class View:
     prompts: int = 0
     tools: int = 0  # tool calls: progress, and the measure of an attempt's length
     repairs: int = 0
+    repairs_before: int = 0  # of them, in the phases before this one
     heard: float = 0.0  # wall time of the last event of the worker's own
     looked: float = 0.0  # wall time of the last look at its screen
     errors: int = 0  # failed turns in a row, without progress
@@ -380,12 +381,16 @@ def _settled(view: View, event: Event) -> View:
 
 def _next_phase(view: View, event: Event) -> View:
     return replace(
-        view, phase=max(view.phase + 1, int(_number(event, "done"))), step=Step.NEXT, repairs=0, asks=()
+        view,
+        phase=max(view.phase + 1, int(_number(event, "done"))),
+        step=Step.NEXT,
+        repairs_before=view.repairs,
+        asks=(),
     )
 
 
 def _asked_for_summary(view: View, event: Event) -> View:
-    return replace(_prompting(view), step=Step.SUMMARY, activity="was asked for a summary")
+    return replace(_prompting(view), step=Step.SUMMARY, activity="sums up for a fresh session")
 
 
 def _cleared(view: View, event: Event) -> View:
@@ -410,7 +415,7 @@ def _uncompacted(view: View, event: Event) -> View:
 
 
 def _given(view: View, event: Event) -> View:
-    return replace(_prompting(view), step=Step.WORK, activity="was given its next phase")
+    return replace(_prompting(view), step=Step.WORK, activity=f"begins phase {view.phase + 1}")
 
 
 def _compacting(view: View, event: Event) -> View:

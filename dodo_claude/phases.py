@@ -15,7 +15,7 @@ from dodo_claude import verify
 from dodo_claude.records import Phase, Stage
 
 # How `tasks.definition` calls what makes a phase.
-KEY = "phase."
+KEY = "phase "
 # What belongs to single phases, or to the end; the rest of a definition holds for all of them.
 _NOT_SHARED = ("targets", "check", "prompt")
 
@@ -51,7 +51,7 @@ def phase_of(stage: Stage, number: int) -> Phase | None:
 def digest(phase: Phase) -> str:
     """What a phase's result is made from, besides what all of them share."""
     parts = [phase.prompt, phase.targets, phase.check, phase.compact, phase.handover]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    return f"sha256:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]}"
 
 
 def mark(definition: Mapping[str, object], number: int) -> str:

@@ -43,6 +43,9 @@ LOOK_AGAIN_SECONDS = 60.0
 PATIENCE_PART = 1 / 3
 # A compaction is one request of the whole context: minutes at most. Then the next prompt goes without it.
 CLEAR_SECONDS = 600.0
+# How full its context is, the client tells its status line 0.2-1.1 s after a turn's Stop hook; no hook tells of that.
+CONTEXT_SECONDS = 4.0
+CONTEXT_LOOK_SECONDS = 0.1
 # So many times in a row a context may be full again right after the client compacted it.
 COMPACTIONS_BORNE = 3
 # No wait is longer: budgets, clocks and silence are looked at again.
@@ -72,6 +75,7 @@ class Facts:
     goal: str | None = None  # compact before the phase that comes next, with this goal
     handover: bool = False  # a fresh session for the phase that comes next
     context: float | None = None  # how full the context is, in percent, if the client told
+    context_stale: bool = False  # it did not tell since the view's state changed
     compact_at: float | None = None  # compact between turns from here on
 
 
@@ -212,16 +216,20 @@ def _verdict(view: View, facts: Facts) -> Instruction:
         return Wait(min(facts.ask_left, LONGEST_WAIT))  # it may lack only the answer
     # A command agent is run again for a repair; a person's /exit leaves nobody to send it to.
     reachable = view.state is State.IDLE or not facts.interactive
-    if view.repairs < facts.repairs and reachable:
-        return Clear("") if facts.interactive and _is_full(view, facts) else Send(problems)
-    return _failed("; ".join(problems))
+    if view.repairs - view.repairs_before < facts.repairs and reachable:
+        return _make_room(view, facts) or Send(problems)
+    where = f"phase {view.phase + 1} of {facts.phases}: " if facts.phases > 1 else ""
+    return _failed(where + "; ".join(problems))
 
 
-def _is_full(view: View, facts: Facts) -> bool:
-    """Is it time to compact between turns?"""
-    if facts.compact_at is None or facts.context is None or view.compacted:
-        return False
-    return facts.context >= facts.compact_at
+def _make_room(view: View, facts: Facts) -> Instruction | None:
+    """Between two turns: compact when it is time to. The client tells how full its context is after its Stop hook."""
+    if facts.compact_at is None or view.compacted or not facts.interactive:
+        return None
+    left = CONTEXT_SECONDS - facts.in_state
+    if facts.context_stale and left > 0:
+        return Wait(min(left, CONTEXT_LOOK_SECONDS))
+    return Clear("") if facts.context is not None and facts.context >= facts.compact_at else None
 
 
 def _decide_idle(view: View, facts: Facts) -> Instruction:
@@ -231,9 +239,9 @@ def _decide_idle(view: View, facts: Facts) -> Instruction:
     if view.step is Step.NEXT:
         if facts.handover:
             return Summarise()
-        if facts.goal is not None or _is_full(view, facts):
-            return Clear(facts.goal or "")
-        return Give()
+        if facts.goal is not None:
+            return Clear(facts.goal)
+        return _make_room(view, facts) or Give()
     if view.step is Step.SUMMARY:
         return Clear(None)
     if view.step is Step.READY:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from dodo_claude import phases, verify
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import Attempt, StageLog, disk_problem
-from dodo_claude.lifecycle import SERVER_DIED, Outcome, Result
+from dodo_claude.journal import STATE_DIR, Attempt, StageLog, disk_problem
+from dodo_claude.lifecycle import BEGUN, PHASE, SERVER_DIED, Outcome, Result
 from dodo_claude.mail import REFUSED, Mailbox
 from dodo_claude.services import Done, Services
 from dodo_claude.work import Command, Work
@@ -83,7 +84,7 @@ def _attempts(stage: Stage, definition: Mapping[str, object], services: Services
             worker.resume = _resumable(stage, definition, services, last)
             worker.handover = last if worker.resume is None else None
             if worker.resume is None:
-                worker.verified = _verified(stage, definition, services, last)
+                worker.verified = held(stage, definition, services.root, last)
         done = worker.run()
         # Before the question of a retry: three that fail alike stop the run, whether or not each may try again.
         if done.outcome.kind:
@@ -93,20 +94,35 @@ def _attempts(stage: Stage, definition: Mapping[str, object], services: Services
         if not done.outcome.retry or services.stop_reason is not None:
             return done
         failures = 1 if worker.view.tools else failures + 1
-        allowed = stage.retries if worker.view.prompts else min(stage.retries, STARTUP_TRIES - 1)
+        # A session that was killed before it was written down can't be resumed: that says nothing of a fresh one.
+        begins = worker.view.prompts or worker.resume is not None
+        allowed = stage.retries if begins else min(stage.retries, STARTUP_TRIES - 1)
         if failures > allowed or not _wait(worker, failures, services):
             return done
     return done
 
 
-def _verified(
-    stage: Stage, definition: Mapping[str, object], services: Services, last: Attempt
+def held(
+    stage: Stage, definition: Mapping[str, object], root: Path, last: Attempt
 ) -> list[dict[str, object]]:
     """Of a stage in phases: what an attempt that failed had done of them, and holds."""
-    if not stage.phases:
-        return []
-    before = Worker.recalled(stage, definition, services, last)
-    return phases.kept(stage, definition, services.root, before.verified, before.changed_inputs())
+    inputs: object = {}
+    done: list[object] = []
+    for event in last.replay() if stage.phases else ():
+        if event.kind == BEGUN:
+            inputs, told = event.data.get("inputs"), event.data.get("verified")
+            done = list(told) if isinstance(told, list) else []
+        elif event.kind == PHASE:
+            done.append(dict(event.data))
+    inputs = inputs if isinstance(inputs, dict) else {}
+    return phases.kept(stage, definition, root, done, verify.changed(root, inputs, stage.file_dep))
+
+
+def phases_held(stage: Stage, definition: Mapping[str, object], root: Path) -> int:
+    """How many phases a run would not do again."""
+    log = StageLog(root / STATE_DIR, stage.name)
+    last = _last(log, (log.attempts() or [0])[-1] + 1) if stage.phases else None
+    return len(held(stage, definition, root, last)) if last is not None else 0
 
 
 def _kind(stage: Stage) -> type[Work]:
@@ -184,4 +200,4 @@ def _resumable(
     if isinstance(result.get("resumes"), int) and int(str(result["resumes"])) >= RESUMES:
         return None
     worker = Worker.recalled(stage, definition, services, last)
-    return worker if worker.same_inputs else None
+    return worker if worker.same_inputs and not worker.summed_up() else None

@@ -9,7 +9,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from doit.exceptions import BaseFail, UnmetDependency
@@ -101,7 +101,7 @@ class StageReporter(ConsoleReporter):
         if stage is None:
             return
         self._done.append(task.name)
-        facts = [name for name in (self._sizes(task), "check passed" if stage.checks else "") if name]
+        facts = [name for name in (self._sizes(task.targets), "check passed" if stage.checks else "") if name]
         repairs = task.values.get("repairs")
         if repairs:
             facts.append(f"after {repairs} repair{'s' if repairs > 1 else ''}")
@@ -185,7 +185,8 @@ class StageReporter(ConsoleReporter):
     def progress(self, stage: Stage, attempt: int, view: View) -> None:
         """Called by a stage's thread whenever its view changed."""
         said = (view.percent, view.progress, view.asks)
-        seen = (view.state, view.activity, view.blocked_on, view.prompts, view.repairs, attempt, said)
+        doing = (view.blocked_on, view.prompts, view.repairs, attempt)
+        seen = (view.state, view.activity, *doing, view.phase, said)
         if self._shown.get(stage.name) == seen:
             return
         before = self._shown.get(stage.name)
@@ -205,7 +206,8 @@ class StageReporter(ConsoleReporter):
         said = (view.percent, view.progress, view.asks)
         if view.state is State.STARTING and view.pane and (before is None or before[0] is not State.STARTING):
             again = f" (attempt {attempt})" if attempt > 1 else ""
-            return f"started in tmux session {stage.session}{again}"
+            where = f", phase {view.phase + 1} of {len(stage.phases)}" if view.phase else ""
+            return f"started in tmux session {stage.session}{where}{again}"
         if view.state is State.BLOCKED:
             what = self._relative(view.blocked_on or "a dialog")
             if before is None or before[0] is not State.BLOCKED:
@@ -217,6 +219,9 @@ class StageReporter(ConsoleReporter):
             what = self._relative(view.asks[-1].text)
             notify("dodo_claude", f"{stage.name} asks: {what}", self.outstream)
             return f"ASKS: {what} (dodo-claude answer {stage.name} TEXT)"
+        if before is not None and before[-2] != view.phase and view.phase and not self.quiet:
+            sizes = self._sizes(stage.phases[view.phase - 1].targets)
+            return f"phase {view.phase} of {len(stage.phases)} done{': ' if sizes else ''}{sizes}"
         if view.percent is not None and not self.quiet and (before is None or before[-1] != said):
             return _clip(f"{view.percent} % {self._relative(view.progress)}".rstrip())
         if self.quiet or view.activity in ("", "thinking") or view.state is State.EXITED:
@@ -234,17 +239,17 @@ class StageReporter(ConsoleReporter):
         root = f"{self.config.root}/" if self.config is not None else ""
         return _one_line(text.replace(root, "") if root else text)
 
-    def _sizes(self, task: Task) -> str:
+    def _sizes(self, targets: Sequence[str]) -> str:
         """'api/profile.py (86 lines)', for each target."""
         shown = []
-        for name in task.targets[:3]:
+        for name in targets[:3]:
             try:
                 with open(name, "rb") as stream:
                     lines = sum(1 for _ in stream)
             except OSError:
                 continue
             shown.append(f"{name} ({lines} line{'' if lines == 1 else 's'})")
-        more = len(task.targets) - 3
+        more = len(targets) - 3
         return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
     def _since(self, name: str) -> float:

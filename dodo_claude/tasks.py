@@ -129,6 +129,11 @@ class Freshness(UptodateCalculator):
             elif not verify.same_bytes(path, marks.get(target)):
                 yield f"target '{target}' was altered since the stage made it"
 
+    def made(self) -> dict[str, object]:
+        """All that makes the stage's result besides files, what it quotes included."""
+        messages = self.messages()
+        return {**definition(self.stage), **({"messages": messages} if messages else {})}
+
     def messages(self) -> dict[str, str]:
         """The digests of the messages that the prompt quotes, in its report too, as doit's state has them now."""
         groups = dict(self.config.groups)

@@ -62,6 +62,12 @@ def same_bytes(path: Path, recorded: object) -> bool:
         return False
 
 
+def changed(root: Path, recorded: Mapping[str, object], names: Iterable[str]) -> list[str]:
+    """Which of `names`, and of the files that `recorded` has fingerprints of, are not what they were then."""
+    differ = {name for name, mark in recorded.items() if not same_bytes(root / name, mark)}
+    return sorted(differ | (set(recorded) ^ set(names)))
+
+
 def target_problems(
     root: Path,
     targets: Iterable[str],

@@ -97,10 +97,7 @@ class Work(ABC):
 
     def changed_inputs(self) -> list[str]:
         """The stage's input files that are not what they were when the attempt began."""
-        root = self.services.root
-        differ = set(self.inputs) ^ set(self.stage.file_dep)
-        changed = {name for name, mark in self.inputs.items() if not verify.same_bytes(root / name, mark)}
-        return sorted(differ | changed)
+        return verify.changed(self.services.root, self.inputs, self.stage.file_dep)
 
     @property
     def part(self) -> Stage:

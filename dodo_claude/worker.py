@@ -24,7 +24,7 @@ from pathlib import Path
 from dodo_claude import agents, monitors, phases, policy, processes, verify
 from dodo_claude import lifecycle as life
 from dodo_claude.config import Stage
-from dodo_claude.errors import DodoClaudeError, one_line
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, write_atomic
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.mail import DELIVERED, UNKNOWN, Mailbox
@@ -52,6 +52,9 @@ MAIL = "\n\nMessages for you:\n"
 COMPACT = "/compact "
 # A longer paste reaches the model in a frame that says that it was pasted, which an order should not.
 SHORT = 500  # characters
+LINES = 4
+# Where a resumed session finds what it was to do.
+TASK = "task.md"
 SUMMARY_ORDER = (
     "The next phase will be done by a fresh session that knows nothing of this one. Answer with a summary for it: what "
     "was done and where it is, what was decided and why, what is open. Change no files now; only answer."
@@ -82,6 +85,7 @@ class Worker(Work):
         self.cpu = 0.0  # CPU seconds of its children when last asked
         self.cost = CostMeter()
         self.context: float | None = None  # how full it is, in percent, as the client last said
+        self.context_at = 0.0  # and when, in wall time
         self.transcript: TranscriptReader | None = None
         self.reading: str | None = None  # the transcript's path
         self.past = Usage()  # of sessions before that one
@@ -107,10 +111,13 @@ class Worker(Work):
     def _told(self, event: life.Event) -> list[str]:
         """What an event says was sent; the journal has of a repair the order only, its file has the data."""
         text = str(event.data.get("text") or "")
-        if event.kind == life.SENT:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if event.kind == life.SENT:
                 path = self.attempt.dir / f"repair-{self.view.repairs}.md"
                 text = path.read_text(encoding="utf-8", errors="replace")
+            elif event.kind == life.GIVEN:
+                path = self._given_file()
+                text = self._order(path.read_text(encoding="utf-8", errors="replace"), path)
         if text.startswith(COMPACT):
             return [COMPACT, text.removeprefix(COMPACT)] if text != COMPACT else [COMPACT.strip()]
         for cut in (DATA, MAIL):
@@ -158,7 +165,8 @@ class Worker(Work):
     def _spawn(self, slot: Slot) -> None:
         stage, services, folder = self.stage, self.services, self.attempt.dir
         assert stage.agent is not None
-        prompt = self._prompt()
+        self._take_summaries()
+        prompt = self._first_prompt()
         write_atomic(folder / "prompt.md", prompt)
         job = agents.Job(
             stage=stage.name,
@@ -188,9 +196,20 @@ class Worker(Work):
         self._remind()
         self._start(job.cwd, agents.launch_script(job, self.launch.command, self._env_file()))
 
-    def _prompt(self) -> str:
-        if self.resume is not None and self.resume.view.step is life.Step.WORK:
-            return f"Your session was cut off. {GO_ON} The files that you had made are in their places."
+    def _first_prompt(self) -> str:
+        task = self._task()
+        if self.resume is None or self.resume.view.step is not life.Step.WORK:
+            return task
+        # A killed client may not have written down the prompt that it was given last.
+        path = self.attempt.dir / TASK
+        write_atomic(path, task)
+        return (
+            f"Your session was cut off. {GO_ON} The files that you had made are in their places. "
+            f"Should you not see your task any more: it is in {path}."
+        )
+
+    def _task(self) -> str:
+        """What the worker is to do: its stage, or the phase that it is in."""
         prompt = self.services.prompt(self.part)
         if self.interactive:
             prompt = agents.deliverable(prompt)
@@ -215,26 +234,45 @@ class Worker(Work):
         summary = self._summary_file(number)
         if summary.exists():
             lines.append(f"What was done and decided before is told in {summary}: read it first.")
-        return "\n".join(lines) + "\n\n"
+        return " ".join(lines) + "\n\n"
 
     def _summary_file(self, number: int) -> Path:
         """What the session of the phase before left for phase `number`."""
         return self.attempt.dir / f"summary-{number}.md"
 
+    def summed_up(self) -> bool:
+        """Is there a summary for a fresh session to begin with, which was not given its phase yet?"""
+        return self.view.step is not life.Step.WORK and self._summary_file(self.view.phase).exists()
+
+    def _take_summaries(self) -> None:
+        """The summaries of phases that hold are worth as much to an attempt that goes on after them."""
+        before = self.resume.attempt if self.resume is not None else self.handover
+        if before is None:
+            return
+        for number in range(1, len(self.verified) + 1):
+            with contextlib.suppress(OSError):
+                text = (before.dir / f"summary-{number}.md").read_text(encoding="utf-8", errors="replace")
+                write_atomic(self._summary_file(number), text)
+
     def _remind(self) -> None:
         """What the client is told right after each compaction, by a hook: see agents.settings."""
         if self.interactive:
-            prompt = self._prompt_file()
+            task = "your next task comes now."
+            if self.view.step is life.Step.WORK:
+                task = f"the task as it was given to you is in {self._prompt_file()}: read it if you are not sure of it."
             text = (
-                f"Your context was compacted. You are the worker for the stage '{self.stage.name}'; the task as it was "
-                f"given to you is in {prompt}: read it if you are not sure of it. {self._progress().strip()}"
+                f"Your context was compacted. You are the worker for the stage '{self.stage.name}'; {task} "
+                f"{self._progress().strip()}"
             )
             write_atomic(self.attempt.dir / "reminder.json", agents.reminder(text.strip()))
 
     def _prompt_file(self) -> Path:
-        number = self.view.phase
-        later = self.attempt.dir / f"prompt-phase-{number + 1}.md"
-        return later if later.exists() else self.attempt.dir / "prompt.md"
+        """Where the task stands that it is at now."""
+        files = (self._given_file(), self.attempt.dir / TASK)
+        return next((path for path in files if path.exists()), self.attempt.dir / "prompt.md")
+
+    def _given_file(self) -> Path:
+        return self.attempt.dir / f"prompt-phase-{self.view.phase + 1}.md"
 
     def _env_file(self) -> Path:
         return self.services.runtime / f"env-{self.ring}"
@@ -353,6 +391,7 @@ class Worker(Work):
             goal=coming.compact if coming is not None else None,
             handover=coming is not None and coming.handover,
             context=self.context,
+            context_stale=self.context_at < self.view.since,
             compact_at=stage.compact_at,
         )
 
@@ -390,6 +429,7 @@ class Worker(Work):
         with contextlib.suppress(OSError, ValueError):
             status = json.loads((self.attempt.dir / "status.json").read_bytes())
             self.context = context_used(status)
+            self.context_at = os.stat(self.attempt.dir / "status.json").st_mtime
             cost = cost_of(status)
             if cost is not None:
                 self.cost.saw(cost)
@@ -482,7 +522,6 @@ class Worker(Work):
             targets=verify.fingerprints(self.services.root, self.part.targets),
             message=self.view.message,
         )
-        self.tell(f"phase {number + 1} of {phases.count(self.stage)} is done")
 
     def _clear(self, goal: str | None, bell: threading.Event, *, interrupt: bool) -> None:
         """Let the client compact its context towards `goal`; None: begin a fresh session, from a summary."""
@@ -494,7 +533,8 @@ class Worker(Work):
             write_atomic(
                 self._summary_file(self.view.phase), self.services.redact.text(self.view.message + "\n")
             )
-        goal = goal and one_line(agents.deliverable(goal))
+        self._remind()
+        goal = goal and agents.deliverable(goal).strip()
         text = "/clear" if goal is None else f"{COMPACT}{goal}"
         self._note(life.CLEARED, text=text, **({} if goal is None else {"goal": goal}))
         self._paste(self.sent)
@@ -507,14 +547,17 @@ class Worker(Work):
 
     def _give(self) -> None:
         """The next phase's prompt: a long one is a file to read."""
-        prompt = self._prompt()
-        path = self.attempt.dir / f"prompt-phase-{self.view.phase + 1}.md"
+        prompt, path = self._task(), self._given_file()
         write_atomic(path, prompt)
+        self._note(life.GIVEN, text=self._order(prompt, path))
         self._remind()
-        short = len(prompt) <= SHORT and not agents.goes_by_file(prompt)
-        text = prompt if short else f"{self._progress()}Read the file {path} and do what it says."
-        self._note(life.GIVEN, text=text)
-        self._paste([text])
+        self._paste(self.sent)
+
+    def _order(self, prompt: str, path: Path) -> str:
+        """What is pasted of the prompt in the file `path`."""
+        if len(prompt) <= SHORT and prompt.count("\n") < LINES and not agents.goes_by_file(prompt):
+            return prompt
+        return f"{self._progress().strip()} Read the file {path} and do what it says."
 
     # -- ending it
 

@@ -58,6 +58,10 @@ CASES = [
         "modules:cart", ("verify",),
         ("shop/types.py", *(f"shop/{name}.py" for name in ("cart", "discount", "receipt", "report"))),
     ),
+    Case(
+        "phased", 1, "orchestrate.toml", 'check = "python3 checks/check_code', 'check = "exit 7; true',
+        "slugs", (), ("plan.md", "slugs.py", "tests/test_slugs.py", "docs/slugs.md"),
+    ),
 ]  # fmt: skip
 
 
@@ -80,14 +84,15 @@ def test_a_broken_stage_is_mended_alone_and_then_nothing_runs(project: Project, 
     lines = play(project, check=1)
     failed = [line for line in lines if "FAILED" in line]
     assert len(failed) == 1
-    assert failed[0].startswith(f"{case.broken} FAILED: check `")
+    phase = "phase 2 of 3: " if case.template == "phased" else ""
+    assert failed[0].startswith(f"{case.broken} FAILED: {phase}check `")
     for stage in case.waits:
         assert f"{stage} not run: needs {case.broken}" in lines
 
     # What the failed attempt wrote is gone; a file that it changed in place is as it was.
-    target = {"table": "table.py", "implement": "durations.py", "modules:cart": "shop/cart.py"}.get(
-        case.broken
-    )
+    target = {
+        "table": "table.py", "implement": "durations.py", "modules:cart": "shop/cart.py", "slugs": "slugs.py"
+    }.get(case.broken)  # fmt: skip
     if target is not None:
         assert (project.read(target) if (project.root / target).exists() else None) == was.get(target)
 
@@ -166,6 +171,29 @@ def test_one_changed_input_costs_its_worker_and_the_reduce(project: Project) -> 
     )
 
 
+@pytest.mark.tmux
+def test_a_mended_phase_is_gone_on_with_and_each_begins_as_it_should(project: Project) -> None:
+    start(project, "phased")
+    broken = ('check = "python3 checks/check_tests.py"', 'check = "exit 7"')
+    project.edit("orchestrate.toml", *broken)
+    lines = play(project, check=1)
+    assert "slugs phase 1 of 3 done: plan.md (27 lines)" in lines
+    kinds = [kind for kind in project.kinds("slugs") if kind in ("phase", "cleared", "PostCompact", "given")]
+    assert kinds == ["phase", "cleared", "PostCompact", "given", "phase", "cleared", "given"]
+    kept = {name: (project.root / name).stat().st_mtime_ns for name in ("plan.md", "slugs.py")}
+    project.edit("orchestrate.toml", *reversed(broken))
+    assert "phase 2 of 3 is done and holds: it goes on with phase 3" in (
+        project.orchestrate("--agent", "scripted", "--explain").lines
+    )
+    lines = play(project)
+    assert "slugs started in tmux session phased-slugs, phase 3 of 3 (attempt 2)" in lines
+    assert kept == {name: (project.root / name).stat().st_mtime_ns for name in kept}
+    # The fresh worker has the summary that the first one left, and the plan.
+    asked = prompt(project, "slugs")
+    assert "stages/slugs/2/summary-2.md: read it first" in asked
+    assert project.read("plan.md") in asked
+
+
 # -- the checks, on good work and on work with one fault each
 
 # What the scripted workers take from their prompts, as they find it there.
@@ -193,6 +221,7 @@ TAKEN = {
     },
     "build-monitor": {},
     "refactor": {"money": "Money", "line": "Line", "parse": "parse"},
+    "phased": {},
 }  # fmt: skip
 
 
@@ -240,6 +269,7 @@ CHECKS = {
     "map-reduce": ("check_map.py south", "check_reduce.py"),
     "build-monitor": ("build.py --complete", "build.py"),
     "refactor": ("check_types.py", "check_module.py report", "run_tests.py"),
+    "phased": ("check_plan.py", "check_code.py", "check_tests.py"),
 }
 
 
@@ -316,6 +346,19 @@ def test_before_the_refactoring_the_tests_pass_and_the_modules_do_not(tmp_path: 
         ("refactor", "check_module.py report", "shop/report.py", "def price_range(", "def _cents() -> float: ...\ndef price_range(", "still has _cents of its own"),
         ("refactor", "run_tests.py", "shop/cart.py", "Money(0)))", "Money(1)))", "3 of 17 tests failed"),
         ("refactor", "run_tests.py", "tests/test_cart.py", "    def test_an", "    @unittest.skip('x')\n    def test_an", "17 tests ran, 1 were skipped"),
+        ("phased", "check_plan.py", "plan.md", "| faq |", "| FAQ |", "'FAQ' of 'FAQ' is no slug"),
+        ("phased", "check_plan.py", "plan.md", "| FAQ | faq |\n", "", "lacks ['FAQ']"),
+        ("phased", "check_plan.py", "plan.md", "whats-new-in-20 |", "whats-new-in-2-0 |", "two titles have the slug 'whats-new-in-2-0'"),
+        ("phased", "check_plan.py", "plan.md", "\n3. ", "\n2. ", "is not a list 1., 2."),
+        ("phased", "check_code.py", "slugs.py", '"+": " plus "', '"+": " "', "in the plan 'getting-started-with-c-plus-plus'"),
+        ("phased", "check_code.py", "slugs.py", "words[0][:MOST]", "words[0]", "which is no slug"),
+        ("phased", "check_code.py", "slugs.py", "{title!r}", "it", "a ValueError that does not quote it"),
+        ("phased", "check_code.py", "slugs.py", "[a-z0-9]+", "[^\\W_]+", "not a ValueError"),
+        ("phased", "check_tests.py", "slugs.py", "MOST = 40", "MOST = 39", "test_5_whole_words"),
+        ("phased", "check_tests.py", "tests/test_slugs.py", 'self.assertEqual(slug("Notes+"), "notes-plus")', "pass", "that leaves '+' out"),
+        ("phased", "check_tests.py", "tests/test_slugs.py", "    def test_a_slug", "    @unittest.skip('x')\n    def test_a_slug", "1 were skipped"),
+        ("phased", "check_tests.py", "docs/slugs.md", "`dont-panic`", "`don-t-panic`", "is 'dont-panic', not 'don-t-panic'"),
+        ("phased", "check_tests.py", "docs/slugs.md", "\n6. ", "\n5. ", "each of the 6 rules"),
     ],
 )  # fmt: skip
 def test_a_fault_is_seen(
