@@ -115,6 +115,7 @@ class Job:
     mail: Path  # the stage's mailbox
     notes: Path  # what all workers share
     phases: int = 1
+    orders: tuple[str, ...] = ()  # of nested orchestrations, relative to the root: not to be edited
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +261,7 @@ def never(profile: AgentProfile, job: Job) -> list[str]:
     if job.cwd != job.root:
         # ./ speaks of the worker's own folder.
         rules += [f"Edit({_absolute(job.root)}/{name})" for name in files]
+    rules += [f"Edit({_absolute(job.root)}/{name})" for name in job.orders]
     return rules
 
 
@@ -300,6 +302,8 @@ def launch(profile: AgentProfile, job: Job, environ: Mapping[str, str], env: Map
         command = list(profile.command)
     else:
         # Its sessions are kept like the client's, but not among the client's.
+        # Its scenario, like its file, knows the stage by the name without the files around it.
+        variables["DODO_CLAUDE_STAGE"] = job.stage.removeprefix(profile.prefix)
         variables["CLAUDE_CONFIG_DIR"] = str(job.root / ".orchestrate" / "scripted")
         variables["DODO_CLAUDE_SCENARIO"] = str(job.root / (profile.scenario or "scenario.toml"))
         command = list(profile.command) or [sys.executable, "-m", "dodo_claude.scripted"]

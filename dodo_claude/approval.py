@@ -301,14 +301,15 @@ def listing(missing: list[Item]) -> list[str]:
 
 def unsafe_files(config: Config) -> list[str]:
     """The files of `config` that somebody else could write, or did: a line each, with the remedy."""
-    names = [config.path.name]
+    names = [config.path.name, *config.included]
     for stage in config.workers:
         names += [stage.prompt_file] if stage.prompt_file is not None else []
         if stage.agent is not None and stage.agent.base == "scripted":
             names.append(stage.agent.scenario or "scenario.toml")
     names += [item.name for item in _files(config)]
     found = [_fault(config.root, name) for name in dict.fromkeys(names)]
-    return [fault for fault in [_open_folder(config.root), *found] if fault is not None]
+    folders = [config.root, *(config.root / name for name in map(os.path.dirname, config.included))]
+    return [fault for fault in [*map(_open_folder, folders), *found] if fault is not None]
 
 
 def _fault(root: Path, name: str) -> str | None:
@@ -367,7 +368,7 @@ def _user_name(uid: int) -> str:
 
 
 def _agents(config: Config) -> dict[str, AgentProfile]:
-    return {stage.agent.name: stage.agent for stage in config.workers if stage.agent is not None}
+    return {stage.agent.full_name: stage.agent for stage in config.workers if stage.agent is not None}
 
 
 def bypass_problems(config: Config, environ: Mapping[str, str], marks: Iterable[Path] = CONTAINER_MARKS) -> list[str]:  # fmt: skip

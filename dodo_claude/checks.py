@@ -6,28 +6,33 @@ from __future__ import annotations
 import graphlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from dodo_claude.expand import Draft
 from dodo_claude.findings import At, listed, show
 from dodo_claude.foreach import Group, matching
 from dodo_claude.paths import Project
-from dodo_claude.records import Stage
+from dodo_claude.records import Stage, enclosing
 
 # One cycle hides others: each is cut and the search goes on, so long as there is a point in reading more of them.
 MAX_CYCLES = 20
 
 
-def connect(drafts: list[Draft], late: list[Group], project: Project, config: str) -> tuple[Stage, ...]:
-    """The finished stages; every clash between them is in the findings. `late` are groups with no stages yet."""
+def connect(
+    drafts: list[Draft], late: list[Group], groups: Collection[str], project: Project, orders: Collection[str]
+) -> tuple[Stage, ...]:
+    """The finished stages; every clash between them is in the findings. `late` are groups with no stages yet.
+
+    `groups` are the names of all that stand for others, `orders` the files that say what stages do.
+    """
     _targets(drafts, project)
-    _protected(drafts, project, config)
+    _protected(drafts, project, orders)
     _sessions(drafts)
     _globs(drafts, late, project)
     _wait_for(drafts, late)
-    _cycles(drafts, late)
-    _reports(drafts, late)
+    _cycles(drafts, late, groups)
+    _reports(drafts, late, groups)
     return tuple(_finished(draft) for draft in drafts)
 
 
@@ -78,15 +83,17 @@ def _nested(draft: Draft, path: str, other: Draft, folder: str) -> None:
         others.complain(text, "a target is a file: name the files that the stage makes")
 
 
-def _protected(drafts: list[Draft], project: Project, config: str) -> None:
+def _protected(drafts: list[Draft], project: Project, orders: Collection[str]) -> None:
     """No stage makes what it reads, nor what says what stages do."""
     prompts = {project.real(draft.stage.prompt_file) for draft in drafts if draft.stage.prompt_file}
-    main = os.path.realpath(os.path.join(project.root, config))
+    files = {os.path.realpath(os.path.join(project.root, name)): name for name in orders}
     for draft in drafts:
         for path, place in draft.targets.items():
             real = project.real(path)
-            if real == main:
-                place.complain(f"{show(path)} is this file", "no stage may change what says what stages do")
+            if real in files:
+                this = files[real] == place.findings.file
+                text = "is this file" if this else "says what other stages do"
+                place.complain(f"{show(path)} {text}", "no stage may change what says what stages do")
             elif real in prompts:
                 place.complain(f"{show(path)} is a prompt file", "no stage may change what it is asked")
             elif path in draft.file_dep:
@@ -150,9 +157,9 @@ def _wait_for(drafts: list[Draft], late: list[Group]) -> None:
                     draft.after.setdefault(group.name, place)
 
 
-def _cycles(drafts: list[Draft], late: list[Group]) -> None:
+def _cycles(drafts: list[Draft], late: list[Group], groups: Collection[str]) -> None:
     """Report stages that wait for each other; `a -> b` reads: a needs b."""
-    needs = _needs(drafts, late)
+    needs = _needs(drafts, late, groups)
     order = {name: index for index, name in enumerate(needs)}
     for _ in range(MAX_CYCLES):
         try:
@@ -174,7 +181,9 @@ def _cycles(drafts: list[Draft], late: list[Group]) -> None:
             del needs[name][needed]
 
 
-def _needs(drafts: list[Draft], late: list[Group]) -> dict[str, dict[str, At | None]]:
+def _needs(
+    drafts: list[Draft], late: list[Group], groups: Collection[str]
+) -> dict[str, dict[str, At | None]]:
     """Of each stage and group what it waits for, and where that is said."""
     makers = {path: draft.stage.name for draft in drafts for path in draft.targets}
     needs: dict[str, dict[str, At | None]] = defaultdict(dict)
@@ -185,21 +194,22 @@ def _needs(drafts: list[Draft], late: list[Group]) -> dict[str, dict[str, At | N
             # A target among its own file_deps is reported as that.
             if path in makers and makers[path] != name:
                 needs[name].setdefault(makers[path], place)
-    for draft in drafts:
-        if draft.stage.group is not None:
-            needs[draft.stage.group].setdefault(draft.stage.name, None)
     for group in late:
         place = At(group.table.document.findings, group.place)
         needs[group.name] = dict.fromkeys(group.makers, place)
+    known = {*groups}
+    for name in [*(draft.stage.name for draft in drafts), *(group.name for group in late)]:
+        for around in enclosing(name):
+            if around in known:
+                needs[around].setdefault(name, None)
     return needs
 
 
-def _reports(drafts: list[Draft], late: list[Group]) -> None:
+def _reports(drafts: list[Draft], late: list[Group], all_groups: Collection[str]) -> None:
     """What the report in a prompt is of: all that its stage comes after; a group stands for its stages."""
     asking = [draft for draft in drafts if draft.report]
-    needs = _needs(drafts, late) if asking else {}
-    groups = {draft.stage.name: draft.stage.group for draft in drafts}
-    order = {name: index for index, name in enumerate(groups)}
+    needs = _needs(drafts, late, all_groups) if asking else {}
+    order = {draft.stage.name: index for index, draft in enumerate(drafts)}
     for draft in asking:
         waiting, found = [draft.stage.name], {draft.stage.name}
         while waiting:
@@ -208,14 +218,19 @@ def _reports(drafts: list[Draft], late: list[Group]) -> None:
             waiting += new
         found.discard(draft.stage.name)
         # In the file's order; a group that has no stages yet is known by its name only.
-        stages = sorted(found & groups.keys(), key=order.__getitem__)
-        names = dict.fromkeys(groups[name] if groups[name] in found else name for name in stages)
-        names |= dict.fromkeys(sorted(found - groups.keys()))
-        draft.stage = replace(draft.stage, report=tuple(name for name in names if name is not None))
+        stages = sorted(found & order.keys(), key=order.__getitem__)
+        whole = [name for name in sorted(found - order.keys()) if found.isdisjoint(enclosing(name))]
+        names = dict.fromkeys(_outermost(name, found) for name in stages) | dict.fromkeys(whole)
+        draft.stage = replace(draft.stage, report=tuple(names))
         if not names:
             text = f"{show(draft.stage.name)} uses the report of the stages before it, and comes after none"
             assert draft.report is not None
             draft.report.complain(text, "name them in after")
+
+
+def _outermost(name: str, found: Collection[str]) -> str:
+    """The stage, or the largest group of it that is `found` as a whole."""
+    return next((group for group in reversed(enclosing(name)) if group in found), name)
 
 
 def _folders(path: str, root: str) -> Iterable[str]:

@@ -117,6 +117,8 @@ def check(file: Path) -> None:
         for name in sorted(scenarios):
             check_scenario(Path(os.path.relpath(config.root / name)))
         count = len(config.stages)
+        for note in config.notes:
+            click.echo(f"note: {note}")
         later = "".join(
             f", those of {late.group} when {' and '.join(late.makers) or late.source} is there"
             for late in config.late

@@ -9,49 +9,26 @@ from __future__ import annotations
 import math
 import os
 import re
-import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import checks, durations, expand, foreach, locate, profiles, schema
-from dodo_claude.documents import Document, Table
+from dodo_claude import checks, documents, durations, expand, foreach, profiles
+from dodo_claude.documents import Documents, Table
 from dodo_claude.errors import ConfigError, Problem
 from dodo_claude.findings import Findings, did_you_mean, listed, show
-from dodo_claude.paths import Project
-from dodo_claude.records import AgentProfile, Budget, Config, Foreach, Stage
-from dodo_claude.sources import UnreadableError, read_text
+from dodo_claude.records import ORDERS, AgentProfile, Budget, Config, Foreach, Stage, enclosing
 
 __all__ = ["AgentProfile", "Blueprint", "Budget", "Config", "Stage", "load_config"]
 
-# A file of 20000 stages with prompts of their own is smaller; what is larger is no configuration.
-MAX_FILE = 10_000_000
 # What doit, and a person, can still look at.
 MAX_STAGES = 20_000
-# Nothing of ours nests deeper than six; what does could exhaust the stack of whatever walks over it.
-MAX_DEPTH = 32
 # Before a further attempt: one that waits longer is better made by the next run.
 LONGEST_DELAY = 900.0  # seconds
 # What one worker may be said to need, in bytes.
 MOST_MEMORY = 10**12
 _SIZE = re.compile(r" *(?P<number>[0-9.]+) *(?P<prefix>[kKMGT]?)(?P<binary>i?)B *")
-_TOO_DEEP = "lists or tables are nested too deeply"
-
-_REMEDIES = (  # of what tomllib says, which is the fact only
-    ("cannot declare", "a table is given once: put all its keys together"),
-    ("cannot overwrite", "a key is given once in its table"),
-    ("cannot mutate", "a key is given once in its table"),
-    ("duplicate inline table key", "a key is given once in its table"),
-    ("invalid value", "a text needs quotes around it"),
-    ("illegal character '\\n'", 'a text over several lines is written """like this"""'),
-    ("expected '=' after a key", "a line is key = value, a table [name]"),
-    ("unterminated string", "a quote is missing"),
-    ("unclosed array", "a ] is missing, or a comma"),
-)
-
-
-# How tomllib names a table: as the tuple of its names.
-_TABLE = re.compile(r"\('.*?',?\)")
 
 
 def load_config(path: Path, *, task_names: Collection[str] = (), agent: str | None = None) -> Config:
@@ -81,9 +58,7 @@ class Blueprint:
         self._agent = agent
         self._made_by = made_by
         self._seen: dict[str, tuple[str, ...]] = {}  # a run's items stay what they were when it began
-        self._values, positions = _parsed(path.name, _text(path))
-        self._findings = Findings(path.name, positions)
-        schema.judge(self._values, self._findings)
+        self._file = documents.read(path)
 
     def config(self, settled: Collection[str] | None = None) -> Config:
         """The configuration as it is known when the makers of the items of the groups `settled` are done.
@@ -94,21 +69,18 @@ class Blueprint:
             return self._config(settled)
         try:
             return self._config(None)
-        except ConfigError as error:
-            try:
-                # What a stage made, and is not right, is that stage's to mend: it keeps nobody from looking.
-                return self._config(())
-            except ConfigError:
-                raise error from None
+        except ConfigError:
+            # What a stage made, and is not right, is that stage's to mend: it keeps nobody from looking.
+            return self._config(())
 
     def _config(self, settled: Collection[str] | None) -> Config:
-        findings = self._findings.copy()
         root = Path(os.path.realpath(self.path.parent))
-        document = Document(self._values, findings, Project(str(root)))
-        settings: Mapping[str, Any] = self._values.get("orchestrate") or {}
+        found = Documents.of(self._file, str(root))
+        findings = found.main.findings
+        settings: Mapping[str, Any] = self._file.values.get("orchestrate") or {}
         name = settings.get("name") or safe_name(root.name)
-        groups = foreach.Search(document.tables, self._made_by, settled, self._seen).run()
-        stages, templates = self._stages(document, name, groups)
+        groups = foreach.Search(found.tables, self._made_by, settled, self._seen).run()
+        stages, templates = self._stages(found, name, groups)
         made = Config(
             path=self.path,
             root=root,
@@ -116,7 +88,7 @@ class Blueprint:
             max_workers=settings.get("max_workers", 4),
             socket=(settings.get("tmux") or {}).get("socket", "private"),
             stages=stages,
-            groups=_groups(stages),
+            groups=_groups(stages, found),
             budget=_budget(settings.get("budget") or {}, findings),
             retry_delay=_duration(
                 settings, "retry_delay", 30.0, LONGEST_DELAY, "at most 15 minutes", findings
@@ -124,47 +96,84 @@ class Blueprint:
             max_wait=_duration(settings, "max_wait", 86_400.0, durations.LONGEST, "at most 7 days", findings),
             worker_memory=_size(settings.get("worker_memory"), 600_000_000, findings),
             foreach=templates,
+            included=tuple(file.name for file in documents.files(self._file)),
+            notes=tuple(_notes(self._file)),
         )
         findings.raise_any()
         return made
 
     def _stages(
-        self, document: Document, name: str, groups: Mapping[str, foreach.Group]
+        self, found: Documents, name: str, groups: Mapping[str, foreach.Group]
     ) -> tuple[tuple[Stage, ...], tuple[Foreach, ...]]:
         """All stages, judged alone and together; and what those are made from whose items are files or lines."""
-        around = self._surroundings(document, name, groups)
+        around = self._surroundings(found, name, groups)
+        shared = {
+            table.full_name: expand.expand(table, around[table.document.prefix], None)[0]
+            for table in found.includes
+        }
         drafts, templates = [], []
-        for table in document.tables:
-            group = groups.get(table.full_name)
-            drafts += expand.expand(table, around, group)
+        for table in found.tables:
+            group, document = groups.get(table.full_name), table.document
+            made = expand.expand(table, around[document.prefix], group)
+            for draft in made:
+                for outer in document.outer:
+                    draft.take(shared[outer.full_name])
+            drafts += made
             if group is not None and not group.written:
-                templates.append(_foreach(group, expand.template(table, around, group)))
+                templates.append(_foreach(group, expand.template(table, around[document.prefix], group)))
         late = [group for group in groups.values() if group.items is None]
-        stages = checks.connect(drafts, late, document.project, self.path.name)
-        return stages, tuple(templates)
+        files = list(documents.files(self._file))
+        orders = [self.path.name, *(file.name for file in files)]
+        names = [*groups, *(table.full_name for table in found.includes)]
+        stages = checks.connect(drafts, late, names, found.main.project, orders)
+        more = tuple(f"{file.base}/{name}" for file in files for name in ORDERS)
+        return tuple(replace(stage, protect=(*stage.protect, *more)) for stage in stages), tuple(templates)
 
     def _surroundings(
-        self, document: Document, name: str, groups: Mapping[str, foreach.Group]
-    ) -> expand.Surroundings:
-        findings, tables = document.findings, document.tables
-        names = [stage for table in tables for stage in _names(table, groups.get(table.full_name))]
+        self, found: Documents, name: str, groups: Mapping[str, foreach.Group]
+    ) -> dict[str, expand.Surroundings]:
+        """Of each file, by the prefix of its stages, what they are read against."""
+        findings = found.main.findings
+        names = [stage for table in found.tables for stage in _names(table, groups.get(table.full_name))]
         if len(names) > MAX_STAGES:
             findings.add(("stages",), f"makes {len(names)} stages", f"at most {MAX_STAGES}")
             findings.raise_any()
-        _judge_names([*names, *groups], self._tasks, findings)
-        agents = profiles.profiles(document.values.get("agents") or {}, document.project, findings)
-        defaults = document.values.get("defaults") or {}
-        return expand.Surroundings(
-            name=name,
-            project=document.project,
-            defaults={key: value for key, value in defaults.items() if value is not None},
-            agents=agents,
-            agent=_chosen(self._agent, agents, findings),
-            known=frozenset((*names, *groups)),
-            late=frozenset(group.name for group in groups.values() if group.items is None),
-            tasks=self._tasks,
-            findings=findings,
-        )
+        names += [*groups, *(table.full_name for table in found.includes)]
+        _judge_names(names, self._tasks, findings)
+        late = [*found.faulty, *(group.name for group in groups.values() if group.items is None)]
+        around: dict[str, expand.Surroundings] = {}
+        chosen = None
+        for document in found.all:
+            agents = profiles.profiles(
+                document.values.get("agents") or {}, document.project, document.findings, document.prefix
+            )
+            if document is found.main:
+                chosen = _chosen(self._agent, agents, findings)
+            defaults = document.values.get("defaults") or {}
+            around[document.prefix] = expand.Surroundings(
+                name=name,
+                project=document.project,
+                defaults={key: value for key, value in defaults.items() if value is not None},
+                agents=agents,
+                agent=agents.get(self._agent or "", chosen),
+                known=_local(names, document.prefix),
+                late=_local(late, document.prefix),
+                tasks=self._tasks,
+                findings=document.findings,
+            )
+        return around
+
+
+def _notes(main: documents.File) -> Iterator[str]:
+    for file in documents.files(main):
+        keys = [key for key in file.values.get("orchestrate") or {} if key != "name"]
+        if keys:
+            yield f"{file.name}: {listed(keys)} of [orchestrate] count where it runs by itself; here {main.name}'s do"
+
+
+def _local(names: Iterable[str], prefix: str) -> frozenset[str]:
+    """Those of `names` that a file may use, as it writes them."""
+    return frozenset(name.removeprefix(prefix) for name in names if name.startswith(prefix))
 
 
 def _names(table: Table, group: foreach.Group | None) -> list[str]:
@@ -222,34 +231,6 @@ def _size(text: str | None, default: int, findings: Findings) -> int:
     return size
 
 
-def _text(path: Path) -> str:
-    try:
-        return read_text(path, MAX_FILE)
-    except UnreadableError as error:
-        problem = Problem(path.name, error.line, error.column, "", error.text, error.remedy)
-        raise ConfigError((problem,)) from None
-
-
-def _parsed(file: str, text: str) -> tuple[dict[str, Any], locate.Positions]:
-    try:
-        document = tomllib.loads(text)
-    except RecursionError:
-        raise ConfigError((Problem(file, 1, 1, "", _TOO_DEEP),)) from None
-    except ValueError as error:  # TOMLDecodeError is one, and a number of 5000 digits gives a plain one
-        line, column, message = locate.syntax_error(error, text)
-        message = _TABLE.sub(_dotted_name, message[:1].lower() + message[1:])
-        remedy = next((remedy for start, remedy in _REMEDIES if message.startswith(start)), "")
-        raise ConfigError((Problem(file, line, column, "", message, remedy),)) from None
-    positions = locate.locate(text)
-    if len(deepest := positions.deepest()) > MAX_DEPTH:
-        raise ConfigError((Problem(file, *positions.of(deepest), "", _TOO_DEEP),))
-    return document, positions
-
-
-def _dotted_name(found: re.Match[str]) -> str:
-    return ".".join(re.findall(r"'(.*?)'", found[0]))
-
-
 def _judge_names(names: Collection[str], tasks: frozenset[str], findings: Findings) -> None:
     for name in names:
         if name in tasks:
@@ -266,9 +247,14 @@ def _chosen(name: str | None, agents: Mapping[str, AgentProfile], findings: Find
     return None
 
 
-def _groups(stages: tuple[Stage, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _groups(stages: tuple[Stage, ...], found: Documents) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Of each foreach and each included file the stages, in the order of the first of them."""
+    included = {table.full_name for table in found.includes}
     groups: dict[str, list[str]] = {}
     for stage in stages:
-        if stage.group is not None:
-            groups.setdefault(stage.group, []).append(stage.name)
+        for group in reversed(enclosing(stage.name)):
+            if group in included or group == stage.group:
+                groups.setdefault(group, []).append(stage.name)
+    for name in included - {*groups}:
+        groups[name] = []
     return tuple((group, tuple(names)) for group, names in groups.items())

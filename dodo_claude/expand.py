@@ -49,6 +49,13 @@ class Draft:
     after: dict[str, At] = field(default_factory=dict)
     report: At | None = None  # the prompt that uses the report
 
+    def take(self, other: Draft) -> None:
+        """What is said of all stages of an included file, is said of this one."""
+        for name in ("file_dep", "globs", "after"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            for key, at in theirs.items():
+                mine.setdefault(key, at)
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -59,7 +66,7 @@ class Surroundings:
     defaults: Mapping[str, Any]
     agents: Mapping[str, AgentProfile]
     agent: AgentProfile | None  # stands in for every stage's own
-    known: frozenset[str]  # names of all stages, those of items and groups too
+    known: frozenset[str]  # names of all stages, those of items and groups too, as this file writes them
     late: frozenset[str]  # of these the groups whose items are not known yet
     tasks: frozenset[str]  # of dodo.py
     findings: Findings
@@ -99,6 +106,7 @@ class _Expansion:
         self._around = around
         self._findings = around.findings
         self._own = table.values
+        self._prefix = table.document.prefix
         self._group = group
         given = {key: value for key, value in table.values.items() if value is not None}
         self._table = {**around.defaults, **given}
@@ -142,8 +150,10 @@ class _Expansion:
         name, item = text.stage, text.item
         env = {**(self._around.defaults.get("env") or {}), **(self._own.get("env") or {})}
         return Stage(
-            name=name,
-            group=None if self._group is None else self._name,
+            name=self._prefix + name,
+            group=None if self._group is None else self._prefix + self._name,
+            prefix=self._prefix,
+            folder=self._around.project.base,
             item=item,
             prompt=prompt.source if prompt else None,
             prompt_file=prompt.file if prompt else None,
@@ -153,7 +163,7 @@ class _Expansion:
             targets=(),
             after=(),
             agent=self._with_tools(text),
-            session=default_session(self._around.name, name),
+            session=default_session(self._around.name, self._prefix + name),
             check=text.of(self._table.get("check"), self._place("check"), quoted=True),
             repairs=self._table.get("repairs", 1),
             timeout=self._duration("timeout", "30m"),
@@ -273,8 +283,9 @@ class _Expansion:
     def _name_item(self, draft: Draft, group: Group) -> None:
         """An item that is a file is read, unless it is changed in place; who makes the items comes first."""
         assert draft.stage.item is not None
-        if group.globs and draft.stage.item not in draft.targets:
-            draft.file_dep.setdefault(draft.stage.item, self._at(group.place))
+        path = self._around.project.inside(draft.stage.item) if group.globs else None
+        if path is not None and path not in draft.targets:
+            draft.file_dep.setdefault(path, self._at(group.place))
         for maker in group.makers:
             draft.after.setdefault(maker, self._at(group.place))
 
@@ -292,10 +303,10 @@ class _Expansion:
                 self._findings.add_once(place, f"unknown stage {show(name)}", self._nearest_stage(name))
 
     def _known(self, name: str) -> str | None:
-        """The stage or group to wait for: for an item that is not known yet, its group."""
-        if name in self._around.known:
-            return name
-        return next((group for group in self._around.late if name.startswith(f"{group}:")), None)
+        """The full name of the stage or group to wait for: for an item that is not known yet, its group."""
+        if name not in self._around.known:
+            name = next((group for group in self._around.late if name.startswith(f"{group}:")), "")
+        return self._prefix + name if name else None
 
     def _nearest_stage(self, name: str) -> str:
         known = self._around.known
@@ -326,7 +337,7 @@ class _Expansion:
                 prompt=prompt.source,
                 prompt_file=prompt.file,
                 prompt_files=(),
-                messages=prompt.uses.stages,
+                messages=tuple(self._prefix + name for name in prompt.uses.stages),
                 prompt_env=prompt.uses.env,
                 targets=tuple(path for path in targets if path is not None),
                 check=text.of(table.get("check"), (*place, "check"), quoted=True),
@@ -484,7 +495,7 @@ class _Expansion:
             draft.report = self._at(prompt.place)
         return {
             "prompt_files": tuple(dict.fromkeys(files)),
-            "messages": prompt.uses.stages,
+            "messages": tuple(self._prefix + name for name in prompt.uses.stages),
             "prompt_env": prompt.uses.env,
         }
 
@@ -495,7 +506,7 @@ class _Expansion:
         yield from (("globs", path, uses.line("globs", path)) for path in uses.globs)
         for table, made in uses.made:
             try:
-                yield table, made.of(stage.item, stage.name), made.line
+                yield table, made.of(stage.item, stage.local_name(stage.name)), made.line
             except DodoClaudeError as error:
                 self._in_prompt(prompt, made.line, str(error))
 

@@ -33,6 +33,12 @@ class Findings:
         other._problems |= self._problems
         return other
 
+    def of_file(self, file: str, positions: Positions) -> Findings:
+        """For another file; its problems are among these."""
+        other = Findings(file, positions)
+        other._problems = self._problems
+        return other
+
     def add(self, path: KeyPath, text: str, remedy: str = "", *, key: bool = False) -> None:
         """A problem with the value of `path`, or with its name when `key`."""
         line, column = self.positions.key(path) if key else self.positions.of(path)

@@ -194,7 +194,8 @@ class Search:
         paths = sorted(path for path, maker in made.items() if not maker.startswith(own))
         found = {path for glob in group.globs for path in matching(glob, paths)}
         # Who makes them comes first by their being file_deps.
-        group.items = tuple(sorted({*self.seen[group.name], *found}))
+        local = group.table.document.project.local
+        group.items = tuple(sorted(map(local, {*self.seen[group.name], *found})))
 
     def _lines(self, group: Group) -> tuple[str, ...] | None:
         if group.makers and self.settled is not None and group.name not in self.settled:
@@ -257,7 +258,9 @@ class Search:
         own = f"{group.name}:"
         targets = sorted(path for path, maker in made.items() if maker.startswith(own))
         for path in sorted({path for glob in group.globs for path in matching(glob, targets)}):
-            if made[path] != own + path:  # else it is the item itself, changed in place
+            if made[path] != own + group.table.document.project.local(
+                path
+            ):  # else it is the item itself, changed in place
                 text = f"{show(path)} is made by {show(made[path])}, and would be an item of the next run"
                 group.complain(place, text, "let the glob find other files than the targets")
                 break

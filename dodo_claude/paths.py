@@ -58,43 +58,53 @@ def is_glob(path: str) -> bool:
 
 
 class Project:
-    """The project's folder, asked about many paths; remembers what it saw, so make one for each load."""
+    """The project's folder, asked about many paths; remembers what it saw, so make one for each load.
 
-    def __init__(self, root: str) -> None:
+    `base`, relative to it, is where paths start and what they stay in; what is given back is relative to the root.
+    """
+
+    def __init__(self, root: str, base: str = "") -> None:
         self.root = os.path.realpath(root)
-        self.base = ""  # the folder that paths start from, relative to the root
+        self.base = base
         self._folders: dict[str, str] = {}
         self._trees: dict[tuple[str, int, bool], list[str]] = {}
 
     def inside(self, path: str) -> str:
         """`path` normalised, when it stays in the project after all symbolic links; else BadPathError."""
-        found = normal(path)
+        found = posixpath.normpath(posixpath.join(self.base, normal(path)))
         real = self.real(found)
-        if real != self.root and not real.startswith(self.root.rstrip("/") + "/"):
+        folder = self.real(self.base) if self.base else self.root
+        if real != folder and not real.startswith(folder.rstrip("/") + "/"):
             raise BadPathError(
                 f"{show(path)} leads outside the project through a symbolic link",
                 "keep what the stages use below the project's folder",
             )
         return found
 
+    def local(self, path: str) -> str:
+        """A path that this gave, as a file in its folder writes it."""
+        return path.removeprefix(f"{self.base}/") if self.base else path
+
     def file(self, path: str) -> str:
         """Like inside, for what must be a file if it is there."""
         found = self.inside(path)
-        if path.endswith("/") or found == "." or os.path.isdir(os.path.join(self.root, found)):
+        if path.endswith("/") or os.path.isdir(os.path.join(self.root, found)):
+            folder = normal(path)
             raise BadPathError(
-                f"{show(path)} is a folder", f"name its files, or use a glob such as {show(_files_of(found))}"
+                f"{show(path)} is a folder",
+                f"name its files, or use a glob such as {show(_files_of(folder))}",
             )
         return found
 
     def target(self, path: str) -> str:
         """Like inside, for a file that a stage makes."""
         found = self.inside(path)
-        if path.endswith("/") or found == "." or os.path.isdir(os.path.join(self.root, found)):
+        if path.endswith("/") or os.path.isdir(os.path.join(self.root, found)):
             raise BadPathError(
                 f"{show(path)} is a folder", "a target is a file: name the files that the stage makes"
             )
         relative = os.path.relpath(self.real(found), self.root)
-        for place in (found, relative):
+        for place in (found, relative, self.local(found)):
             folder = place.split("/", 1)[0]
             if folder.lower() in RESERVED:
                 raise BadPathError(f"{show(path)} is inside {folder}", "no stage may make files there")
@@ -109,7 +119,8 @@ class Project:
         return found
 
     def exists(self, path: str) -> bool:
-        return os.path.lexists(os.path.join(self.root, path))
+        """Is there a file of that name, as a file in its folder writes it?"""
+        return os.path.lexists(os.path.join(self.root, self.base, path))
 
     def files(self, pattern: str) -> list[str]:
         """The project's files that a glob finds; hidden ones only where the pattern names the dot itself.

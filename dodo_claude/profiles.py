@@ -34,11 +34,16 @@ _ONLY = {"prompt_by": "command", "scenario": "scripted", "sandbox": "claude"}
 _BYPASS = ("dangerously-skip-permissions", "bypassPermissions")
 
 
-def profiles(tables: Mapping[str, Any], project: Project, findings: Findings) -> dict[str, AgentProfile]:
-    """Every agent by name; a faulty one too, so that its stages are not blamed for it."""
-    found = {name: AgentProfile(name, name, **_OF_BASE[name]) for name in BUILT_IN}
+def profiles(
+    tables: Mapping[str, Any], project: Project, findings: Findings, prefix: str = ""
+) -> dict[str, AgentProfile]:
+    """Every agent by name; a faulty one too, so that its stages are not blamed for it.
+
+    `prefix` begins the names of all stages of the file that the tables stand in.
+    """
+    found = {name: _profile(name, {}, ("agents", name), project, findings, prefix) for name in BUILT_IN}
     for name, table in tables.items():
-        found[name] = _profile(name, table or {}, ("agents", name), project, findings)
+        found[name] = _profile(name, table or {}, ("agents", name), project, findings, prefix)
         if table is not None and not _base(name, table):
             remedy = "give it a command, or base = 'claude' or 'scripted'"
             findings.add(("agents", name), "has neither base nor command", remedy, key=True)
@@ -54,7 +59,7 @@ def _base(name: str, table: Mapping[str, Any]) -> str | None:
 
 
 def _profile(
-    name: str, table: Mapping[str, Any], place: KeyPath, project: Project, findings: Findings
+    name: str, table: Mapping[str, Any], place: KeyPath, project: Project, findings: Findings, prefix: str
 ) -> AgentProfile:
     base = _base(name, table) or "command"
     values: dict[str, Any] = {**_OF_BASE[base]}
@@ -73,12 +78,12 @@ def _profile(
             (*place, "base"), "a 'command' agent needs a command", "add command = ['program', 'argument']"
         )
     _judge(base, table, place, findings)
-    if table.get("scenario") is not None:
+    if values.get("scenario") is not None and (base == "scripted" or "scenario" in table):
         try:
-            values["scenario"] = project.file(table["scenario"])
+            values["scenario"] = project.file(values["scenario"])
         except BadPathError as bad:
             findings.add((*place, "scenario"), bad.text, bad.remedy)
-    return AgentProfile(name, base, **values)
+    return AgentProfile(name, base, prefix=prefix, **values)
 
 
 def _judge(base: str, table: Mapping[str, Any], place: KeyPath, findings: Findings) -> None:

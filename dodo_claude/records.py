@@ -24,6 +24,12 @@ class AgentProfile:
     env_pass: tuple[str, ...] = ()
     scenario: str | None = None  # only scripted
     sandbox: bool = False  # only claude
+    prefix: str = ""  # of an included file's: what its stages' names begin with
+
+    @property
+    def full_name(self) -> str:
+        """Its name, with the file's where that is not the outermost one."""
+        return self.prefix + self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +83,22 @@ class Stage:
     compact_at: float | None = None  # percent of the context
     prompt_globs: tuple[tuple[str, tuple[str, ...]], ...] = ()  # of each files.glob('…') what it found
     report: tuple[str, ...] = ()  # if the prompt uses the report: the stages and groups that it is of
+    prefix: str = ""  # in an included file: what its name begins with
+    folder: str = ""  # and where its file's paths start
 
     @property
     def checks(self) -> tuple[str, ...]:
         """The checks of its phases and its own, in the order in which they run."""
         own = [*(phase.check for phase in self.phases), self.check]
         return tuple(dict.fromkeys(check for check in own if check is not None))
+
+    def local_name(self, name: str) -> str:
+        """A stage's name as this one's file writes it."""
+        return name.removeprefix(self.prefix)
+
+    def local_path(self, path: str) -> str:
+        """A path as this stage's file writes it."""
+        return path.removeprefix(f"{self.folder}/") if self.folder else path
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +109,16 @@ class Budget:
     turns: int = 2000
     tokens: int = 50_000_000
     cost_usd: float = 50.0
+
+
+# What decides in a nested orchestration's folder, as in the outermost one's, what is done: no stage may change it.
+ORDERS = ("orchestrate.toml", "dodo.py", "doit.cfg", ".mcp.json", ".claude/**")
+
+
+def enclosing(name: str) -> list[str]:
+    """The groups around a stage or group, the innermost first: of a:b:c a:b and a."""
+    parts = name.split(":")
+    return [":".join(parts[:count]) for count in range(len(parts) - 1, 0, -1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +149,13 @@ class Config:
     max_wait: float = 86_400.0  # seconds
     worker_memory: int = 600_000_000  # bytes; 0: don't look
     foreach: tuple[Foreach, ...] = ()
+    included: tuple[str, ...] = ()  # files of nested orchestrations, relative to the root
+    notes: tuple[str, ...] = ()  # for people: what is right, and may be not what they think
+
+    @property
+    def orders(self) -> tuple[str, ...]:
+        """What no worker may edit in the folders of nested orchestrations."""
+        return tuple(f"{file.rpartition('/')[0]}/{name}" for file in self.included for name in ORDERS)
 
     @property
     def late(self) -> tuple[Foreach, ...]:
@@ -136,4 +169,4 @@ class Config:
 
     def named(self, name: str) -> Iterator[Stage]:
         """The stages that a name stands for: one, those of a group, or none."""
-        return (stage for stage in self.stages if name in (stage.name, stage.group))
+        return (stage for stage in self.stages if name in (stage.name, *enclosing(stage.name)))

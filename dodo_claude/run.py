@@ -166,6 +166,7 @@ class Run:
             slot=self._slots.take,
             redact=self.redact,
             targets=_Targets(self),
+            orders=self.config.orders,
             prompt=self.render_prompt,
             environ=self.environ,
             report=lambda stage, attempt, view: self.report(stage, attempt, view),
@@ -227,6 +228,7 @@ class Run:
 
         assert stage.prompt is not None
         globs = dict(stage.prompt_globs)
+        local, path = stage.local_name, stage.local_path
         names = dict.fromkeys([*stage.prompt_files, *(name for found in globs.values() for name in found)])
         texts = {name: self._included(stage, name) for name in names}
         said = {name: self.message(name) for name in stage.messages}
@@ -239,11 +241,13 @@ class Run:
         return prompts.render(
             stage.prompt,
             item=stage.item,
-            stage=stage.name,
-            files={name: prompts.fence("file", name, text, mark) for name, text in texts.items()},
-            messages={name: prompts.fence("message", name, text, mark) for name, text in said.items()},
+            stage=local(stage.name),
+            files={path(name): prompts.fence("file", path(name), text, mark) for name, text in texts.items()},
+            messages={
+                local(name): prompts.fence("message", local(name), text, mark) for name, text in said.items()
+            },
             env=env | dict(stage.env),
-            globs=globs,
+            globs={path(glob): [path(name) for name in names] for glob, names in globs.items()},
             report=prompts.fence("report", self.config.name, report, mark) if stage.report else None,
         )
 
@@ -437,7 +441,7 @@ def _armoured(value: Any) -> Any:
 def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -> list[str]:
     """What every worker of `stages` needs and what of it is missing: fact and remedy, a line each."""
     problems: list[str] = []
-    profiles = {stage.agent.name: stage.agent for stage in stages if stage.agent is not None}
+    profiles = {stage.agent.full_name: stage.agent for stage in stages if stage.agent is not None}
     if profiles:
         from dodo_claude import tmux
 
@@ -461,7 +465,7 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
             scenario = config.root / (profile.scenario or "scenario.toml")
             if not scenario.is_file():
                 problems.append(
-                    f"agent '{profile.name}': {scenario.name} not found beside {config.path.name}; "
+                    f"agent '{profile.name}': {profile.scenario} not found beside {config.path.name}; "
                     "the scripted agent plays what that file says (write it, or use another agent)"
                 )
     problems += _writable(config)

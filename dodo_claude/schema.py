@@ -29,8 +29,8 @@ _KINDS = {
     "object": "a table",
     "boolean": "true or false",
 }
-_WORK = ("prompt", "prompt_file", "command", "phases")
-_PHASE_WORK = _WORK[:2]
+WORK = ("prompt", "prompt_file", "command", "phases", "orchestrate")
+_PHASE_WORK = WORK[:2]
 
 
 @functools.cache
@@ -129,7 +129,7 @@ def _work(error: _Error, findings: Findings) -> None:
     if not isinstance(error.instance, dict):  # is an error of its own
         return
     of_phase = len(error.path) > 2
-    works, what = (_PHASE_WORK, "a phase") if of_phase else (_WORK, "a stage")
+    works, what = (_PHASE_WORK, "a phase") if of_phase else (WORK, "a stage")
     given = [key for key in works if key in error.instance]
     if not given:
         text = f"has no {', '.join(works[:-1])} or {works[-1]}"

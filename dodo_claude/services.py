@@ -75,6 +75,7 @@ class Services:
     hurry: threading.Event = field(default_factory=threading.Event)  # kill, do not ask
     redact: Redactor = NOTHING
     targets: Collection[str] = ()  # of all stages
+    orders: tuple[str, ...] = ()  # of nested orchestrations: not to be edited
     force: bool = False  # -a: a finished attempt is no reason to skip
 
     @property

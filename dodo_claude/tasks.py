@@ -23,6 +23,7 @@ from doit.task import Task
 from dodo_claude import agents, phases, verify
 from dodo_claude.config import Config, Stage
 from dodo_claude.journal import STATE_DIR, disk_problem, write_atomic
+from dodo_claude.records import enclosing
 from dodo_claude.redact import NOTHING
 
 if TYPE_CHECKING:
@@ -241,34 +242,56 @@ class StageAction(BaseAction):
         return str(path)
 
 
+class _Inside(str):
+    """The innermost group of a task that has more around it: doit asks by ==, and all of them have it as a subtask."""
+
+    __slots__ = ("around",)
+    around: tuple[str, ...]
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) is True or other in self.around
+
+    __hash__ = str.__hash__
+
+
+def _parent(name: str) -> str | None:
+    groups = enclosing(name)
+    if len(groups) < 2:
+        return groups[0] if groups else None
+    parent = _Inside(groups[0])
+    parent.around = tuple(groups[1:])
+    return parent
+
+
 def stage_tasks(config: Config, run: Run) -> list[Task]:
-    """All stages as doit tasks; a `foreach` stage is a group with a subtask for each item."""
-    tasks = []
-    members = {name: group for group, names in config.groups for name in names}
-    seen_groups = set()
+    """All stages as doit tasks; a `foreach`, or a nested orchestration, is a group with a subtask for each."""
+    tasks = {}
     groups = dict(config.groups)
     for stage in config.stages:
-        group = members.get(stage.name)
-        if group is not None and group not in seen_groups:
-            seen_groups.add(group)
-            tasks.append(
-                Task(group, None, task_dep=list(groups[group]), has_subtask=True, doc=_doc(stage, group=True))
-            )
+        for group in reversed(enclosing(stage.name)):
+            if group not in tasks:
+                doc = _doc(stage, group=True) if group == stage.group else ""
+                tasks[group] = _group(group, groups[group], config, doc)
         freshness = Freshness(stage, config)
-        tasks.append(
-            Task(
-                stage.name,
-                [StageAction(stage, run, freshness)],
-                file_dep=list(stage.file_dep),
-                targets=list(stage.targets),
-                task_dep=list(stage.after),
-                uptodate=[freshness],
-                clean=True,
-                subtask_of=group,
-                doc=_doc(stage),
-            )
+        tasks[stage.name] = Task(
+            stage.name,
+            [StageAction(stage, run, freshness)],
+            file_dep=list(stage.file_dep),
+            targets=list(stage.targets),
+            task_dep=list(stage.after),
+            uptodate=[freshness],
+            clean=True,
+            subtask_of=_parent(stage.name),
+            doc=_doc(stage),
         )
-    return tasks
+    for group in groups:  # one whose stages are all not known yet
+        tasks.setdefault(group, _group(group, groups[group], config, ""))
+    return list(tasks.values())
+
+
+def _group(name: str, members: tuple[str, ...], config: Config, doc: str) -> Task:
+    late = [foreach.group for foreach in config.late if foreach.group.startswith(f"{name}:")]
+    return Task(name, None, task_dep=[*members, *late], has_subtask=True, subtask_of=_parent(name), doc=doc)
 
 
 def _doc(stage: Stage, *, group: bool = False) -> str:

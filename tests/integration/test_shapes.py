@@ -254,3 +254,85 @@ def test_what_a_late_stage_makes_may_change_while_others_run(late: Project) -> N
     late.edit("orchestrate.toml", "> all.md", "> all.md && touch go")
     late.write("out/a.md", "from before\n")  # protected, as it is nobody's target when `side` begins
     assert done(late.orchestrate().lines) == ["all", "gen", "map:a", "map:b", "side"]
+
+
+# -- a file of stages in another
+
+NESTED = """
+[stages.wanted]
+command = "printf 'b\\na\\n' > parts/wanted.txt"
+targets = ["parts/wanted.txt"]
+[stages.parts]
+orchestrate = "parts/orchestrate.toml"
+[stages.end]
+command = "cat parts/all.md > end.md"
+file_dep = ["parts/all.md"]
+targets = ["end.md"]
+"""
+
+
+@pytest.fixture
+def nested(late: Project) -> Project:
+    """The project with lines, one folder deeper."""
+    late.write("parts/orchestrate.toml", LATE)
+    late.write("orchestrate.toml", NESTED)
+    (late.root / "wanted.txt").unlink()
+    return late
+
+
+def test_a_nested_orchestration_runs_in_its_folder_and_in_one_graph(nested: Project) -> None:
+    everything = ["end", "parts:all", "parts:gen", "parts:map:a", "parts:map:b", "parts:side", "wanted"]
+    assert done(nested.orchestrate().lines) == everything
+    assert nested.read("end.md") == "about a\nabout b\n"
+    assert nested.read("parts/out/a.md") == "about a\n"
+    assert "7 stages: 7 up to date" in nested.orchestrate().lines[-1]
+    nested.edit("parts/orchestrate.toml", "echo about", "echo all about")
+    assert done(nested.orchestrate().lines) == ["end", "parts:all", "parts:map:a", "parts:map:b"]
+    # A fault in the inner file is told with its place.
+    nested.edit("parts/orchestrate.toml", "[stages.side]", "[stages.side]\ntimout = 3")
+    ran = nested.orchestrate(check=3)
+    assert "parts/orchestrate.toml:15:1: stages.side.timout: unknown key (did you mean 'timeout'?)" in ran.err
+    assert "parts/orchestrate.toml:15:1" in nested.run("dodo-claude", "check", check=2).err
+
+
+def test_nested_stages_by_name(nested: Project) -> None:
+    assert done(nested.orchestrate("parts:map:b").lines) == ["parts:gen", "parts:map:b", "wanted"]
+    assert done(nested.orchestrate("parts").lines) == ["parts:all", "parts:map:a", "parts:side"]
+    listed = [line.split()[0] for line in nested.doit("list", "--all", check=0).lines]
+    assert {"parts", "parts:map", "parts:map:a", "parts:gen"} <= {*listed}
+    assert [line.split()[0] for line in nested.doit("list", check=0).lines] == ["end", "parts", "wanted"]
+    nested.doit("forget", "parts:map", check=0)
+    assert done(nested.orchestrate("parts").lines) == ["parts:map:a", "parts:map:b"]
+    nested.doit("forget", "parts", check=0)
+    assert len(done(nested.orchestrate("parts").lines)) == 5
+    assert nested.run("dodo-claude", "log", "parts:map:b", check=0).out.startswith("parts:map:b: attempt")
+    nested.doit("clean", "parts", check=0)
+    assert not (nested.root / "parts/out/a.md").exists()
+    assert not (nested.root / "parts/all.md").exists()
+
+
+def test_the_nested_one_also_runs_by_itself(nested: Project) -> None:
+    nested.orchestrate()
+    nested.root /= "parts"
+    assert nested.run("dodo-claude", "check", check=0).out == "orchestrate.toml: 5 stages, no problems\n"
+    assert done(nested.orchestrate().lines) == ["all", "gen", "map:a", "map:b", "side"]
+
+
+@pytest.mark.tmux
+def test_nested_workers_have_their_own_folder_scenario_and_prompts(project: Project) -> None:
+    project.write(
+        "orchestrate.toml", '[stages.sub]\norchestrate = "sub/orchestrate.toml"\n[defaults]\nagent = "scripted"\n'
+        '[stages.end]\nprompt = "{{ files[\'sub/b.txt\'] }}{{ stages[\'sub:b\'].message }}"\ntargets = ["end.txt"]\n',
+    )  # fmt: skip
+    project.write("scenario.toml", '[stages.end]\nsteps = [{ capture = "x", from_prompt = "(said of .*)" }, { write = "end.txt", text = "{x}" }]\n')  # fmt: skip
+    project.write(
+        "sub/orchestrate.toml", '[defaults]\nagent = "scripted"\n[stages.map]\nforeach = ["a"]\nprompt = "Do it."\n'
+        'targets = ["{{ item }}.txt"]\n[stages.b]\nprompt = "{{ files[\'a.txt\'] }}"\ntargets = ["b.txt"]\n',
+    )  # fmt: skip
+    project.write(
+        "sub/scenario.toml", '[stages.map]\nsteps = [{ write = "{item}.txt", text = "made of {item}" }]\n'
+        '[stages.b]\nsteps = [{ capture = "x", from_prompt = "(made of a)" }, { write = "b.txt", text = "{x}" }, { say = "said of b" }]\n',
+    )  # fmt: skip
+    assert done(project.orchestrate().lines) == ["end", "sub:b", "sub:map:a"]
+    assert (project.read("sub/b.txt"), project.read("end.txt")) == ("made of a", "said of b")
+    assert 'path="a.txt"' in project.read(".orchestrate/stages/sub:b/1/prompt.md")
