@@ -152,6 +152,8 @@ def _wait_for(drafts: list[Draft], late: list[Group]) -> None:
         globs = draft.globs | draft.prompt_globs
         read = {path: place for path, place in draft.file_dep.items() if path not in made} | globs
         for group in late:
+            if group.plan and draft.stage.name in group.makers:
+                continue
             for path, place in read.items():
                 if group.may_make(path):
                     draft.after.setdefault(group.name, place)

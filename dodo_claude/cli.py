@@ -104,11 +104,15 @@ def check(file: Path) -> None:
 
     Example: dodo-claude check
     """
-    from dodo_claude.config import load_config
+    from dodo_claude.config import Blueprint
     from dodo_claude.scripted.scenario import check_scenario
 
     with faults():
-        config = load_config(file)
+        blueprint = Blueprint(file)
+        config = blueprint.config()
+        for plan in config.plans:
+            if plan.digest is None and (config.root / plan.file).exists():
+                raise DodoClaudeError("\n".join(blueprint.plan_problems(plan.group)))
         scenarios = {
             stage.agent.scenario
             for stage in config.stages
