@@ -165,7 +165,9 @@ class Blueprint:
         names = [*groups, *_standing(found)]
         stages = checks.connect(drafts, late, names, found.main.project, orders)
         more = tuple(f"{file.base}/{name}" for file in files for name in ORDERS)
-        return tuple(replace(stage, protect=(*stage.protect, *more)) for stage in stages), tuple(templates)
+        if more:
+            stages = tuple(replace(stage, protect=(*stage.protect, *more)) for stage in stages)
+        return stages, tuple(templates)
 
     def _surroundings(
         self, found: Documents, name: str, groups: Mapping[str, foreach.Group]

@@ -89,7 +89,9 @@ class Search:
     tables: Collection[Table]
     made_by: Mapping[str, str] | None = None  # files that tasks of dodo.py make; None: it was not looked into
     settled: Collection[str] | None = None
-    seen: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of groups the files that were found once
+    seen: dict[str, tuple[str, ...]] = field(
+        default_factory=dict
+    )  # of groups what was found once: files, lines
     groups: dict[str, Group] = field(default_factory=dict)
 
     def run(self) -> dict[str, Group]:
@@ -212,8 +214,12 @@ class Search:
     def _lines(self, group: Group) -> tuple[str, ...] | None:
         if group.makers and self.settled is not None and group.name not in self.settled:
             return None
+        if self.settled is not None and group.name in self.seen:
+            return self.seen[group.name]
         if group._read is None:
             group._read = self._read(group)
+            if not group._read[1]:
+                self.seen[group.name] = group._read[0]
         # Who makes it may be in a dodo.py that was not looked into.
         unknown = not group.makers and self.made_by is None and self._beside(group, "dodo.py")
         return None if unknown and not self._beside(group, group.lines or "") else group._read[0]

@@ -82,9 +82,8 @@ class Late:
 
         return create
 
-    def _create(self, late: Foreach) -> Iterator[Task]:
-        """Called by doit in its main thread when the makers are done, or failed: then their tasks are not run."""
-        wanted = [name for name, group in self._wanted.items() if group == late.group]
+    def _learned(self, late: Foreach) -> tuple[Config | None, str]:
+        """The configuration that knows the group; else why not. What left here would end the run at once."""
         try:
             config = self._blueprint.config({*self._settled, late.group})
             self._run.learn(config)
@@ -92,13 +91,24 @@ class Late:
             text = "; ".join(str(error).splitlines())
             if late.plan and isinstance(error, ConfigError):
                 text += f" (mend it, or `doit forget {late.makers[0]}` to have it planned anew)"
+            return None, text
+        except Exception as error:
+            return None, f"dodo_claude has a fault: {error!r} (please report it)"
+        return config, ""
+
+    def _create(self, late: Foreach) -> Iterator[Task]:
+        """Called by doit in its main thread when the makers are done, or failed: then their tasks are not run."""
+        wanted = [name for name, group in self._wanted.items() if group == late.group]
+        config, text = self._learned(late)
+        if config is None:
             needs = list(late.makers)  # of one that failed there is more to say than what came of it
             yield from (Task(name, [Fault(text)], task_dep=needs) for name in (late.group, *wanted))
             return
         self._settled.add(late.group)
         made = {task.name: task for task in stage_tasks(config, self._run)}
         for name, task in self._known.items():
-            _renew(task, made[name], config, late.group)
+            if name in made:
+                _renew(task, made[name], config, late.group)
         inner = (late.group, f"{late.group}:")
         new = {
             name: task

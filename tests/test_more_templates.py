@@ -45,7 +45,7 @@ CASES = [
     ),
     Case(
         "map-reduce", 5, "feedback/east.md", '- 4 "Search', '- 4 "Again"\n- 4 "Search',
-        "map:east", ("reduce",),
+        "map:feedback/east.md", ("reduce",),
         (*(f"results/{name}.json" for name in ("north", "east", "south", "west")), "total.json", "report.md"),
     ),
     Case(
@@ -131,7 +131,35 @@ def test_one_changed_input_costs_its_worker_and_the_reduce(project: Project) -> 
     project.edit("feedback/east.md", "# Feedback: east\n", "# Feedback: the east\n")
     lines = play(project)
     assert "5 stages: 2 done, 3 up to date" in lines[-2]
-    assert all(any(line.startswith(f"{stage} done") for line in lines) for stage in ("map:east", "reduce"))
+    assert all(
+        any(line.startswith(f"{stage} done") for line in lines)
+        for stage in ("map:feedback/east.md", "reduce")
+    )
+
+
+@pytest.mark.tmux
+def test_what_is_planned_runs_and_is_mended_alone(project: Project) -> None:
+    start(project, "planned")
+    good, bad = "\\nEmail: ", " Email: "
+    project.edit("scenario/page.py.txt", good, bad)
+    lines = project.orchestrate("--agent", "scripted", "--yes", check=1).lines
+    assert any(line.startswith("work:plan done in") and line.endswith("after 1 repair") for line in lines)
+    assert [line.split(" check `")[0] for line in lines if "FAILED" in line] == ["work:page FAILED:"]
+    assert {"work:tests not run: needs work:page", "accept not run: needs work"} <= set(lines)
+    assert not (project.root / "profiles/page.py").exists()
+
+    project.edit("scenario/page.py.txt", bad, good)
+    lines = play(project)
+    assert "5 stages: 3 done, 2 up to date" in lines[-2]
+    assert {"work:plan up to date", "work:store up to date"} <= set(lines)
+    assert "def page(profile):" in prompt(project, "work:tests")
+    assert "5 up to date" in play(project)[-1]
+    # The acceptance is nobody's to plan.
+    project.edit("profiles/page.py", "Email: ", "Mail: ")
+    assert any(
+        "accept FAILED" in line
+        for line in project.orchestrate("--agent", "scripted", "-s", "accept", check=1).lines
+    )
 
 
 # -- the checks, on good work and on work with one fault each

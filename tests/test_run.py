@@ -20,8 +20,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dodo_claude import approval
 from dodo_claude import run as runs
-from dodo_claude.config import load_config
+from dodo_claude.config import Blueprint, load_config
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import StageLog, make_state_dir
 from dodo_claude.records import AgentProfile, Config, Stage
@@ -399,6 +400,45 @@ def test_the_plan_says_when_it_began_and_which_stages_it_is_of(root: Path) -> No
     began = datetime.fromisoformat(plan["started"]).timestamp()
     assert before - 0.001 <= began <= time.time()
     assert plan["chosen"] == ["doc"]
+
+
+LATE = (
+    '[stages.gen]\ncommand = "x"\ntargets = ["list"]\n'
+    '[agents.claude]\nsetting_sources = ["project"]\n'
+    '[stages.map]\nforeach = { lines = "list" }\nprompt = "{{ item }}"\ncwd = "in/{{ item }}"\ntargets = ["out/{{ item }}"]\n'
+)
+
+
+def test_what_comes_later_is_looked_at_before_the_start(root: Path, environ: dict[str, str]) -> None:
+    (root / "orchestrate.toml").write_text(LATE)
+    run = Run(Blueprint(root / "orchestrate.toml").config(set()), {**environ, "PATH": "/nowhere"})
+    with pytest.raises(PreflightError, match="agent 'claude': 'claude' not found on PATH"):
+        run.start([run.config.stages[0]])
+    run.close()
+
+
+def test_a_run_learns_of_stages(root: Path, environ: dict[str, str]) -> None:
+    (root / "orchestrate.toml").write_text(LATE)
+    blueprint = Blueprint(root / "orchestrate.toml")
+    run = Run(blueprint.config(set()), environ)
+    approval.approve(run.config, environ)
+    run.start([run.config.stages[0]])
+    targets = run.services().targets
+    assert set(targets) == {"list"}
+    (root / "list").write_text("a\n")
+    run.learn(blueprint.config({"map"}))
+    assert [stage.name for stage in run.learned] == ["map:a"]
+    assert set(targets) == {"list", "out/a"}
+    (plan,) = (root / ".orchestrate/runs").glob("*/plan.toml")
+    assert set(tomllib.loads(plan.read_text())["stages"]) == {"gen", "map:a"}
+    # Settings that lie in an item's folder were not approved, since nobody knew of that folder.
+    (root / "in/a/.claude").mkdir(parents=True)
+    (root / "in/a/.claude/settings.json").write_text("{}")
+    with pytest.raises(
+        approval.ApprovalError, match=r"changed since you approved: file 'in/a/\.claude/settings\.json'"
+    ):
+        run.learn(blueprint.config({"map"}))
+    run.close()
 
 
 # -- nothing to do costs nothing

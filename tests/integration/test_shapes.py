@@ -248,6 +248,34 @@ def test_messages_of_a_group_that_was_not_known(late: Project) -> None:
     assert "map:c:" in late.read(f".orchestrate/stages/told/{late.attempts('told')}/prompt.md")
 
 
+def test_groups_that_wait_for_groups_and_share_a_maker(late: Project) -> None:
+    late.write(
+        "orchestrate.toml",
+        LATE
+        + '[stages.next]\nforeach = { glob = "out/*.md" }\ncommand = "tr a-z A-Z < {{ item }} > {{ item | stem }}.up"\n'
+        'targets = ["{{ item | stem }}.up"]\n[stages.same]\nforeach = { lines = "topics.txt" }\ncommand = "true {{ item }}"\n',
+    )
+    first = ["all", "gen", "map:a", "map:b", "next:out/a.md", "next:out/b.md", "same:a", "same:b", "side"]
+    assert done(late.orchestrate().lines) == first
+    assert late.read("b.up") == "ABOUT B\n"
+    assert "9 stages: 9 up to date" in late.orchestrate().lines[-1]
+    late.write("wanted.txt", "a\nb\nc\n")
+    assert late.orchestrate("--dry-run").lines[:3] == [
+        "gen: stale",
+        "map: known when gen is done: the lines of topics.txt",
+        "all: looked at again after map",
+    ]
+    assert done(late.orchestrate().lines) == ["all", "gen", "map:c", "next:out/c.md", "same:c"]
+
+
+def test_two_bad_groups_are_each_told_and_stop_no_other(late: Project) -> None:
+    late.edit("orchestrate.toml", "sort -u wanted.txt", "echo 'a b'")
+    late.write("orchestrate.toml", late.read("orchestrate.toml") + '[stages.more]\ncommand = "echo x > more.txt"\ntargets = ["more.txt"]\n[stages.good]\nforeach = { lines = "more.txt" }\ncommand = "true {{ item }}"\n')  # fmt: skip
+    ran = late.orchestrate(check=1)
+    assert done(ran.lines) == ["gen", "good:x", "more", "side"]
+    assert ran.said("map FAILED: topics.txt:1:1")
+
+
 def test_what_a_late_stage_makes_may_change_while_others_run(late: Project) -> None:
     late.edit("orchestrate.toml", "sleep 0.2", "while [ ! -e go ]; do sleep 0.02; done")
     late.edit("orchestrate.toml", 'targets = ["side.txt"]', 'targets = ["side.txt"]\nprotect = ["out/**"]')

@@ -1,0 +1,77 @@
+"""A map over 200 files with eight slots and a reduce over all results, by scripted workers."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.project import Project
+
+FILES = 200
+SLOTS = 8
+
+STAGES = """
+[orchestrate]
+max_workers = 8
+worker_memory = "0MB"
+budget = { turns = 100000, minutes = 100 }
+[defaults]
+agent = "scripted"
+[stages.map]
+foreach = { glob = "pages/**/*.txt" }
+prompt = "Count the words. Write counts/{{ item | stem }}.txt.\\n{{ files[item] }}"
+targets = ["counts/{{ item | stem }}.txt"]
+allowed_tools = ["Edit(./counts/{{ item | stem }}.txt)"]
+[stages.reduce]
+prompt = "Add up:{% for path, text in files.glob('counts/*.txt') %}\\n{{ text }}{% endfor %}"
+targets = ["total.txt"]
+"""
+# The word comes out of the prompt, which has the text of the worker's own file; the reduce has the last one's.
+SCENARIO = """
+[stages.map]
+steps = [
+    { capture = "name", from_prompt = 'Write counts/(page-\\d+)\\.txt' },
+    { capture = "word", from_prompt = 'the word is (\\w+)' },
+    { write = "counts/{name}.txt", text = "{name} {word}\\n" },
+]
+[stages.reduce]
+steps = [
+    { capture = "changed", from_prompt = 'page-117 (\\w+)' },
+    { capture = "last", from_prompt = 'page-199 (\\w+)' },
+    { write = "total.txt", text = "{changed} {last}\\n" },
+]
+"""
+
+
+def states(lines: list[str], word: str) -> list[str]:
+    return [line.split(f" {word}")[0] for line in lines if re.search(rf"^\S+ {word}", line)]
+
+
+@pytest.mark.tmux
+def test_one_changed_file_of_200_costs_its_worker_and_the_reduce(project: Project) -> None:
+    project.write("orchestrate.toml", STAGES)
+    project.write("scenario.toml", SCENARIO)
+    for number in range(FILES):
+        project.write(f"pages/{number % 10}/page-{number:03}.txt", f"the word is w{number}\n")
+    project.approve()
+    ran = project.run("doit", "orchestrate", check=0, timeout=300)
+    assert f"{FILES + 1} stages: {FILES + 1} done" in ran.lines[-1]
+    assert project.read("total.txt") == "w117 w199\n"
+    # Never more at once than there are slots, and at times as many.
+    running, most = 0, 0
+    for line in ran.lines:
+        running += (" started in tmux session" in line) - (" done in " in line)
+        most = max(most, running)
+    assert most == SLOTS
+
+    ran = project.run("doit", "orchestrate", check=0)
+    assert f"{FILES + 1} stages: {FILES + 1} up to date" in ran.lines[-1]
+
+    project.write("pages/7/page-117.txt", "the word is other\n")
+    ran = project.run("doit", "orchestrate", check=0)
+    assert states(ran.lines, "done") == ["map:pages/7/page-117.txt", "reduce"]
+    assert f"{FILES + 1} stages: 2 done, {FILES - 1} up to date" in ran.lines[-1]
+    assert project.read("total.txt") == "other w199\n"
+    assert project.attempts("map:pages/0/page-000.txt") == 1
+    assert project.sessions() == []
