@@ -161,7 +161,7 @@ Write tests/test_profile.py: tests of all that this module can do.
 {{{{ files['api/profile.py'] }}}}
 '''
 targets = ["tests/test_profile.py"]
-check = "python3 -m unittest tests/test_profile.py"
+check = "python3 -m unittest discover tests"
 
 [stages.docs]
 after = ["tests"]                             # waits for it

@@ -271,10 +271,11 @@ def stage_tasks(config: Config, run: Run) -> list[Task]:
     groups = dict(config.groups)
     # For these a placeholder stands: see late.py.
     late = {foreach.group for foreach in config.late}
+    planned = {plan.group: f"what is planned in {plan.file}" for plan in config.plans}
     for stage in config.stages:
         for group in reversed(enclosing(stage.name)):
             if group not in tasks and group not in late:
-                doc = _doc(stage, group=True) if group == stage.group else ""
+                doc = _doc(stage, group=True) if group == stage.group else planned.get(group, "")
                 tasks[group] = _group(group, groups[group], config, doc)
         freshness = Freshness(stage, config)
         tasks[stage.name] = Task(
