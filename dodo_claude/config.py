@@ -78,7 +78,8 @@ class Blueprint:
 
     def plan_problems(self, group: str) -> tuple[str, ...]:
         """All that is wrong with the plan of `group` as it is on disk now. Called by any thread."""
-        others = {name: file for name, file in self._plans.items() if name != group}
+        others = dict(self._plans)
+        others.pop(group, None)
         try:
             self._config({*self._settled, group}, dict(self._seen), others)
         except ConfigError as error:
@@ -158,12 +159,18 @@ class Blueprint:
             late_plan = groups.get(f"{document.prefix}{table.name}") if table.is_planner else None
             if late_plan is not None:
                 templates.append(_foreach(late_plan, made[0].stage))
-        plans.judge_stages(drafts)
         late = [group for group in groups.values() if group.items is None]
         files = list(documents.files(self._file))
         orders = [self.path.name, *(file.name for file in files)]
         names = [*groups, *_standing(found)]
         stages = checks.connect(drafts, late, names, found.main.project, orders)
+
+        def others(path: str) -> bool:
+            there = os.path.lexists(os.path.join(found.main.project.root, path))
+            unknown = self._made_by is None and self.path.with_name("dodo.py").exists()
+            return there or unknown or path in (self._made_by or ()) or any(g.may_make(path) for g in late)
+
+        plans.judge_stages(drafts, others)
         more = tuple(f"{file.base}/{name}" for file in files for name in ORDERS)
         if more:
             stages = tuple(replace(stage, protect=(*stage.protect, *more)) for stage in stages)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import shutil
 import sys
+import termios
 import threading
 from collections.abc import Callable
 from typing import TextIO
@@ -89,6 +91,8 @@ def confirmation(run: Run, *, yes: bool, ask: bool, out: TextIO) -> Callable[[Co
 
 def _answer(question: str, out: TextIO, stopping: threading.Event) -> bool:
     """Like _yes, while a run is under way: other stages go on, and a Ctrl-C, which is the run's to handle, ends it."""
+    with contextlib.suppress(OSError, termios.error):
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before is no answer to this
     out.write(f"{question} [y/N] ")
     out.flush()
     while not stopping.is_set():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from dodo_claude.expand import Draft
 from dodo_claude.findings import Findings, did_you_mean, listed, show
 from dodo_claude.foreach import matching
 from dodo_claude.locate import KeyPath
-from dodo_claude.paths import is_glob
+from dodo_claude.paths import RESERVED, is_glob
 from dodo_claude.records import Config, Plan, Stage
 
 # What a planned stage may say.
@@ -28,8 +28,7 @@ KEYS = ("prompt", "phases", "command", "targets", "file_dep", "after", "foreach"
 WORK = ("prompt", "phases", "command")
 # More a person does not look through before saying yes.
 MAX_STAGES = 100
-# Characters of a command that are shown, and of a list in the table.
-SHOWN = 500
+# Characters of a list in the table. What runs is shown in full.
 SHOWN_LIST = 40
 # What no prompt shows: the client refuses to read these, too.
 _SECRET = (".env", ".netrc", ".npmrc", ".pypirc", ".git-credentials")
@@ -99,22 +98,31 @@ def _judge_stage(place: KeyPath, table: dict[str, Any], findings: Findings) -> N
             phase.setdefault("prompt", _SOUND)
 
 
-def judge_stages(drafts: Sequence[Draft]) -> None:
-    """What a planned stage must not do, besides what no stage may."""
+def judge_stages(drafts: Sequence[Draft], others: Callable[[str], bool]) -> None:
+    """What a planned stage must not do, besides what no stage may. Globs are resolved already.
+
+    `others`: is that file there, or may it come from where no stage is known?
+    """
     planned = [draft for draft in drafts if draft.stage.planned is not None]
+    made = {path for draft in drafts for path in draft.targets} if planned else set()
     for draft in planned:
         for path, place in draft.targets.items():
             if _is_protected(path, draft.stage.protect):
                 place.complain(f"{show(path)} is protected", "no planned stage may change it")
         for path, place in draft.file_dep.items():
             name = posixpath.basename(path)
-            if name in _SECRET or (name.startswith(".env.") and not name.endswith(".example")):
+            secret = name in _SECRET or (name.startswith(".env.") and not name.endswith(".example"))
+            if secret or any(part.lower() in RESERVED for part in path.split("/")[:-1]):
                 place.complain(f"{show(path)} may hold secrets", "no planned stage may read it")
+            elif path not in made and not others(path):
+                place.complain(
+                    f"{show(path)} is not there, and no stage makes it", "name a target of a stage"
+                )
     for file in dict.fromkeys(draft.stage.planned for draft in planned):
-        made = [draft for draft in planned if draft.stage.planned == file]
-        if len(made) > MAX_STAGES:
-            text = f"makes {len(made)} stages"
-            made[0].at.findings.add(("stages",), text, f"a plan has at most {MAX_STAGES}")
+        mine = [draft for draft in planned if draft.stage.planned == file]
+        if len(mine) > MAX_STAGES:
+            text = f"makes {len(mine)} stages"
+            mine[0].at.findings.add(("stages",), text, f"a plan has at most {MAX_STAGES}")
 
 
 def _is_protected(path: str, protect: Collection[str]) -> bool:
@@ -220,6 +228,5 @@ def _shell(stage: Stage) -> list[str]:
     given += [("check", check) for check in stage.checks]
     lines = []
     for kind, text in given:
-        cut = f"… ({len(text) - SHOWN} more characters)" if len(text) > SHOWN else ""
-        lines.append(f"        {kind}: {cd}{text[:SHOWN]}{cut}")
+        lines.append(f"        {kind}: {cd}{text}")
     return lines

@@ -36,7 +36,7 @@ Make = Callable[..., Path]
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     def write(plan: str | None = None, outer: str = OUTER, **files: str) -> Path:
-        named = {"orchestrate.toml": outer, "there.txt": "x", **files}
+        named = {"orchestrate.toml": outer, "there.txt": "x", "in/.env": "x", **files}
         if plan is not None:
             named["plan.toml"] = plan
         for name, text in named.items():
@@ -112,6 +112,12 @@ def test_its_stages_have_the_rights_of_the_file_around(make: Make) -> None:
          "(no planned stage may read it)"),
         ("[stages.a]\nprompt = 'x'\nfile_dep = ['.env.local']", "plan.toml:3:13: stages.a.file_dep[0]: '.env.local' may hold "
          "secrets (no planned stage may read it)"),
+        ("[stages.a]\nprompt = \"{% for p, t in files.glob('**/.e*') %}{{ t }}{% endfor %}\"", "plan.toml:2:10: stages.a.prompt: "
+         "'in/.env' may hold secrets (no planned stage may read it)"),
+        ("[stages.a]\nprompt = \"{{ files['nowhere.md'] }}\"", "plan.toml:2:10: stages.a.prompt: 'nowhere.md' is not there, and "
+         "no stage makes it (name a target of a stage)"),
+        ("[stages.a]\nprompt = 'x'\nfile_dep = ['.git/config']", "plan.toml:3:13: stages.a.file_dep[0]: '.git/config' may hold "
+         "secrets (no planned stage may read it)"),
         ("[stages.a]\nprompt = 'x'\ntargets = ['first.txt']", "plan.toml:3:12: stages.a.targets[0]: 'first.txt' is a target of "
          "stage 'first' (orchestrate.toml, line 8) too (a file has one stage that makes it)"),
         ("[stages.a]\nprompt = 'x'\ntargets = ['orchestrate.toml']", "plan.toml:3:12: stages.a.targets[0]: 'orchestrate.toml' "
@@ -132,6 +138,14 @@ def test_its_stages_have_the_rights_of_the_file_around(make: Make) -> None:
 def test_what_a_plan_must_not_say(make: Make, plan: str, said: str) -> None:
     lines = problems(make(plan))
     assert [line[: len(said)] for line in lines] == [said], lines
+
+
+def test_what_a_dodo_py_makes_is_there(make: Make, tmp_path: Path) -> None:
+    path = make('[stages.a]\nprompt = "x"\nfile_dep = ["made-by.dodo", "there.txt", "first.txt"]\n')
+    assert len(problems(path)) == 1
+    assert Blueprint(path, made_by={"made-by.dodo": "task"}).plan_problems("work") == ()
+    (tmp_path / "dodo.py").write_text("")
+    assert problems(path) == []
 
 
 def test_all_faults_at_once_and_only_when_it_is_asked_for(make: Make) -> None:
@@ -195,7 +209,7 @@ def test_nothing_that_runs_is_hidden(make: Make) -> None:
         "        runs: in sub: echo \\x1b[2K\\nrm -rf x",
         "    b      -      file-0, file-1, file-2, file-3, file-4,…",
         "        check: one",
-        f"        check: {'x' * 500}… (100 more characters)",
+        f"        check: {'x' * 600}",
     ]
 
 

@@ -299,3 +299,65 @@ def test_a_detached_run_says_yes_to_no_plan(plan: Project) -> None:
     plan.wait_for(lambda: list((plan.root / ".orchestrate/runs").glob("*/report.json")), "the run's end")
     assert plan.attempts("work:plan") == 1
     assert not (plan.root / "b.txt").exists()
+
+
+def test_a_run_that_is_killed_at_the_question_asks_again(plan: Project) -> None:
+    with on_terminal(plan) as terminal:
+        terminal.until("? [y/N] ")
+        terminal.process.kill()
+        terminal.wait()
+    assert answers(plan, "yes").process.returncode == 0
+    assert plan.attempts("work:plan") == 1
+    assert plan.read("last.txt") == "made\nmade\n"
+
+
+def test_one_planned_stage_by_its_name(plan: Project) -> None:
+    assert done(orchestrate(plan, "--yes", "work:b")) == ["work:b", "work:plan"]
+    assert done(orchestrate(plan, "work")) == ["work:a"]
+    plan.write("request.md", "more\n")
+    missing = orchestrate(plan, "--yes", "work:zzz")
+    assert missing.code != 0
+    assert missing.said(
+        "the stages of generated.toml: nothing there makes 'work:zzz' (there are: plan, a, b)"
+    )
+
+
+def test_all_again_is_planned_again(plan: Project) -> None:
+    orchestrate(plan, "--yes")
+    assert done(orchestrate(plan, "-a")) == ["last", "side", "work:a", "work:b", "work:plan"]
+    assert plan.attempts("work:plan") == 2  # the same plan: nobody is asked twice
+
+
+def test_two_planners_and_what_comes_after_both(project: Project) -> None:
+    project.write(
+        "orchestrate.toml",
+        OUTER.replace("[stages.side]", "[stages.more]\nplan = 'more.toml'\nprompt = 'x'\n[stages.side]"),
+    )
+    project.write("request.md", "a\n")
+    project.edit("orchestrate.toml", 'after = ["work"]', "")  # reads what nobody else makes: waits for both
+    two = GOOD.split("[stages.b]")
+    play(
+        project,
+        {
+            "work:plan": [[write("generated.toml", f"[stages.b]{two[1]}")]],
+            "more:plan": [[write("more.toml", two[0])]],
+            **MAKES,
+            "more": MAKES["work"],
+        },
+    )
+    # Each is judged by itself, and what stands in the other is no name of its own; b.txt is a file like any other.
+    ran = orchestrate(project, "--yes")
+    assert done(ran) == ["last", "more:a", "more:plan", "side", "work:b", "work:plan"], ran.out
+    assert "6 up to date" in orchestrate(project).lines[-1]
+
+
+def test_what_a_person_is_asked_of_first(plan: Project) -> None:
+    """The outer file's commands before the run, its plan in it."""
+    with on_terminal(plan) as terminal:
+        terminal.until("? [y/N] ")
+        terminal.press("n\n")
+        terminal.wait()
+    plan.edit("orchestrate.toml", "echo x > side.txt", "echo y > side.txt")
+    plan.approve()
+    assert done(orchestrate(plan)) == ["side"]
+    assert plan.read("side.txt") == "y\n"
