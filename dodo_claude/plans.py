@@ -20,7 +20,7 @@ from dodo_claude.findings import Findings, did_you_mean, listed, show
 from dodo_claude.foreach import matching
 from dodo_claude.locate import KeyPath
 from dodo_claude.paths import RESERVED, is_glob
-from dodo_claude.records import Config, Plan, Stage
+from dodo_claude.records import ORDERS, Config, Plan, Stage
 
 # What a planned stage may say.
 KEYS = ("prompt", "phases", "command", "targets", "file_dep", "after", "foreach", "check", "cwd")
@@ -107,7 +107,8 @@ def judge_stages(drafts: Sequence[Draft], others: Callable[[str], bool]) -> None
     made = {path for draft in drafts for path in draft.targets} if planned else set()
     for draft in planned:
         for path, place in draft.targets.items():
-            if _is_protected(path, draft.stage.protect):
+            orders = [posixpath.join(base, name) for base in ("", draft.stage.folder) for name in ORDERS]
+            if _is_protected(path, (*draft.stage.protect, *orders)):
                 place.complain(f"{show(path)} is protected", "no planned stage may change it")
         for path, place in draft.file_dep.items():
             name = posixpath.basename(path)
@@ -143,10 +144,16 @@ def brief(stage: Stage, config: Config) -> str:
         else ""
     )
     folder = f"\n- Paths are relative to {stage.folder}/, and stay in it." if stage.folder else ""
+    if (config.root / plan.file).exists():
+        taken += _AGAIN.format(file=plan.file)
     return _BRIEF.format(
         file=plan.file, keys=listed(KEYS, 20), most=MAX_STAGES, taken=taken, folder=folder, planner=documents.PLANNER
     )  # fmt: skip
 
+
+_AGAIN = """
+- {file} is there: the plan of an earlier request. Keep what still holds as it is, for a stage that stays the same, name and
+  all, is not run again; and write the whole file anew."""
 
 _BRIEF = """
 

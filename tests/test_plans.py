@@ -106,6 +106,9 @@ def test_its_stages_have_the_rights_of_the_file_around(make: Make) -> None:
          "plan (write the prompt itself)"),
         ("[stages.a]\nprompt = 'x'\ntargets = ['doc/a.md']", "plan.toml:3:12: stages.a.targets[0]: 'doc/a.md' is protected "
          "(no planned stage may change it)"),
+        ("[stages.a]\ncommand = 'x'\ntargets = ['dodo.py']", "plan.toml:3:12: stages.a.targets[0]: 'dodo.py' is protected"),
+        ("[stages.a]\ncommand = 'x'\ntargets = ['.claude/a/b.json']", "plan.toml:3:12: stages.a.targets[0]: '.claude/a/b.json' is "
+         "protected"),
         ("[stages.a]\nprompt = 'x'\ntargets = ['LICENSE']", "plan.toml:3:12: stages.a.targets[0]: 'LICENSE' is protected "
          "(no planned stage may change it)"),
         ("[stages.a]\nprompt = '''\n{{ files['sub/.env'] }}'''", "plan.toml:2:10: stages.a.prompt: 'sub/.env' may hold secrets "
@@ -191,6 +194,11 @@ def test_the_example_that_a_planner_sees_is_a_plan(make: Make) -> None:
     assert "Write plan.toml, a TOML file" in told
     assert "Other stages make first.txt" in told
     assert "{{ files['PATH'] }}" in told
+    # Another time it is to keep what holds, so that less runs again.
+    assert "an earlier request" not in told
+    assert "plan.toml is there: the plan of an earlier request." in plans.brief(
+        next(config.named("work:plan")), config
+    )
 
 
 def test_nothing_that_runs_is_hidden(make: Make) -> None:

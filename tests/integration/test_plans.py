@@ -177,6 +177,9 @@ def test_nobody_to_ask(plan: Project) -> None:
         "work FAILED: its plan waits for your yes: read generated.toml (then `doit orchestrate` in a terminal, or with --yes)"
     )
     assert done(ran) == ["side", "work:plan"]
+    assert plan.run("dodo-claude", "report", check=0).said(
+        "work: its plan waits for your yes: read generated.toml"
+    )
     again = orchestrate(plan)
     assert (again.code, done(again)) == (1, [])
     assert plan.attempts("work:plan") == 1
