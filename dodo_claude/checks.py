@@ -207,10 +207,10 @@ def _needs(
     return needs
 
 
-def _reports(drafts: list[Draft], late: list[Group], all_groups: Collection[str]) -> None:
+def _reports(drafts: list[Draft], late: list[Group], included: Collection[str]) -> None:
     """What the report in a prompt is of: all that its stage comes after; a group stands for its stages."""
     asking = [draft for draft in drafts if draft.report]
-    needs = _needs(drafts, late, all_groups) if asking else {}
+    needs = _needs(drafts, late, included) if asking else {}
     order = {draft.stage.name: index for index, draft in enumerate(drafts)}
     for draft in asking:
         waiting, found = [draft.stage.name], {draft.stage.name}

@@ -179,7 +179,7 @@ def test_nobody_may_change_it(config: Config, tmp_path: Path) -> None:
     job = agents.Job(
         stage="s", attempt=1, root=tmp_path, cwd=tmp_path, folder=tmp_path, session_id="x", nonce="n", targets=(),
         check=None, hook=(), resume=False, deny_dialogs=False, handover=None, by_file=False, orders=config.orders,
-            mail=tmp_path / "mail", notes=tmp_path / "notes.md",
+            mail=tmp_path, notes=tmp_path,
     )  # fmt: skip
     profile = config.stages[4].agent
     assert profile is not None
