@@ -28,7 +28,7 @@ from pathlib import Path
 from dodo_claude import agents
 from dodo_claude.errors import DodoClaudeError, one_line
 from dodo_claude.journal import write_atomic
-from dodo_claude.records import AgentProfile, Config, Stage
+from dodo_claude.records import AgentProfile, Config, Plan, Stage
 
 # The command line's consent to bypassPermissions; `--allow-bypass` sets it for one run.
 ALLOW_BYPASS = "DODO_CLAUDE_ALLOW_BYPASS"
@@ -83,19 +83,22 @@ def items(config: Config) -> list[Item]:
                 found.append(Item(f"{kind} of stage", stage.name, text, json.dumps([kind, command, place])))
         if stage.agent is not None:
             exact = json.dumps(["worker", _facts(stage.agent), place])
-            found.append(
-                Item(
-                    "worker of stage",
-                    stage.name,
-                    _in_place(stage.cwd, stage.env, _worker(stage.agent)),
-                    exact,
-                )
-            )
+            text = _in_place(stage.cwd, stage.env, _worker(stage.agent))
+            found.append(Item("worker of stage", stage.name, text, exact))
         for monitor in stage.monitors:
             text = _in_place(monitor.cwd, monitor.env, monitor.command)
             exact = json.dumps(["monitor", monitor.command, monitor.cwd, list(map(list, monitor.env))])
             found.append(Item(f"monitor '{monitor.name}' of stage", stage.name, text, exact))
-    return [*found, *_files(config)]
+    return [*found, *_plans(config), *_files(config)]
+
+
+def _plans(config: Config) -> Iterator[Item]:
+    """The plans that workers wrote, byte by byte: nobody else has seen them yet."""
+    for plan in config.plans:
+        if plan.digest is not None:
+            count = sum(plan.has(stage.name) for stage in config.stages)
+            text = f"{count} stage{'' if count == 1 else 's'} in {plan.file}"
+            yield Item("plan", plan.group, text, json.dumps(["plan", plan.digest]))
 
 
 def _as_written(config: Config) -> list[Stage]:
@@ -249,13 +252,28 @@ def _missing(config: Config, approved: Mapping[str, list[str]]) -> list[Item]:
     return [item for item in items(config) if item.digest not in approved.get(item.what, ())]
 
 
+def split(config: Config, missing: Iterable[Item]) -> tuple[list[Item], list[Plan]]:
+    """What was not approved: what is not of a plan; and the plans of the rest."""
+    own, waiting = [], {}
+    for item in missing:
+        plan = None if item.kind == "file" else next((p for p in config.plans if p.has(item.name)), None)
+        if plan is None:
+            own.append(item)
+        else:
+            waiting[plan.group] = plan
+    return own, list(waiting.values())
+
+
 def was_asked(config: Config, environ: Mapping[str, str]) -> bool:
     """Has the user ever approved this project?"""
     return bool(_read(state_file(config.root, environ)))
 
 
-def approve(config: Config, environ: Mapping[str, str]) -> None:
-    """Write down that the user lets `config` run as it is now. DodoClaudeError when that can't be written."""
+def approve(config: Config, environ: Mapping[str, str], *, plan: Plan | None = None) -> None:
+    """Write down that the user lets `config`, or that `plan` of it, run as it is now.
+
+    DodoClaudeError when that can't be written.
+    """
     path = state_file(config.root, environ)
     try:
         for folder in (path.parent.parent, path.parent):
@@ -265,9 +283,14 @@ def approve(config: Config, environ: Mapping[str, str]) -> None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             approved = _read(path)
-            if not _missing(config, approved):
+            given = [
+                item
+                for item in items(config)
+                if plan is None or (item.kind != "file" and plan.has(item.name))
+            ]
+            if all(item.digest in approved.get(item.what, ()) for item in given):
                 return
-            for item in items(config):
+            for item in given:
                 others = [digest for digest in approved.get(item.what, ()) if digest != item.digest]
                 approved[item.what] = [*others, item.digest][-KEPT:]
             # Its root is for people: our name of the file is a digest.
@@ -313,6 +336,7 @@ def listing(missing: list[Item]) -> list[str]:
 def unsafe_files(config: Config) -> list[str]:
     """The files of `config` that somebody else could write, or did: a line each, with the remedy."""
     names = [config.path.name, *config.included]
+    names += [plan.file for plan in config.plans if plan.digest is not None]
     for stage in config.workers:
         names += [stage.prompt_file] if stage.prompt_file is not None else []
         if stage.agent is not None and stage.agent.base == "scripted":

@@ -152,6 +152,8 @@ def _wait_for(drafts: list[Draft], late: list[Group]) -> None:
         globs = draft.globs | draft.prompt_globs
         read = {path: place for path, place in draft.file_dep.items() if path not in made} | globs
         for group in late:
+            if group.plan and draft.stage.name in group.makers:
+                continue
             for path, place in read.items():
                 if group.may_make(path):
                     draft.after.setdefault(group.name, place)
@@ -209,8 +211,7 @@ def _reports(drafts: list[Draft], late: list[Group], included: Collection[str]) 
     """What the report in a prompt is of: all that its stage comes after; a group stands for its stages."""
     asking = [draft for draft in drafts if draft.report]
     needs = _needs(drafts, late, included) if asking else {}
-    groups = {draft.stage.name: draft.stage.group for draft in drafts}
-    order = {name: index for index, name in enumerate(groups)}
+    order = {draft.stage.name: index for index, draft in enumerate(drafts)}
     for draft in asking:
         waiting, found = [draft.stage.name], {draft.stage.name}
         while waiting:
@@ -219,14 +220,19 @@ def _reports(drafts: list[Draft], late: list[Group], included: Collection[str]) 
             waiting += new
         found.discard(draft.stage.name)
         # In the file's order; a group that has no stages yet is known by its name only.
-        stages = sorted(found & groups.keys(), key=order.__getitem__)
-        names = dict.fromkeys(groups[name] if groups[name] in found else name for name in stages)
-        names |= dict.fromkeys(sorted(found - groups.keys()))
-        draft.stage = replace(draft.stage, report=tuple(name for name in names if name is not None))
+        stages = sorted(found & order.keys(), key=order.__getitem__)
+        whole = [name for name in sorted(found - order.keys()) if found.isdisjoint(enclosing(name))]
+        names = dict.fromkeys(_outermost(name, found) for name in stages) | dict.fromkeys(whole)
+        draft.stage = replace(draft.stage, report=tuple(names))
         if not names:
             text = f"{show(draft.stage.name)} uses the report of the stages before it, and comes after none"
             assert draft.report is not None
             draft.report.complain(text, "name them in after")
+
+
+def _outermost(name: str, found: Collection[str]) -> str:
+    """The stage, or the largest group of it that is `found` as a whole."""
+    return next((group for group in reversed(enclosing(name)) if group in found), name)
 
 
 def _folders(path: str, root: str) -> Iterable[str]:

@@ -97,6 +97,81 @@ def _schema_text() -> str:
     return resources.files("dodo_claude").joinpath("orchestrate.schema.json").read_text(encoding="utf-8")
 
 
+# What `plan` writes. The request is a file of its own: as a prompt it would be a template.
+PLANNED = """#:schema ./orchestrate.schema.json
+# A planner turns request.md into stages, orchestrate.generated.toml, which run once you say yes: doit orchestrate
+# Another request, or an edit of that file, counts with the next run.
+
+[defaults]                        # of the planned stages, too
+agent = "{agent}"
+# allowed_tools = ["Bash(python3 -m unittest *)"]    # what workers may run: only files of this folder are theirs without it
+
+[stages.work]                     # its planner is work:plan; what it plans becomes work:NAME, and work all of it
+plan = "orchestrate.generated.toml"
+prompt = "Plan what this asks for. Look around first: there may be something to build upon.\\n\\n{{{{ files['request.md'] }}}}"
+"""
+
+
+@main.command()
+@click.argument("request")
+@click.option(
+    "--folder", default=".", type=click.Path(path_type=Path), help="where (default: here); made if need be"
+)
+@click.option("--yes", "-y", is_flag=True, help="run what is planned without asking")
+@click.option(
+    "--agent", default="claude", type=click.Choice(["claude", "scripted"]), help="who plans and works"
+)
+def plan(request: str, folder: Path, yes: bool, agent: str) -> None:
+    """Let a worker plan REQUEST (- reads it from stdin) as stages, look at them, and run them.
+
+    Writes orchestrate.toml and request.md, and starts `doit orchestrate` there.
+
+    Example: dodo-claude plan "Implement user profiles with frontend, backend and tests"
+    """
+    import sys
+
+    with faults():
+        text = sys.stdin.read() if request == "-" else request
+        if not text.strip():
+            raise DodoClaudeError("plan: the request is empty (say what you want made)")
+        for name in (FILE, "request.md"):
+            if (folder / name).exists():
+                there = folder / name
+                remedy = "add a stage with `plan` to it, see README" if name == FILE else "move it away"
+                raise DodoClaudeError(
+                    f"{there}: exists already ({remedy}, or take another --folder; nothing was written)"
+                )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_new(folder / "request.md", text.rstrip("\n") + "\n")
+            _write_new(folder / FILE, PLANNED.format(agent=agent))
+            for name, content in (("orchestrate.schema.json", _schema_text()), ("doit.cfg", _CFG)):
+                if not (folder / name).exists():
+                    _write_new(folder / name, content)
+        except OSError as error:
+            raise DodoClaudeError(
+                f"{error.filename or folder}: can't be written: {error.strerror}"
+            ) from error
+        _approve(folder / FILE)
+        if request == "-" and sys.stdout.isatty():
+            with suppress(OSError):  # the request came by a pipe; the question is for the terminal
+                os.dup2(os.open("/dev/tty", os.O_RDWR), 0)
+        click.echo(f"wrote {folder / FILE} and request.md; now, and to go on later: doit orchestrate")
+        sys.stdout.flush()
+        os.chdir(folder)
+        os.execv(  # noqa: S606 (there is no shell to start it without)
+            sys.executable, [sys.executable, "-m", "doit", "orchestrate", *(["--yes"] if yes else [])]
+        )
+
+
+_CFG = "[GLOBAL]\nloader = orchestrate\n"
+
+
+def _write_new(path: Path, text: str) -> None:
+    with path.open("x", encoding="utf-8") as stream:  # never over what is there
+        stream.write(text)
+
+
 @main.command()
 @click.argument("file", required=False, default=FILE, type=click.Path(path_type=Path))
 def check(file: Path) -> None:
@@ -104,11 +179,15 @@ def check(file: Path) -> None:
 
     Example: dodo-claude check
     """
-    from dodo_claude.config import load_config
+    from dodo_claude.config import Blueprint
     from dodo_claude.scripted.scenario import check_scenario
 
     with faults():
-        config = load_config(file)
+        blueprint = Blueprint(file)
+        config = blueprint.config()
+        for plan in config.plans:
+            if plan.digest is None and (config.root / plan.file).exists():
+                raise DodoClaudeError("\n".join(blueprint.plan_problems(plan.group)))
         scenarios = {
             stage.agent.scenario
             for stage in config.stages

@@ -29,7 +29,7 @@ _OWN_OPTIONS: tuple[dict[str, Any], ...] = (
     },
     {
         "section": "orchestrate", "name": "yes", "short": "y", "long": "yes", "type": bool, "default": False,
-        "help": "ask nothing; where a question would be needed, stop with an error",
+        "help": "ask nothing: run what a planner planned; where another question would be needed, stop with an error",
     },
     {
         "section": "orchestrate", "name": "allow_bypass", "short": "", "long": "allow-bypass", "type": bool,
@@ -90,6 +90,7 @@ class Orchestrate(DoitRun):
             )
         self.loader.agent = params.get("agent")
         self.loader.settles = not params.get("always")
+        self.loader.looks = bool(params.get("dry_run") or params.get("explain"))
         return int(super().execute(params, args))
 
     def _execute(
@@ -125,7 +126,10 @@ class Orchestrate(DoitRun):
                     from dodo_claude.approval import ALLOW_BYPASS
 
                     self.loader.run.environ[ALLOW_BYPASS] = "1"
-                ask = not yes and sys.stdin.isatty() and sys.stdout.isatty()
+                ask = not yes and sys.stdin.isatty() and sys.stdout.isatty() and not detached.is_inside()
+                self.loader.run.confirm = consent.confirmation(
+                    self.loader.run, yes=yes, ask=ask, out=self.outstream
+                )
                 consent.settle(
                     self.loader.run, give=trust, ask=ask, out=self.outstream,
                     stale=lambda base: explained.is_stale(self.control, self.dep_manager, base),

@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import beside, checks, documents, durations, expand, foreach, profiles
+from dodo_claude import beside, checks, documents, durations, expand, foreach, plans, profiles
 from dodo_claude.documents import Documents, Table
 from dodo_claude.errors import ConfigError, Problem
 from dodo_claude.findings import Findings, did_you_mean, listed, show
-from dodo_claude.records import ORDERS, AgentProfile, Budget, Config, Foreach, Monitor, Stage, enclosing
+from dodo_claude.records import ORDERS, AgentProfile, Budget, Config, Foreach, Monitor, Plan, Stage, enclosing
 
 __all__ = ["AgentProfile", "Blueprint", "Budget", "Config", "Monitor", "Stage", "load_config"]
 
@@ -58,6 +58,8 @@ class Blueprint:
         self._agent = agent
         self._made_by = made_by
         self._seen: dict[str, tuple[str, ...]] = {}  # a run's items stay what they were when it began
+        self._plans: dict[str, documents.File] = {}  # and so do its plans
+        self._settled: frozenset[str] = frozenset()
         self._file = documents.read(path)
 
     def config(self, settled: Collection[str] | None = None) -> Config:
@@ -66,20 +68,47 @@ class Blueprint:
         None: when nothing runs, and what is there is taken as it is, if it can be.
         """
         if settled is not None:
-            return self._config(settled)
+            self._settled = frozenset(settled)
+            return self._config(settled, self._seen, self._plans)
         try:
-            return self._config(None)
+            return self._config(None, self._seen, {})
         except ConfigError:
             # What a stage made, and is not right, is that stage's to mend: it keeps nobody from looking.
-            return self._config(())
+            return self._config((), self._seen, {})
 
-    def _config(self, settled: Collection[str] | None) -> Config:
+    def plan_problems(self, group: str) -> tuple[str, ...]:
+        """All that is wrong with the plan of `group` as it is on disk now. Called by any thread."""
+        others = dict(self._plans)
+        others.pop(group, None)
+        try:
+            self._config({*self._settled, group}, dict(self._seen), others)
+        except ConfigError as error:
+            return tuple(map(str, error.problems))
+        return ()
+
+    def _config(
+        self,
+        settled: Collection[str] | None,
+        seen: dict[str, tuple[str, ...]],
+        read: dict[str, documents.File],
+    ) -> Config:
         root = Path(os.path.realpath(self.path.parent))
-        found = Documents.of(self._file, str(root))
+
+        def planned(group: str, path: str) -> documents.File | None:
+            there = settled is None and os.path.lexists(root / path)
+            if group not in read and (there or group in (settled or ())):
+                read[group] = plans.read(root / path, path)
+            return read.get(group)
+
+        found = Documents.of(self._file, str(root), planned)
         findings = found.main.findings
         settings: Mapping[str, Any] = self._file.values.get("orchestrate") or {}
         name = settings.get("name") or safe_name(root.name)
-        groups = foreach.Search(found.tables, self._made_by, settled, self._seen).run()
+        groups = foreach.Search(found.tables, self._made_by, settled, seen).run()
+        for table, path, file in found.plans:
+            if file is None:
+                makers = (table.by_planner.full_name,)
+                groups[table.full_name] = foreach.Group(table, items=None, makers=makers, plan=path)
         stages, templates = self._stages(found, name, groups)
         made = Config(
             path=self.path,
@@ -98,6 +127,10 @@ class Blueprint:
             foreach=templates,
             included=tuple(file.name for file in documents.files(self._file)),
             notes=tuple(_notes(self._file)),
+            plans=tuple(
+                Plan(table.full_name, table.by_planner.full_name, path, file.digest if file else None)
+                for table, path, file in found.plans
+            ),
         )
         findings.raise_any()
         return made
@@ -116,16 +149,28 @@ class Blueprint:
             group, document = groups.get(table.full_name), table.document
             made = expand.expand(table, around[document.prefix], group)
             for draft in made:
+                if document.planner is not None:
+                    draft.after[document.planner.full_name] = draft.at
                 for outer in document.outer:
                     draft.take(shared[outer.full_name])
             drafts += made
             if group is not None and not group.written:
                 templates.append(_foreach(group, expand.template(table, around[document.prefix], group)))
+            late_plan = groups.get(f"{document.prefix}{table.name}") if table.is_planner else None
+            if late_plan is not None:
+                templates.append(_foreach(late_plan, made[0].stage))
         late = [group for group in groups.values() if group.items is None]
         files = list(documents.files(self._file))
         orders = [self.path.name, *(file.name for file in files)]
-        names = [*groups, *(table.full_name for table in found.includes)]
+        names = [*groups, *_standing(found)]
         stages = checks.connect(drafts, late, names, found.main.project, orders)
+
+        def others(path: str) -> bool:
+            there = os.path.lexists(os.path.join(found.main.project.root, path))
+            unknown = self._made_by is None and self.path.with_name("dodo.py").exists()
+            return there or unknown or path in (self._made_by or ()) or any(g.may_make(path) for g in late)
+
+        plans.judge_stages(drafts, others)
         more = tuple(f"{file.base}/{name}" for file in files for name in ORDERS)
         if more:
             stages = tuple(replace(stage, protect=(*stage.protect, *more)) for stage in stages)
@@ -140,12 +185,21 @@ class Blueprint:
         if len(names) > MAX_STAGES:
             findings.add(("stages",), f"makes {len(names)} stages", f"at most {MAX_STAGES}")
             findings.raise_any()
-        names += [*groups, *(table.full_name for table in found.includes)]
+        names += [*groups, *_standing(found)]
         _judge_names(names, self._tasks, findings)
         late = [*found.faulty, *(group.name for group in groups.values() if group.items is None)]
         around: dict[str, expand.Surroundings] = {}
         chosen = None
         for document in found.all:
+            if document.planner is not None:
+                # Its agents and defaults are those of the file that its planner stands in.
+                around[document.prefix] = replace(
+                    around[document.planner.document.prefix],
+                    known=_local(names, document.prefix),
+                    late=frozenset(),
+                    findings=document.findings,
+                )
+                continue
             agents = profiles.profiles(
                 document.values.get("agents") or {}, document.project, document.findings, document.prefix
             )
@@ -188,6 +242,11 @@ def _local(names: Iterable[str], prefix: str) -> frozenset[str]:
     return frozenset(name.removeprefix(prefix) for name in names if name.startswith(prefix))
 
 
+def _standing(found: Documents) -> list[str]:
+    """The names that stand for all stages of a file."""
+    return [table.full_name for table in (*found.includes, *(table for table, _, _ in found.plans))]
+
+
 def _names(table: Table, group: foreach.Group | None) -> list[str]:
     if group is None:
         return [table.full_name]
@@ -202,6 +261,7 @@ def _foreach(group: foreach.Group, template: Stage) -> Foreach:
         makers=group.makers,
         late=group.items is None,
         targets=tuple(foreach.expression_of(shape) for shape in group.shapes),
+        plan=group.plan is not None,
     )
 
 
@@ -261,7 +321,7 @@ def _chosen(name: str | None, agents: Mapping[str, AgentProfile], findings: Find
 
 def _groups(stages: tuple[Stage, ...], found: Documents) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Of each foreach and each included file the stages, in the order of the first of them."""
-    included = {table.full_name for table in found.includes}
+    included = set(_standing(found))
     groups: dict[str, list[str]] = {}
     for stage in stages:
         for group in reversed(enclosing(stage.name)):

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
 import shutil
+import sys
+import termios
+import threading
 from collections.abc import Callable
 from typing import TextIO
 
-from dodo_claude import approval, trust
+from dodo_claude import approval, plans, trust
+from dodo_claude.records import Config, Plan
 from dodo_claude.run import Run
+
+# How soon a question notices that its run is being stopped.
+ANSWER_SECONDS = 0.2
 
 
 def settle(run: Run, *, give: bool, ask: bool, out: TextIO, stale: Callable[[str | None], bool]) -> None:
@@ -61,6 +70,35 @@ def _trust(run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None], b
         return  # the preflight says that it is missing; a question would be for nothing
     if stale("claude") and not trust.is_trusted(config.root, run.environ) and _yes(question):
         trust.record(config.root, run.environ)
+
+
+def confirmation(run: Run, *, yes: bool, ask: bool, out: TextIO) -> Callable[[Config, Plan], bool] | None:
+    """How a plan is confirmed in mid-run: by --yes, by a person at the terminal, or not at all (None)."""
+    if not (yes or ask):
+        return None
+
+    def confirm(config: Config, plan: Plan) -> bool:
+        approval.require_own_files(config)
+        lines = "".join(f"{line}\n" for line in plans.table(config, plan))
+        out.write(f"\n{lines}\n")
+        out.flush()
+        count = sum(plan.has(stage.name) for stage in config.stages)
+        text = f"Run {'this stage' if count == 1 else f'these {count} stages'}?"
+        return yes or _answer(text, out, run.stopping)
+
+    return confirm
+
+
+def _answer(question: str, out: TextIO, stopping: threading.Event) -> bool:
+    """Like _yes, while a run is under way: other stages go on, and a Ctrl-C, which is the run's to handle, ends it."""
+    with contextlib.suppress(OSError, termios.error):
+        termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before is no answer to this
+    out.write(f"{question} [y/N] ")
+    out.flush()
+    while not stopping.is_set():
+        if select.select([sys.stdin], [], [], ANSWER_SECONDS)[0]:
+            return sys.stdin.readline().strip().lower() in ("y", "yes")
+    return False
 
 
 def _yes(question: str) -> bool:

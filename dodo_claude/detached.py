@@ -25,6 +25,14 @@ STOP_SECONDS = 20.0
 # What the outer terminal and an outer tmux said of themselves is wrong in the new session.
 _NOT_PASSED = ("TMUX", "TMUX_PANE", "TERM", "COLUMNS", "LINES")
 
+# Set in the new session: nobody sits there to answer. No --yes, which says yes to plans.
+_INSIDE = "DODO_CLAUDE_DETACHED"
+
+
+def is_inside() -> bool:
+    """Is this process the run in a session of its own?"""
+    return os.environ.get(_INSIDE) == "1"
+
 
 def session_name(config: Config) -> str:
     """The run's own session. No stage's default name has two dashes there, since none begins with one."""
@@ -41,12 +49,12 @@ def start(run: Run, arguments: Sequence[str]) -> str:
     if name in {stage.session for stage in config.stages}:
         raise DodoClaudeError(f"session '{name}': is a stage's; --detach needs it (give the stage another)")
     rest = [argument for argument in arguments if argument != "--detach"]
-    command = shlex.join([sys.executable, "-m", "doit", *rest, *([] if "--yes" in rest else ["--yes"])])
+    command = shlex.join([sys.executable, "-m", "doit", *rest])
     folder = make_state_dir(config.root)
     environ = {key: value for key, value in run.environ.items() if key not in _NOT_PASSED}
     # As for a worker: the environment goes by a private file that the script removes, not by tmux.
     env_file = watch.runtime_dir(config.root) / f"env-run-{secrets.token_hex(4)}"
-    write_atomic(env_file, agents.env_script({**environ, "TERM": "screen-256color"}))
+    write_atomic(env_file, agents.env_script({**environ, "TERM": "screen-256color", _INSIDE: "1"}))
     script = folder / "detached.sh"
     quoted = shlex.quote(str(env_file))
     write_atomic(

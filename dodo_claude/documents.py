@@ -1,5 +1,8 @@
 """orchestrate.toml, and those that it includes, as tables of stages: each with the file that it stands in.
 
+A stage with `plan = FILE` is a planner, NAME:plan; the stages that it writes become NAME:STAGE, and NAME all of them. They
+are known once the file is there: see plans.py.
+
 A stage with `orchestrate = "sub/orchestrate.toml"` stands for all of that file's, whose names then begin with its own.
 Paths of an included file start from its folder and stay in it, so no file can include one that includes it.
 """
@@ -10,8 +13,8 @@ import os
 import posixpath
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +35,10 @@ MAX_NESTING = 8
 NAME = "orchestrate.toml"
 # What a table that stands for another file may say; the rest is for that file to say.
 _SHARED = ("orchestrate", "after", "file_dep")
+# What follows a table's name in that of its planner.
+PLANNER = "plan"
+# Of a stage's keys those that a planner has no use for.
+_NOT_OF_PLANNERS = ("command", "phases", "orchestrate", "targets", "foreach", "allow_unchanged")
 _TOO_DEEP = "lists or tables are nested too deeply"
 
 _REMEDIES = (  # of what tomllib says, which is the fact only
@@ -61,6 +68,10 @@ class File:
     findings: Findings
     base: str = ""  # its folder, relative to the outermost one's
     included: dict[str, File | None] = field(default_factory=dict)  # by its table's name; None: it is faulty
+    plans: dict[str, str | None] = field(
+        default_factory=dict
+    )  # by its table's name the file; None: it is faulty
+    digest: str | None = None  # of a plan's bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,16 @@ class Document:
     project: Project  # as paths in this file mean it
     prefix: str = ""  # of its stages' names
     outer: tuple[Table, ...] = ()  # the tables that it stands for, the outermost first
+    planner: Table | None = None  # who wrote it
+
+    def planned(self, file: File, table: Table) -> Document:
+        """The document of a plan: its paths start where this one's do."""
+        findings = self.findings.of_file(file.name, file.positions)
+        for problem in file.findings.problems:
+            findings.put(problem)
+        return Document(
+            file.values, findings, self.project, f"{table.full_name}:", self.outer, table.by_planner
+        )
 
     def inside(self, file: File, table: Table) -> Document:
         """The document of a file that a table of this one includes."""
@@ -87,11 +108,22 @@ class Table:
     name: str  # in its file
     values: Mapping[str, Any]
     document: Document
+    is_planner: bool = False
 
     @property
     def full_name(self) -> str:
         """As doit knows it."""
-        return self.document.prefix + self.name
+        return self.document.prefix + self.local_name
+
+    @property
+    def local_name(self) -> str:
+        """As its file knows it."""
+        return f"{self.name}:{PLANNER}" if self.is_planner else self.name
+
+    @property
+    def by_planner(self) -> Table:
+        """The planner's own part of a table that stands for its plan, too."""
+        return replace(self, is_planner=True)
 
     @property
     def place(self) -> KeyPath:
@@ -101,12 +133,14 @@ class Table:
     @property
     def targets(self) -> list[str]:
         """The templates of its targets."""
+        if self.is_planner:
+            return [self.values["plan"]] if self.values.get("plan") else []
         return [target for target in self.values.get("targets") or () if target is not None]
 
 
 def read(path: Path) -> File:
     """A file and all that it includes. ConfigError when the file itself can't be read."""
-    values, positions = _parsed(path.name, _text(path, path.name))
+    values, positions = parsed(path.name, text_of(path, path.name))
     file = File(path.name, values, positions, Findings(path.name, positions))
     schema.judge(values, file.findings)
     root = os.path.realpath(path.parent)
@@ -116,6 +150,9 @@ def read(path: Path) -> File:
 
 def _include(file: File, root: str, depth: int) -> None:
     for name, table in (file.values.get("stages") or {}).items():
+        if isinstance(table, dict) and "plan" in table:
+            file.plans[name] = _plan(file, name, table, root)
+            continue
         if not isinstance(table, dict) or "orchestrate" not in table:
             continue
         place = ("stages", name)
@@ -129,12 +166,37 @@ def _include(file: File, root: str, depth: int) -> None:
             file.included[name] = _included(file, (*place, "orchestrate"), table["orchestrate"], root, depth)
 
 
+def _plan(file: File, name: str, table: dict[str, Any], root: str) -> str | None:
+    """The file that a planner writes; what its table may not say is reported and taken out."""
+    place = ("stages", name)
+    for key in [key for key in _NOT_OF_PLANNERS if key in table]:
+        if "prompt" in table or "prompt_file" in table or key not in schema.WORK:
+            remedy = "what it makes is the plan" if key == "targets" else "the stages of its plan may have it"
+            if key not in schema.WORK:  # that was said of these already
+                file.findings.add((*place, key), "has no meaning in a planner", remedy, key=True)
+        else:
+            file.findings.add((*place, key), "a planner has a prompt or a prompt_file", key=True)
+        del table[key]
+    value = table["plan"]
+    if value is None:
+        return None
+    try:
+        path = Project(root, file.base).target(value)
+        if not path.endswith(".toml") or posixpath.basename(path) == NAME or is_glob(path) or "{" in path:
+            raise BadPathError(f"{show(value)} is not a plan's name", "such as 'orchestrate.generated.toml'")
+    except BadPathError as bad:
+        file.findings.add((*place, "plan"), bad.text, bad.remedy)
+        table["plan"] = None
+        return None
+    return path
+
+
 def _included(outer: File, place: KeyPath, value: str, root: str, depth: int) -> File | None:
     try:
         name = Project(root, outer.base).file(value)
         _judge(name, value, outer, depth)
-        text = _text(Path(root, name), name)
-        values, positions = _parsed(name, text)
+        text = text_of(Path(root, name), name)
+        values, positions = parsed(name, text)
     except BadPathError as bad:
         outer.findings.add(place, bad.text, bad.remedy)
         return None
@@ -178,18 +240,23 @@ class Documents:
     )  # of stages; an included file's where its own table stands
     includes: list[Table] = field(default_factory=list)  # those that stand for a file
     faulty: list[str] = field(default_factory=list)  # full names of those whose file can't be used
+    plans: list[tuple[Table, str, File | None]] = field(default_factory=list)  # None: not known yet
 
     @classmethod
-    def of(cls, file: File, root: str) -> Documents:
-        """Taken apart anew: what is found in one is not in another."""
+    def of(cls, file: File, root: str, planned: Callable[[str, str], File | None]) -> Documents:
+        """Taken apart anew: what is found in one is not in another. `planned` has a group's plan, if it is known."""
         self = cls(Document(file.values, file.findings.copy(), Project(root)))
-        self._add(self.main, file)
+        self._add(self.main, file, planned)
         return self
 
-    def _add(self, document: Document, file: File) -> None:
+    def _add(self, document: Document, file: File, planned: Callable[[str, str], File | None]) -> None:
         self.all.append(document)
         for name, values in (file.values.get("stages") or {}).items():
             table = Table(name, values or {}, document)
+            if name in file.plans:
+                self.tables.append(table.by_planner)
+                self._add_plan(table, file.plans[name], planned)
+                continue
             if name not in file.included:
                 self.tables.append(table)
                 continue
@@ -198,7 +265,19 @@ class Documents:
             if included is None:
                 self.faulty.append(table.full_name)
             else:
-                self._add(document.inside(included, table), included)
+                self._add(document.inside(included, table), included, planned)
+
+    def _add_plan(self, table: Table, path: str | None, planned: Callable[[str, str], File | None]) -> None:
+        if path is None:
+            self.faulty.append(table.full_name)
+            return
+        file = planned(table.full_name, path)
+        self.plans.append((table, path, file))
+        if file is not None:
+            document = table.document.planned(file, table)
+            self.all.append(document)
+            stages = file.values.get("stages") or {}
+            self.tables += [Table(name, values or {}, document) for name, values in stages.items()]
 
 
 def files(file: File) -> Iterator[File]:
@@ -209,7 +288,7 @@ def files(file: File) -> Iterator[File]:
             yield from files(included)
 
 
-def _text(path: Path, name: str) -> str:
+def text_of(path: Path, name: str) -> str:
     try:
         return read_text(path, MAX_FILE)
     except UnreadableError as error:
@@ -217,7 +296,7 @@ def _text(path: Path, name: str) -> str:
         raise ConfigError((problem,)) from None
 
 
-def _parsed(file: str, text: str) -> tuple[dict[str, Any], Positions]:
+def parsed(file: str, text: str) -> tuple[dict[str, Any], Positions]:
     try:
         document = tomllib.loads(text)
     except RecursionError:

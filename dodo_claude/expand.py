@@ -104,6 +104,9 @@ def default_session(config: str, stage: str) -> str:
 class _Expansion:
     def __init__(self, table: Table, around: Surroundings, group: Group | None) -> None:
         self._name = table.name
+        self._local_name = table.local_name
+        self._is_planner = table.is_planner
+        self._plan = table.document.planner
         self._around = around
         self._findings = around.findings
         self._own = table.values
@@ -134,7 +137,7 @@ class _Expansion:
         return At(self._findings, place)
 
     def _draft(self, item: str | None, prompt: _Prompt | None) -> Draft:
-        name = self._name if item is None else f"{self._name}:{item}"
+        name = self._local_name if item is None else f"{self._name}:{item}"
         text = _Values(self._findings, item, name)
         at = self._at(("stages", self._name))
         draft = Draft(self._stage(text, prompt), at, at)
@@ -165,8 +168,13 @@ class _Expansion:
             after=(),
             agent=self._with_tools(text),
             session=default_session(self._around.name, self._prefix + name),
-            check=text.of(self._table.get("check"), self._place("check"), quoted=True),
-            repairs=self._table.get("repairs", 1),
+            # A planner's plan is checked by us; the default one is for what its stages make.
+            check=text.of(
+                (self._own if self._is_planner else self._table).get("check"),
+                self._place("check"),
+                quoted=True,
+            ),
+            repairs=self._table.get("repairs", 2 if self._is_planner else 1),
             timeout=self._duration("timeout", "30m"),
             retries=self._table.get("retries", 3),
             env=tuple(
@@ -182,6 +190,8 @@ class _Expansion:
             max_turns=self._table.get("max_turns", 200),
             protect=self._protected(),
             phases=self._phases(text),
+            plan=self._plan_file() if self._is_planner else None,
+            planned=None if self._plan is None else self._findings.file,
             compact_at=float(str(self._table["compact_at"]).rstrip("% "))
             if self._table.get("compact_at")
             else None,
@@ -190,6 +200,9 @@ class _Expansion:
         return beside.with_monitors(
             stage, self._around.monitors, self._around.project, text.of, chosen=chosen, raw=text.raw
         )
+
+    def _plan_file(self) -> str | None:
+        return self._path(self._own.get("plan"), ("stages", self._name, "plan"), self._around.project.target)
 
     def _env_place(self, key: str) -> KeyPath:
         own = key in (self._own.get("env") or {})
@@ -265,6 +278,8 @@ class _Expansion:
 
     def _name_files(self, draft: Draft, text: _Values) -> None:
         project = self._around.project
+        if draft.stage.plan is not None:
+            draft.targets[draft.stage.plan] = self._at(("stages", self._name, "plan"))
         for value, place in self._strings("targets"):
             path = self._path(text.of(value, place), place, project.target)
             if path is not None and path in draft.targets:
@@ -342,7 +357,7 @@ class _Expansion:
                 prompt=prompt.source,
                 prompt_file=prompt.file,
                 prompt_files=(),
-                messages=prompt.uses.stages,
+                messages=tuple(self._prefix + name for name in prompt.uses.stages),
                 prompt_env=prompt.uses.env,
                 targets=tuple(path for path in targets if path is not None),
                 check=text.of(table.get("check"), (*place, "check"), quoted=True),

@@ -39,8 +39,11 @@ def is_stale(control: Any, dep_manager: Any, base: str | None = None) -> bool:
     """Would anything run; with `base`, a worker of an agent of that base?"""
     for task in chosen(control):
         late = late_of(task)
-        if late is not None and late.template.agent is not None and late.template.agent.base == base:
-            return True
+        if late is not None:
+            agent = late.template.agent
+            if base is None or (agent is not None and agent.base == base):
+                return True
+            continue
         stage = stage_of(task)
         agent = stage.agent if stage is not None else None
         # Without `base` a dodo.py task counts too: what it makes may make a stage stale.

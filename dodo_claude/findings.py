@@ -39,6 +39,11 @@ class Findings:
         other._problems = self._problems
         return other
 
+    @property
+    def problems(self) -> Collection[Problem]:
+        """All that were found so far."""
+        return self._problems
+
     def add(self, path: KeyPath, text: str, remedy: str = "", *, key: bool = False) -> None:
         """A problem with the value of `path`, or with its name when `key`."""
         line, column = self.positions.key(path) if key else self.positions.of(path)

@@ -43,6 +43,7 @@ class Group:
     makers: tuple[str, ...] = ()  # stages and groups that come first: they make what the items are
     shapes: tuple[Shape, ...] = ()  # of its targets
     written: bool = False  # the items stand in the file itself
+    plan: str | None = None  # of the stages of a plan: its file
     _read: tuple[tuple[str, ...], tuple[Problem, ...]] | None = None
 
     @property
@@ -53,7 +54,7 @@ class Group:
     @property
     def place(self) -> KeyPath:
         """In its file."""
-        return (*self.table.place, "foreach")
+        return (*self.table.place, "plan" if self.plan else "foreach")
 
     def complain(self, place: KeyPath, text: str, remedy: str = "") -> None:
         """A problem in its file."""
@@ -62,10 +63,21 @@ class Group:
     @property
     def source(self) -> str:
         """Where its items come from, in words."""
+        if self.plan:
+            return f"the stages of {self.plan}"
         return f"the lines of {self.lines}" if self.lines else f"the files {listed(self.globs)}"
 
     def may_make(self, path: str) -> bool:
-        """Could one of its stages, whatever its item is, make `path`, a path or a glob?"""
+        """Could one of its stages, whatever its item is, make `path`, a path or a glob?
+
+        A plan's could make whatever is not there.
+        """
+        if self.plan:
+            project = self.table.document.project
+            there = (
+                project.files(path) if is_glob(path) else os.path.lexists(os.path.join(project.root, path))
+            )
+            return not there
         wanted = shape_of_glob(path) if is_glob(path) else tuple((char, False) for char in path)
         return any(overlap(shape, wanted) for shape in self.shapes)
 

@@ -113,7 +113,15 @@ def report(
         ended=None if ended is None else round(ended, 3),
         seconds=round(max(0.0, (ended or reader.now) - span.started), 3),
         totals=_totals(stages),
-        left=tuple(Left(stage.name, why(stage)) for stage in stages if stage.state not in SETTLED),
+        left=(
+            *(Left(stage.name, why(stage)) for stage in stages if stage.state not in SETTLED),
+            # Of stages that could not be made known nothing else tells.
+            *(
+                Left(late.group, reader.line(told.reason))
+                for late in config.late
+                if (told := (said or {}).get(late.group)) is not None and told.state == FAILED
+            ),
+        ),
         groups=_groups(config, stages),
         stages=tuple(stages),
     )

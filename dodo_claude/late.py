@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from doit.exceptions import InvalidCommand
 from doit.task import DelayedLoader, Task
 
-from dodo_claude.errors import DodoClaudeError
+from dodo_claude.errors import ConfigError, DodoClaudeError
 from dodo_claude.findings import listed, show
 from dodo_claude.records import Config, Foreach, Stage
 from dodo_claude.tasks import Fault, freshness_of, stage_of, stage_tasks
@@ -36,6 +36,7 @@ class Late:
         self._settled = set(settled)
         self._known: dict[str, Task] = {}
         self._wanted: dict[str, str] = {}  # what the command line names -> the group that may have it
+        run.plan_problems = blueprint.plan_problems
 
     def tasks(self) -> list[Task]:
         """All stages that are known, and a placeholder for each group of those that are not."""
@@ -87,7 +88,10 @@ class Late:
             config = self._blueprint.config({*self._settled, late.group})
             self._run.learn(config)
         except (DodoClaudeError, OSError) as error:
-            return None, "; ".join(str(error).splitlines())
+            text = "; ".join(str(error).splitlines())
+            if late.plan and isinstance(error, ConfigError):
+                text += f" (mend it, or `doit forget {late.makers[0]}` to have it planned anew)"
+            return None, text
         except Exception as error:
             return None, f"dodo_claude has a fault: {error!r} (please report it)"
         return config, ""
@@ -97,14 +101,20 @@ class Late:
         wanted = [name for name, group in self._wanted.items() if group == late.group]
         config, text = self._learned(late)
         if config is None:
-            yield from (Task(name, [Fault(text)]) for name in (late.group, *wanted))
+            needs = list(late.makers)  # of one that failed there is more to say than what came of it
+            yield from (Task(name, [Fault(text)], task_dep=needs) for name in (late.group, *wanted))
             return
         self._settled.add(late.group)
         made = {task.name: task for task in stage_tasks(config, self._run)}
         for name, task in self._known.items():
             if name in made:
                 _renew(task, made[name], config, late.group)
-        new = {name: made[name] for name in _members(config, late.group)}
+        inner = (late.group, f"{late.group}:")
+        new = {
+            name: task
+            for name, task in made.items()
+            if name not in self._known and (name == inner[0] or name.startswith(inner[1]))
+        }
         self._known |= new
         yield from new.values()
         makers = {target: task.name for task in new.values() for target in task.targets}
@@ -112,7 +122,7 @@ class Late:
             if name in makers:
                 yield Task(name, None, task_dep=[makers[name]])
             elif name not in new:
-                items = listed([str(stage.item) for stage in config.named(late.group)])
+                items = listed([stage.name.removeprefix(inner[1]) for stage in config.named(late.group)])
                 yield Task(
                     name, [Fault(f"{late.source}: nothing there makes {show(name)} (there are: {items})")]
                 )
@@ -121,10 +131,6 @@ class Late:
 def late_of(task: Task) -> Foreach | None:
     """The group whose stages are not known yet that `task` stands for."""
     return (task.meta or {}).get(_META) if task.loader else None
-
-
-def _members(config: Config, group: str) -> list[str]:
-    return [group, *dict(config.groups)[group]]
 
 
 def _renew(task: Task, made: Task, config: Config, group: str) -> None:

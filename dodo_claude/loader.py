@@ -43,6 +43,7 @@ class StageLoader(DodoTaskLoader):
         self.settles = (
             False  # stages that are up to date need not be waited for: `doit orchestrate` without -a
         )
+        self.looks = False  # nothing will run: nobody need have seen a plan
 
     def setup(self, opt_values: Mapping[str, Any]) -> None:
         """Find the project, go there, read dodo.py if there is one."""
@@ -89,10 +90,15 @@ class StageLoader(DodoTaskLoader):
         if not cmd.execute_tasks:
             return tasks + self.load_stages(tasks, None)
         settled: set[str] = set()
+        unseen: set[str] = set()  # plans that a person has to see first, which is done when their turn comes
         found = tasks + self.load_stages(tasks, settled)
-        while self.settles and (more := self._settled(found, cmd.dep_manager)):
+        while self.settles and (more := self._settled(found, cmd.dep_manager) - unseen):
             try:
                 found = tasks + self.load_stages(tasks, settled | more)
+                if new := self._unseen() & more:
+                    unseen |= new
+                    more -= new
+                    found = tasks + self.load_stages(tasks, settled | more)
             except InvalidDodoFile:  # a stage made what can't be used: said when its turn comes, not of all
                 found = tasks + self.load_stages(tasks, settled)
                 break
@@ -113,6 +119,15 @@ class StageLoader(DodoTaskLoader):
         return {
             late.group for late in self.stage_config.late if is_current(control, dep_manager, late.makers)
         }
+
+    def _unseen(self) -> set[str]:
+        """The groups of plans that nobody said yes to."""
+        if self.looks or not self.stage_config.plans:
+            return set()
+        from dodo_claude import approval
+
+        missing = approval.unapproved(self.stage_config, self.run.environ)
+        return {plan.group for plan in approval.split(self.stage_config, missing)[1]}
 
     def load_stages(self, tasks: list[Task], settled: Collection[str] | None) -> list[Task]:
         """The stages as tasks, beside those of a dodo.py. A fault in orchestrate.toml becomes doit's one-line error.

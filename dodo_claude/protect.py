@@ -43,6 +43,8 @@ def watched(
             names.add(name)
     names -= {*targets_of_all, *stage.targets}
     names -= set(stage.file_dep)  # told of as inputs
+    if stage.planned is not None:
+        names.add(stage.planned)  # its planner is done
     return verify.fingerprints(root, sorted(names))
 
 
@@ -73,7 +75,9 @@ def problems(
     ]
     # What is the target of a stage that was not known when this one began, may change.
     changed = [
-        name for name, mark in protected.items() if name not in targets and not _same(root / name, mark)
+        name
+        for name, mark in protected.items()
+        if (name not in targets or name == stage.planned) and not _same(root / name, mark)
     ]
     # A new file in a protected place, a git hook say, was not there to be fingerprinted.
     now = watched(root, stage, targets) if protected else {}

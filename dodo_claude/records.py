@@ -103,6 +103,8 @@ class Stage:
     report: tuple[str, ...] = ()  # if the prompt uses the report: the stages and groups that it is of
     prefix: str = ""  # in an included file: what its name begins with
     folder: str = ""  # and where its file's paths start
+    plan: str | None = None  # of a planner: the file that it writes, among its targets
+    planned: str | None = None  # of a planned stage: the file that it stands in
 
     @property
     def checks(self) -> tuple[str, ...]:
@@ -149,6 +151,21 @@ class Foreach:
     makers: tuple[str, ...] = ()  # stages, groups and tasks that make what the items are
     late: bool = False  # these are not done, so there are no stages of it yet
     targets: tuple[str, ...] = ()  # regular expressions: what its stages may make
+    plan: bool = False  # its stages are those of a plan
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A file of stages that a planner writes."""
+
+    group: str  # of all its stages
+    planner: str  # the stage that writes it
+    file: str
+    digest: str | None = None  # of its bytes; None: it is not read yet
+
+    def has(self, name: str) -> bool:
+        """Is that one of its stages, or their group?"""
+        return name != self.planner and (name == self.group or name.startswith(f"{self.group}:"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +185,14 @@ class Config:
     worker_memory: int = 600_000_000  # bytes; 0: don't look
     foreach: tuple[Foreach, ...] = ()
     included: tuple[str, ...] = ()  # files of nested orchestrations, relative to the root
+    plans: tuple[Plan, ...] = ()
     notes: tuple[str, ...] = ()  # for people: what is right, and may be not what they think
 
     @property
     def orders(self) -> tuple[str, ...]:
-        """What no worker may edit in the folders of nested orchestrations."""
-        return tuple(f"{file.rpartition('/')[0]}/{name}" for file in self.included for name in ORDERS)
+        """What no worker may edit in the folders of nested orchestrations; and plans, but for their planners."""
+        nested = [f"{file.rpartition('/')[0]}/{name}" for file in self.included for name in ORDERS]
+        return (*nested, *(plan.file for plan in self.plans))
 
     @property
     def late(self) -> tuple[Foreach, ...]:
@@ -187,4 +206,4 @@ class Config:
 
     def named(self, name: str) -> Iterator[Stage]:
         """The stages that a name stands for: one, those of a group, or none."""
-        return (stage for stage in self.stages if name in (stage.name, stage.group))
+        return (stage for stage in self.stages if name in (stage.name, *enclosing(stage.name)))

@@ -111,6 +111,8 @@ class StageReporter(ConsoleReporter):
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
         """Called by doit when a task failed or can't be run."""
+        if task.has_subtask and isinstance(fail, UnmetDependency):
+            return  # a group: what is the matter its stages have said
         if not is_ours(task):
             super().add_failure(task, fail)
             return

@@ -32,7 +32,7 @@ from dodo_claude.journal import (
     write_atomic,
 )
 from dodo_claude.lifecycle import Result, View
-from dodo_claude.records import Phase
+from dodo_claude.records import Phase, Plan
 from dodo_claude.redact import Redactor
 from dodo_claude.services import Services
 from dodo_claude.slots import Slots
@@ -76,18 +76,39 @@ class Run:
         self._started = False
         self._tmux: Tmux | None = None
         self.learned: list[Stage] = []  # stages that were not known when the run began
+        self.held: set[str] = set()  # names of stages that are done, or up to date, as doit's runner tells
+        # May the stages of a plan run? Without it nobody is here to say yes.
+        self.confirm: Callable[[Config, Plan], bool] | None = None
+        self.plan_problems: Callable[[str], tuple[str, ...]] = lambda group: ()
 
     def learn(self, config: Config) -> None:
         """Go on with a configuration that knows more stages. DodoClaudeError when they may not run."""
-        if self._started:
-            missing = approval.unapproved(config, self.environ)
-            if missing:  # a settings file in an item's folder, say: commands are approved as they are written
-                raise approval.ApprovalError(f"{approval.summary(missing, asked=True)} (run it again)")
+        missing, plans = approval.split(config, approval.unapproved(config, self.environ))
+        if missing and self._started:
+            # A settings file in an item's folder, say: commands are approved as they are written.
+            raise approval.ApprovalError(f"{approval.summary(missing, asked=True)} (run it again)")
+        for plan in plans:
+            self._confirm(config, plan)
         known = {stage.name for stage in self.config.stages}
         self.learned += [stage for stage in config.stages if stage.name not in known]
         self.config = config
         if self._started:
             self.write_plan()
+
+    def _confirm(self, config: Config, plan: Plan) -> None:
+        """Have a person look at a plan. ApprovalError when nobody says yes."""
+        # Asked for the plan that is there, not for one that a planner which just failed left as it was.
+        confirm = self.confirm if plan.planner in self.held else None
+        if confirm is None:
+            raise approval.ApprovalError(
+                f"its plan waits for your yes: read {plan.file} (then `doit orchestrate` in a terminal, or with --yes)"
+            )
+        if not confirm(config, plan):
+            raise approval.ApprovalError(
+                f"not confirmed: nothing of {plan.file} was started (run it again, edit the file before, or "
+                f"`doit forget {plan.planner}` to have it planned anew)"
+            )
+        approval.approve(config, self.environ, plan=plan)
 
     # -- the lock
 
@@ -167,6 +188,7 @@ class Run:
             redact=self.redact,
             targets=_Targets(self),
             orders=self.config.orders,
+            plan_problems=self._plan_problems,
             prompt=self.render_prompt,
             environ=self.environ,
             report=lambda stage, attempt, view: self.report(stage, attempt, view),
@@ -220,6 +242,10 @@ class Run:
                     return True
         return False
 
+    def _plan_problems(self, stage: Stage) -> tuple[str, ...]:
+        group = next(plan.group for plan in self.config.plans if plan.planner == stage.name)
+        return self.plan_problems(group)
+
     # -- prompts
 
     def render_prompt(self, stage: Stage) -> str:
@@ -238,7 +264,7 @@ class Run:
             mark = secrets.token_hex(8)
             if not any(mark in text for text in (*texts.values(), *said.values(), report)):
                 break
-        return prompts.render(
+        told = prompts.render(
             stage.prompt,
             item=stage.item,
             stage=local(stage.name),
@@ -250,6 +276,11 @@ class Run:
             globs={path(glob): [path(name) for name in names] for glob, names in globs.items()},
             report=prompts.fence("report", self.config.name, report, mark) if stage.report else None,
         )
+        if stage.plan is not None:
+            from dodo_claude import plans
+
+            told += plans.brief(stage, self.config)
+        return told
 
     def report_of(self, stage: Stage) -> str:
         """What the stages came to that `stage` comes after, as Markdown."""

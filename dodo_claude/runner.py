@@ -51,6 +51,7 @@ class StageRunner(MThreadRunner):
             self._ready = True
         if not chosen and node.run_status in ("up-to-date", "ignore"):
             self._ends[node.task.name] = (node.run_status, None, ())
+            self._holds(node)
         return chosen
 
     def process_task_result(self, node: Any, base_fail: BaseFail | None) -> None:
@@ -58,6 +59,11 @@ class StageRunner(MThreadRunner):
         super().process_task_result(node, base_fail)
         if node.run_status == "successful":
             self._ends[node.task.name] = (node.run_status, None, ())
+            self._holds(node)
+
+    def _holds(self, node: Any) -> None:
+        if self.run is not None:
+            self.run.held.add(node.task.name)
 
     def _handle_task_error(self, node: Any, base_fail: BaseFail) -> None:
         """A stage that waits for a failed one is no error of its own: the run's result stays "failed"."""

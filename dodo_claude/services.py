@@ -75,7 +75,8 @@ class Services:
     hurry: threading.Event = field(default_factory=threading.Event)  # kill, do not ask
     redact: Redactor = NOTHING
     targets: Collection[str] = ()  # of all stages
-    orders: tuple[str, ...] = ()  # of nested orchestrations: not to be edited
+    orders: tuple[str, ...] = ()  # of nested orchestrations, and plans: not to be edited
+    plan_problems: Callable[[Stage], tuple[str, ...]] = lambda stage: ()  # of the plan that a planner wrote
     force: bool = False  # -a: a finished attempt is no reason to skip
 
     @property

@@ -126,6 +126,8 @@ class Freshness(UptodateCalculator):
             path = self.config.root / target
             if not path.exists():
                 yield f"target '{target}' is missing"
+            elif target == self.stage.plan:
+                continue  # edited by hand it is still the plan, which its person is asked about
             elif not verify.same_bytes(path, marks.get(target)):
                 yield f"target '{target}' was altered since the stage made it"
 
@@ -272,10 +274,13 @@ def stage_tasks(config: Config, run: Run) -> list[Task]:
     """All stages as doit tasks; a `foreach`, or a nested orchestration, is a group with a subtask for each."""
     tasks = {}
     groups = dict(config.groups)
+    # For these a placeholder stands: see late.py.
+    late = {foreach.group for foreach in config.late}
+    planned = {plan.group: f"what is planned in {plan.file}" for plan in config.plans}
     for stage in config.stages:
         for group in reversed(enclosing(stage.name)):
-            if group not in tasks:
-                doc = _doc(stage, group=True) if group == stage.group else ""
+            if group not in tasks and group not in late:
+                doc = _doc(stage, group=True) if group == stage.group else planned.get(group, "")
                 tasks[group] = _group(group, groups[group], config, doc)
         freshness = Freshness(stage, config)
         tasks[stage.name] = Task(
@@ -290,6 +295,8 @@ def stage_tasks(config: Config, run: Run) -> list[Task]:
             doc=_doc(stage),
         )
     for group in groups:  # one whose stages are all not known yet
+        if group in late:
+            continue
         tasks.setdefault(group, _group(group, groups[group], config, ""))
     return list(tasks.values())
 

@@ -29,6 +29,8 @@ from dodo_claude.usage import Usage
 
 # How often a stage that may not start yet (memory, a pause, no slot) asks again.
 START_SECONDS = 0.5
+# Problems of a plan that its reason names; its planner is told of all.
+PROBLEMS_NAMED = 3
 # Of these one is there before anything of an attempt acts.
 _STARTED = ("launch.sh", "output.log")
 
@@ -269,6 +271,9 @@ class Work(ABC):
         self.trespasses = self._trespasses() if not problems else ()
         if problems or self.trespasses:
             return problems, ""
+        if stage.plan is not None and (wrong := self.services.plan_problems(stage)):
+            more = f" and {len(wrong) - PROBLEMS_NAMED} more" if len(wrong) > PROBLEMS_NAMED else ""
+            return (f"the plan is not right: {'; '.join(wrong[:PROBLEMS_NAMED])}{more}",), "\n".join(wrong)
         for check in dict.fromkeys((part.check, stage.check if last else None)):
             if check is not None:
                 problems, output = self._check(check, bell)

@@ -179,7 +179,7 @@ class Worker(Work):
             nonce=self.nonce,
             targets=stage.targets,
             check=stage.check,
-            orders=services.orders,
+            orders=tuple(name for name in services.orders if name != stage.plan),
             deny_dialogs=stage.on_permission == "deny",
             handover=self.handover.dir / "handover.md" if self.handover is not None else None,
             hook=(*services.hook, str(self.attempt.spool), str(services.bell), self.ring),

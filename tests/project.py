@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dodo_claude import approval
-from dodo_claude.config import load_config
+from dodo_claude.config import Blueprint
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, StageLog
 
@@ -95,10 +95,11 @@ class Project:
         return ran
 
     def approve(self, *args: str) -> None:
-        """What a user's yes does. `run` alone leaves a project as unapproved as it is."""
+        """What a user's yes does, to all but plans. `run` alone leaves a project as unapproved as it is."""
         agent = args[args.index("--agent") + 1] if "--agent" in args else None
         with suppress(DodoClaudeError):  # what is wrong with the file is for the command to say
-            approval.approve(load_config(self.root / "orchestrate.toml", agent=agent), self.environ())
+            config = Blueprint(self.root / "orchestrate.toml", agent=agent).config(())
+            approval.approve(config, self.environ())
 
     def doit(self, *args: str, check: int | None = None) -> Ran:
         self.approve()

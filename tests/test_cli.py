@@ -60,6 +60,61 @@ def test_init_writes_a_project_once(project: Project) -> None:
     )
 
 
+PLAN = """[stages.page]
+prompt = "Write it."
+targets = ["page.txt"]
+"""
+
+
+@pytest.mark.tmux
+def test_plan_makes_a_project_of_a_request(project: Project) -> None:
+    scenario = {"work:plan": PLAN, "work:page": "x"}
+    files = {"work:plan": "orchestrate.generated.toml", "work:page": "page.txt"}
+    project.write(
+        "sub/scenario.toml",
+        "".join(
+            f"[stages.'{name}']\nsteps = [{{ write = '{files[name]}', text = '''{text}''' }}]\n"
+            for name, text in scenario.items()
+        ),
+    )
+    request = "A {{ page }} with 'quotes' and\n--- two lines"
+    ran = project.run("dodo-claude", "plan", request, "--folder", "sub", "--agent", "scripted", check=1)
+    assert "work: 1 stage planned" not in ran.out  # nobody to ask, and no --yes
+    assert ran.said("work FAILED: its plan waits for your yes: read orchestrate.generated.toml")
+    assert project.read("sub/request.md") == f"{request}\n"
+    project.root /= "sub"
+    assert request in (project.log("work:plan").dir / "1/prompt.md").read_text()
+    assert project.run("doit", "orchestrate", "--yes", check=0).said(
+        "work: 1 stage planned in orchestrate.generated.toml"
+    )
+    assert project.read("page.txt") == "x"
+    assert project.run("doit", "list", "--all", check=0).said("work:page Write it.")
+    # Never over what is there, and nothing is left half-made.
+    project.root = project.root.parent
+    again = project.run("dodo-claude", "plan", "Something else", "--folder", "sub", check=2)
+    assert again.err.startswith("sub/orchestrate.toml: exists already (")
+    project.write("other/request.md", "mine")
+    assert (
+        "other/request.md: exists already"
+        in project.run("dodo-claude", "plan", "x", "--folder", "other", check=2).err
+    )
+    assert not (project.root / "other/orchestrate.toml").exists()
+    assert project.run("dodo-claude", "plan", " \n", check=2).err.startswith("plan: the request is empty")
+
+
+@pytest.mark.tmux
+def test_plan_with_yes_does_it_all(project: Project) -> None:
+    project.write(
+        "scenario.toml",
+        f"[stages.'work:plan']\nsteps = [{{ write = 'orchestrate.generated.toml', text = '''{PLAN}''' }}]\n"
+        "[stages.work]\nsteps = [{ write = '{item}.txt', text = 'x' }]\n",
+    )
+    assert project.run("dodo-claude", "plan", "A page", "--yes", "--agent", "scripted", check=0).said(
+        "2 stages: 2 done"
+    )
+    assert "2 up to date" in project.run("doit", "orchestrate", check=0).lines[-1]
+
+
 @pytest.mark.parametrize(
     "argv", [["attach", "x"], ["capture", "x"], ["log", "x"], ["report"], ["status"], ["stop", "x"]]
 )

@@ -228,3 +228,11 @@ def test_files_in_files_and_not_without_end(write: Write, tmp_path: Path) -> Non
     os.symlink("..", tmp_path / "d/d")
     with pytest.raises(ConfigError, match="leads outside the project through a symbolic link"):
         load_config(tmp_path / "orchestrate.toml")
+
+
+def test_a_report_names_it_once(write: Write) -> None:
+    outer = '[stages.sub]\norchestrate = "sub/orchestrate.toml"\n[stages.sum]\nprompt = "{{ report }}"\nafter = ["sub"]\n'
+    inner = '[stages.a]\ncommand = "x"\n[stages.b]\nforeach = ["c"]\ncommand = "x"\n'
+    config = load_config(write(outer, {"sub/orchestrate.toml": inner}))
+    assert next(config.named("sum")).report == ("sub",)
+    assert [stage.name for stage in config.named("sub")] == ["sub:a", "sub:b:c"]

@@ -194,6 +194,31 @@ def test_a_mended_phase_is_gone_on_with_and_each_begins_as_it_should(project: Pr
     assert project.read("plan.md") in asked
 
 
+@pytest.mark.tmux
+def test_what_is_planned_runs_and_is_mended_alone(project: Project) -> None:
+    start(project, "planned")
+    good, bad = "\\nEmail: ", " Email: "
+    project.edit("scenario/page.py.txt", good, bad)
+    lines = project.orchestrate("--agent", "scripted", "--yes", check=1).lines
+    assert any(line.startswith("work:plan done in") and line.endswith("after 1 repair") for line in lines)
+    assert [line.split(" check `")[0] for line in lines if "FAILED" in line] == ["work:page FAILED:"]
+    assert {"work:tests not run: needs work:page", "accept not run: needs work"} <= set(lines)
+    assert not (project.root / "profiles/page.py").exists()
+
+    project.edit("scenario/page.py.txt", bad, good)
+    lines = play(project)
+    assert "5 stages: 3 done, 2 up to date" in lines[-2]
+    assert {"work:plan up to date", "work:store up to date"} <= set(lines)
+    assert "def page(profile):" in prompt(project, "work:tests")
+    assert "5 up to date" in play(project)[-1]
+    # The acceptance is nobody's to plan.
+    project.edit("profiles/page.py", "Email: ", "Mail: ")
+    assert any(
+        "accept FAILED" in line
+        for line in project.orchestrate("--agent", "scripted", "-s", "accept", check=1).lines
+    )
+
+
 # -- the checks, on good work and on work with one fault each
 
 # What the scripted workers take from their prompts, as they find it there.

@@ -90,6 +90,54 @@ def test_a_worker_that_stops_too_early_is_told_what_is_missing(client: Project, 
     assert client.result("one")["repairs"] == 2
 
 
+PLAN = """
+[stages.page]
+prompt = "Make the page of {{ files['api.txt'] }}"
+targets = ["page.txt"]
+check = "grep -q GET page.txt"
+[stages.api]
+prompt = "Make the api."
+targets = ["api.txt"]
+"""
+WRONG_PLAN = PLAN.replace("[stages.api]", "[stages.api]\nafter = ['page']\nagent = 'claude'")
+
+
+def test_a_plan_is_mended_by_its_planner_and_then_runs(client: Project, api: MessagesApi) -> None:
+    root = client.root
+    client.write("orchestrate.toml", stages("[stages.work]\nplan = 'plan.toml'\nprompt = 'Plan a page.'"))
+    api.reply = by_stage(
+        **{
+            "work:plan": turns(
+                write(root / "plan.toml", WRONG_PLAN),
+                say("Planned."),
+                write(root / "plan.toml", PLAN),
+                say("Mended."),
+            ),
+            # It may not touch the plan that it stands in.
+            "work:api": turns(
+                write(root / "plan.toml", "[stages.x]"),
+                write(root / "api.txt", "GET /page\n"),
+                say("The api."),
+            ),
+            "work:page": turns(write(root / "page.txt", "GET /page\n"), say("The page.")),
+        }
+    )
+    ran = client.orchestrate("--yes")
+    assert ran.said("3 stages: 3 done")
+    assert ran.said("work: 2 stages planned in plan.toml")
+    told = [request for request in api.requests if "the stage 'work:plan'" in request.system][-1].prompts
+    assert told[0].startswith("Plan a page.")
+    assert "Write plan.toml, a TOML file" in told[0]
+    assert "plan.toml:7:1: stages.api.after" not in told[0]
+    assert "plan.toml:8:1: stages.api.agent: can't stand in a plan" in told[1]
+    assert "stages wait for each other: work:page -> work:api -> work:page" in told[1]
+    assert client.result("work:plan")["repairs"] == 1
+    assert client.read("plan.toml") == PLAN
+    count = len(api.requests)
+    assert client.orchestrate().said("3 stages: 3 up to date")
+    assert len(api.requests) == count
+
+
 def test_a_worker_that_never_makes_its_target_fails_by_name(client: Project, api: MessagesApi) -> None:
     client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Make it.'\ntargets = ['it.txt']"))
     api.reply = by_stage(one=turns(say("Done."), then=say("Really done.")))
