@@ -348,7 +348,9 @@ def _launch_command(profile: AgentProfile, job: Job, variables: dict[str, str]) 
         command += f" {shlex.quote(str(job.folder / 'prompt.md'))}"
     else:
         command += ' "$prompt"'
-    return Launch(command, variables, {}, interactive=False)
+    # A hold on the terminal that no program knows of: one that closes its outputs before it ends (as `cat` does)
+    # would let tmux see the terminal's end, hang it up, and so kill what was about to exit well.
+    return Launch(f"{command} 3>&1", variables, {}, interactive=False)
 
 
 # A prompt that begins like this is taken for one of the client's commands, even as an argument.

@@ -120,7 +120,7 @@ def test_scripted() -> None:
 )  # fmt: skip
 def test_a_command(prompt_by: str, end: str) -> None:
     made = launch(replace(COMMAND, prompt_by=prompt_by), JOB, {}, {})
-    assert made.command == "my-agent --now 'it'\"'\"'s'" + end
+    assert made.command == "my-agent --now 'it'\"'\"'s'" + end + " 3>&1"
     assert not made.interactive
     assert made.files == {}
 
