@@ -60,6 +60,7 @@ BARS = {
 }  # fmt: skip
 OPEN_FAILED = 5  # with more of them, they stay folded
 MOST_LEFT = 100  # lines of what is left
+CALM_ROWS = 40  # a longer timeline scrolls by itself
 MOST_ROWS = 200  # of the timeline, and in each of its groups
 MOST_BARS = 2_000  # of one group
 MOST_LANES = 40
@@ -282,21 +283,25 @@ class _Page:
     def totals(self) -> Html:
         sums = self.told.totals
         cost = "not told" if sums.cost_usd is None else f"{sums.cost_usd:.2f} USD"
-        files = f"{grouped(sums.files)}, +{grouped(sums.added)} −{grouped(sums.removed)} lines"
-        tries = f"{grouped(sums.attempts)}, {many(sums.repairs, 'repair')}"
-        rows = [
-            ("stages", join([f"{grouped(len(self.told.stages))}"])),
-            *((state, join([_mark(state), grouped(count)])) for state, count in sums.states.items()),
-            ("workers' time", join([duration(sums.seconds)])),
-            ("attempts", join([tries])),
-            ("tokens", join([grouped(sums.tokens)])),
-            ("cost", join([cost])),
-            ("files", join([files])),
-            ("checks and commands", join([states_of(sums.checks) or "none"])),
+        rows: list[tuple[str, str, str]] = [
+            ("stages", grouped(len(self.told.stages)), ""),
+            *((state, join([_mark(state), grouped(count)]), "") for state, count in sums.states.items()),
+            ("workers' time", duration(sums.seconds), ""),
+            ("attempts", grouped(sums.attempts), many(sums.repairs, "repair")),
+            ("tokens", grouped(sums.tokens), ""),
+            ("cost", cost, ""),
+            (
+                "files made or changed",
+                grouped(sums.files),
+                f"+{grouped(sums.added)} −{grouped(sums.removed)} lines",
+            ),
+            ("checks and commands", grouped(sum(sums.checks.values())), states_of(sums.checks)),
         ]
-        return tag(
-            "dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in rows), class_="totals"
+        cells = (
+            tag("div", tag("dt", name), tag("dd", value, tag("span", more, class_="quiet") if more else None))
+            for name, value, more in rows
         )
+        return tag("dl", *cells, class_="totals")
 
     def left(self) -> Html:
         state = {stage.name: stage.state for stage in self.told.stages}
@@ -323,9 +328,8 @@ class _Page:
     def footer(self) -> Html:
         worked = [stage for stage in self.told.stages if stage.attempts]
         without = sum(stage.name not in self.details for stage in worked)
-        notes = [
-            f"Times are this machine's; what each stage did is in .orchestrate/runs/{self.told.run}/report.json too."
-        ]
+        folder = f".orchestrate/runs/{self.told.run}"
+        notes = [f"Times of day are local ones. The same numbers, for programs, are in {folder}/report.json."]
         if without:
             notes.append(
                 f"Of {many(without, 'stage')} prompts, files, outputs and messages are left out here: they are in the "
@@ -361,7 +365,9 @@ class _Page:
         top = tag("li", tag("span", class_="blank"), axis, tag("span", class_="blank"), aria_hidden="true")
         return join(
             [
-                tag("ol", top, *rows, class_="times"),
+                tag("ol", top, *rows, class_="times") if len(rows) <= CALM_ROWS else tag(
+                    "ol", top, *rows, class_="times many", tabindex=0, aria_label="Timeline"
+                ),
                 _left_out(hidden, "stage", "below, under Stages"),
                 tag("p", f"{many(idle, 'stage')} had nothing to do, or did not start.", class_="quiet small") if idle else None,
             ]
@@ -505,52 +511,29 @@ class _Page:
             yield from _part(level, title.capitalize(), tag("details", lines, _excerpt(prompt, folder)))
 
     def _attempts(self, attempts: Sequence[AttemptReport]) -> Html:
-        columns = (
-            "attempt",
-            "result",
-            "begun",
-            "time",
-            "prompts",
-            "tools",
-            "repairs",
-            "tokens",
-            "USD",
-            "why it ended",
-            "folder",
-        )
-        number = {"attempt", "begun", "time", "prompts", "tools", "repairs", "tokens", "USD"}
         rows = []
         for each in attempts:
             since = each.began - self.axis.start
-            cost = "" if each.cost_usd is None else f"{each.cost_usd:.2f}"
             state = BARS.get(each.result, STOPPED)
-            cells = (
-                str(each.number), tag("span", each.result, class_=f"state {_class(state)}"),
-                f"+{duration(since)}" if since >= 0 else "before", duration(each.seconds), grouped(each.prompts),
-                grouped(each.tools), grouped(each.repairs), grouped(each.tokens), cost, tag("bdi", each.why),
-                tag("code", each.folder),
-            )  # fmt: skip
-            rows.append(
-                tag(
-                    "tr",
-                    *(
-                        tag(
-                            "td",
-                            cell,
-                            class_="number" if name in number else "wide" if name.startswith("why") else None,
-                        )
-                        for name, cell in zip(columns, cells, strict=True)
-                    ),
-                )
-            )
-        heads = (
-            tag("th", name, scope="col", class_="number" if name in number else None) for name in columns
-        )
-        # What scrolls must be within reach of the keyboard.
-        return tag(
-            "div", tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows)), class_="table", tabindex=0,
-            role="region", aria_label="Attempts",
-        )  # fmt: skip
+            facts = [
+                f"begun at +{duration(since)}" if since >= 0 else "begun in an earlier run",
+                f"took {duration(each.seconds)}",
+                *(
+                    many(count, noun)
+                    for count, noun in (
+                        (each.prompts, "prompt"),
+                        (each.tools, "tool"),
+                        (each.repairs, "repair"),
+                    )
+                    if count
+                ),
+                *usage_of(0, each.tokens, each.cost_usd),
+            ]
+            how = tag("span", _mark(state), f"{each.number} {each.result}", class_=f"state {_class(state)}")
+            why = tag("p", "ended: ", tag("bdi", each.why)) if each.why else None
+            folder = tag("p", tag("code", f"{each.folder}/"), class_="quiet")
+            rows.append(tag("li", how, ": ", ", ".join(facts), why, folder))
+        return tag("ol", *rows, class_="talk")
 
     def _talk(self, known: Details) -> Iterator[Html | None]:
         rows = []
