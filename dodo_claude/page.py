@@ -93,7 +93,7 @@ def tag(name: str, /, *children: Child, **attributes: str | int | float | bool |
             continue
         key = key.rstrip("_").replace("_", "-")
         shown = f"{value:g}" if isinstance(value, float) else str(value)
-        found.append(key if value is True else f'{key}="{html.escape(clean(shown))}"')
+        found.append(key if value is True else f'{key}="{_escaped(shown)}"')
     start = f"<{' '.join(found)}>"
     return Html(start if name in _VOID else f"{start}{join(children)}</{name}>")
 
@@ -102,11 +102,14 @@ def join(children: Iterable[Child]) -> Html:
     """Several, one after the other."""
     return Html(
         "".join(
-            child if isinstance(child, Html) else html.escape(clean(child))
-            for child in children
-            if child is not None
+            child if isinstance(child, Html) else _escaped(child) for child in children if child is not None
         )
     )
+
+
+def _escaped(text: str) -> str:
+    # Most texts are short and plain: there is nothing to clean.
+    return html.escape(text if text.isascii() and text.isprintable() else clean(text))
 
 
 def _pre(*children: Child, **attributes: str) -> Html:
