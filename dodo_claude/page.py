@@ -59,7 +59,8 @@ BARS = {
     "succeeded": DONE, "failed": FAILED, "timed out": FAILED, "aborted": STOPPED, "running": RUNNING, "cut off": STOPPED
 }  # fmt: skip
 OPEN_FAILED = 5  # with more of them, they stay folded
-MOST_LEFT = 100  # lines of what is left
+CALM_LEFT = 15  # with more lines of what is left, it scrolls by itself
+MOST_LEFT = 100
 CALM_ROWS = 40  # a longer timeline scrolls by itself
 MOST_ROWS = 200  # of the timeline, and in each of its groups
 MOST_BARS = 2_000  # of one group
@@ -320,7 +321,9 @@ class _Page:
             return tag("p", "Nothing: all stages are done.")
         return join(
             [
-                tag("ul", *rows, class_="left"),
+                tag("ul", *rows, class_="left")
+                if len(rows) <= CALM_LEFT
+                else tag("ul", *rows, class_="left many", tabindex=0, aria_label="What is left"),
                 tag("p", f"And {many(more, 'more stage')}: see below.") if more else None,
                 tag("p", tag("code", "doit orchestrate"), " goes on with what is left.", class_="quiet small")
                 if self.told.state != "running"
@@ -790,16 +793,17 @@ class _Graph:
             return WIDTH if down else box.height
 
         extent = max(sum(map(across, boxes)) + GAP_ACROSS * (len(boxes) - 1) for boxes in layers.values())
-        along = float(PAD)
+        along, gap = float(PAD), GAP_ALONG / 2 if down else GAP_ALONG
         for _, boxes in sorted(layers.items()):
             # Near what it needs: fewer edges cross.
             boxes.sort(key=lambda box: sum(n.x if down else n.y for n in box.needs) / max(1, len(box.needs)))
-            at = PAD + (extent - sum(map(across, boxes)) - GAP_ACROSS * (len(boxes) - 1)) / 2
+            spare = extent - sum(map(across, boxes)) - GAP_ACROSS * (len(boxes) - 1)
+            at = PAD if down else PAD + spare / 2
             for box in boxes:
                 box.x, box.y = (at, along) if down else (along, at)
                 at += across(box) + GAP_ACROSS
-            along += (max(box.height for box in boxes) if down else WIDTH) + GAP_ALONG
-        along += PAD - GAP_ALONG
+            along += (max(box.height for box in boxes) if down else WIDTH) + gap
+        along += PAD - gap
         return (extent + 2 * PAD, along) if down else (along, extent + 2 * PAD)
 
     def _edge(self, need: _Box, box: _Box, down: bool) -> Html:
