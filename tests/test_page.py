@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dodo_claude import page as module
@@ -151,6 +151,7 @@ def test_what_workers_wrote_is_text(said: str) -> None:
     check_safe(*full(said), said)
 
 
+@settings(max_examples=60, deadline=None)  # a whole page each time
 @given(
     st.one_of(st.text(st.characters(exclude_categories=[])), st.text("<>&\"'/=!-`\x00\n a;#x", max_size=60))
 )
