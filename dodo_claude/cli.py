@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -23,6 +24,10 @@ from dodo_claude.project import (
     project_tmux,
     stage_name,
 )
+
+if TYPE_CHECKING:
+    from dodo_claude.history import Span
+    from dodo_claude.report import RunReport
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -274,18 +279,32 @@ def log(stage: str) -> None:
 @main.command()
 @click.option("--markdown", "rendering", flag_value="markdown", help="as Markdown")
 @click.option("--json", "rendering", flag_value="json", help="as JSON, for programs")
+@click.option(
+    "--html",
+    "html_file",
+    is_flag=False,
+    flag_value="",
+    metavar="[FILE]",
+    help="as one HTML page, written to FILE, or to report.html in the run's folder; '-': print it",
+)
 @click.option("--run", "run_id", metavar="ID", help="of that run instead of the last (.orchestrate/runs/ID)")
-def report(rendering: str | None, run_id: str | None) -> None:
+def report(rendering: str | None, html_file: str | None, run_id: str | None) -> None:
     """Tell what the last run came to: each stage's state, files, checks and cost, and what is left and why.
 
     A run that is under way, or was killed, is told of as far as it got.
 
+    The page needs no network and no script: timeline, graph, and of each stage prompt, diffs, checks and messages.
+
     Example: dodo-claude report --markdown > report.md
+
+    Example: dodo-claude report --html report.html
     """
     from dodo_claude import detached, history, rendered
     from dodo_claude.redact import Redactor
 
     with faults():
+        if rendering is not None and html_file is not None:
+            raise DodoClaudeError("report: --html goes with neither --markdown nor --json")
         root = find_root()
         state = root / ".orchestrate"
         span = history.find(state, run_id)
@@ -295,7 +314,36 @@ def report(rendering: str | None, run_id: str | None) -> None:
             live = bool(holder) and holder.startswith(f"pid {span.id.rpartition('-')[2]} ")
             span = replace(span, live=live, chosen=history.chosen(state, span.id))
             told = history.report(find_config(), span, redact=Redactor(os.environ))
+        if html_file is not None:
+            _write_page(state / "runs" / span.id / "report.html", html_file, span, told)
+            return
         click.echo(rendered.RENDERINGS[rendering or "text"](told), nl=False)
+
+
+def _write_page(usual: Path, file: str, span: Span, told: RunReport) -> None:
+    """The report as a page, to `file`; '': to where the run writes it."""
+    from dodo_claude.details import details
+    from dodo_claude.journal import disk_problem, make_folder, write_atomic
+    from dodo_claude.page import is_page, page
+    from dodo_claude.redact import Redactor
+
+    text = page(told, details(find_config(), span, told, Redactor(os.environ)))
+    if file == "-":
+        click.echo(text, nl=False)
+        return
+    path = Path(file) if file else usual
+    try:
+        if not file:
+            make_folder(path.parent)
+        elif path.is_dir():
+            raise DodoClaudeError(f"{path}: is a folder (name a file in it)")
+        elif path.exists() and not is_page(path.read_text(encoding="utf-8", errors="replace")):
+            raise DodoClaudeError(f"{path}: exists, and is no report (name another file, or remove it)")
+        # What somebody asked for by name is theirs to share.
+        write_atomic(path, text, mode=0o666 if file else 0o600)
+    except OSError as error:
+        raise DodoClaudeError(disk_problem(error, path)) from error
+    click.echo(f"report: {os.path.relpath(path)}")
 
 
 @main.command()

@@ -98,10 +98,10 @@ def report(
     """The report of the run `span`. `said`: what doit said at its end, by stage."""
     names = {stage.name for stage in config.stages}
     chosen = span.chosen if span.chosen and span.chosen <= names else names
-    reader = _Reader(config, span, redact, over=said is not None)
+    reader = Reader(config, span, redact, over=said is not None)
     stages = [reader.stage(stage, (said or {}).get(stage.name)) for stage in config.stages
               if stage.name in chosen]  # fmt: skip
-    stages = _with_waits(config, stages, live=span.live)
+    stages = _with_waits(config, _with_needs(config, stages), live=span.live)
     ended = span.ended or (None if span.live else reader.latest or None)
     return RunReport(
         version=VERSION,
@@ -129,8 +129,25 @@ def report(
 
 def of_stages(config: Config, names: Iterable[str], redact: Redactor = NOTHING) -> tuple[StageReport, ...]:
     """Of each of the stages and groups `names` how it was last done, in whichever run."""
-    reader = _Reader(config, Span("", 0.0), redact)
+    reader = Reader(config, Span("", 0.0), redact)
     return tuple(reader.settled(stage) for name in names for stage in config.named(name))
+
+
+def _with_needs(config: Config, stages: list[StageReport]) -> list[StageReport]:
+    """What each comes after. A group stands for its stages, also where they were named one by one."""
+    makers = {target: stage.name for stage in config.stages for target in stage.targets}
+    plain = {stage.name: stage for stage in config.stages}
+    members = {name: frozenset(stages) for name, stages in config.groups}
+    found = []
+    for told in stages:
+        stage = plain[told.name]
+        needs = dict.fromkeys([*stage.after, *(makers[name] for name in stage.file_dep if name in makers)])
+        for group in {plain[name].group for name in needs if name in plain} - {None}:
+            if group is not None and members.get(group, {""}) <= needs.keys():
+                needs = {group: None} | needs
+        covered = frozenset[str]().union(*(members[name] for name in needs if name in members))
+        found.append(replace(told, needs=tuple(name for name in needs if name not in covered)))
+    return found
 
 
 def _with_waits(config: Config, stages: list[StageReport], *, live: bool) -> list[StageReport]:
@@ -188,7 +205,7 @@ def _groups(config: Config, stages: Sequence[StageReport]) -> tuple[GroupReport,
 
 
 @dataclass(slots=True)
-class _Told:
+class Told:
     """One attempt as its folder tells of it."""
 
     attempt: Attempt
@@ -206,7 +223,21 @@ class _Told:
         return found if not found or found in _STATE_OF else Result.ABORTED.value
 
 
-class _Reader:
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A file that an attempt made."""
+
+    name: str  # relative to the project
+    change: str  # as FileReport has it
+    now: Path | None  # where those bytes are; None: nowhere any more
+    before: Path | None  # a copy of what stood there before, if something did
+    size: int = 0  # if they are nowhere
+    kept: Path | None = None  # where a failed attempt's file was set aside
+
+
+class Reader:
+    """Tells of a run's stages, in texts that are cleaned and redacted."""
+
     def __init__(self, config: Config, span: Span, redact: Redactor, *, over: bool = False) -> None:
         self.config = config
         self.root = config.root
@@ -223,11 +254,11 @@ class _Reader:
     def line(self, text: object) -> str:
         return clean_line(self.say(text).replace(f"{self.root}/", ""))
 
-    def _log(self, stage: Stage) -> StageLog:
+    def log(self, stage: Stage) -> StageLog:
         return StageLog(self.root / STATE_DIR, stage.name)
 
     def stage(self, stage: Stage, said: Said | None) -> StageReport:
-        log = self._log(stage)
+        log = self.log(stage)
         chain = self._chain(stage, log)
         if not chain:
             return self._untouched(stage, log, said)
@@ -243,7 +274,7 @@ class _Reader:
         )
 
     def _made(
-        self, stage: Stage, state: str, reason: str, last: _Told, attempts: tuple[AttemptReport, ...],
+        self, stage: Stage, state: str, reason: str, last: Told, attempts: tuple[AttemptReport, ...],
         waits_for: tuple[str, ...] = (),
     ) -> StageReport:  # fmt: skip
         definition = last.begun.get("definition")
@@ -281,27 +312,27 @@ class _Reader:
         return replace(told, files=())
 
     def settled(self, stage: Stage) -> StageReport:
-        log = self._log(stage)
+        log = self.log(stage)
         good = self._last_good(stage, log)
         if good is None:
             return replace(self._made(stage, NOT_RUN, "", _nothing(log), ()), files=(), checks=())
         return self._made(stage, DONE, "", good, (self._attempt(good),))
 
-    def _chain(self, stage: Stage, log: StageLog) -> list[_Told]:
+    def _chain(self, stage: Stage, log: StageLog) -> list[Told]:
         """The attempts of this run, oldest first."""
-        found: list[_Told] = []
+        found: list[Told] = []
         for number in reversed(log.attempts()):
             attempt = Attempt(log, number)
             if _touched(attempt) < self.span.started - 2.0:  # no need to read it: it ended before
                 break
-            told = _read(stage, attempt)
+            told = read(stage, attempt)
             if told.last < self.span.started:
                 break
             if told.last < self.span.until:
                 found.append(told)
         return found[::-1]
 
-    def _last_good(self, stage: Stage, log: StageLog) -> _Told | None:
+    def _last_good(self, stage: Stage, log: StageLog) -> Told | None:
         for number in reversed(log.attempts()):
             result = Attempt(log, number).result()
             if result is not None and result.get("result") == Result.SUCCEEDED.value:
@@ -310,7 +341,7 @@ class _Reader:
                     return told
         return None
 
-    def _as_it_was(self, stage: Stage, good: _Told) -> bool:
+    def _as_it_was(self, stage: Stage, good: Told) -> bool:
         """Are its inputs and targets what they were when it was done? The rest of its definition is not looked at."""
         inputs, targets = good.begun.get("inputs"), (good.result or {}).get("targets")
         if not (good.attempt.log.dir / "done").exists() or not isinstance(inputs, dict):
@@ -321,7 +352,7 @@ class _Reader:
             for name, mark in (*inputs.items(), *((name, targets.get(name)) for name in stage.targets))
         )
 
-    def _state(self, log: StageLog, last: _Told) -> tuple[str, str]:
+    def _state(self, log: StageLog, last: Told) -> tuple[str, str]:
         if last.result is None:
             if not self.span.live:
                 return STOPPED, "its run was cut off"
@@ -334,7 +365,7 @@ class _Reader:
             return RUNNING, f"tries again after: {last.result.get('reason')}"
         return _STATE_OF.get(last.how, STOPPED), ""
 
-    def _attempt(self, told: _Told) -> AttemptReport:
+    def _attempt(self, told: Told) -> AttemptReport:
         result = told.result or {}
         view, seconds = told.view, _number(result.get("seconds"))
         tokens, cost = _count(result.get("tokens")), _number(result.get("cost_usd"))
@@ -367,13 +398,13 @@ class _Reader:
             folder=self._relative(told.attempt.dir),
         )
 
-    def _used_so_far(self, told: _Told) -> tuple[int, float | None]:
+    def _used_so_far(self, told: Told) -> tuple[int, float | None]:
         tokens = TranscriptReader(told.view.transcript).read().tokens if told.view.transcript else 0
         with contextlib.suppress(OSError, ValueError, AttributeError):
             return tokens, cost_of(json.loads((told.attempt.dir / "status.json").read_bytes()))
         return tokens, None
 
-    def _same_session(self, told: _Told, session: object) -> Mapping[str, Any]:
+    def _same_session(self, told: Told, session: object) -> Mapping[str, Any]:
         """The result of the attempt before, if its session goes on in this one: it told of the same tokens."""
         if not session:
             return {}
@@ -388,7 +419,11 @@ class _Reader:
 
     # files
 
-    def _files(self, stage: Stage, told: _Told) -> Iterator[FileReport]:
+    def _files(self, stage: Stage, told: Told) -> Iterator[FileReport]:
+        return (self._compared(found) for found in self.versions(stage, told))
+
+    def versions(self, stage: Stage, told: Told) -> Iterator[Version]:
+        """Of each file that an attempt made, where it is, and where what stood there before."""
         copies = told.begun.get("copies")
         folder = told.attempt.dir if not isinstance(copies, int) else told.attempt.log.dir / str(copies)
         before = told.begun.get("before")
@@ -399,7 +434,7 @@ class _Reader:
                 if path.is_file() and not path.is_symlink() and not _TEMPORARY.fullmatch(path.name):
                     name = str(path.relative_to(partial))
                     copy = folder / "before" / name if before.get(name) else None
-                    yield self._compared(name, "set aside", path, copy, kept=path)
+                    yield Version(name, "set aside", path, copy, kept=path)
             return
         recorded = (told.result or {}).get("targets")
         recorded = recorded if isinstance(recorded, dict) else {}
@@ -416,9 +451,9 @@ class _Reader:
             same = old is not None and mark is not None and old[3] == mark[3]
             change = "unchanged" if same else "new" if old is None else "changed"
             copy = None if old is None else folder / "before" / name
-            yield self._compared(name, change, made, copy, size=mark[1] if mark else 0)
+            yield Version(name, change, made, copy, size=mark[1] if mark else 0)
 
-    def _version(self, told: _Told, name: str, mark: object) -> Path | None:
+    def _version(self, told: Told, name: str, mark: object) -> Path | None:
         """Where the bytes are that this attempt made: in their place, or, changed since, in a later attempt's copies."""
         log = told.attempt.log
         later = (log.dir / str(number) / "before" / name for number in log.attempts()
@@ -428,30 +463,27 @@ class _Reader:
                 return path
         return None
 
-    def _compared(
-        self, name: str, change: str, path: Path | None, copy: Path | None, *, size: int = 0,
-        kept: Path | None = None,
-    ) -> FileReport:  # fmt: skip
-        """`copy`: of what stood there before, if something did."""
-        new = _lines(path) if path is not None else None
-        had = _lines(copy) if copy is not None else Counter[bytes]()
+    def _compared(self, found: Version) -> FileReport:
+        new = _lines(found.now) if found.now is not None else None
+        had = _lines(found.before) if found.before is not None else Counter[bytes]()
         counts = None if new is None or had is None else ((new - had).total(), (had - new).total())
-        if path is not None:
+        size = found.size
+        if found.now is not None:
             with contextlib.suppress(OSError):
-                size = path.stat().st_size
+                size = found.now.stat().st_size
         return FileReport(
-            path=self.line(name),
-            change=change,
+            path=self.line(found.name),
+            change=found.change,
             bytes=size,
             lines=None if new is None else new.total(),
             added=None if counts is None else counts[0],
             removed=None if counts is None else counts[1],
-            kept=None if kept is None else self._relative(kept),
+            kept=None if found.kept is None else self._relative(found.kept),
         )
 
     # checks
 
-    def _checks(self, stage: Stage, told: _Told) -> tuple[CheckReport, ...]:
+    def _checks(self, stage: Stage, told: Told) -> tuple[CheckReport, ...]:
         found = []
         good, problems = told.how == Result.SUCCEEDED.value, self._problems(told)
         failed = any(problem.startswith("check `") for problem in problems)
@@ -474,7 +506,7 @@ class _Reader:
             found.append(self._check("check", stage.check, how, told.attempt.dir / "check.log"))
         return tuple(found)
 
-    def _problems(self, told: _Told) -> list[str]:
+    def _problems(self, told: Told) -> list[str]:
         """What was found when it was last looked at; a command's reason says it."""
         return told.problems or [str((told.result or {}).get("reason") or "")]
 
@@ -488,16 +520,16 @@ class _Reader:
                 yield CheckReport(kind, self.line(command), "not run", "")
 
 
-def _brief(attempt: Attempt, result: Mapping[str, Any]) -> _Told:
+def _brief(attempt: Attempt, result: Mapping[str, Any]) -> Told:
     """An attempt that succeeded, by its result: its journal may be long."""
     first = next(attempt.replay(), None)
     begun = first.data if first is not None and first.kind == "begun" else {}
     last = _touched(attempt)
-    return _Told(attempt, View(), _number(result.get("began")) or last, last, begun, None, result)
+    return Told(attempt, View(), _number(result.get("began")) or last, last, begun, None, result)
 
 
-def _nothing(log: StageLog) -> _Told:
-    return _Told(Attempt(log, 0), View(), 0.0, 0.0, {}, None, None)
+def _nothing(log: StageLog) -> Told:
+    return Told(Attempt(log, 0), View(), 0.0, 0.0, {}, None, None)
 
 
 def _touched(attempt: Attempt) -> float:
@@ -508,7 +540,7 @@ def _touched(attempt: Attempt) -> float:
     return 0.0
 
 
-def _read(stage: Stage, attempt: Attempt) -> _Told:
+def read(stage: Stage, attempt: Attempt) -> Told:
     view, first, last = View(), 0.0, 0.0
     begun: Mapping[str, Any] = {}
     problems: list[str] | None = None
@@ -524,7 +556,7 @@ def _read(stage: Stage, attempt: Attempt) -> _Told:
             view = advance(view, Event(event.kind, event.at, event.data))
     if not last:
         first = last = _touched(attempt)
-    return _Told(attempt, view, first, last, begun, problems, attempt.result())
+    return Told(attempt, view, first, last, begun, problems, attempt.result())
 
 
 def _lines(path: Path) -> Counter[bytes] | None:

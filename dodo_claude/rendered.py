@@ -59,7 +59,7 @@ def _cut(text: str, most: int) -> str:
 # -- words that the renderings share
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:
@@ -67,64 +67,64 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _grouped(number: int) -> str:
+def grouped(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
-def _many(count: int, noun: str) -> str:
-    return f"{_grouped(count)} {noun}{'' if count == 1 else 's'}"
+def many(count: int, noun: str) -> str:
+    return f"{grouped(count)} {noun}{'' if count == 1 else 's'}"
 
 
-def _states(states: Mapping[str, int]) -> str:
+def states_of(states: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {state}" for state, count in states.items())
 
 
-def _moment(at: float) -> str:
+def moment(at: float) -> str:
     with contextlib.suppress(ValueError, OverflowError, OSError):
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
     return "at an unknown time"
 
 
-def _used(seconds: float, tokens: int, cost: float | None) -> list[str]:
-    found = [_time(seconds)] if seconds else []
-    found += [f"{_grouped(tokens)} tokens"] if tokens else []
+def usage_of(seconds: float, tokens: int, cost: float | None) -> list[str]:
+    found = [duration(seconds)] if seconds else []
+    found += [f"{grouped(tokens)} tokens"] if tokens else []
     return [*found, *([f"{cost:.2f} USD"] if cost is not None else [])]
 
 
-def _facts(stage: StageReport) -> str:
+def facts_of(stage: StageReport) -> str:
     """'42 s, 2 attempts, 1 repair, 12 300 tokens, 0.12 USD'"""
-    found = _used(stage.seconds, stage.tokens, stage.cost_usd)
+    found = usage_of(stage.seconds, stage.tokens, stage.cost_usd)
     if stage.repairs:
-        found.insert(1 if stage.seconds else 0, _many(stage.repairs, "repair"))
+        found.insert(1 if stage.seconds else 0, many(stage.repairs, "repair"))
     if len(stage.attempts) > 1:
-        found.insert(1 if stage.seconds else 0, _many(len(stage.attempts), "attempt"))
+        found.insert(1 if stage.seconds else 0, many(len(stage.attempts), "attempt"))
     return ", ".join(found)
 
 
-def _change(file: FileReport) -> str:
+def change_of(file: FileReport) -> str:
     """'new, 86 lines', 'changed, +12 -3', 'new, 2 048 bytes'"""
-    size = _many(file.bytes, "byte") if file.lines is None else _many(file.lines, "line")
+    size = many(file.bytes, "byte") if file.lines is None else many(file.lines, "line")
     counts = file.added is not None and file.change in ("changed", "set aside")
-    more = f", +{_grouped(file.added or 0)} -{_grouped(file.removed or 0)}" if counts else ""
+    more = f", +{grouped(file.added or 0)} -{grouped(file.removed or 0)}" if counts else ""
     return f"{file.change}, {size}{more}"
 
 
-def _course(told: RunReport) -> str:
+def course_of(told: RunReport) -> str:
     word = {"ended": "took", "running": "has run for", "cut off": "was cut off after"}.get(told.state, "took")
-    return f"started {_moment(told.started)}, {word} {_time(told.seconds)}"
+    return f"started {moment(told.started)}, {word} {duration(told.seconds)}"
 
 
-def _sums(totals: Totals) -> str:
+def sums_of(totals: Totals) -> str:
     """'workers 5 min in 7 attempts, 12 300 tokens, 0.12 USD; 4 files made or changed, +310 -12 lines'"""
-    used = ", ".join(_used(0, totals.tokens, totals.cost_usd))
-    text = f"workers {_time(totals.seconds)} in {_many(totals.attempts, 'attempt')}"
+    used = ", ".join(usage_of(0, totals.tokens, totals.cost_usd))
+    text = f"workers {duration(totals.seconds)} in {many(totals.attempts, 'attempt')}"
     text += f", {used}" if used else ""
     if totals.files:
-        text += f"; {_many(totals.files, 'file')} made or changed, +{totals.added} -{totals.removed} lines"
+        text += f"; {many(totals.files, 'file')} made or changed, +{totals.added} -{totals.removed} lines"
     return text
 
 
-def _verdict(check: CheckReport, stage: StageReport) -> str:
+def verdict_of(check: CheckReport, stage: StageReport) -> str:
     since = " (up to date)" if stage.state == UP_TO_DATE and check.result == "passed" else ""
     return f"{check.kind} {check.result}{since}"
 
@@ -135,21 +135,23 @@ def _verdict(check: CheckReport, stage: StageReport) -> str:
 def text(told: RunReport) -> str:
     """The report in at most 80 columns."""
     out: list[str] = []
-    out += _fill(f"{told.name}: {_many(len(told.stages), 'stage')}: {_states(told.totals.states)}")
-    out += _fill(f"run {told.run}: {_course(told)}")
-    out += _fill(_sums(told.totals))
+    out += _fill(f"{told.name}: {many(len(told.stages), 'stage')}: {states_of(told.totals.states)}")
+    out += _fill(f"run {told.run}: {course_of(told)}")
+    out += _fill(sums_of(told.totals))
     if told.totals.checks:
-        out += _fill(f"checks and commands: {_states(told.totals.checks)}")
+        out += _fill(f"checks and commands: {states_of(told.totals.checks)}")
     if told.stopped:
         out += _fill(f"stopped: {told.stopped}")
     out.append("")
-    width = min(max((_cells(stage.name) for stage in told.stages), default=0), 30)
+    width = min(max((cells(stage.name) for stage in told.stages), default=0), 30)
     groups = {group.name: group for group in told.groups}
     for stage in told.stages:
         group = groups.pop(stage.group or "", None)
         if group is not None:
-            facts = ", ".join([_states(group.states), *_used(group.seconds, group.tokens, group.cost_usd)])
-            out += _fill(f"{group.name}: {_many(len(group.stages), 'stage')}: {facts}")
+            facts = ", ".join(
+                [states_of(group.states), *usage_of(group.seconds, group.tokens, group.cost_usd)]
+            )
+            out += _fill(f"{group.name}: {many(len(group.stages), 'stage')}: {facts}")
         if not _is_hidden(told, stage):
             out += _stage_lines(stage, width)
     if told.left:
@@ -168,9 +170,9 @@ def _is_hidden(told: RunReport, stage: StageReport) -> bool:
 
 def _stage_lines(stage: StageReport, width: int) -> list[str]:
     name = clean_line(stage.name)
-    pad = " " * max(0, width - _cells(name))
+    pad = " " * max(0, width - cells(name))
     state = stage.state.upper() if stage.state == FAILED else stage.state
-    facts = _facts(stage)
+    facts = facts_of(stage)
     needs = f"{'for' if stage.state == WAITING else 'needs'} {', '.join(stage.waits_for)}"
     facts = ", ".join(filter(None, (facts, needs if stage.waits_for else "")))
     out = _fill(f"{name}{pad}  {state:<10}  {facts}".rstrip(), 0, 4, keep=True)
@@ -178,11 +180,11 @@ def _stage_lines(stage: StageReport, width: int) -> list[str]:
     if stage.reason and not stage.waits_for and not any(check.result == FAILED for check in stage.checks):
         out += _fill(stage.reason, 4)
     for file in stage.files:
-        out += _fill(f"{file.path}: {_change(file)}", 4, 6)
+        out += _fill(f"{file.path}: {change_of(file)}", 4, 6)
         if file.kept:
             out += _fill(f"kept in {file.kept}", 6)
     for check in stage.checks if stage.attempts else ():
-        out += _fill(f"{_verdict(check, stage)}: {check.command}", 4, 6)
+        out += _fill(f"{verdict_of(check, stage)}: {check.command}", 4, 6)
         for line in check.output.splitlines()[-OUTPUT_LINES:]:
             out += _fill(line, 8)
     if stage.message and stage.attempts:
@@ -200,7 +202,7 @@ def _said_lines(stage: StageReport) -> list[str]:
     return out + (_fill(f"… (dodo-claude log {stage.name})", 6) if more else [])
 
 
-def _cells(text: str) -> int:
+def cells(text: str) -> int:
     """Columns that a terminal needs for `text`."""
     return sum(_cell(char) for char in text) if not text.isascii() else len(text)
 
@@ -219,18 +221,18 @@ def _fill(text: str, indent: int = 0, further: int | None = None, *, keep: bool 
     lines: list[str] = []
     line = ""
     for word in words:
-        if line and _cells(line) + _cells(word) > WIDTH - len(starts[bool(lines)]):
+        if line and cells(line) + cells(word) > WIDTH - len(starts[bool(lines)]):
             lines.append(starts[bool(lines)] + line)
             line = ""
         line += word if line or (keep and not lines and not line) else word.lstrip(" ")
-        while _cells(line) > WIDTH - len(starts[bool(lines)]):
-            head = _head(line, WIDTH - len(starts[bool(lines)]))
-            lines.append(starts[bool(lines)] + head)
-            line = line[len(head) :]
+        while cells(line) > WIDTH - len(starts[bool(lines)]):
+            first = head(line, WIDTH - len(starts[bool(lines)]))
+            lines.append(starts[bool(lines)] + first)
+            line = line[len(first) :]
     return [*lines, starts[bool(lines)] + line] if line else lines
 
 
-def _head(text: str, columns: int) -> str:
+def head(text: str, columns: int) -> str:
     used = 0
     for index, char in enumerate(text):
         used += _cell(char)
@@ -247,8 +249,8 @@ def markdown(told: RunReport) -> str:
     lines = [
         f"# {_escaped(told.name)}: report of run {_escaped(told.run)}",
         "",
-        f"{_many(len(told.stages), 'stage')}: {_states(told.totals.states)}. {_course(told).capitalize()}; "
-        f"{_sums(told.totals)}.",
+        f"{many(len(told.stages), 'stage')}: {states_of(told.totals.states)}. {course_of(told).capitalize()}; "
+        f"{sums_of(told.totals)}.",
     ]
     if told.stopped:
         lines += ["", f"Stopped: {_escaped(told.stopped)}"]
@@ -286,10 +288,10 @@ def _table(stages: Sequence[StageReport], groups: Sequence[GroupReport]) -> list
     for stage in stages:
         group = waiting.pop(stage.group or "", None)
         if group is not None:
-            used = (_time(group.seconds), "", "", _grouped(group.tokens), _money(group.cost_usd))
-            lines.append(row(f"**{_escaped(group.name)}**", _states(group.states), *used))
+            used = (duration(group.seconds), "", "", grouped(group.tokens), _money(group.cost_usd))
+            lines.append(row(f"**{_escaped(group.name)}**", states_of(group.states), *used))
         tries = (str(len(stage.attempts)), str(stage.repairs))
-        used = (_time(stage.seconds), *tries, _grouped(stage.tokens), _money(stage.cost_usd))
+        used = (duration(stage.seconds), *tries, grouped(stage.tokens), _money(stage.cost_usd))
         lines.append(row(_escaped(stage.name), stage.state, *(used if stage.attempts else [""] * 5)))
     return lines
 
@@ -301,15 +303,15 @@ def _money(cost: float | None) -> str:
 def _build_and_tests(stages: Sequence[StageReport], counts: Mapping[str, int]) -> list[str]:
     lines = ["", "## Build and tests", ""]
     told = [
-        f"- {_escaped(stage.name)}: {_verdict(check, stage)}: {_code(check.command)}"
+        f"- {_escaped(stage.name)}: {verdict_of(check, stage)}: {_code(check.command)}"
         for stage in stages
         for check in stage.checks
     ]
-    return [*lines, f"{_states(counts)}.", "", *told] if told else [*lines, "No stage has a check."]
+    return [*lines, f"{states_of(counts)}.", "", *told] if told else [*lines, "No stage has a check."]
 
 
 def _section(stage: StageReport, most: int) -> list[str]:
-    facts = ", ".join(filter(None, (f"by {_escaped(stage.agent)}" if stage.agent else "", _facts(stage))))
+    facts = ", ".join(filter(None, (f"by {_escaped(stage.agent)}" if stage.agent else "", facts_of(stage))))
     lines = ["", f"## {_escaped(stage.name)}", "", f"{stage.state}{f' ({facts})' if facts else ''}"]
     if stage.reason:
         lines[-1] += f": {_escaped(stage.reason)}"
@@ -318,13 +320,13 @@ def _section(stage: StageReport, most: int) -> list[str]:
         for each in stage.attempts:
             cause = f": {_escaped(each.why)}" if each.why else ""
             lines.append(
-                f"- attempt {each.number} {each.result} after {_time(each.seconds)}{cause} ({_code(each.folder)})"
+                f"- attempt {each.number} {each.result} after {duration(each.seconds)}{cause} ({_code(each.folder)})"
             )
     if stage.files:
         lines += ["", "Files:", ""]
         for file in stage.files:
             kept = f", kept in {_code(file.kept)}" if file.kept else ""
-            lines.append(f"- {_code(file.path)}: {_change(file)}{kept}")
+            lines.append(f"- {_code(file.path)}: {change_of(file)}{kept}")
     for check in stage.checks:
         if check.output:
             tail = "\n".join(check.output.splitlines()[-4 * OUTPUT_LINES :])

@@ -85,6 +85,7 @@ class StageReport:
     files: tuple[FileReport, ...]
     checks: tuple[CheckReport, ...]
     message: str
+    needs: tuple[str, ...] = ()  # stages and groups that it comes after, by `after` or by a file
 
 
 @dataclass(frozen=True, slots=True)

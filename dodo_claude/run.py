@@ -310,8 +310,11 @@ class Run:
 
     # -- the report
 
-    def write_report(self, said: Mapping[str, Said]) -> Path:
-        """Write what this run came to as `runs/<id>/report.md` and `.json`. `said`: what doit said, by stage."""
+    def write_report(self, said: Mapping[str, Said]) -> tuple[Path, Callable[[], Path]]:
+        """Write what this run came to as `runs/<id>/report.md` and `.json`. `said`: what doit said, by stage.
+
+        With the former's path comes what writes the same as a page beside it: that reads far more.
+        """
         from dodo_claude import history, rendered
 
         stopped = "interrupted" if self.stopping.is_set() else self.fleet and self.fleet.stopped
@@ -320,7 +323,16 @@ class Run:
             chosen |= said.keys() & {stage.name for stage in self.config.stages}
         span = history.Span(self.id, self.started, ended=time.time(), stopped=stopped or "", chosen=chosen)
         told = history.report(self.config, span, said, self.redact)
-        return rendered.write(make_state_dir(self.config.root) / "runs" / self.id, told)
+        folder = make_state_dir(self.config.root) / "runs" / self.id
+
+        def write_page() -> Path:
+            from dodo_claude import details, page
+
+            found = details.details(self.config, span, told, self.redact)
+            write_atomic(folder / "report.html", page.page(told, found))
+            return folder / "report.html"
+
+        return rendered.write(folder, told), write_page
 
     # -- the plan
 

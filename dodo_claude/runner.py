@@ -106,17 +106,20 @@ class StageRunner(MThreadRunner):
         """Of a run that started something. Its work is done and saved: nothing that goes wrong here changes that."""
         if self.run is None or not self._ready:
             return
+        said = []
         try:
-            path = self.run.write_report(self._said())
-            text = f"report: {os.path.relpath(path, self.run.config.root)}"
+            path, write_page = self.run.write_report(self._said())
+            said.append(f"report: {os.path.relpath(path, self.run.config.root)}")
+            write_page()
         except (OSError, DodoClaudeError) as error:
             reason = disk_problem(error, "the report") if isinstance(error, OSError) else str(error)
-            text = f"no report: {reason}"
+            said.append(f"{'no page of it' if said else 'no report'}: {reason}")
         except Exception as error:
-            text = f"no report: dodo_claude has a fault: {error!r} (please report it)"
+            fault = f"dodo_claude has a fault: {error!r} (please report it)"
+            said.append(f"{'no page of it' if said else 'no report'}: {fault}")
         reported: Callable[[str], None] | None = getattr(self.reporter, "reported", None)
         if reported is not None:
-            reported(text)
+            reported("; ".join(said))
 
     def _said(self) -> dict[str, Said]:
         """How doit is done with the stages that it came to, in the report's words."""

@@ -450,3 +450,15 @@ def test_journals_without_a_plan_are_told_of(scene: Scene) -> None:
     scene.done("api", a_py="x\n")
     span = history.find(scene.state, None)
     assert history.report(scene.config, span).stages[0].state == "done"
+
+
+def test_what_each_stage_comes_after(scene: Scene) -> None:
+    items = [replace(API, name=f"map:{item}", group="map", targets=(f"{item}.py",)) for item in "xy"]
+    scene.stages = [
+        replace(API, after=("map",)), *items, replace(DOC, file_dep=("a.py", "notes.md")),
+        replace(BUILD, file_dep=("x.py", "y.py"), after=("api",)), replace(BUILD, name="half", file_dep=("y.py",)),
+    ]  # fmt: skip
+    scene.groups = (("map", ("map:x", "map:y")),)
+    assert {stage.name: stage.needs for stage in scene.report().stages} == {
+        "api": ("map",), "map:x": (), "map:y": (), "doc": ("api",), "build": ("map", "api"), "half": ("map:y",)
+    }  # fmt: skip

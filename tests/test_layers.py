@@ -53,6 +53,8 @@ ENGINE = {
     "report",
     "history",
     "rendered",
+    "details",
+    "page",
 }
 # These know nothing but themselves.
 ALONE = {

@@ -37,7 +37,7 @@ def run_of(*stages: StageReport, groups: tuple[GroupReport, ...] = (), **changes
 
 
 def test_the_terminal_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendered, "_moment", lambda at: "2026-01-01 12:00:00")
+    monkeypatch.setattr(rendered, "moment", lambda at: "2026-01-01 12:00:00")
     told = run_of(
         GOOD, STAGE, ITEM, replace(GOOD, name="doc", state=report.UP_TO_DATE, attempts=(), files=())
     )
@@ -114,7 +114,7 @@ def odd(said: str) -> RunReport:
 @example("é\u0301" * 90)
 def test_no_line_is_wider_than_the_terminal(said: str) -> None:
     for line in text(odd(said)).splitlines():
-        assert rendered._cells(line) <= WIDTH
+        assert rendered.cells(line) <= WIDTH
 
 
 @given(ODD)
@@ -224,4 +224,4 @@ def test_a_long_message_is_said_where_the_rest_is() -> None:
     ("seconds", "said"), [(0.25, "0.2 s"), (42.4, "42 s"), (600.0, "10 min"), (9000.0, "2.5 h")]
 )
 def test_durations(seconds: float, said: str) -> None:
-    assert rendered._time(seconds) == said
+    assert rendered.duration(seconds) == said

@@ -41,7 +41,7 @@ STAGE = StageReport(
 )  # fmt: skip
 ITEM = StageReport(
     "map:a", "map", None, report.NOT_RUN, "", ("api",), 0.0, 0, 0, None, (), (),
-    (CheckReport("command", "true", "not run", ""),), "",
+    (CheckReport("command", "true", "not run", ""),), "", ("api",),
 )  # fmt: skip
 RUN = RunReport(
     1, "p", "20260101-000000-7", "ended", "", 100.0, 150.0, 50.0,
@@ -134,6 +134,7 @@ SHAPE = table(
             ),
             checks=each(table(kind={"enum": ["check", "command"]}, command=TEXT, result=RESULT, output=TEXT)),
             message=TEXT,
+            needs=each(TEXT),
         )
     ),
 )  # fmt: skip

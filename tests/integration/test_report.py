@@ -23,6 +23,7 @@ from tests.integration.scenes import (
     write,
 )
 from tests.project import Project
+from tests.test_page import Parsed
 from tests.test_rendered import outside
 from tests.test_report import SHAPE
 
@@ -113,6 +114,75 @@ def test_a_run_ends_with_its_report(five: Project) -> None:
     assert "    check failed: cat t.py; exit 3\n        assert 0\n" in text
     assert all(len(line) <= 80 for line in text.splitlines())
     assert {path.stat().st_mode & 0o777 for path in folder.glob("report.*")} == {0o600}
+
+
+def test_a_run_ends_with_a_page(five: Project) -> None:
+    five.write("prompt.md", "Say </pre><script>alert('{{ stage }}')</script>")
+    five.edit(
+        "orchestrate.toml",
+        '[stages."tests"]\nprompt = "Do it."',
+        '[stages."tests"]\nprompt_file = "prompt.md"',
+    )
+    five.orchestrate(check=1)
+    folder = last_run(five)
+    document = (folder / "report.html").read_text()
+    page = Parsed(document)
+    assert not {"script", "img", "link"} & {name for name, _ in page.tags}
+    for words in (
+        "tests: failed: check `cat t.py; exit 3` ended with exit status 3", "ship: not run: needs ",
+        "Say </pre><script>alert('tests')</script>", "the API\n```\n# not a heading\nred",
+        "api.py new, 2 lines\ndef api():\n    pass", "command failed: echo broken; exit 2\nbroken",
+        "map 2 stages: 2 done", "t.py set aside, 1 line", "comes after api",
+    ):  # fmt: skip
+        assert words in page.text, words
+    # The same on demand: printed, in the run's folder, and where somebody wants it.
+    assert five.run("dodo-claude", "report", "--html", "-", check=0).out == document
+    (folder / "report.html").unlink()
+    said = five.run("dodo-claude", "report", "--html", check=0).out
+    assert said == f"report: .orchestrate/runs/{folder.name}/report.html\n"
+    assert (folder / "report.html").read_text() == document
+    for _ in range(2):  # one of ours may be renewed
+        assert five.run("dodo-claude", "report", "--html", "r.html", check=0).out == "report: r.html\n"
+    assert five.read("r.html") == document
+    five.write("mine.html", "<!DOCTYPE html>\n<html>")
+    ran = five.run("dodo-claude", "report", "--html", "mine.html", check=2)
+    assert ran.err == "mine.html: exists, and is no report (name another file, or remove it)\n"
+    assert five.read("mine.html") == "<!DOCTYPE html>\n<html>"
+    for name, problem in ((".", "is a folder"), ("no/r.html", "No such file")):
+        assert problem in five.run("dodo-claude", "report", "--html", name, check=2).err
+    assert "goes with neither" in five.run("dodo-claude", "report", "--html", "-", "--json", check=2).err
+
+
+def test_a_page_that_cannot_be_written_changes_nothing(five: Project) -> None:
+    patch(
+        five,
+        "import dodo_claude.page as page\ndef fault(*a):\n    raise ValueError('odd')\npage.page = fault\n",
+    )
+    ran = five.orchestrate("api")
+    folder = last_run(five)
+    assert ran.lines[-1] == (
+        f"report: .orchestrate/runs/{folder.name}/report.md; no page of it: dodo_claude has a fault: "
+        "ValueError('odd') (please report it)"
+    )
+    assert sorted(path.name for path in folder.glob("report.*")) == ["report.json", "report.md"]
+
+
+def test_a_page_of_a_run_under_way(project: Project) -> None:
+    configure(project, {"one": {"targets": ["it"]}, "two": {"targets": ["b"], "after": ["one"]}})
+    play(
+        project,
+        {
+            "one": [[bash("dodo-claude progress 40 'half way'"), gate("go"), write("it")]],
+            "two": [[write("b")]],
+        },
+    )
+    with project.started() as live:
+        at_gate(project, "go")
+        text = Parsed(project.run("dodo-claude", "report", "--html", "-", check=0).out).text
+        assert "two: waiting for one" in text
+        assert "worker progress: 40 % half way" in text
+        open_gate(project, "go")
+        assert live.wait() == 0, live.text
 
 
 def test_without_what_the_run_wrote_the_journals_tell_the_same(five: Project) -> None:

@@ -1,0 +1,489 @@
+"""The report as a page: one document that needs nothing else, in which what workers wrote is text and nothing more."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from dodo_claude import page as module
+from dodo_claude import report
+from dodo_claude.details import Change, Details, Excerpt, Remark
+from dodo_claude.page import CSS, MOST_LEFT, Html, is_page, page, tag
+from dodo_claude.report import CheckReport, GroupReport, RunReport, StageReport, clean
+from tests.test_rendered import GOOD, run_of
+from tests.test_report import ATTEMPT, ITEM, STAGE
+
+
+class Parsed(HTMLParser):
+    """A document as a parser sees it; it must be well nested."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, tuple[str, ...]]] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self.headings: list[int] = []
+        self.declarations: list[str] = []
+        self._open: list[str] = []
+        self.feed(document)
+        self.close()
+        assert not self._open
+
+    def handle_decl(self, decl: str) -> None:
+        self.declarations.append(decl)
+
+    def handle_starttag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((name, tuple(key for key, _ in attrs)))
+        self.attributes += [(name, key, value or "") for key, value in attrs]
+        if re.fullmatch("h[1-6]", name):
+            self.headings.append(int(name[1]))
+        if name != "meta":
+            self._open.append(name)
+
+    def handle_startendtag(self, name: str, attrs: list[tuple[str, str | None]]) -> None:
+        raise AssertionError(f"<{name}/>")
+
+    def handle_endtag(self, name: str) -> None:
+        assert self._open, f"</{name}> ends nothing"
+        assert self._open.pop() == name
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] != "style":
+            self.texts.append(data)
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError("a comment")
+
+    def handle_pi(self, data: str) -> None:
+        raise AssertionError("an instruction")
+
+    def unknown_decl(self, data: str) -> None:
+        raise AssertionError("a declaration")
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+    def values(self, key: str) -> list[str]:
+        return [value for _, found, value in self.attributes if found == key]
+
+
+def full(said: str) -> tuple[RunReport, dict[str, Details]]:
+    """A report that has `said` wherever a text of others may be, names too."""
+    said, line = clean(f"x{said}"), report.clean_line(f"x{said}")
+    attempt = replace(ATTEMPT, why=line, folder=line)
+    file = replace(STAGE.files[0], path=line, kept=line)
+    stage = replace(
+        STAGE, name=f"{line}1", agent=line, reason=line, message=said, attempts=(attempt, attempt), files=(file,),
+        checks=(CheckReport("check", line, "failed", said),), needs=(line,), waits_for=(line,),
+    )  # fmt: skip
+    good = replace(
+        stage, name=f"{line}2", state=report.DONE, checks=(CheckReport("check", line, "passed", ""),)
+    )
+    members = [replace(good, name=f"{line}3-{number}", group=line) for number in range(14)]
+    group = GroupReport(line, {"done": 14}, 1.0, 1, None, tuple(each.name for each in members))
+    excerpt = Excerpt(said, 3)
+    remark = Remark(120.0, line, "asks", excerpt)
+    more = Details(
+        prompts=(("prompt", excerpt),),
+        changes=(Change(line, "changed", (f" {line}", f"+{line}", f"-{line}", "@@ @@"), True, 4),),
+        files_left_out=1,
+        output=excerpt,
+        message=excerpt,
+        remarks=(remark, remark),
+        remarks_left_out=2,
+    )
+    text = replace(more, changes=(Change(line, "new", (line, line)),))
+    told = run_of(stage, good, *members, replace(ITEM, name=f"{line}4", waits_for=(line,)), groups=(group,),
+                  stopped=line, name=line)  # fmt: skip
+    return told, {stage.name: more, good.name: text}
+
+
+PLAIN = Parsed(page(*full("")))
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "</pre></details></main></body></html><h1>Done</h1>",
+    "</title><script src=//evil.example/x.js></script>",
+    "</style><style>*{display:none}</style>",
+    "javascript:alert(1)",
+    '" onmouseover="alert(1)" x="',
+    "' onload='alert(1)",
+    "<!-- --><![CDATA[<svg onload=alert(1)>]]><?php ?>",
+    '<img src="https://evil.example/?leak">',
+    "<a href=javascript:alert(1)>look</a>",
+    "&lt;script&gt;&amp;&#60;b&#x3e;",
+    "\x00\x1b[31m\x1b]0;t\x07\x08\x85\x9b\ud800\ufffe",
+    "evil \u202etxt.exe\u2066\u2028 <b>",
+    "`${alert(1)}` {{ 7*7 }} {% x %}",
+    "x" * 5_000,
+    "a:b:c/../../etc/passwd",
+]
+
+
+def check_safe(told: RunReport, details: Mapping[str, Details], said: str) -> None:
+    document = page(told, details)
+    document.encode()
+    found = Parsed(document)
+    # The same elements with the same attributes, whatever is said in them.
+    assert found.tags == PLAIN.tags
+    assert found.headings == PLAIN.headings
+    for key in ("href", "id", "class", "http-equiv"):
+        assert found.values(key) == PLAIN.values(key)
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", document)
+    # And all of it can be read, as it was.
+    assert clean(f"x{said}") in found.text
+
+
+@pytest.mark.parametrize("said", HOSTILE)
+def test_what_workers_wrote_is_text(said: str) -> None:
+    check_safe(*full(said), said)
+
+
+@settings(max_examples=60, deadline=None)  # a whole page each time
+@given(
+    st.one_of(st.text(st.characters(exclude_categories=[])), st.text("<>&\"'/=!-`\x00\n a;#x", max_size=60))
+)
+@example("\n\nfirst lines")
+def test_whatever_they_wrote_is_text(said: str) -> None:
+    check_safe(*full(said), said)
+
+
+@given(st.text(st.characters(exclude_categories=[])))
+def test_an_element_says_what_it_was_given(said: str) -> None:
+    found = Parsed(tag("p", said, tag("b", said), title=said))
+    assert found.tags == [("p", ("title",)), ("b", ())]
+    assert found.text == clean(said) * 2
+    assert found.values("title") == [clean(said)]
+
+
+def test_only_markup_of_ours_is_markup() -> None:
+    assert tag("p", Html("<b></b>"), None, "<b>", class_="a b", aria_label='"', open=True, hidden=False, x=1.5) == (
+        '<p class="a b" aria-label="&quot;" open x="1.5"><b></b>&lt;b&gt;</p>'
+    )  # fmt: skip
+
+
+def test_it_needs_nothing_else() -> None:
+    names = {name for name, _ in PLAIN.tags}
+    assert not names & {
+        "script",
+        "link",
+        "img",
+        "iframe",
+        "object",
+        "embed",
+        "base",
+        "form",
+        "image",
+        "use",
+        "foreignobject",
+    }
+    keys = {key for _, key, _ in PLAIN.attributes}
+    assert not keys & {"src", "srcset", "style", "action", "ping", "background", "xlink:href"}
+    assert not [key for key in keys if key.startswith("on")]
+    assert {value[:1] for value in PLAIN.values("href")} == {"#"}
+    css = CSS.read_text()
+    assert not re.search(r"url\(|@import|@font-face|expression|</", css)
+    assert not re.search(r"https?:|//", page(*full("")).replace(css, ""))
+
+
+def test_its_policy_allows_its_own_style_and_nothing_more() -> None:
+    document = page(*full(""))
+    (policy,) = [
+        value
+        for name, key, value in PLAIN.attributes
+        if (name, key) == ("meta", "content") and "-src" in value
+    ]
+    style = document.split("<style>")[1].split("</style>")[0]
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    # It holds for all that comes after it: nothing but the charset stands before.
+    assert PLAIN.tags[:5] == [
+        ("html", ("lang",)), ("head", ()), ("meta", ("charset",)), ("meta", ("http-equiv", "content")),
+        ("meta", ("name", "content")),
+    ]  # fmt: skip
+
+
+def test_it_can_be_read_by_ear_and_keyboard() -> None:
+    assert PLAIN.declarations == ["DOCTYPE html"]
+    assert PLAIN.values("lang") == ["en"]
+    assert PLAIN.headings[0] == 1
+    assert PLAIN.headings.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(PLAIN.headings, PLAIN.headings[1:], strict=False))
+    ids = PLAIN.values("id")
+    assert len(ids) == len(set(ids))
+    assert {value[1:] for value in PLAIN.values("href")} <= set(ids)
+    # Drawings say what they show; what scrolls can be reached.
+    drawings = [keys for name, keys in PLAIN.tags if name == "svg"]
+    assert all("aria-label" in keys or "aria-hidden" in keys for keys in drawings)
+    (graph,) = [keys for name, keys in PLAIN.tags if name == "div" and "tabindex" in keys]
+    assert {"role", "aria-label"} <= {*graph}
+    title = page(run_of(GOOD, STAGE), {}).split("<title>")[1].split("</title>")[0]
+    assert title == "p: 1 done, 1 failed"
+
+
+def palettes() -> list[dict[str, str]]:
+    light, dark = (
+        dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", part))
+        for part in CSS.read_text().split("* { box-sizing")[0].split("@media")
+    )
+    return [light, dark]
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("palette", palettes(), ids=["light", "dark"])
+def test_texts_stand_out_from_their_ground(palette: dict[str, str]) -> None:
+    assert contrast("#000000", "#ffffff") == 21
+    grounds = {"ground", "panel"}
+    marks = {"added", "removed", "hunk"}
+    texts = palette.keys() - grounds - marks - {"line"}
+    assert {state.replace(" ", "-") for state in report.STATES} <= texts
+    for ground in grounds:
+        for text in texts:
+            assert contrast(palette[text], palette[ground]) >= 4.5, (text, ground)
+    for ground in marks:
+        assert contrast(palette["text"], palette[ground]) >= 4.5, ground
+
+
+def test_both_palettes_name_the_same_colours() -> None:
+    light, dark = palettes()
+    assert light.keys() == dark.keys()
+    used = set(re.findall(r"var\(--([a-z-]+)\)", CSS.read_text())) - {"tick"}
+    assert used == light.keys()
+
+
+# -- what it tells
+
+
+def text_of(told: RunReport, details: Mapping[str, Details] | None = None) -> str:
+    return Parsed(page(told, details or {})).text
+
+
+def test_the_sums_and_what_is_left_stand_on_top() -> None:
+    text = text_of(run_of(GOOD, STAGE, ITEM, stopped="budget of 1 min used"))
+    for words in (
+        "Stopped: budget of 1 min used", "cost0.25 USD", "tokens1 200", "attempts11 repair",
+        "api: failed: check `make` ended with exit status 2", "map:a: not run: needs api",
+    ):  # fmt: skip
+        assert words in text
+        assert text.index(words) < text.rindex("Timeline")
+    assert "Nothing: all stages are done." in text_of(run_of(GOOD))
+    assert "Nothing: all" not in text
+
+
+def test_a_stage_with_all_that_is_known_of_it() -> None:
+    details = Details(
+        prompts=(("prompt", Excerpt("Write it.", 5)), ("prompt of phase 2", Excerpt("Test it."))),
+        changes=(
+            Change("ui.py", "new", ("a = 1", "b = 2"), left_out=7),
+            Change("a.png", "changed", why="it is no text"),
+        ),
+        output=Excerpt("all fine"),
+        message=Excerpt("I made it."),
+        remarks=(Remark(130.0, "backend", "says to it", Excerpt("use 8080", 3)),),
+        remarks_left_out=1,
+    )
+    text = text_of(run_of(GOOD), {"ui": details})
+    for words in (
+        "Last message\nI made it.", "check passed: test -s ui.py", "what it said\nall fine",
+        "ui.py new, 3 lines\na = 1\nb = 2", "7 more lines: left out here", "a.png changed, 2 048 bytes (it is no text)",
+        "2 succeeded: begun at +0.0 s, took 40 s, 2 prompts, 7 tools, 1 repair, 1 200 tokens, 0.25 USD",
+        "+30 s backend says to it: use 8080 (and 3 more characters)", "1 more message", "Prompt14 characters",
+        "Write it.5 characters are left out here; all of it is in .orchestrate/stages/api/2/",
+        "Prompt of phase 28 characters\nTest it.",
+    ):  # fmt: skip
+        assert words in text, words
+
+
+def test_a_diff_shows_what_came_and_went() -> None:
+    change = Change("ui.py", "changed", ("@@ -1 +1 @@", " same", "-old", "+new"), is_diff=True)
+    document = page(run_of(GOOD), {"ui": Details(changes=(change,))})
+    for line, kind in (("@@ -1 +1 @@", "hunk"), ("-old", "removed"), ("+new", "added")):
+        assert f'<span class="{kind}">{line}</span>' in document
+    assert "<span> same</span>" in document
+
+
+def test_a_failed_stage_is_unfolded_unless_many_failed() -> None:
+    few = page(run_of(GOOD, STAGE), {})
+    assert few.count('<details class="stage" open>') == 1
+    assert '<details class="stage" open><summary><span class="failed"' in few
+    many = page(run_of(*(replace(STAGE, name=f"s{number}") for number in range(6))), {})
+    assert '<details class="stage" open>' not in many
+
+
+def bars(document: str) -> list[tuple[float, float]]:
+    part = document.split('<h2 id="timeline">')[1].split("</section>")[0]
+    return [
+        (float(x), float(width)) for x, width in re.findall(r'<rect x="([\d.]+)%" width="([\d.]+)%"', part)
+    ]
+
+
+def test_attempts_stand_where_they_were_in_time() -> None:
+    first = replace(ATTEMPT, number=1, began=100.0, seconds=10.0)
+    second = replace(ATTEMPT, number=2, began=125.0, seconds=25.0)
+    document = page(run_of(replace(STAGE, attempts=(first, second))), {})
+    assert bars(document) == [(0.0, 20.0), (50.0, 50.0)]
+    # One that was taken over from a run before, and one of no time at all, stay within the run's time.
+    odd = (replace(first, began=10.0, seconds=5.0), replace(first, began=150.0, seconds=0.0))
+    assert bars(page(run_of(replace(STAGE, attempts=odd)), {})) == [(0.0, 10.0), (99.6, 0.4)]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3, 7.0, 61.0, 3_000.0, 86_400.0, 600_000.0])
+def test_the_axis_has_a_few_labels(seconds: float) -> None:
+    attempt = replace(ATTEMPT, began=100.0, seconds=seconds)
+    axis = module._Axis(run_of(replace(STAGE, attempts=(attempt,)), seconds=seconds))
+    labels = [*axis.labels()]
+    assert labels[0] == (0.0, "0")
+    assert 2 <= len(labels) <= 7
+    assert all(at < 96 for at, _ in labels)
+
+
+def map_of(count: int, **changes: object) -> RunReport:
+    items = [
+        replace(GOOD, name=f"map:{number}", group="map", attempts=(replace(ATTEMPT, began=100.0 + number % 5, seconds=1.0),))
+        for number in range(count)
+    ]  # fmt: skip
+    group = GroupReport("map", {"done": count}, 9.0, 0, None, tuple(item.name for item in items))
+    last = replace(GOOD, name="reduce", needs=("map",))
+    return run_of(*items, last, groups=(group,), **changes)
+
+
+def test_a_large_group_is_one_row_one_box_and_one_line() -> None:
+    document = page(map_of(200), {})
+    top = document.split('<ol class="times">')[1]
+    assert top.split("<details>")[0].count("<li>") == 1  # the axis has attributes
+    # Five at a time one after the other: as many lanes as there were workers.
+    lanes = {float(y) for y in re.findall(r'y="([\d.]+)" height="5"', top)}
+    assert len(lanes) == 40
+    graph = document.split('<h2 id="graph">')[1].split("</section>")[0]
+    assert graph.count('class="box"') == 2
+    assert graph.count('class="edge"') == 1
+    assert len(re.findall(r"<rect [^>]*><title>map:\d+: done", graph)) == 200
+    assert document.count('<details class="group">') == 1
+    assert page(map_of(5), {}).count('<details class="group" open>') == 1
+
+
+def test_thousands_of_stages_stay_a_page() -> None:
+    document = page(map_of(2_000), {})
+    assert len(document) < 3_000_000
+    graph = document.split('<h2 id="graph">')[1].split("</section>")[0]
+    assert len(graph) < 5_000
+    text = Parsed(document).text
+    assert "1 800 more stages: below, under Stages." in text
+    assert "Of 2 001 stages prompts, files, outputs and messages are left out here" in text
+    failed = run_of(*(replace(STAGE, name=f"s{number}") for number in range(MOST_LEFT + 7)))
+    assert "And 7 more stages: see below." in text_of(failed)
+
+
+def test_a_stage_without_details_says_where_they_are() -> None:
+    text = text_of(run_of(GOOD))
+    assert "More is left out here: it is in .orchestrate/stages/api/2/" in text
+    assert "ui.py new, 3 lines" in text
+
+
+# -- the graph
+
+
+def stages(**needs: str) -> list[StageReport]:
+    return [replace(GOOD, name=name.replace("_", ":"), group=name.partition("_")[0] if "_" in name else None,
+                    needs=tuple(of.split())) for name, of in needs.items()]  # fmt: skip
+
+
+def drawn(**needs: str) -> dict[str, tuple[int, list[str]]]:
+    """Of each box its layer, and the boxes that it has an edge from."""
+    graph = module._Graph(stages(**needs))
+    return {box.name: (box.layer, [need.name for need in box.needs]) for box in graph.boxes}
+
+
+def test_stages_stand_after_what_they_need() -> None:
+    assert drawn(d="b c a", a="", b="a", c="b gone") == {
+        "d": (3, ["c"]), "a": (0, []), "b": (1, ["a"]), "c": (2, ["b"])
+    }  # fmt: skip
+
+
+def test_a_group_is_a_box_for_each_layer_that_it_is_in() -> None:
+    assert drawn(plan="", map_a="plan", map_b="plan", mid="map:a", map_c="mid", end="map") == {
+        "plan": (0, []), "map": (1, ["plan"]), "mid": (2, ["map"]), "map:c": (3, ["mid"]), "end": (4, ["map:c"])
+    }  # fmt: skip
+
+
+def test_many_that_are_alike_are_one_box() -> None:
+    alike = {f"s{number}": "a" for number in range(7)}
+    assert drawn(a="", **alike, b=" ".join(alike)) == {
+        "a": (0, []), "7 stages": (1, ["a"]), "b": (2, ["7 stages"])
+    }  # fmt: skip
+    assert len(drawn(a="", **dict(list(alike.items())[:6]))) == 7
+
+
+def test_a_circle_in_a_changed_file_is_no_fault() -> None:
+    assert drawn(a="b", b="a") == {"a": (0, []), "b": (0, [])}
+    assert page(run_of(*stages(a="b", b="a")), {})
+
+
+def places(told: RunReport) -> list[tuple[float, float]]:
+    graph = page(told, {}).split('<h2 id="graph">')[1].split("</section>")[0]
+    return [
+        (float(x), float(y)) for x, y in re.findall(r'<rect x="([\d.]+)" y="([\d.]+)"[^>]*class="box"', graph)
+    ]
+
+
+def test_a_deep_graph_goes_down_the_page() -> None:
+    flat = places(run_of(*stages(a="", b="a", c="b")))
+    assert len({y for _, y in flat}) == 1
+    deep = places(run_of(*stages(a0="", **{f"a{number}": f"a{number - 1}" for number in range(1, 200)})))
+    assert len({x for x, _ in deep}) == 1
+    assert [y for _, y in deep] == sorted(y for _, y in deep)
+    assert len(deep) == 200
+
+
+def test_a_graph_of_too_many_boxes_is_not_drawn() -> None:
+    many = {
+        f"s{number}": " ".join(f"s{other}" for other in range(max(0, number - 2), number))
+        for number in range(301)
+    }
+    assert "With 301 boxes it is too large to be drawn" in text_of(run_of(*stages(**many)))
+
+
+# -- in a browser
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+def test_a_browser_finds_no_script_in_it(tmp_path: Path) -> None:
+    told, details = full("".join(HOSTILE))
+    file = tmp_path / "report.html"
+    file.write_text(page(told, details), encoding="utf-8")
+    done = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/u", "--dump-dom", f"file://{file}"],
+        capture_output=True, text=True, timeout=120, check=True, env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+    )  # fmt: skip
+    seen = re.findall(r"<([a-zA-Z][a-zA-Z0-9]*)[\s>]", done.stdout)
+    # As the plain document has them: the browser has built no element from what was written.
+    assert seen == [name for name, _ in PLAIN.tags]
+
+
+def test_ours_are_known_again() -> None:
+    assert is_page(page(*full("")))
+    assert not is_page("<!DOCTYPE html>\n<html><body>my notes</body></html>")
