@@ -357,9 +357,7 @@ class Worker(Work):
         events = self.attempt.collect()
         for event in events:
             self._advance(event)
-        if self.view.received:
-            self.mailbox.settle(self.view.received, DELIVERED)
-            self._note(life.RECEIVED, letters=list(self.view.received))
+        self._settle_mail()
         if not events and self.attempt.lost_a_hook():
             # Its worker would be waited for in vain: what it says does not reach us any more.
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.attempt.spool))
@@ -510,6 +508,12 @@ class Worker(Work):
         self._note(life.MAILED, letters=[letter for letter, _ in letters], text=order + data)
         self._paste([order, data])
 
+    def _settle_mail(self) -> None:
+        """What is proved to have reached the worker is delivered."""
+        if self.view.received:
+            self.mailbox.settle(self.view.received, DELIVERED)
+            self._note(life.RECEIVED, letters=list(self.view.received))
+
     # -- phases
 
     def _next_phase(self) -> None:
@@ -634,7 +638,8 @@ class Worker(Work):
                 if name == environment.name or name.startswith(f".{environment.name}."):
                     (environment.parent / name).unlink(missing_ok=True)
         self.attempt.sweep()
-        lost = [letter for letter in self.mailbox.unproved() if letter not in self.view.received]
+        self._settle_mail()
+        lost = self.mailbox.unproved()
         if lost:
             # Nothing came after it from the client: nobody knows whether it read them.
             self.mailbox.settle(lost, UNKNOWN)
