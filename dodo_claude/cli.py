@@ -47,16 +47,29 @@ def template_names() -> list[str]:
 
 
 @main.command()
-@click.argument("template")
+@click.argument("template", required=False)
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-def init(template: str, folder: Path | None) -> None:
+@click.option("--claude", is_flag=True, help="install the slash commands instead: init --claude [FOLDER]")
+def init(template: str | None, folder: Path | None, claude: bool) -> None:
     """Copy TEMPLATE into FOLDER (default: its own name).
+
+    With --claude: install /orchestrate-parallel-dev and /orchestrate-status, with which a Claude orchestrates, into
+    FOLDER (default: this one). What you edited there is kept.
 
     Example: dodo-claude init parallel-feature
     """
     from difflib import get_close_matches
 
     with faults():
+        if claude:
+            if folder is not None:
+                raise DodoClaudeError(
+                    "init --claude: takes a folder only (copy the template by a second init)"
+                )
+            _install_commands(Path(template or "."))
+            return
+        if template is None:
+            raise DodoClaudeError(f"init: name a template ({', '.join(template_names())}), or --claude")
         names = template_names()
         if template not in names:
             near = get_close_matches(template, names, 1)
@@ -80,6 +93,30 @@ def init(template: str, folder: Path | None) -> None:
         _approve(target / FILE)
         where = "" if target.resolve() == Path.cwd() else f"cd {target} && "
         click.echo(f"wrote {len(files) + 1} files to {target}; next: {where}doit orchestrate")
+
+
+def _install_commands(folder: Path) -> None:
+    """The slash commands for Claude Code, as files of the project in `folder`."""
+    if not folder.is_dir():
+        raise DodoClaudeError(f"{folder}: is no folder (make it, or name the project's)")
+    commands = folder / ".claude" / "commands"
+    try:
+        commands.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DodoClaudeError(f"{commands}: {error.strerror} (it must be a folder to write to)") from error
+    for source in sorted(Path(str(resources.files("dodo_claude"))).glob("claude/*.md")):
+        target, text = commands / source.name, source.read_bytes()
+        try:
+            with target.open("xb") as stream:  # "x": what is there, a link too, is left alone
+                stream.write(text)
+            click.echo(f"wrote {target}: /{source.stem} in Claude Code")
+        except FileExistsError:
+            if target.is_file() and target.read_bytes() == text:
+                click.echo(f"{target}: is there already")
+            else:
+                click.echo(f"{target}: differs from ours, kept (for ours: move it away and run this again)")
+        except OSError as error:
+            raise DodoClaudeError(f"{target}: {error.strerror} (may you write there?)") from error
 
 
 def _approve(file: Path) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from dodo_claude import durations
 from dodo_claude import lifecycle as life
 from dodo_claude.errors import DodoClaudeError, one_line
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
-from dodo_claude.project import faults, find_config, find_root, stage_name
+from dodo_claude.project import faults, find_config, find_root, project_tmux, stage_name
 from dodo_claude.redact import Redactor
 
 if TYPE_CHECKING:
@@ -259,7 +259,20 @@ def compact(worker: str, goal: str, now: bool) -> None:
     "--json", "as_json", is_flag=True, help="a JSON object per line: at, stage, attempt, kind, data"
 )
 @click.option("--all", "everything", is_flag=True, help="of earlier runs, too")
-def events(stages: tuple[str, ...], follow: bool, as_json: bool, everything: bool) -> None:
+@click.option(
+    "--kind", "kinds", multiple=True, metavar="KIND", help="only events of this kind; may be repeated"
+)
+@click.option("--since", type=float, metavar="AT", help="only events from that `at` on")
+@click.option("--until-end", is_flag=True, help="with --follow: end when the run in progress has")
+def events(
+    stages: tuple[str, ...],
+    follow: bool,
+    as_json: bool,
+    everything: bool,
+    kinds: tuple[str, ...],
+    since: float | None,
+    until_end: bool,
+) -> None:
     """Print what happens to the workers: all that their hooks, their commands and we ourselves wrote down.
 
     Example: dodo-claude events --follow --json
@@ -269,12 +282,16 @@ def events(stages: tuple[str, ...], follow: bool, as_json: bool, everything: boo
     with faults():
         here = _Here()
         wanted = [here.name(stage) for stage in stages]
-        bus = Bus(here.state, wanted, 0.0 if everything else _last_start(here.state))
+        start = 0.0 if everything else last_start(here.state)
+        bus = Bus(here.state, wanted, start if since is None else max(start, since))
+        going = _under_way() if until_end else lambda: True
         try:
             while True:
+                last = not (follow and going())  # looked at before the last read: nothing comes after it
                 for told in bus.read():
-                    click.echo(json.dumps(_record(told)) if as_json else _line(told))
-                if not follow:
+                    if not kinds or told.event.kind in kinds:
+                        click.echo(json.dumps(record(told)) if as_json else line(told))
+                if last:
                     break
                 time.sleep(LOOK_SECONDS)
         except (KeyboardInterrupt, BrokenPipeError):
@@ -291,7 +308,7 @@ def _seconds(option: str, text: str) -> float:
     return found
 
 
-def _last_start(state: Path) -> float:
+def last_start(state: Path) -> float:
     """When the last run began, in wall-clock seconds; 0.0 when there was none."""
     try:
         return max((os.stat(plan).st_mtime for plan in (state / "runs").glob("*/plan.toml")), default=0.0)
@@ -299,7 +316,17 @@ def _last_start(state: Path) -> float:
         return 0.0
 
 
-def _record(told: Told) -> Mapping[str, object]:
+def _under_way() -> Callable[[], bool]:
+    """A function that says whether a run is in progress here, or about to begin in a session of its own."""
+    from dodo_claude import detached
+
+    config = find_config()
+    tmux = project_tmux(config)
+    return lambda: detached.under_way(config, tmux)
+
+
+def record(told: Told) -> Mapping[str, object]:
+    """An event for programs."""
     event = told.event
     return {
         "at": event.at,
@@ -324,7 +351,8 @@ _TELLING = (
 )
 
 
-def _line(told: Told) -> str:
+def line(told: Told) -> str:
+    """An event for people, in one line."""
     event = told.event
     parts = [str(event.data["tool_name"])] if "tool_name" in event.data else []
     inputs = event.data.get("tool_input")
