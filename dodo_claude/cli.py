@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from dodo_claude.errors import DodoClaudeError
 from dodo_claude.project import (
     FILE,
     RUN,
+    end,
     faults,
     find_config,
-    find_root,
+    find_report,
     find_session,
     project_tmux,
     stage_name,
@@ -240,19 +240,10 @@ def report(rendering: str | None, run_id: str | None) -> None:
 
     Example: dodo-claude report --markdown > report.md
     """
-    from dodo_claude import detached, history, rendered
-    from dodo_claude.redact import Redactor
+    from dodo_claude import rendered
 
     with faults():
-        root = find_root()
-        state = root / ".orchestrate"
-        span = history.find(state, run_id)
-        told = history.saved(state, span.id)
-        if told is None:  # it has not ended, or could not write it
-            holder = detached.holder(root) or ""
-            live = bool(holder) and holder.startswith(f"pid {span.id.rpartition('-')[2]} ")
-            span = replace(span, live=live, chosen=history.chosen(state, span.id))
-            told = history.report(find_config(), span, redact=Redactor(os.environ))
+        _, told = find_report(run_id)
         click.echo(rendered.RENDERINGS[rendering or "text"](told), nl=False)
 
 
@@ -290,21 +281,22 @@ def stop(worker: str | None, everything: bool) -> None:
 
     Example: dodo-claude stop --all
     """
-    from dodo_claude import detached
-
     with faults():
         if bool(worker) == everything:
             raise DodoClaudeError("stop: name one worker, or --all")
         config = find_config()
-        tmux = project_tmux(config)
-        name = None if worker in (None, RUN) else stage_name(config, str(worker))
-        wanted = {stage.session for stage in config.stages if worker is None or stage.name == name}
-        ended = 0
-        if worker in (None, RUN) and detached.stop(config, tmux):
-            ended += 1
-        for session, (session_id, mark) in tmux.sessions().items():
-            if session in wanted and mark:
-                tmux.end_session(session_id, mark)
-                ended += 1
-        tmux.stop_server_if_empty()
+        ended = end(config, project_tmux(config), worker)
         click.echo(f"ended {ended} session{'' if ended == 1 else 's'}")
+
+
+@main.command()
+@click.argument("folder", default=".", type=click.Path(path_type=Path))
+def mcp(folder: Path) -> None:
+    """Serve MCP on standard input and output, for a Claude that orchestrates the project in FOLDER (default: this one).
+
+    Example: dodo-claude mcp
+    """
+    from dodo_claude import mcp_server
+
+    with faults():
+        mcp_server.serve(folder)

@@ -36,7 +36,7 @@ ASK_WAIT = "100s"
 MAX_NOTE = 2_000  # characters
 
 
-class _Here:
+class Here:
     """Who runs the command, and in which project."""
 
     def __init__(self) -> None:
@@ -56,6 +56,10 @@ class _Here:
     def name(self, worker: str) -> str:
         """The stage that `worker` names."""
         return stage_name(find_config(), worker)
+
+    def sender(self, other: str) -> str:
+        """Whose name a message bears: the worker's that sends it, or `other`."""
+        return f"worker {self.stage}" if self.stage is not None else other
 
     def own(self) -> tuple[Attempt, Mailbox]:
         """The attempt of the worker that runs the command."""
@@ -80,7 +84,7 @@ def _text(words: tuple[str, ...]) -> str:
     return sys.stdin.read() if words == ("-",) else " ".join(words)
 
 
-def _drop(attempt: Attempt, mailbox: Mailbox, kind: str, **data: object) -> None:
+def drop(attempt: Attempt, mailbox: Mailbox, kind: str, **data: object) -> None:
     """Tell the orchestrator; it is woken."""
     try:
         attempt.drop(kind, **data)
@@ -107,32 +111,38 @@ def send(worker: str, text: tuple[str, ...], wait: str, sender: str, as_json: bo
 
     Example: dodo-claude send backend "use port 8080"
     """
-    from dodo_claude.mail import DELIVERED, FINAL, QUEUED, RefusedError
+    from dodo_claude.mail import DELIVERED, FINAL, RefusedError
 
     with faults():
-        here, seconds = _Here(), _seconds("--wait", wait)
+        here, seconds = Here(), _seconds("--wait", wait)
         if worker == ORCHESTRATOR:
-            _drop(*here.own(), life.MESSAGE, to=ORCHESTRATOR, text=_text(text))
+            drop(*here.own(), life.MESSAGE, to=ORCHESTRATOR, text=_text(text))
             return
         name = here.name(worker)
         mailbox = here.mailbox(name)
-        sender = f"worker {here.stage}" if here.stage is not None else sender
         try:
-            letter = mailbox.post(_text(text), sender)
+            letter = mailbox.post(_text(text), here.sender(sender))
         except RefusedError as refused:
             if as_json:
                 click.echo(json.dumps({"id": None, "state": "refused", "reason": str(refused)}))
             else:
                 click.echo(f"refused: {refused}", err=True)
             sys.exit(1)
-        state, deadline = mailbox.state(letter) or QUEUED, time.monotonic() + seconds
-        while state not in FINAL and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
-            state = mailbox.state(letter) or QUEUED
-        word = state if state in FINAL else "queued" if state == QUEUED else "on its way"
+        word = receipt(mailbox, letter, seconds)
         click.echo(json.dumps({"id": letter, "state": word}) if as_json else f"{word}: {letter}")
-        if state in FINAL and state != DELIVERED:
+        if word in FINAL and word != DELIVERED:
             sys.exit(1)
+
+
+def receipt(mailbox: Mailbox, letter: str, seconds: float) -> str:
+    """What became of a message, waited for so long at most, in a word."""
+    from dodo_claude.mail import FINAL, QUEUED
+
+    state, deadline = mailbox.state(letter) or QUEUED, time.monotonic() + seconds
+    while state not in FINAL and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+        state = mailbox.state(letter) or QUEUED
+    return state if state in FINAL else "queued" if state == QUEUED else "on its way"
 
 
 @click.command()
@@ -149,13 +159,13 @@ def ask(text: tuple[str, ...], wait: str, deadline: str) -> None:
     import secrets
 
     with faults():
-        here = _Here()
+        here = Here()
         attempt, mailbox = here.own()
         question, patience = secrets.token_hex(4), _seconds("--wait", wait)
         until = time.time() + max(patience, _seconds("--deadline", deadline))
         asking = _text(text)
         with mailbox.question(question) as answer:
-            _drop(attempt, mailbox, life.ASK, id=question, text=asking, until=until)
+            drop(attempt, mailbox, life.ASK, id=question, text=asking, until=until)
             found = answer(patience)
         if found is None:
             found = (
@@ -175,20 +185,21 @@ def answer(worker: str, text: tuple[str, ...], question: str | None) -> None:
     Example: dodo-claude answer backend "SQLite"
     """
     with faults():
-        here = _Here()
-        name = here.name(worker)
-        attempt, mailbox = here.at_work(name)
-        asks = [ask for ask in attempt.view().asks if question in (None, ask.id)]
-        if not asks:
-            raise DodoClaudeError(
-                f"'{name}': asks nothing now (dodo-claude send {name} TEXT tells it something)"
-            )
-        said = _text(text)
-        sender = f"worker {here.stage}" if here.stage is not None else "the user"
-        letter = mailbox.answer(asks[0].id, said, sender)
-        _drop(attempt, mailbox, life.ANSWERED, id=asks[0].id, text=said, sender=sender)
-        how = "it goes on" if letter is None else f"sent as message {letter}"
-        click.echo(f"answered: {one_line(asks[0].text)} ({how})")
+        click.echo(reply(Here(), worker, _text(text), question))
+
+
+def reply(here: Here, worker: str, said: str, question: str | None = None, sender: str = "the user") -> str:
+    """Answer what `worker` asks; what was done, in a line."""
+    name = here.name(worker)
+    attempt, mailbox = here.at_work(name)
+    asks = [ask for ask in attempt.view().asks if question in (None, ask.id)]
+    if not asks:
+        raise DodoClaudeError(f"'{name}': asks nothing now (dodo-claude send {name} TEXT tells it something)")
+    sender = here.sender(sender)
+    letter = mailbox.answer(asks[0].id, said, sender)
+    drop(attempt, mailbox, life.ANSWERED, id=asks[0].id, text=said, sender=sender)
+    how = "it goes on" if letter is None else f"sent as message {letter}"
+    return f"answered: {one_line(asks[0].text)} ({how})"
 
 
 @click.command()
@@ -199,28 +210,30 @@ def note(text: tuple[str, ...]) -> None:
     Example: dodo-claude note "the API listens on port 8080"
     """
     with faults():
-        here = _Here()
-        said = here.redact.text(_text(text)).strip()
-        if not said or len(said) > MAX_NOTE:
-            raise DodoClaudeError(
-                f"note: must have 1 to {MAX_NOTE} characters (put more into a file and name it)"
-            )
-        who = here.stage or "the user"
-        path = here.state / "notes.md"
-        line = (
-            f"- {time.strftime('%Y-%m-%d %H:%M')} {one_line(who)}: {said.replace(chr(10), chr(10) + '  ')}\n"
+        add_note(Here(), _text(text))
+
+
+def add_note(here: Here, said: str, sender: str = "the user") -> None:
+    """Add `said` to the notes that all workers share."""
+    said = here.redact.text(said).strip()
+    if not said or len(said) > MAX_NOTE:
+        raise DodoClaudeError(
+            f"note: must have 1 to {MAX_NOTE} characters (put more into a file and name it)"
         )
+    who = here.stage or sender
+    path = here.state / "notes.md"
+    line = f"- {time.strftime('%Y-%m-%d %H:%M')} {one_line(who)}: {said.replace(chr(10), chr(10) + '  ')}\n"
+    try:
+        # One write at the end: two workers' notes do not mix.
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            # One write at the end: two workers' notes do not mix.
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(fd, line.encode())
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise DodoClaudeError(f"{path}: {error.strerror} (has the project run yet?)") from error
-        if here.stage is not None:
-            _drop(*here.own(), life.NOTE, text=said)
+            os.write(fd, line.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise DodoClaudeError(f"{path}: {error.strerror} (has the project run yet?)") from error
+    if here.stage is not None:
+        drop(*here.own(), life.NOTE, text=said)
 
 
 @click.command()
@@ -232,7 +245,7 @@ def progress(percent: int, text: tuple[str, ...]) -> None:
     Example: dodo-claude progress 60 "handlers done"
     """
     with faults():
-        _drop(*_Here().own(), life.PROGRESS, percent=percent, text=" ".join(text))
+        drop(*Here().own(), life.PROGRESS, percent=percent, text=" ".join(text))
 
 
 @click.command()
@@ -245,10 +258,10 @@ def compact(worker: str, goal: str, now: bool) -> None:
     Example: dodo-claude compact backend -g "Next phase: tests"
     """
     with faults():
-        here = _Here()
+        here = Here()
         name = here.name(worker)
         attempt, mailbox = here.at_work(name)
-        _drop(attempt, mailbox, life.COMPACT, goal=goal, now=now)
+        drop(attempt, mailbox, life.COMPACT, goal=goal, now=now)
         click.echo(f"'{name}' compacts its context {'now' if now else 'when its turn ends'}")
 
 
@@ -280,7 +293,7 @@ def events(
     from dodo_claude.events import Bus
 
     with faults():
-        here = _Here()
+        here = Here()
         wanted = [here.name(stage) for stage in stages]
         start = 0.0 if everything else last_start(here.state)
         bus = Bus(here.state, wanted, start if since is None else max(start, since))

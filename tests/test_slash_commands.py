@@ -14,6 +14,7 @@ from doit.cmdparse import CmdOption, CmdParse, CmdParseError
 from dodo_claude import cli
 from dodo_claude.commands import Orchestrate
 from dodo_claude.config import load_config
+from dodo_claude.mcp_server import TOOLS
 from tests.project import Project
 
 FOLDER = Path(cli.__file__).parent / "claude"
@@ -87,6 +88,13 @@ def test_all_steps_of_an_orchestration_are_told_of() -> None:
     templates = re.search(r"`dodo-claude init ([\w-]+)` \(or ([^)]+)\)", text)
     assert templates is not None
     assert {templates[1], *re.split(r",\s+", templates[2])} == set(cli.template_names())
+
+
+def test_the_tools_that_it_names_exist() -> None:
+    text = (FOLDER / "orchestrate-parallel-dev.md").read_text()
+    named = re.search(r"MCP server `dodo-claude`, use those for what they do \(([^)]+), …\)", text)
+    assert named is not None
+    assert set(named[1].split(", ")) <= set(TOOLS)
 
 
 def test_no_approval_goes_without_a_question() -> None:
