@@ -113,12 +113,12 @@ def shows(pane: Pane, text: str, api: MessagesApi) -> None:
     assert not api.faults, pane.screen()
 
 
-def approved(client: Project, pane: Pane, api: MessagesApi) -> None:
+def approved(client: Project, pane: Pane, api: MessagesApi, words: str = "I approved it, go on.") -> None:
     """The person reads the plan, says yes in a terminal, and tells the orchestrator."""
     shows(pane, PLANNED, api)
     assert not (client.root / ".orchestrate/stages").exists()
     client.approve()
-    pane.submit("I approved it, go on.", client.home / "scratch")
+    pane.submit(words, client.home / "scratch")
 
 
 def verified(client: Project, api: MessagesApi) -> None:
@@ -175,6 +175,50 @@ def test_with_our_mcp_server(client: Project, api: MessagesApi, pane: Callable[.
     )  # fmt: skip
     approved(client, screen, api)
     shows(screen, DONE, api)
+    verified(client, api)
+
+
+def test_with_its_own_bash(client: Project, api: MessagesApi, pane: Callable[..., Pane], plan: str) -> None:
+    """Nothing but what the slash command allows: that is enough for an orchestration, and not for an approval."""
+
+    def run(command: str) -> Reply:
+        return tool("Bash", command=command, description="x")
+
+    def course() -> Course:
+        got = yield tool("Write", file_path=str(client.root / "orchestrate.toml"), content=plan)
+        assert not got.is_error, got
+        got = yield run("dodo-claude check")
+        assert "2 stages, no problems" in got.text, got
+        for command in ("--detach --trust", "--trust", "--yes --trust --detach"):
+            got = yield run(f"doit orchestrate {command}")
+            assert "don't ask mode" in got.text, got
+        got = yield run("doit orchestrate --detach")
+        assert "run `doit orchestrate` in a terminal" in got.text, got
+        got = yield say(PLANNED)
+        got = yield run("doit orchestrate --detach")
+        assert "runs in tmux session p--run" in got.text, got
+        heard = ""
+        while '"kind": "ask"' not in heard:
+            got = yield run(FOLLOW.replace("--follow --until-end ", ""))
+            heard = got.text
+        got = yield run('dodo-claude answer one "SQLite"')
+        assert f"answered: {QUESTION}" in got.text, got
+        got = yield run(f"timeout 100 {FOLLOW}")
+        assert got.text.count('"kind": "outcome"') == 2, got
+        got = yield run("dodo-claude status")
+        assert "no run is in progress" in got.text, got
+        got = yield run("dodo-claude report --markdown")
+        assert "2 done" in got.text, got
+        yield say(DONE)
+
+    api.reply = follow(course())
+    screen = pane(
+        {"command": "true"}, "none", "/orchestrate-parallel-dev make it.txt and too.txt", "Edit(./**)"
+    )
+    # The client lets the command's rules hold for its own turn only.
+    approved(client, screen, api, "/orchestrate-parallel-dev go on")
+    shows(screen, DONE, api)
+    client.run("dodo-claude", "stop", "--all", check=0)
     verified(client, api)
 
 
