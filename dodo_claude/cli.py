@@ -99,6 +99,12 @@ def _install_commands(folder: Path) -> None:
     """The slash commands for Claude Code, as files of the project in `folder`."""
     if not folder.is_dir():
         raise DodoClaudeError(f"{folder}: is no folder (make it, or name the project's)")
+    from dodo_claude import detached
+
+    if (folder / ".orchestrate").is_dir() and detached.holder(folder) is not None:
+        raise DodoClaudeError(
+            f"{folder}: a run is in progress, whose workers may not change .claude (wait for its end)"
+        )
     commands = folder / ".claude" / "commands"
     try:
         commands.mkdir(parents=True, exist_ok=True)

@@ -163,7 +163,7 @@ def test_a_run_from_its_start_to_its_report(project: Project) -> None:
 @pytest.mark.tmux
 def test_more_events_than_one_call_gives(project: Project) -> None:
     configure(project, {"one": {"targets": ["it.txt"]}})
-    say = bash(f"for n in $(seq 1 40); do {BIN}/dodo-claude progress $n; done")
+    say = bash(f"for n in $(seq 1 15); do {BIN}/dodo-claude progress $n; done")
     play(project, {"one": [[say, write("it.txt")]]})
     project.orchestrate()
     patch(project, f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); from dodo_claude import mcp_server\n"
@@ -183,7 +183,7 @@ def test_more_events_than_one_call_gives(project: Project) -> None:
         return seen
 
     seen = asyncio.run(read())
-    assert [event["data"]["percent"] for event in seen if event["kind"] == "progress"] == list(range(1, 41))
+    assert [event["data"]["percent"] for event in seen if event["kind"] == "progress"] == list(range(1, 16))
 
 
 def test_faults_are_one_line_each(project: Project) -> None:
@@ -220,6 +220,13 @@ def test_faults_are_one_line_each(project: Project) -> None:
     asyncio.run(ask())
     assert project.sessions() == []
     assert not (project.root / "it.txt").exists()
+
+
+def test_the_readme_names_every_tool() -> None:
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    table = text.split("| tool | what it does |\n")[1].split("\n\n")[0]
+    named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert named == set(mcp_server.TOOLS)
 
 
 def test_without_the_sdk_it_says_what_to_install(project: Project) -> None:

@@ -210,6 +210,14 @@ def test_with_its_own_bash(client: Project, api: MessagesApi, pane: Callable[...
         got = yield run("dodo-claude report --markdown")
         assert "2 done" in got.text, got
         yield say(DONE)
+        # /orchestrate-status only looks.
+        for command in ("dodo-claude status", "dodo-claude report", "dodo-claude log one"):
+            got = yield run(command)
+            assert not got.is_error, got
+        for command in ("dodo-claude stop --all", "doit orchestrate --detach"):
+            got = yield run(command)
+            assert "don't ask mode" in got.text, got
+        yield say("That is how it stands.")
 
     api.reply = follow(course())
     screen = pane(
@@ -218,6 +226,8 @@ def test_with_its_own_bash(client: Project, api: MessagesApi, pane: Callable[...
     # The client lets the command's rules hold for its own turn only.
     approved(client, screen, api, "/orchestrate-parallel-dev go on")
     shows(screen, DONE, api)
+    screen.submit("/orchestrate-status one", client.home / "scratch")
+    shows(screen, "That is how it stands.", api)
     client.run("dodo-claude", "stop", "--all", check=0)
     verified(client, api)
 

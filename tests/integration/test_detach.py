@@ -40,6 +40,8 @@ def test_it_is_seen_and_ended(project: Project) -> None:
     project.wait_for(
         lambda: project.attempts("one") and "UserPromptSubmit" in project.kinds("one"), "the worker"
     )
+    assert "a run is in progress" in project.run("dodo-claude", "init", "--claude", check=2).err
+    assert not (project.root / ".claude").exists()
     status = project.run("dodo-claude", "status", check=0).out
     assert status.startswith("a run is in progress: pid ")
     assert "project--run" in status
