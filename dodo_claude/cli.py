@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import suppress
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +16,10 @@ from dodo_claude.errors import DodoClaudeError
 from dodo_claude.project import (
     FILE,
     RUN,
+    end,
     faults,
     find_config,
+    find_report,
     find_root,
     find_session,
     project_tmux,
@@ -52,16 +53,29 @@ def template_names() -> list[str]:
 
 
 @main.command()
-@click.argument("template")
+@click.argument("template", required=False)
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
-def init(template: str, folder: Path | None) -> None:
+@click.option("--claude", is_flag=True, help="install the slash commands instead: init --claude [FOLDER]")
+def init(template: str | None, folder: Path | None, claude: bool) -> None:
     """Copy TEMPLATE into FOLDER (default: its own name).
+
+    With --claude: install /orchestrate-parallel-dev and /orchestrate-status, with which a Claude orchestrates, into
+    FOLDER (default: this one). What you edited there is kept.
 
     Example: dodo-claude init parallel-feature
     """
     from difflib import get_close_matches
 
     with faults():
+        if claude:
+            if folder is not None:
+                raise DodoClaudeError(
+                    "init --claude: takes a folder only (copy the template by a second init)"
+                )
+            _install_commands(Path(template or "."))
+            return
+        if template is None:
+            raise DodoClaudeError(f"init: name a template ({', '.join(template_names())}), or --claude")
         names = template_names()
         if template not in names:
             near = get_close_matches(template, names, 1)
@@ -85,6 +99,36 @@ def init(template: str, folder: Path | None) -> None:
         _approve(target / FILE)
         where = "" if target.resolve() == Path.cwd() else f"cd {target} && "
         click.echo(f"wrote {len(files) + 1} files to {target}; next: {where}doit orchestrate")
+
+
+def _install_commands(folder: Path) -> None:
+    """The slash commands for Claude Code, as files of the project in `folder`."""
+    if not folder.is_dir():
+        raise DodoClaudeError(f"{folder}: is no folder (make it, or name the project's)")
+    from dodo_claude import detached
+
+    if (folder / ".orchestrate").is_dir() and detached.holder(folder) is not None:
+        raise DodoClaudeError(
+            f"{folder}: a run is in progress, whose workers may not change .claude (wait for its end)"
+        )
+    commands = folder / ".claude" / "commands"
+    try:
+        commands.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DodoClaudeError(f"{commands}: {error.strerror} (it must be a folder to write to)") from error
+    for source in sorted(Path(str(resources.files("dodo_claude"))).glob("claude/*.md")):
+        target, text = commands / source.name, source.read_bytes()
+        try:
+            with target.open("xb") as stream:  # "x": what is there, a link too, is left alone
+                stream.write(text)
+            click.echo(f"wrote {target}: /{source.stem} in Claude Code")
+        except FileExistsError:
+            if target.is_file() and target.read_bytes() == text:
+                click.echo(f"{target}: is there already")
+            else:
+                click.echo(f"{target}: differs from ours, kept (for ours: move it away and run this again)")
+        except OSError as error:
+            raise DodoClaudeError(f"{target}: {error.strerror} (may you write there?)") from error
 
 
 def _approve(file: Path) -> None:
@@ -299,23 +343,16 @@ def report(rendering: str | None, html_file: str | None, run_id: str | None) -> 
 
     Example: dodo-claude report --html report.html
     """
-    from dodo_claude import detached, history, rendered
-    from dodo_claude.redact import Redactor
+    from dodo_claude import rendered
 
     with faults():
         if rendering is not None and html_file is not None:
             raise DodoClaudeError("report: --html goes with neither --markdown nor --json")
-        root = find_root()
-        state = root / ".orchestrate"
-        span = history.find(state, run_id)
-        told = history.saved(state, span.id)
-        if told is None:  # it has not ended, or could not write it
-            holder = detached.holder(root) or ""
-            live = bool(holder) and holder.startswith(f"pid {span.id.rpartition('-')[2]} ")
-            span = replace(span, live=live, chosen=history.chosen(state, span.id))
-            told = history.report(find_config(), span, redact=Redactor(os.environ))
+        span, told = find_report(run_id)
         if html_file is not None:
-            _write_page(state / "runs" / span.id / "report.html", html_file, span, told)
+            _write_page(
+                find_root() / ".orchestrate" / "runs" / span.id / "report.html", html_file, span, told
+            )
             return
         click.echo(rendered.RENDERINGS[rendering or "text"](told), nl=False)
 
@@ -380,21 +417,22 @@ def stop(worker: str | None, everything: bool) -> None:
 
     Example: dodo-claude stop --all
     """
-    from dodo_claude import detached
-
     with faults():
         if bool(worker) == everything:
             raise DodoClaudeError("stop: name one worker, or --all")
         config = find_config()
-        tmux = project_tmux(config)
-        name = None if worker in (None, RUN) else stage_name(config, str(worker))
-        wanted = {stage.session for stage in config.stages if worker is None or stage.name == name}
-        ended = 0
-        if worker in (None, RUN) and detached.stop(config, tmux):
-            ended += 1
-        for session, (session_id, mark) in tmux.sessions().items():
-            if session in wanted and mark:
-                tmux.end_session(session_id, mark)
-                ended += 1
-        tmux.stop_server_if_empty()
+        ended = end(config, project_tmux(config), worker)
         click.echo(f"ended {ended} session{'' if ended == 1 else 's'}")
+
+
+@main.command()
+@click.argument("folder", default=".", type=click.Path(path_type=Path))
+def mcp(folder: Path) -> None:
+    """Serve MCP on standard input and output, for a Claude that orchestrates the project in FOLDER (default: this one).
+
+    Example: dodo-claude mcp
+    """
+    from dodo_claude import mcp_server
+
+    with faults():
+        mcp_server.serve(folder)

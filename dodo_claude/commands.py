@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from doit.cmd_base import DodoTaskLoader
 from doit.cmd_run import Run as DoitRun
@@ -17,6 +17,9 @@ from doit.exceptions import InvalidCommand
 from doit.task import Stream
 
 from dodo_claude.loader import StageLoader
+
+if TYPE_CHECKING:
+    from dodo_claude.config import Stage
 
 _OWN_OPTIONS: tuple[dict[str, Any], ...] = (
     {
@@ -135,6 +138,8 @@ class Orchestrate(DoitRun):
                     stale=lambda base: explained.is_stale(self.control, self.dep_manager, base),
                 )  # fmt: skip
                 if detach:
+                    if explained.is_stale(self.control, self.dep_manager, None):
+                        self.loader.run.look(self._stages())  # the other would say it to nobody
                     self.loader.run.close()  # the lock is the other's
                     self.outstream.write(f"{detached.start(self.loader.run, sys.argv[1:])}\n")
                     return 0
@@ -155,6 +160,13 @@ class Orchestrate(DoitRun):
             if self.loader.run is not None:
                 self.loader.run.close()
 
+    def _stages(self) -> list[Stage]:
+        """Those that were chosen on the command line, with what they need."""
+        from dodo_claude import explained
+        from dodo_claude.tasks import stage_of
+
+        return [stage for task in explained.chosen(self.control) if (stage := stage_of(task)) is not None]
+
     def _own_backend(self) -> bool:
         from dodo_claude.backend import DurableDB
 
@@ -170,9 +182,7 @@ class Orchestrate(DoitRun):
         self, outfile: Any, reporter: Any, stream: Stream, num_process: int | None, always: bool,
         continue_: bool, failure_verbosity: int, *, quiet: bool,
     ) -> int:  # fmt: skip
-        from dodo_claude import explained
         from dodo_claude.runner import StageRunner
-        from dodo_claude.tasks import stage_of
 
         run, config = self.loader.run, self.loader.stage_config
         workers = num_process or (config.max_workers if config is not None else 1)
@@ -183,10 +193,8 @@ class Orchestrate(DoitRun):
                 report.config, report.quiet = config, quiet
                 run.report, run.workers = report.progress, workers
                 report.fleet = lambda: run.fleet
-            chosen = explained.chosen(self.control)
             runner = StageRunner(
-                self.dep_manager, report, continue_, always, stream, workers, run=run,
-                stages=[stage for task in chosen if (stage := stage_of(task)) is not None],
+                self.dep_manager, report, continue_, always, stream, workers, run=run, stages=self._stages(),
             )  # fmt: skip
             return runner.run_all(self.control.task_dispatcher())
 

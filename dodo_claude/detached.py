@@ -18,7 +18,7 @@ from dodo_claude.config import Config
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import make_state_dir, write_atomic
 from dodo_claude.run import Run
-from dodo_claude.tmux import Tmux
+from dodo_claude.tmux import Tmux, TmuxError
 
 # How long a run gets to end its workers.
 STOP_SECONDS = 20.0
@@ -79,6 +79,16 @@ def stop(config: Config, tmux: Tmux) -> bool:
         time.sleep(0.05)  # its end is an event of another process's
     tmux.remove_session(session)
     return True
+
+
+def under_way(config: Config, tmux: Tmux) -> bool:
+    """Is a run in progress, or does a detached one begin, which takes the lock a moment later?"""
+    if holder(config.root) is not None:
+        return True
+    session, mark = tmux.sessions().get(session_name(config), ("", ""))
+    with contextlib.suppress(TmuxError):  # gone meanwhile
+        return bool(mark) and tmux.session_lives(session)
+    return False
 
 
 def holder(root: Path) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -29,12 +29,26 @@ class Told:
 class Bus:
     """Reads the journals below a project's state folder as they grow."""
 
-    def __init__(self, state: Path, stages: Collection[str] = (), since: float = 0.0) -> None:
-        """`stages`: only these; none: all. `since`: wall-clock seconds, earlier events are passed over."""
+    def __init__(
+        self,
+        state: Path,
+        stages: Collection[str] = (),
+        since: float = 0.0,
+        position: Mapping[Path, int] | None = None,
+    ) -> None:
+        """`stages`: only these; none: all. `since`: wall-clock seconds, earlier events are passed over.
+
+        `position`: that of another reader, to go on from there.
+        """
         self._folder = state / "stages"
         self._only = frozenset(stages)
         self._since = since
-        self._at: dict[Path, int] = {}
+        self._at: dict[Path, int] = dict(position or {})
+
+    @property
+    def position(self) -> Mapping[Path, int]:
+        """How far each journal was read."""
+        return dict(self._at)
 
     def read(self) -> list[Told]:
         """What happened since the last call, oldest first."""

@@ -90,6 +90,18 @@ def write_atomic(path: Path, text: str, mode: int = 0o600) -> None:
         raise
 
 
+def _being_written(temporary: Path) -> bool:
+    """Does the process that `write_atomic` wrote it in still live?"""
+    number = temporary.name.split(".")[-2]
+    try:
+        os.kill(int(number), 0)
+    except (ValueError, OverflowError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def _make(path: Path, mode: int) -> int:
     """A descriptor of a file that was not there before."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -168,10 +180,13 @@ class StageLog:
     def sweep(self) -> None:
         """Remove what a process left that was killed while it wrote. Only the holder of the run's lock may."""
         copies = ("[0-9]*/before/**/.[0-9]*.tmp", "[0-9]*/partial/**/.[0-9]*.tmp")
-        mail = ("mail/.*.tmp", "mail/*/.*.tmp")
-        for pattern in (".*.tmp", "[0-9]*/.*.tmp", "[0-9]*/paste-*", *copies, *mail):
+        for pattern in (".*.tmp", "[0-9]*/.*.tmp", "[0-9]*/paste-*", *copies):
             for left in self.dir.glob(pattern):
                 left.unlink()
+        for pattern in ("mail/.*.tmp", "mail/*/.*.tmp"):
+            for left in self.dir.glob(pattern):
+                if not _being_written(left):  # anyone may send a message at any time
+                    left.unlink(missing_ok=True)
 
     def begin(self) -> Attempt:
         """Write down a new attempt, before anything of it acts."""

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from dodo_claude.errors import DodoClaudeError
 
 if TYPE_CHECKING:
     from dodo_claude.config import Config
+    from dodo_claude.history import Span
+    from dodo_claude.report import RunReport
     from dodo_claude.tmux import Tmux
 
 FILE = "orchestrate.toml"
@@ -65,6 +68,40 @@ def stage_name(config: Config, worker: str) -> str:
     near = get_close_matches(worker, [stage.name for stage in config.stages], 1)
     hint = f"did you mean '{near[0]}'?" if near else "doit list shows all"
     raise DodoClaudeError(f"stage '{worker}': not found ({hint})")
+
+
+def find_report(run_id: str | None = None) -> tuple[Span, RunReport]:
+    """What the last run, or that one, came to: as it was written, or else as far as it got."""
+    from dodo_claude import detached, history
+    from dodo_claude.redact import Redactor
+
+    root = find_root()
+    state = root / ".orchestrate"
+    span = history.find(state, run_id)
+    told = history.saved(state, span.id)
+    if told is None:  # it has not ended, or could not write it
+        holder = detached.holder(root) or ""
+        live = bool(holder) and holder.startswith(f"pid {span.id.rpartition('-')[2]} ")
+        span = replace(span, live=live, chosen=history.chosen(state, span.id))
+        told = history.report(find_config(), span, redact=Redactor(os.environ))
+    return span, told
+
+
+def end(config: Config, tmux: Tmux, worker: str | None) -> int:
+    """End `worker`, or all of the project, and a detached run for RUN; how many sessions that were."""
+    from dodo_claude import detached
+
+    name = None if worker in (None, RUN) else stage_name(config, str(worker))
+    wanted = {stage.session for stage in config.stages if worker is None or stage.name == name}
+    ended = 0
+    if worker in (None, RUN) and detached.stop(config, tmux):
+        ended += 1
+    for session, (session_id, mark) in tmux.sessions().items():
+        if session in wanted and mark:
+            tmux.end_session(session_id, mark)
+            ended += 1
+    tmux.stop_server_if_empty()
+    return ended
 
 
 def find_session(worker: str) -> tuple[Tmux, str]:

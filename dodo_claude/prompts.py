@@ -172,14 +172,14 @@ def render_message(source: str, *, item: str | None, stage: str, lines: str | No
 def fence(kind: str, label: str, text: str, mark: str, cap: int = CAP) -> str:
     """`text` as data in a prompt, between lines that carry `mark`, which nobody who wrote the text could know.
 
-    The kind is `file`, with its path as the label, `message`, with the stage it comes from, or `report` or `output`,
-    with what it is of. Control characters are taken out, and of more than `cap` bytes the middle. ValueError when the
-    mark is in the text or no mark: the caller takes another.
+    The kind is `file`, with its path as the label, `message`, with the stage it comes from, or `report`, `output` or
+    `data`, with what it is of. Control characters are taken out, and of more than `cap` bytes the middle. ValueError
+    when the mark is in the text or no mark: the caller takes another.
     """
     clean, name = _CONTROL.sub("", text), one_line(label)
     if not _MARK.fullmatch(mark) or mark in clean or mark in name:
         raise ValueError("the mark must be 8 to 64 letters and digits that the text does not hold")
-    attribute = {"file": "path", "report": "of", "output": "of"}.get(kind, "stage")
+    attribute = {"file": "path", "message": "stage"}.get(kind, "of")
     body = _capped(clean, cap)
     end = "" if body.endswith("\n") or not body else "\n"
     return f'<{kind} {attribute}="{html.escape(name)}" mark="{mark}">\n{body}{end}</{kind} mark="{mark}">'

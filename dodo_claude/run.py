@@ -142,16 +142,20 @@ class Run:
         stages = list(stages)
         names = frozenset(stage.name for stage in stages)
         self.chosen = names if len(names) < len(self.config.stages) else None
-        later = [foreach.template for foreach in self.config.late]
-        problems = preflight(self.config, [*stages, *later], self.environ)
-        if problems:
-            raise PreflightError("\n".join(problems))
-        approval.require(self.config, self.environ)
+        self.look(stages)
         try:
             self.write_plan()
         except OSError as error:
             raise PreflightError(_unwritable(self.config, error)) from error
         self._started = True
+
+    def look(self, stages: Iterable[Stage]) -> None:
+        """May workers start, and can they? Raises `DodoClaudeError`."""
+        later = [foreach.template for foreach in self.config.late]
+        problems = preflight(self.config, [*stages, *later], self.environ)
+        if problems:
+            raise PreflightError("\n".join(problems))
+        approval.require(self.config, self.environ)
 
     def services(self) -> Services:
         """What the stages share; the first call starts it."""

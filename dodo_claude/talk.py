@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from dodo_claude import durations
 from dodo_claude import lifecycle as life
 from dodo_claude.errors import DodoClaudeError, one_line
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
-from dodo_claude.project import faults, find_config, find_root, stage_name
+from dodo_claude.project import faults, find_config, find_root, project_tmux, stage_name
 from dodo_claude.redact import Redactor
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ ASK_WAIT = "100s"
 MAX_NOTE = 2_000  # characters
 
 
-class _Here:
+class Here:
     """Who runs the command, and in which project."""
 
     def __init__(self) -> None:
@@ -56,6 +56,10 @@ class _Here:
     def name(self, worker: str) -> str:
         """The stage that `worker` names."""
         return stage_name(find_config(), worker)
+
+    def sender(self, other: str) -> str:
+        """Whose name a message bears: the worker's that sends it, or `other`."""
+        return f"worker {self.stage}" if self.stage is not None else other
 
     def own(self) -> tuple[Attempt, Mailbox]:
         """The attempt of the worker that runs the command."""
@@ -80,7 +84,7 @@ def _text(words: tuple[str, ...]) -> str:
     return sys.stdin.read() if words == ("-",) else " ".join(words)
 
 
-def _drop(attempt: Attempt, mailbox: Mailbox, kind: str, **data: object) -> None:
+def drop(attempt: Attempt, mailbox: Mailbox, kind: str, **data: object) -> None:
     """Tell the orchestrator; it is woken."""
     try:
         attempt.drop(kind, **data)
@@ -107,32 +111,38 @@ def send(worker: str, text: tuple[str, ...], wait: str, sender: str, as_json: bo
 
     Example: dodo-claude send backend "use port 8080"
     """
-    from dodo_claude.mail import DELIVERED, FINAL, QUEUED, RefusedError
+    from dodo_claude.mail import DELIVERED, FINAL, RefusedError
 
     with faults():
-        here, seconds = _Here(), _seconds("--wait", wait)
+        here, seconds = Here(), _seconds("--wait", wait)
         if worker == ORCHESTRATOR:
-            _drop(*here.own(), life.MESSAGE, to=ORCHESTRATOR, text=_text(text))
+            drop(*here.own(), life.MESSAGE, to=ORCHESTRATOR, text=_text(text))
             return
         name = here.name(worker)
         mailbox = here.mailbox(name)
-        sender = f"worker {here.stage}" if here.stage is not None else sender
         try:
-            letter = mailbox.post(_text(text), sender)
+            letter = mailbox.post(_text(text), here.sender(sender))
         except RefusedError as refused:
             if as_json:
                 click.echo(json.dumps({"id": None, "state": "refused", "reason": str(refused)}))
             else:
                 click.echo(f"refused: {refused}", err=True)
             sys.exit(1)
-        state, deadline = mailbox.state(letter) or QUEUED, time.monotonic() + seconds
-        while state not in FINAL and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
-            state = mailbox.state(letter) or QUEUED
-        word = state if state in FINAL else "queued" if state == QUEUED else "on its way"
+        word = receipt(mailbox, letter, seconds)
         click.echo(json.dumps({"id": letter, "state": word}) if as_json else f"{word}: {letter}")
-        if state in FINAL and state != DELIVERED:
+        if word in FINAL and word != DELIVERED:
             sys.exit(1)
+
+
+def receipt(mailbox: Mailbox, letter: str, seconds: float) -> str:
+    """What became of a message, waited for so long at most, in a word."""
+    from dodo_claude.mail import FINAL, QUEUED
+
+    state, deadline = mailbox.state(letter) or QUEUED, time.monotonic() + seconds
+    while state not in FINAL and time.monotonic() < deadline:
+        time.sleep(LOOK_SECONDS)
+        state = mailbox.state(letter) or QUEUED
+    return state if state in FINAL else "queued" if state == QUEUED else "on its way"
 
 
 @click.command()
@@ -149,13 +159,13 @@ def ask(text: tuple[str, ...], wait: str, deadline: str) -> None:
     import secrets
 
     with faults():
-        here = _Here()
+        here = Here()
         attempt, mailbox = here.own()
         question, patience = secrets.token_hex(4), _seconds("--wait", wait)
         until = time.time() + max(patience, _seconds("--deadline", deadline))
         asking = _text(text)
         with mailbox.question(question) as answer:
-            _drop(attempt, mailbox, life.ASK, id=question, text=asking, until=until)
+            drop(attempt, mailbox, life.ASK, id=question, text=asking, until=until)
             found = answer(patience)
         if found is None:
             found = (
@@ -175,20 +185,21 @@ def answer(worker: str, text: tuple[str, ...], question: str | None) -> None:
     Example: dodo-claude answer backend "SQLite"
     """
     with faults():
-        here = _Here()
-        name = here.name(worker)
-        attempt, mailbox = here.at_work(name)
-        asks = [ask for ask in attempt.view().asks if question in (None, ask.id)]
-        if not asks:
-            raise DodoClaudeError(
-                f"'{name}': asks nothing now (dodo-claude send {name} TEXT tells it something)"
-            )
-        said = _text(text)
-        sender = f"worker {here.stage}" if here.stage is not None else "the user"
-        letter = mailbox.answer(asks[0].id, said, sender)
-        _drop(attempt, mailbox, life.ANSWERED, id=asks[0].id, text=said, sender=sender)
-        how = "it goes on" if letter is None else f"sent as message {letter}"
-        click.echo(f"answered: {one_line(asks[0].text)} ({how})")
+        click.echo(reply(Here(), worker, _text(text), question))
+
+
+def reply(here: Here, worker: str, said: str, question: str | None = None, sender: str = "the user") -> str:
+    """Answer what `worker` asks; what was done, in a line."""
+    name = here.name(worker)
+    attempt, mailbox = here.at_work(name)
+    asks = [ask for ask in attempt.view().asks if question in (None, ask.id)]
+    if not asks:
+        raise DodoClaudeError(f"'{name}': asks nothing now (dodo-claude send {name} TEXT tells it something)")
+    sender = here.sender(sender)
+    letter = mailbox.answer(asks[0].id, said, sender)
+    drop(attempt, mailbox, life.ANSWERED, id=asks[0].id, text=said, sender=sender)
+    how = "it goes on" if letter is None else f"sent as message {letter}"
+    return f"answered: {one_line(asks[0].text)} ({how})"
 
 
 @click.command()
@@ -199,28 +210,30 @@ def note(text: tuple[str, ...]) -> None:
     Example: dodo-claude note "the API listens on port 8080"
     """
     with faults():
-        here = _Here()
-        said = here.redact.text(_text(text)).strip()
-        if not said or len(said) > MAX_NOTE:
-            raise DodoClaudeError(
-                f"note: must have 1 to {MAX_NOTE} characters (put more into a file and name it)"
-            )
-        who = here.stage or "the user"
-        path = here.state / "notes.md"
-        line = (
-            f"- {time.strftime('%Y-%m-%d %H:%M')} {one_line(who)}: {said.replace(chr(10), chr(10) + '  ')}\n"
+        add_note(Here(), _text(text))
+
+
+def add_note(here: Here, said: str, sender: str = "the user") -> None:
+    """Add `said` to the notes that all workers share."""
+    said = here.redact.text(said).strip()
+    if not said or len(said) > MAX_NOTE:
+        raise DodoClaudeError(
+            f"note: must have 1 to {MAX_NOTE} characters (put more into a file and name it)"
         )
+    who = here.stage or sender
+    path = here.state / "notes.md"
+    line = f"- {time.strftime('%Y-%m-%d %H:%M')} {one_line(who)}: {said.replace(chr(10), chr(10) + '  ')}\n"
+    try:
+        # One write at the end: two workers' notes do not mix.
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            # One write at the end: two workers' notes do not mix.
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(fd, line.encode())
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise DodoClaudeError(f"{path}: {error.strerror} (has the project run yet?)") from error
-        if here.stage is not None:
-            _drop(*here.own(), life.NOTE, text=said)
+            os.write(fd, line.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise DodoClaudeError(f"{path}: {error.strerror} (has the project run yet?)") from error
+    if here.stage is not None:
+        drop(*here.own(), life.NOTE, text=said)
 
 
 @click.command()
@@ -232,7 +245,7 @@ def progress(percent: int, text: tuple[str, ...]) -> None:
     Example: dodo-claude progress 60 "handlers done"
     """
     with faults():
-        _drop(*_Here().own(), life.PROGRESS, percent=percent, text=" ".join(text))
+        drop(*Here().own(), life.PROGRESS, percent=percent, text=" ".join(text))
 
 
 @click.command()
@@ -245,10 +258,10 @@ def compact(worker: str, goal: str, now: bool) -> None:
     Example: dodo-claude compact backend -g "Next phase: tests"
     """
     with faults():
-        here = _Here()
+        here = Here()
         name = here.name(worker)
         attempt, mailbox = here.at_work(name)
-        _drop(attempt, mailbox, life.COMPACT, goal=goal, now=now)
+        drop(attempt, mailbox, life.COMPACT, goal=goal, now=now)
         click.echo(f"'{name}' compacts its context {'now' if now else 'when its turn ends'}")
 
 
@@ -259,7 +272,20 @@ def compact(worker: str, goal: str, now: bool) -> None:
     "--json", "as_json", is_flag=True, help="a JSON object per line: at, stage, attempt, kind, data"
 )
 @click.option("--all", "everything", is_flag=True, help="of earlier runs, too")
-def events(stages: tuple[str, ...], follow: bool, as_json: bool, everything: bool) -> None:
+@click.option(
+    "--kind", "kinds", multiple=True, metavar="KIND", help="only events of this kind; may be repeated"
+)
+@click.option("--since", type=float, metavar="AT", help="only events from that `at` on")
+@click.option("--until-end", is_flag=True, help="with --follow: end when the run in progress has")
+def events(
+    stages: tuple[str, ...],
+    follow: bool,
+    as_json: bool,
+    everything: bool,
+    kinds: tuple[str, ...],
+    since: float | None,
+    until_end: bool,
+) -> None:
     """Print what happens to the workers: all that their hooks, their commands and we ourselves wrote down.
 
     Example: dodo-claude events --follow --json
@@ -267,14 +293,18 @@ def events(stages: tuple[str, ...], follow: bool, as_json: bool, everything: boo
     from dodo_claude.events import Bus
 
     with faults():
-        here = _Here()
+        here = Here()
         wanted = [here.name(stage) for stage in stages]
-        bus = Bus(here.state, wanted, 0.0 if everything else _last_start(here.state))
+        start = 0.0 if everything else last_start(here.state)
+        bus = Bus(here.state, wanted, start if since is None else max(start, since))
+        going = _under_way() if until_end else lambda: True
         try:
             while True:
+                last = not (follow and going())  # looked at before the last read: nothing comes after it
                 for told in bus.read():
-                    click.echo(json.dumps(_record(told)) if as_json else _line(told))
-                if not follow:
+                    if not kinds or told.event.kind in kinds:
+                        click.echo(json.dumps(record(told)) if as_json else line(told))
+                if last:
                     break
                 time.sleep(LOOK_SECONDS)
         except (KeyboardInterrupt, BrokenPipeError):
@@ -291,7 +321,7 @@ def _seconds(option: str, text: str) -> float:
     return found
 
 
-def _last_start(state: Path) -> float:
+def last_start(state: Path) -> float:
     """When the last run began, in wall-clock seconds; 0.0 when there was none."""
     try:
         return max((os.stat(plan).st_mtime for plan in (state / "runs").glob("*/plan.toml")), default=0.0)
@@ -299,7 +329,17 @@ def _last_start(state: Path) -> float:
         return 0.0
 
 
-def _record(told: Told) -> Mapping[str, object]:
+def _under_way() -> Callable[[], bool]:
+    """A function that says whether a run is in progress here, or about to begin in a session of its own."""
+    from dodo_claude import detached
+
+    config = find_config()
+    tmux = project_tmux(config)
+    return lambda: detached.under_way(config, tmux)
+
+
+def record(told: Told) -> Mapping[str, object]:
+    """An event for programs."""
     event = told.event
     return {
         "at": event.at,
@@ -324,7 +364,8 @@ _TELLING = (
 )
 
 
-def _line(told: Told) -> str:
+def line(told: Told) -> str:
+    """An event for people, in one line."""
     event = told.event
     parts = [str(event.data["tool_name"])] if "tool_name" in event.data else []
     inputs = event.data.get("tool_input")

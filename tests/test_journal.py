@@ -300,6 +300,17 @@ def test_no_event_of_ours_comes_out_of_the_spool(attempt: Attempt) -> None:
     assert list(attempt.replay()) == []
 
 
+def test_a_sweep_leaves_what_a_living_sender_writes(attempt: Attempt) -> None:
+    folder = attempt.log.dir / "mail/letters"
+    folder.mkdir(parents=True)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for pid in (os.getpid(), gone.pid):
+        (folder / f".id.json.{pid}.tmp").touch()
+    attempt.log.sweep()
+    assert os.listdir(folder) == [f".id.json.{os.getpid()}.tmp"]
+
+
 def test_a_folder_among_the_events_is_set_aside(attempt: Attempt) -> None:
     (attempt.spool / "new" / "1").mkdir()
     put(attempt, "2", '{"hook_event_name": "Stop"}')

@@ -21,10 +21,11 @@ ALLOWED = {
     "jsonschema": {"schema", "config"},
     "toml": {"run"},
     "click": {"cli", "talk"},
+    "mcp": {"mcp_server"},
     "doit": {"loader", "tasks", "reporter", "backend", "commands", "runner", "stages", "explained", "late"},
 }  # fmt: skip
 # The face that people and doit see: nobody below may know it.
-FACE = ALLOWED["doit"] | {"cli", "talk", "project"}
+FACE = ALLOWED["doit"] | {"cli", "talk", "project", "mcp_server"}
 # The engine, and what it stands on: it runs without tmux, doit or a client.
 ENGINE = {
     "worker",

@@ -33,6 +33,8 @@ def test_it_holds_what_runs_need(wheel: Path) -> None:
     assert {
         "dodo_claude/hook.sh",
         "dodo_claude/orchestrate.schema.json",
+        "dodo_claude/claude/orchestrate-parallel-dev.md",
+        "dodo_claude/claude/orchestrate-status.md",
         "dodo_claude/templates/parallel-feature/orchestrate.toml",
         "dodo_claude/templates/parallel-feature/scenario.toml",
     } <= names

@@ -5,6 +5,7 @@ The client is never the user's own: a pinned version in a cache folder, a fresh 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import json
@@ -12,13 +13,16 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 PACKAGE = "@anthropic-ai/claude-code"
 
 # The facts in test_client_facts.py were measured with this one; a new version means running them anew.
 VERSION = "2.1.330"
+
+DESKTOP_COMMANDER = "@wonderwhy-er/desktop-commander"
+DESKTOP_COMMANDER_VERSION = "0.2.52"
 
 # npm install of about 200 MB, in seconds.
 INSTALL_TIMEOUT = 600.0
@@ -34,13 +38,13 @@ class ClientUnavailable(Exception):
     """No client can be had here; str() says why, in words for a skip message."""
 
 
-def cache_folder() -> Path:
-    """Where the client of this VERSION is kept between runs; it need not exist."""
+def cache_folder(name: str = f"claude-{VERSION}") -> Path:
+    """Where the client of this VERSION, or another program, is kept between runs; it need not exist."""
     if own := os.environ.get("DODO_CLAUDE_TEST_CACHE"):
         base = Path(own)
     else:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dodo-claude-tests"
-    return base / f"claude-{VERSION}"
+    return base / name
 
 
 @functools.cache
@@ -50,8 +54,18 @@ def claude_path() -> Path:
     Safe among concurrent test processes: they queue on a lock, and the folder appears whole, by rename, or not at all.
     A failure is not remembered between processes.
     """
-    folder = cache_folder()
-    executable = folder / "node_modules" / ".bin" / "claude"
+    return _installed(cache_folder(), "claude", _install)
+
+
+@functools.cache
+def desktop_commander_path() -> Path:
+    """Desktop Commander's executable, had in the same way."""
+    folder = cache_folder(f"desktop-commander-{DESKTOP_COMMANDER_VERSION}")
+    return _installed(folder, "desktop-commander", _install_desktop_commander)
+
+
+def _installed(folder: Path, name: str, install: Callable[[str, Path], None]) -> Path:
+    executable = folder / "node_modules" / ".bin" / name
     if executable.exists():
         return executable
     npm = shutil.which("npm")
@@ -62,26 +76,47 @@ def claude_path() -> Path:
         with open(folder.with_name(folder.name + ".lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # let go by close, also if this process is killed
             if not executable.exists():
-                _install(npm, folder)
+                install(npm, folder)
     except OSError as error:
         raise ClientUnavailable(f"cannot write the cache folder: {error}") from error
     return executable
 
 
 def _install(npm: str, folder: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=folder.name + ".", dir=folder.parent) as temporary:
-        new = Path(temporary) / "new"
-        new.mkdir()
-        command = [npm, "install", "--prefix", str(new), "--no-save", "--no-audit", "--no-fund"]
-        command += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]  # without a network: skip soon
-        _run([*command, f"{PACKAGE}@{VERSION}"], INSTALL_TIMEOUT, None)
+    with _new(folder) as new:
+        _npm_install(npm, new, f"{PACKAGE}@{VERSION}")
         # A package for another machine installs without complaint, but does not run.
-        env = {"PATH": os.environ.get("PATH", os.defpath), "HOME": temporary, "DISABLE_AUTOUPDATER": "1"}
+        env = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(new.parent),
+            "DISABLE_AUTOUPDATER": "1",
+        }
         said = _run([str(new / "node_modules" / ".bin" / "claude"), "--version"], VERSION_TIMEOUT, env)
         if VERSION not in said:
             raise ClientUnavailable(f"{PACKAGE}@{VERSION} says it is {said.strip()!r}")
+
+
+def _install_desktop_commander(npm: str, folder: Path) -> None:
+    with _new(folder) as new:
+        # Its scripts count installations and fetch a browser: neither is needed.
+        _npm_install(npm, new, "--ignore-scripts", f"{DESKTOP_COMMANDER}@{DESKTOP_COMMANDER_VERSION}")
+
+
+@contextlib.contextmanager
+def _new(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` that takes its name if nothing fails."""
+    with tempfile.TemporaryDirectory(prefix=folder.name + ".", dir=folder.parent) as temporary:
+        new = Path(temporary) / "new"
+        new.mkdir()
+        yield new
         shutil.rmtree(folder, ignore_errors=True)  # without an executable in it: not ours, or broken
         os.rename(new, folder)
+
+
+def _npm_install(npm: str, folder: Path, *what: str) -> None:
+    command = [npm, "install", "--prefix", str(folder), "--no-save", "--no-audit", "--no-fund"]
+    command += ["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]  # without a network: skip soon
+    _run([*command, *what], INSTALL_TIMEOUT, None)
 
 
 def _run(command: list[str], timeout: float, env: dict[str, str] | None) -> str:

@@ -40,6 +40,8 @@ def test_it_is_seen_and_ended(project: Project) -> None:
     project.wait_for(
         lambda: project.attempts("one") and "UserPromptSubmit" in project.kinds("one"), "the worker"
     )
+    assert "a run is in progress" in project.run("dodo-claude", "init", "--claude", check=2).err
+    assert not (project.root / ".claude").exists()
     status = project.run("dodo-claude", "status", check=0).out
     assert status.startswith("a run is in progress: pid ")
     assert "project--run" in status
@@ -50,3 +52,15 @@ def test_it_is_seen_and_ended(project: Project) -> None:
     assert project.processes() == []
     assert project.result("one")["result"] == "aborted"
     assert "no run is in progress" in project.run("dodo-claude", "status", check=0).out
+
+
+def test_what_nobody_approved_is_refused_here_and_not_there(project: Project) -> None:
+    project.write("orchestrate.toml", STAGE)
+    project.write("scenario.toml", QUICK)
+    ran = project.run("doit", "orchestrate", "--detach", check=3)
+    assert "doit orchestrate --trust" in ran.err
+    assert project.sessions() == []
+    project.approve()
+    (project.root / "scenario.toml").unlink()
+    assert "scenario.toml not found" in project.run("doit", "orchestrate", "--detach", check=3).err
+    assert project.sessions() == []

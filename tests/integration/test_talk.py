@@ -285,6 +285,36 @@ def test_the_bus_tells_all_that_happened_and_goes_on(project: Project, tmp_path:
     # Of a run in which nothing happens there is nothing to tell; of the earlier ones there is, if asked.
     everything = project.run("dodo-claude", "events", "--all", "--json", check=0).out.splitlines()
     assert len(everything) == len(seen)
+    outcomes = project.run(
+        "dodo-claude", "events", "--json", "--kind", "progress", "--kind", "outcome", check=0
+    ).out
+    told_of = [(event["stage"], event["kind"]) for event in map(json.loads, outcomes.splitlines())]
+    assert told_of == [("one", "progress"), ("one", "outcome"), ("two", "outcome")]
+    last = json.loads(outcomes.splitlines()[-1])["at"]
+    late = project.run(
+        "dodo-claude", "events", "--json", "--kind", "outcome", "--since", str(last), check=0
+    ).out
+    assert [json.loads(line)["stage"] for line in late.splitlines()] == ["two"]
+
+
+def test_the_bus_ends_with_a_run_in_a_session_of_its_own(project: Project) -> None:
+    """From its very beginning, when nobody holds the lock yet, to its last event."""
+    configure(project, ONE)
+    play(project, {"one": [[gate("go"), write("it.txt")]]})
+    project.orchestrate("--detach")
+    with subprocess.Popen(
+        [str(BIN / "dodo-claude"), "events", "--follow", "--until-end", "--json", "--kind", "outcome"],
+        cwd=project.root, env=project.environ(), stdout=subprocess.PIPE, text=True,
+    ) as bus:  # fmt: skip
+        at_gate(project, "go")
+        assert bus.poll() is None
+        open_gate(project, "go")
+        out, _ = bus.communicate(timeout=60)
+        assert bus.returncode == 0
+    assert [json.loads(line)["data"]["result"] for line in out.splitlines()] == ["succeeded"]
+    # Nobody runs: what there is, then the end.
+    again = project.run("dodo-claude", "events", "-f", "--until-end", "--kind", "outcome", check=0)
+    assert len(again.out.splitlines()) == 1
 
 
 def test_what_only_a_worker_can_say(project: Project) -> None:
