@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from dodo_claude.cells import cells
 from dodo_claude.journal import write_atomic
 from dodo_claude.report import (
     FAILED,
@@ -143,7 +143,7 @@ def text(told: RunReport) -> str:
     if told.stopped:
         out += _fill(f"stopped: {told.stopped}")
     out.append("")
-    width = min(max((_cells(stage.name) for stage in told.stages), default=0), 30)
+    width = min(max((cells(stage.name) for stage in told.stages), default=0), 30)
     groups = {group.name: group for group in told.groups}
     for stage in told.stages:
         group = groups.pop(stage.group or "", None)
@@ -168,7 +168,7 @@ def _is_hidden(told: RunReport, stage: StageReport) -> bool:
 
 def _stage_lines(stage: StageReport, width: int) -> list[str]:
     name = clean_line(stage.name)
-    pad = " " * max(0, width - _cells(name))
+    pad = " " * max(0, width - cells(name))
     state = stage.state.upper() if stage.state == FAILED else stage.state
     facts = _facts(stage)
     needs = f"{'for' if stage.state == WAITING else 'needs'} {', '.join(stage.waits_for)}"
@@ -200,17 +200,6 @@ def _said_lines(stage: StageReport) -> list[str]:
     return out + (_fill(f"… (dodo-claude log {stage.name})", 6) if more else [])
 
 
-def _cells(text: str) -> int:
-    """Columns that a terminal needs for `text`."""
-    return sum(_cell(char) for char in text) if not text.isascii() else len(text)
-
-
-def _cell(char: str) -> int:
-    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
 def _fill(text: str, indent: int = 0, further: int | None = None, *, keep: bool = False) -> list[str]:
     """`text` in lines of at most `WIDTH` columns; a word that is longer is cut. `keep`: its blanks stay."""
     text = text.expandtabs(4)
@@ -219,11 +208,11 @@ def _fill(text: str, indent: int = 0, further: int | None = None, *, keep: bool 
     lines: list[str] = []
     line = ""
     for word in words:
-        if line and _cells(line) + _cells(word) > WIDTH - len(starts[bool(lines)]):
+        if line and cells(line) + cells(word) > WIDTH - len(starts[bool(lines)]):
             lines.append(starts[bool(lines)] + line)
             line = ""
         line += word if line or (keep and not lines and not line) else word.lstrip(" ")
-        while _cells(line) > WIDTH - len(starts[bool(lines)]):
+        while cells(line) > WIDTH - len(starts[bool(lines)]):
             head = _head(line, WIDTH - len(starts[bool(lines)]))
             lines.append(starts[bool(lines)] + head)
             line = line[len(head) :]
@@ -233,7 +222,7 @@ def _fill(text: str, indent: int = 0, further: int | None = None, *, keep: bool 
 def _head(text: str, columns: int) -> str:
     used = 0
     for index, char in enumerate(text):
-        used += _cell(char)
+        used += cells(char)
         if used > columns:
             return text[:index]
     return text

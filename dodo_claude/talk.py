@@ -20,7 +20,7 @@ from dodo_claude import durations
 from dodo_claude import lifecycle as life
 from dodo_claude.errors import DodoClaudeError, one_line
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
-from dodo_claude.project import faults, find_config, find_root, stage_name
+from dodo_claude.project import complete_stage, faults, find_config, find_root, stage_name
 from dodo_claude.redact import Redactor
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ ASK_WAIT = "100s"
 MAX_NOTE = 2_000  # characters
 
 
-class _Here:
+class Here:
     """Who runs the command, and in which project."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ def _text(words: tuple[str, ...]) -> str:
     return sys.stdin.read() if words == ("-",) else " ".join(words)
 
 
-def _drop(attempt: Attempt, mailbox: Mailbox, kind: str, **data: object) -> None:
+def drop(attempt: Attempt, mailbox: Mailbox, kind: str, **data: object) -> None:
     """Tell the orchestrator; it is woken."""
     try:
         attempt.drop(kind, **data)
@@ -92,7 +92,7 @@ def _drop(attempt: Attempt, mailbox: Mailbox, kind: str, **data: object) -> None
 
 
 @click.command()
-@click.argument("worker")
+@click.argument("worker", shell_complete=complete_stage)
 @click.argument("text", nargs=-1, required=True)
 @click.option("--wait", default="0s", help="wait so long for what becomes of it, 30s say")
 @click.option("--from", "sender", default="the user", help="who says it")
@@ -110,9 +110,9 @@ def send(worker: str, text: tuple[str, ...], wait: str, sender: str, as_json: bo
     from dodo_claude.mail import DELIVERED, FINAL, QUEUED, RefusedError
 
     with faults():
-        here, seconds = _Here(), _seconds("--wait", wait)
+        here, seconds = Here(), _seconds("--wait", wait)
         if worker == ORCHESTRATOR:
-            _drop(*here.own(), life.MESSAGE, to=ORCHESTRATOR, text=_text(text))
+            drop(*here.own(), life.MESSAGE, to=ORCHESTRATOR, text=_text(text))
             return
         name = here.name(worker)
         mailbox = here.mailbox(name)
@@ -149,13 +149,13 @@ def ask(text: tuple[str, ...], wait: str, deadline: str) -> None:
     import secrets
 
     with faults():
-        here = _Here()
+        here = Here()
         attempt, mailbox = here.own()
         question, patience = secrets.token_hex(4), _seconds("--wait", wait)
         until = time.time() + max(patience, _seconds("--deadline", deadline))
         asking = _text(text)
         with mailbox.question(question) as answer:
-            _drop(attempt, mailbox, life.ASK, id=question, text=asking, until=until)
+            drop(attempt, mailbox, life.ASK, id=question, text=asking, until=until)
             found = answer(patience)
         if found is None:
             found = (
@@ -166,7 +166,7 @@ def ask(text: tuple[str, ...], wait: str, deadline: str) -> None:
 
 
 @click.command()
-@click.argument("worker")
+@click.argument("worker", shell_complete=complete_stage)
 @click.argument("text", nargs=-1, required=True)
 @click.option("--question", help="its id, where WORKER asked more than one")
 def answer(worker: str, text: tuple[str, ...], question: str | None) -> None:
@@ -175,7 +175,7 @@ def answer(worker: str, text: tuple[str, ...], question: str | None) -> None:
     Example: dodo-claude answer backend "SQLite"
     """
     with faults():
-        here = _Here()
+        here = Here()
         name = here.name(worker)
         attempt, mailbox = here.at_work(name)
         asks = [ask for ask in attempt.view().asks if question in (None, ask.id)]
@@ -186,7 +186,7 @@ def answer(worker: str, text: tuple[str, ...], question: str | None) -> None:
         said = _text(text)
         sender = f"worker {here.stage}" if here.stage is not None else "the user"
         letter = mailbox.answer(asks[0].id, said, sender)
-        _drop(attempt, mailbox, life.ANSWERED, id=asks[0].id, text=said, sender=sender)
+        drop(attempt, mailbox, life.ANSWERED, id=asks[0].id, text=said, sender=sender)
         how = "it goes on" if letter is None else f"sent as message {letter}"
         click.echo(f"answered: {one_line(asks[0].text)} ({how})")
 
@@ -199,7 +199,7 @@ def note(text: tuple[str, ...]) -> None:
     Example: dodo-claude note "the API listens on port 8080"
     """
     with faults():
-        here = _Here()
+        here = Here()
         said = here.redact.text(_text(text)).strip()
         if not said or len(said) > MAX_NOTE:
             raise DodoClaudeError(
@@ -220,7 +220,7 @@ def note(text: tuple[str, ...]) -> None:
         except OSError as error:
             raise DodoClaudeError(f"{path}: {error.strerror} (has the project run yet?)") from error
         if here.stage is not None:
-            _drop(*here.own(), life.NOTE, text=said)
+            drop(*here.own(), life.NOTE, text=said)
 
 
 @click.command()
@@ -232,11 +232,11 @@ def progress(percent: int, text: tuple[str, ...]) -> None:
     Example: dodo-claude progress 60 "handlers done"
     """
     with faults():
-        _drop(*_Here().own(), life.PROGRESS, percent=percent, text=" ".join(text))
+        drop(*Here().own(), life.PROGRESS, percent=percent, text=" ".join(text))
 
 
 @click.command()
-@click.argument("worker")
+@click.argument("worker", shell_complete=complete_stage)
 @click.option("-g", "--goal", default="", help="what the summary is to keep in view")
 @click.option("--now", is_flag=True, help="interrupt its turn; else it is done when the turn ends")
 def compact(worker: str, goal: str, now: bool) -> None:
@@ -245,15 +245,15 @@ def compact(worker: str, goal: str, now: bool) -> None:
     Example: dodo-claude compact backend -g "Next phase: tests"
     """
     with faults():
-        here = _Here()
+        here = Here()
         name = here.name(worker)
         attempt, mailbox = here.at_work(name)
-        _drop(attempt, mailbox, life.COMPACT, goal=goal, now=now)
+        drop(attempt, mailbox, life.COMPACT, goal=goal, now=now)
         click.echo(f"'{name}' compacts its context {'now' if now else 'when its turn ends'}")
 
 
 @click.command()
-@click.argument("stages", nargs=-1)
+@click.argument("stages", nargs=-1, shell_complete=complete_stage)
 @click.option("-f", "--follow", is_flag=True, help="go on as events happen; Ctrl-C ends it")
 @click.option(
     "--json", "as_json", is_flag=True, help="a JSON object per line: at, stage, attempt, kind, data"
@@ -267,7 +267,7 @@ def events(stages: tuple[str, ...], follow: bool, as_json: bool, everything: boo
     from dodo_claude.events import Bus
 
     with faults():
-        here = _Here()
+        here = Here()
         wanted = [here.name(stage) for stage in stages]
         bus = Bus(here.state, wanted, 0.0 if everything else _last_start(here.state))
         try:

@@ -20,11 +20,11 @@ ALLOWED = {
     "jinja2": {"prompts"},
     "jsonschema": {"schema", "config"},
     "toml": {"run"},
-    "click": {"cli", "talk"},
+    "click": {"cli", "look", "talk"},
     "doit": {"loader", "tasks", "reporter", "backend", "commands", "runner", "stages", "explained", "late"},
 }  # fmt: skip
 # The face that people and doit see: nobody below may know it.
-FACE = ALLOWED["doit"] | {"cli", "talk", "project"}
+FACE = ALLOWED["doit"] | {"cli", "look", "talk", "project"}
 # The engine, and what it stands on: it runs without tmux, doit or a client.
 ENGINE = {
     "worker",
@@ -52,6 +52,7 @@ ENGINE = {
     "report",
     "history",
     "rendered",
+    "status",
 }
 # These know nothing but themselves.
 ALONE = {
@@ -67,6 +68,7 @@ ALONE = {
     "limits",
     "usage",
     "notify",
+    "cells",
 }
 
 
