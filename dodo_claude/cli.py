@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dodo_claude import __version__, talk
+from dodo_claude import __version__, look, talk
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.project import (
     FILE,
-    RUN,
+    complete_stage,
     end,
     faults,
     find_config,
@@ -37,7 +37,7 @@ def main() -> None:
     """Claude Code workers in tmux as doit tasks. `doit orchestrate` runs them."""
 
 
-for command in talk.COMMANDS:
+for command in (*talk.COMMANDS, *look.COMMANDS):
     main.add_command(command)
 
 
@@ -52,8 +52,17 @@ def template_names() -> list[str]:
     return sorted(path.name for path in templates_dir().iterdir() if (path / FILE).is_file())
 
 
+def _templates(incomplete: str) -> list[str]:
+    """For a shell's completion."""
+    with suppress(OSError):
+        return [name for name in template_names() if name.startswith(incomplete)]
+    return []
+
+
 @main.command()
-@click.argument("template", required=False)
+@click.argument(
+    "template", required=False, shell_complete=lambda context, parameter, incomplete: _templates(incomplete)
+)
 @click.argument("folder", required=False, type=click.Path(path_type=Path))
 @click.option("--claude", is_flag=True, help="install the slash commands instead: init --claude [FOLDER]")
 def init(template: str | None, folder: Path | None, claude: bool) -> None:
@@ -255,7 +264,7 @@ def check(file: Path) -> None:
 
 
 @main.command()
-@click.argument("worker")
+@click.argument("worker", shell_complete=complete_stage)
 def attach(worker: str) -> None:
     """Show WORKER's session in this terminal; Ctrl-b d leaves it. Works inside tmux too.
 
@@ -274,7 +283,7 @@ def attach(worker: str) -> None:
 
 
 @main.command()
-@click.argument("worker")
+@click.argument("worker", shell_complete=complete_stage)
 @click.option("--lines", default=0, help="lines of history above the screen")
 def capture(worker: str, lines: int) -> None:
     """Print WORKER's screen.
@@ -287,7 +296,7 @@ def capture(worker: str, lines: int) -> None:
 
 
 @main.command()
-@click.argument("stage")
+@click.argument("stage", shell_complete=complete_stage)
 def log(stage: str) -> None:
     """Tell how STAGE's last attempt went: its end, what it said, its check's output, where its files are.
 
@@ -384,33 +393,7 @@ def _write_page(usual: Path, file: str, span: Span, told: RunReport) -> None:
 
 
 @main.command()
-def status() -> None:
-    """Say whether a run is in progress, and list the sessions that are in tmux now.
-
-    Example: dodo-claude status
-    """
-    from dodo_claude import detached
-
-    with faults():
-        config = find_config()
-        tmux = project_tmux(config)
-        wanted = {stage.session: stage.name for stage in config.stages if stage.agent is not None}
-        wanted[detached.session_name(config)] = RUN
-        who = detached.holder(config.root)
-        click.echo(f"a run is in progress: {who}" if who else "no run is in progress")
-        rows = [
-            (wanted[name], name, "running" if tmux.session_lives(session) else "ended, its screen is kept")
-            for name, (session, mark) in tmux.sessions().items()
-            if name in wanted and mark
-        ]
-        if not rows:
-            click.echo("no worker is in tmux")
-        for stage, name, state in sorted(rows):
-            click.echo(f"{stage:<20} {name:<28} {state}")
-
-
-@main.command()
-@click.argument("worker", required=False)
+@click.argument("worker", required=False, shell_complete=complete_stage)
 @click.option("--all", "everything", is_flag=True, help="all workers of this project")
 def stop(worker: str | None, everything: bool) -> None:
     """End WORKER and remove its session; with --all every one of this project. `run` is a detached run.

@@ -133,6 +133,13 @@ def of_stages(config: Config, names: Iterable[str], redact: Redactor = NOTHING) 
     return tuple(reader.settled(stage) for name in names for stage in config.named(name))
 
 
+def as_they_were(config: Config) -> frozenset[str]:
+    """The stages whose inputs and targets are what they were when each was last done."""
+    reader = Reader(config, Span("", 0.0), NOTHING)
+    good = ((stage, reader.last_good(stage)) for stage in config.stages)
+    return frozenset(stage.name for stage, told in good if told is not None and reader.as_it_was(stage, told))
+
+
 def _with_needs(config: Config, stages: list[StageReport]) -> list[StageReport]:
     """What each comes after. A group stands for its stages, also where they were named one by one."""
     makers = {target: stage.name for stage in config.stages for target in stage.targets}
@@ -152,16 +159,12 @@ def _with_needs(config: Config, stages: list[StageReport]) -> list[StageReport]:
 
 def _with_waits(config: Config, stages: list[StageReport], *, live: bool) -> list[StageReport]:
     """What nobody has looked at waits for those of its needs that are not done."""
-    makers = {target: stage.name for stage in config.stages for target in stage.targets}
-    plain = {stage.name: stage for stage in config.stages}
+    needs = config.needs()
     unsettled = {stage.name for stage in stages if stage.state not in SETTLED}
     found = []
     for told in stages:
         if told.state == WAITING:
-            stage = plain[told.name]
-            needs = [each.name for name in stage.after for each in config.named(name)]
-            needs += [makers[name] for name in stage.file_dep if name in makers]
-            waits = tuple(dict.fromkeys(name for name in needs if name in unsettled))
+            waits = tuple(name for name in needs[told.name] if name in unsettled)
             told = replace(told, state=WAITING if live else NOT_RUN, waits_for=waits)
         found.append(told)
     return found
@@ -298,9 +301,9 @@ class Reader:
 
     def _untouched(self, stage: Stage, log: StageLog, said: Said | None) -> StageReport:
         """No attempt of this run: it was up to date, was taken over from a run that was killed, or has not begun."""
-        good = self._last_good(stage, log)
+        good = self.last_good(stage)
         state, reason = (said.state, said.reason) if said is not None else (WAITING, "")
-        if said is None and not self.over and good is not None and self._as_it_was(stage, good):
+        if said is None and not self.over and good is not None and self.as_it_was(stage, good):
             state = UP_TO_DATE
         if good is not None and state == DONE:
             return self._made(stage, state, "finished in an earlier run", good, ())
@@ -313,7 +316,7 @@ class Reader:
 
     def settled(self, stage: Stage) -> StageReport:
         log = self.log(stage)
-        good = self._last_good(stage, log)
+        good = self.last_good(stage)
         if good is None:
             return replace(self._made(stage, NOT_RUN, "", _nothing(log), ()), files=(), checks=())
         return self._made(stage, DONE, "", good, (self._attempt(good),))
@@ -332,7 +335,8 @@ class Reader:
                 found.append(told)
         return found[::-1]
 
-    def _last_good(self, stage: Stage, log: StageLog) -> Told | None:
+    def last_good(self, stage: Stage) -> Told | None:
+        log = self.log(stage)
         for number in reversed(log.attempts()):
             result = Attempt(log, number).result()
             if result is not None and result.get("result") == Result.SUCCEEDED.value:
@@ -341,7 +345,7 @@ class Reader:
                     return told
         return None
 
-    def _as_it_was(self, stage: Stage, good: Told) -> bool:
+    def as_it_was(self, stage: Stage, good: Told) -> bool:
         """Are its inputs and targets what they were when it was done? The rest of its definition is not looked at."""
         inputs, targets = good.begun.get("inputs"), (good.result or {}).get("targets")
         if not (good.attempt.log.dir / "done").exists() or not isinstance(inputs, dict):

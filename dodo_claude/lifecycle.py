@@ -39,7 +39,8 @@ MESSAGE = "message"  # to, text: for the orchestrator or a person
 ASK = "ask"  # id, text, until (wall time)
 ANSWERED = "answered"  # id, text, sender
 COMPACT = "compact"  # goal, now: somebody wants the context compacted
-SAID = frozenset({PROGRESS, NOTE, MESSAGE, ASK, ANSWERED, COMPACT})
+INTERRUPT = "interrupt"  # sender: a person pressed Escape in its session; it is left alone until somebody says something
+SAID = frozenset({PROGRESS, NOTE, MESSAGE, ASK, ANSWERED, COMPACT, INTERRUPT})
 
 # The kind of a worker's end that leaves no exit status: its pane went with it.
 SERVER_DIED = "server died"
@@ -129,6 +130,7 @@ class View:
     step: Step = Step.WORK
     back: Step = Step.WORK  # where a compaction leads to
     cut_short: bool = False  # it was interrupted for a compaction: it must be told to go on
+    held: bool = False  # a person interrupted it: it waits for their word
     compacted: bool = False  # since its last prompt
     compactions: int = 0  # by the client itself in a row, with hardly any work between
     tools_compacted: int = 0  # tool calls at the last of them
@@ -239,15 +241,18 @@ def _prompted(view: View, event: Event) -> View:
         received=view.received + view.mailed,
         mailed=(),
         compacted=False,
+        held=False,
     )
 
 
 def _working(view: View, event: Event) -> View:
-    if view.state in (State.IDLE, State.EXITED):
+    begins = view.held and event.kind == "PreToolUse"  # it was told to go on, or took no notice of the Escape
+    if view.state in (State.IDLE, State.EXITED) and not begins:
         return view  # a background task's tool: the Stop before it already told of it
     return replace(
         view,
         state=State.RUNNING,
+        held=False,
         blocked_on=None,
         activity=_activity(event),
         tools=view.tools + (event.kind == "PreToolUse"),
@@ -302,6 +307,7 @@ def _stopped(view: View, event: Event) -> View:
         background=len(tasks) if isinstance(tasks, list) else 0,
         activity="",
         blocked_on=None,
+        held=False,
     )
 
 
@@ -334,6 +340,7 @@ def _continued(view: View, event: Event) -> View:
         error_text="",
         nudges=view.nudges + nudge,
         cut_short=False,
+        held=False,
         activity="was told to go on",
     )
 
@@ -367,7 +374,7 @@ def _mailed(view: View, event: Event) -> View:
 
 def _prompting(view: View) -> View:
     """Something was pasted into the idle session; its UserPromptSubmit must come."""
-    return replace(view, state=State.RUNNING, submitted=False, enters=0, turn_done=False)
+    return replace(view, state=State.RUNNING, submitted=False, enters=0, turn_done=False, held=False)
 
 
 def _settled(view: View, event: Event) -> View:
@@ -461,6 +468,12 @@ def _wished(view: View, event: Event) -> View:
     return replace(view, wish=_text(event, "goal"), hurried=event.data.get("now") is True)
 
 
+def _held(view: View, event: Event) -> View:
+    if view.state is not State.RUNNING:
+        return view
+    return replace(view, state=State.IDLE, held=True, turn_done=False, submitted=True, activity="interrupted")
+
+
 def _entered(view: View, event: Event) -> View:
     return replace(view, enters=view.enters + 1)
 
@@ -516,6 +529,7 @@ TABLE: dict[str, _Change] = {
     ASK: _asked,
     ANSWERED: _answered,
     COMPACT: _wished,
+    INTERRUPT: _held,
     "SessionStart": _session,
     "UserPromptSubmit": _prompted,
     "PreToolUse": _working,

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+from dodo_claude.cells import cells
 from dodo_claude.details import Change, Details, Excerpt
 from dodo_claude.records import enclosing
 from dodo_claude.rendered import (
     SHOWN_MEMBERS,
-    cells,
     change_of,
     duration,
     facts_of,

@@ -302,6 +302,16 @@ def _decide_blocked(view: View, facts: Facts) -> Instruction:
     )
 
 
+def _decide_held(view: View, facts: Facts) -> Instruction:
+    """A person interrupted it: their message goes first, and without any it goes on by itself one day."""
+    if view.wish is not None:
+        return Clear(view.wish)
+    if facts.mail:
+        return Deliver()
+    left = facts.person_timeout - facts.in_state
+    return Wait(min(left, LONGEST_WAIT)) if left > 0 else GoOn()
+
+
 def _decide_starting(facts: Facts) -> Instruction:
     left = HOOK_SILENCE_SECONDS - facts.in_state
     if left > 0:
@@ -345,6 +355,8 @@ def _decide_living(view: View, facts: Facts) -> Instruction:
         return _decide_clearing(view, facts)
     if not view.submitted:
         return _unsubmitted(view, facts)
+    if view.held:
+        return _decide_held(view, facts)
     if view.state is State.IDLE and view.background == 0:
         return _decide_idle(view, facts)
     if view.wish is not None and view.hurried and view.state is State.RUNNING:

@@ -121,3 +121,27 @@ def find_session(worker: str) -> tuple[Tmux, str]:
             f"'{name}': has no session in tmux now (dodo-claude log NAME tells how a stage went)"
         )
     return tmux, there[0]
+
+
+def complete_stage(context: object, parameter: object, incomplete: str) -> list[str]:
+    """For a shell's completion: the stages whose names begin so. Judges nothing, loads nothing, never fails."""
+    import contextlib
+    import tomllib
+    from urllib.parse import unquote
+
+    names: dict[str, None] = {}
+    with contextlib.suppress(Exception):
+        root = find_root()
+        with contextlib.suppress(OSError, ValueError):
+            stages = tomllib.loads((root / FILE).read_text(encoding="utf-8")).get("stages", {})
+            for name, keys in stages.items():
+                items = keys.get("foreach") if isinstance(keys, dict) else None
+                if isinstance(items, list):
+                    names |= dict.fromkeys(f"{name}:{item}" for item in items)
+                elif items is None and "orchestrate" not in keys:
+                    names[name] = None
+        # Those that only a run knows: of files, of lines, of nested orchestrations.
+        with contextlib.suppress(OSError):
+            for folder in sorted(os.listdir(root / ".orchestrate" / "stages")):
+                names[unquote(folder)] = None
+    return [name for name in names if name.startswith(incomplete)]

@@ -204,6 +204,17 @@ class Config:
         """All stages, and of those that are not known yet the templates."""
         return (*self.stages, *(foreach.template for foreach in self.late))
 
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """Of each stage the stages that come before it: those it names, and those that make what it reads."""
+        makers = {target: stage.name for stage in self.stages for target in stage.targets}
+        members = dict(self.groups)
+        found = {}
+        for stage in self.stages:
+            names = [each for name in stage.after for each in members.get(name, (name,))]
+            names += [makers[name] for name in stage.file_dep if name in makers]
+            found[stage.name] = tuple(name for name in dict.fromkeys(names) if name != stage.name)
+        return found
+
     def named(self, name: str) -> Iterator[Stage]:
         """The stages that a name stands for: one, those of a group, or none."""
         return (stage for stage in self.stages if name in (stage.name, *enclosing(stage.name)))

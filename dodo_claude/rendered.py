@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from dodo_claude.cells import cells
 from dodo_claude.journal import write_atomic
 from dodo_claude.report import (
     FAILED,
@@ -202,17 +202,6 @@ def _said_lines(stage: StageReport) -> list[str]:
     return out + (_fill(f"… (dodo-claude log {stage.name})", 6) if more else [])
 
 
-def cells(text: str) -> int:
-    """Columns that a terminal needs for `text`."""
-    return sum(_cell(char) for char in text) if not text.isascii() else len(text)
-
-
-def _cell(char: str) -> int:
-    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
-
-
 def _fill(text: str, indent: int = 0, further: int | None = None, *, keep: bool = False) -> list[str]:
     """`text` in lines of at most `WIDTH` columns; a word that is longer is cut. `keep`: its blanks stay."""
     text = text.expandtabs(4)
@@ -235,7 +224,7 @@ def _fill(text: str, indent: int = 0, further: int | None = None, *, keep: bool 
 def head(text: str, columns: int) -> str:
     used = 0
     for index, char in enumerate(text):
-        used += _cell(char)
+        used += cells(char)
         if used > columns:
             return text[:index]
     return text

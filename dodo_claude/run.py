@@ -520,11 +520,11 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
                     f"agent '{profile.name}': {profile.scenario} not found beside {config.path.name}; "
                     "the scripted agent plays what that file says (write it, or use another agent)"
                 )
-    problems += _writable(config)
+    problems += unwritable(config)
     return problems
 
 
-def _writable(config: Config) -> list[str]:
+def unwritable(config: Config) -> list[str]:
     try:
         probe = make_state_dir(config.root) / f".probe-{os.getpid()}"
         write_atomic(probe, "x")

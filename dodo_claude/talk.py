@@ -20,7 +20,7 @@ from dodo_claude import durations
 from dodo_claude import lifecycle as life
 from dodo_claude.errors import DodoClaudeError, one_line
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
-from dodo_claude.project import faults, find_config, find_root, project_tmux, stage_name
+from dodo_claude.project import complete_stage, faults, find_config, find_root, project_tmux, stage_name
 from dodo_claude.redact import Redactor
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def drop(attempt: Attempt, mailbox: Mailbox, kind: str, **data: object) -> None:
 
 
 @click.command()
-@click.argument("worker")
+@click.argument("worker", shell_complete=complete_stage)
 @click.argument("text", nargs=-1, required=True)
 @click.option("--wait", default="0s", help="wait so long for what becomes of it, 30s say")
 @click.option("--from", "sender", default="the user", help="who says it")
@@ -176,7 +176,7 @@ def ask(text: tuple[str, ...], wait: str, deadline: str) -> None:
 
 
 @click.command()
-@click.argument("worker")
+@click.argument("worker", shell_complete=complete_stage)
 @click.argument("text", nargs=-1, required=True)
 @click.option("--question", help="its id, where WORKER asked more than one")
 def answer(worker: str, text: tuple[str, ...], question: str | None) -> None:
@@ -249,7 +249,7 @@ def progress(percent: int, text: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("worker")
+@click.argument("worker", shell_complete=complete_stage)
 @click.option("-g", "--goal", default="", help="what the summary is to keep in view")
 @click.option("--now", is_flag=True, help="interrupt its turn; else it is done when the turn ends")
 def compact(worker: str, goal: str, now: bool) -> None:
@@ -266,7 +266,7 @@ def compact(worker: str, goal: str, now: bool) -> None:
 
 
 @click.command()
-@click.argument("stages", nargs=-1)
+@click.argument("stages", nargs=-1, shell_complete=complete_stage)
 @click.option("-f", "--follow", is_flag=True, help="go on as events happen; Ctrl-C ends it")
 @click.option(
     "--json", "as_json", is_flag=True, help="a JSON object per line: at, stage, attempt, kind, data"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from dodo_claude import cli
+from tests.integration.scenes import at_gate, bash, configure, gate, play, write
 from tests.project import Project
 from tests.test_config import BROKEN, EXPECTED
 
@@ -130,9 +132,8 @@ def test_a_wrong_name_gets_a_hint(project: Project) -> None:
     )
     assert "has not run yet" in project.run("dodo-claude", "log", "backend", check=2).err
     assert "has no session in tmux now" in project.run("dodo-claude", "capture", "backend", check=2).err
-    assert (
-        project.run("dodo-claude", "status", check=0).out == "no run is in progress\nno worker is in tmux\n"
-    )
+    told = project.run("dodo-claude", "status", check=0).out.splitlines()
+    assert told == ["no run is in progress", "backend  not run", "1 not run", "no worker is in tmux"]
     assert project.run("dodo-claude", "stop", "--all", check=0).out == "ended 0 sessions\n"
     assert "name one worker, or --all" in project.run("dodo-claude", "stop", check=2).err
 
@@ -150,3 +151,68 @@ def test_a_report_of_nothing_says_so_and_writes_nothing(project: Project) -> Non
         "report: nothing has run here yet (doit orchestrate)\n"
     )
     assert not (project.root / ".orchestrate").exists()
+
+
+# -- the examples of the helps
+
+
+def examples(command: str) -> list[str]:
+    """The command lines that a command's help gives as examples."""
+    shown = CliRunner().invoke(cli.main, [command, "--help"]).output
+    return [line.strip().removeprefix("Example: ") for line in shown.splitlines() if "Example: " in line]
+
+
+# What a worker says, from inside its session.
+SAID = ["progress", "note", "ask"]
+# In this order, while the worker `backend` is at work and has asked something; `interrupt` ends its turn, `send` goes on.
+AT_WORK = [
+    "status",
+    "capture",
+    "answer",
+    "compact",
+    "interrupt",
+    "send",
+    "events",
+    "check",
+    "completion",
+    "init",
+]
+AFTER = ["log", "report", "doctor", "stop"]
+# These take over a terminal, or a pipe, or make a project: see tests/test_look.py, tests/test_mcp_server.py, above.
+ELSEWHERE = {"attach", "mcp", "plan"}
+
+
+def test_every_example_is_run_somewhere() -> None:
+    listed = [*SAID, *AT_WORK, *AFTER, *ELSEWHERE]
+    assert sorted(listed) == sorted(cli.main.commands), "list a new command here, and run its example"
+
+
+@pytest.mark.tmux
+def test_the_examples_work(project: Project) -> None:
+    configure(project, {"backend": {"targets": ["it.txt"]}})
+    said = [bash(example) for name in SAID for example in examples(name)]
+    play(project, {"backend": [[*said, gate("go"), write("no.txt")], [write("it.txt")]]})
+    with project.started() as live:
+        live.until("ASKS: PostgreSQL or SQLite?")
+        for name in AT_WORK:
+            if name == "compact":
+                at_gate(project, "go")  # it was answered
+            for example in examples(name):
+                assert example.startswith(f"dodo-claude {name}")
+                argv = (
+                    ["timeout", "2", "sh", "-c", example] if "--follow" in example else ["sh", "-c", example]
+                )
+                done = subprocess.run(argv, cwd=project.root, env=project.environ(), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # fmt: skip
+                assert done.returncode == (124 if "--follow" in example else 0), (
+                    f"{example}\n{done.stdout}{done.stderr}"
+                )
+                assert "Traceback" not in done.stderr
+                assert done.stdout
+        assert live.wait() == 0, live.text
+    for name in AFTER:
+        for example in examples(name):
+            done = subprocess.run(["sh", "-c", example], cwd=project.root, env=project.environ(), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # fmt: skip
+            assert done.returncode == 0, f"{example}\n{done.stdout}{done.stderr}"
+    assert project.read("report.md").startswith("# ")
+    assert (project.root / "parallel-feature/orchestrate.toml").is_file()
+    assert "port 8080" in project.read(".orchestrate/notes.md")

@@ -20,12 +20,12 @@ ALLOWED = {
     "jinja2": {"prompts"},
     "jsonschema": {"schema", "config"},
     "toml": {"run"},
-    "click": {"cli", "talk"},
+    "click": {"cli", "look", "talk"},
     "mcp": {"mcp_server"},
     "doit": {"loader", "tasks", "reporter", "backend", "commands", "runner", "stages", "explained", "late"},
 }  # fmt: skip
 # The face that people and doit see: nobody below may know it.
-FACE = ALLOWED["doit"] | {"cli", "talk", "project", "mcp_server"}
+FACE = ALLOWED["doit"] | {"cli", "look", "talk", "project", "mcp_server"}
 # The engine, and what it stands on: it runs without tmux, doit or a client.
 ENGINE = {
     "worker",
@@ -56,6 +56,7 @@ ENGINE = {
     "rendered",
     "details",
     "page",
+    "status",
 }
 # These know nothing but themselves.
 ALONE = {
@@ -71,6 +72,7 @@ ALONE = {
     "limits",
     "usage",
     "notify",
+    "cells",
 }
 
 

@@ -16,6 +16,22 @@ from tests.histories import HISTORIES, fold
 
 FACTS = Facts(elapsed=10.0, in_state=1.0, timeout=100.0, repairs=1)
 IDLE = View(state=State.IDLE, turn_done=True, prompts=1)
+HELD = advance(View(state=State.RUNNING, prompts=1), Event(life.INTERRUPT, 5.0))
+
+
+def test_a_hold_ends_with_whatever_begins_a_turn() -> None:
+    assert (HELD.state, HELD.held, HELD.turn_done) == (State.IDLE, True, False)
+    for event in (
+        Event("UserPromptSubmit", 6.0),
+        Event("PreToolUse", 6.0),  # it took no notice of the key
+        Event("Stop", 6.0),
+        Event(life.MAILED, 6.0),
+        Event(life.CONTINUED, 6.0),
+    ):
+        assert advance(HELD, event).held is False
+    # What it was at when the key came is told late, and begins nothing.
+    assert advance(HELD, Event("PostToolUseFailure", 6.0)).held is True
+    assert advance(IDLE, Event(life.INTERRUPT, 5.0)).held is False
 
 
 @pytest.mark.parametrize("name", sorted(HISTORIES))
@@ -154,6 +170,10 @@ CASES: list[tuple[str, View, Facts, object]] = [
         replace(FACTS, interactive=False, problems=("x",)),
         policy.Send(("x",)),
     ),
+    ("one that a person interrupted waits", HELD, FACTS, policy.Wait(60.0)),
+    ("for their message", HELD, replace(FACTS, mail=True), policy.Deliver()),
+    ("or their wish", replace(HELD, wish="x"), FACTS, policy.Clear("x")),
+    ("but not for ever", HELD, replace(FACTS, in_state=50.0, person_timeout=50.0), policy.GoOn()),
     ("a command needs no hooks", View(), replace(FACTS, interactive=False, in_state=80.0), policy.Wait(60.0)),
 ]
 

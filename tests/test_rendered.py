@@ -10,6 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dodo_claude import rendered, report
+from dodo_claude.cells import cells
 from dodo_claude.rendered import WIDTH, markdown, stages_markdown, text
 from dodo_claude.report import (
     AttemptReport,
@@ -114,7 +115,7 @@ def odd(said: str) -> RunReport:
 @example("é\u0301" * 90)
 def test_no_line_is_wider_than_the_terminal(said: str) -> None:
     for line in text(odd(said)).splitlines():
-        assert rendered.cells(line) <= WIDTH
+        assert cells(line) <= WIDTH
 
 
 @given(ODD)

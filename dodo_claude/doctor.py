@@ -1,0 +1,285 @@
+"""Looking whether orchestrations can run here: each thing that a run stands on, what is wrong with it, how to mend it.
+
+Changes nothing of the project's: what is tried is tried in a folder of its own, which is removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+from dodo_claude import agents, approval, run, slots, trust, watch
+from dodo_claude.config import load_config
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.records import AgentProfile, Config
+
+OK, NOTE, WRONG = "ok", "note", "WRONG"
+# Less free disk than this is no room for a run; less than that is soon none.
+NO_ROOM, LITTLE_ROOM = 100_000_000, 1_000_000_000  # bytes
+# How long a trial session may take; the client answers one short prompt in it.
+TRIAL_SECONDS = 120.0
+_REMEDY = re.compile(r"\A(?P<text>.*?)(?: \((?P<remedy>[^()]*(?:\([^()]*\)[^()]*)*)\))?\Z", re.S)
+# The hooks that any session of one short turn tells of; those of a tool besides.
+TURN_HOOKS = ("SessionStart", "UserPromptSubmit", "Stop")
+TOOL_HOOKS = ("PreToolUse", "PostToolBatch")
+
+_SCRIPTED = """\
+[orchestrate]
+name = "doctor"
+worker_memory = "0MB"
+
+[stages.trial]
+agent = "scripted"
+prompt = "Say where dodo-claude is."
+targets = ["found.txt"]
+allowed_tools = ["Bash"]
+retries = 0
+timeout = "90s"
+"""
+_SCENARIO = """\
+[stages.trial]
+steps = [{ bash = "command -v dodo-claude > found.txt" }]
+"""
+_CLIENT = """\
+[orchestrate]
+name = "doctor"
+worker_memory = "0MB"
+budget = { turns = 5 }
+
+[stages.trial]
+prompt = "Answer with the word ready, and use no tool."
+retries = 0
+repairs = 0
+timeout = "90s"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    name: str
+    result: str  # ok | note | WRONG
+    text: str
+    remedy: str = ""
+
+    def record(self) -> dict[str, str]:
+        """For programs."""
+        return {**asdict(self), "result": self.result.lower()}
+
+
+def look(file: Path | None, environ: Mapping[str, str], *, client: bool = False) -> Iterator[Finding]:
+    """All findings, as they are made. `file`: the project's orchestrate.toml. `client`: try the real client, too."""
+    yield _versions()
+    yield from _tried("tmux", _tmux)
+    config: Config | None = None
+    if file is None:
+        yield Finding("project", NOTE, "no orchestrate.toml here or above; only the machine is looked at")
+    else:
+        try:
+            config = load_config(file)
+            count = len(config.stages)
+            yield Finding("orchestrate.toml", OK, f"{count} stage{'' if count == 1 else 's'}, no problems")
+        except DodoClaudeError as error:
+            more = str(error).count("\n")
+            text = str(error).partition("\n")[0] + (f" and {more} more" if more else "")
+            yield Finding("orchestrate.toml", WRONG, text, "dodo-claude check shows all")
+    yield from _client(config, environ)
+    if config is not None:
+        yield from _project(config, environ)
+    yield from _tried("runtime folder", lambda: _runtime(config.root if config is not None else Path.cwd()))
+    yield from _disk(config, environ)
+    yield _path(environ)
+    yield from _tried("hooks", lambda: _trial(None, environ))
+    if client:
+        folder = config.root if config is not None else Path.cwd()
+        yield from _tried("client's hooks", lambda: _trial(folder, environ))
+
+
+def _tried(name: str, look: Callable[[], Finding]) -> Iterator[Finding]:
+    try:
+        yield look()
+    except DodoClaudeError as error:
+        yield _wrong(name, str(error).partition("\n")[0])
+    except OSError as error:
+        yield Finding(name, WRONG, f"{error.filename or name}: {error.strerror or error}")
+
+
+def _wrong(name: str, line: str) -> Finding:
+    """Of a line as it is said elsewhere: the fact, and in parentheses the remedy."""
+    found = _REMEDY.match(line)
+    assert found is not None  # every part of the pattern may be missing
+    return Finding(name, WRONG, found["text"], found["remedy"] or "")
+
+
+def _versions() -> Finding:
+    doit, python = metadata.version("doit"), ".".join(map(str, sys.version_info[:3]))
+    text = f"Python {python}, doit {doit}, dodo_claude {metadata.version('dodo-claude')}"
+    if not doit.startswith("0.37."):
+        return Finding("versions", WRONG, text, "pip install 'doit>=0.37,<0.38'")
+    return Finding("versions", OK, text)
+
+
+def _tmux() -> Finding:
+    from dodo_claude.tmux import check_version
+
+    return Finding("tmux", OK, check_version())
+
+
+def _client(config: Config | None, environ: Mapping[str, str]) -> Iterator[Finding]:
+    used = {stage.agent.command[0] for stage in config.workers
+            if stage.agent is not None and stage.agent.base == "claude"} if config is not None else set()  # fmt: skip
+    for program in sorted(used) or ["claude"]:
+        binary = shutil.which(program, path=environ.get("PATH"))
+        if binary is None:
+            text = f"'{program}' not found on PATH"
+            if used:
+                yield Finding(
+                    "client", WRONG, text, "npm install -g @anthropic-ai/claude-code, or --agent scripted"
+                )
+            else:
+                yield Finding("client", NOTE, f"{text}; no stage here needs it")
+            continue
+        version = _version(binary)
+        proved = agents.CLIENT_VERSION
+        if version is None:
+            yield Finding("client", WRONG, f"{binary} --version tells no version", f"run {program} by hand")
+        elif version != proved:
+            yield Finding("client", NOTE, f"{version} at {binary}; dodo_claude was proved on {proved}",
+                          "dodo-claude doctor --client tries its hooks")  # fmt: skip
+        else:
+            yield Finding("client", OK, f"{version} at {binary}")
+        if used and config is not None:
+            problems = trust.problems(config.root, environ)
+            yield from (_wrong("trust", problem) for problem in problems)
+            if not problems:
+                yield Finding("trust", OK, f"the client trusts {config.root}")
+
+
+def _version(binary: str) -> str | None:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=30, check=False,
+                              stdin=subprocess.DEVNULL)  # fmt: skip
+        found = re.search(r"\d+\.\d+\.\d+", done.stdout)
+        return found[0] if found else None
+    return None
+
+
+def _project(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+    unsafe = approval.unsafe_files(config)
+    yield from (_wrong("files", problem) for problem in unsafe)
+    if not unsafe:
+        yield Finding("files", OK, "nobody else can write what runs here")
+    missing = approval.unapproved(config, environ)
+    if missing:
+        text = approval.summary(missing, asked=approval.was_asked(config, environ))
+        remedy = "run doit orchestrate in a terminal and look at it, or doit orchestrate --trust"
+        yield Finding("approval", WRONG, text, remedy)
+    else:
+        yield Finding("approval", OK, "you approved what this project runs")
+    for problem in (*approval.bypass_problems(config, environ), *approval.sandbox_problems(config, environ)):
+        yield _wrong("agents", problem)
+    if not (config.root / STATE_DIR).exists():  # a run makes it; this does not
+        good = os.access(config.root, os.W_OK | os.X_OK)
+        problems = [] if good else [f"{config.root}: can't be written (mend its mode)"]
+    else:
+        problems = run.unwritable(config)
+    yield from (_wrong("state folder", problem) for problem in problems)
+    if not problems:
+        yield Finding("state folder", OK, f"{config.root / STATE_DIR} can be written")
+
+
+def _runtime(root: Path) -> Finding:
+    folder = watch.runtime_dir(root)
+    socket = folder / "tmux.sock"
+    if len(os.fsencode(socket)) > 100:
+        return Finding("runtime folder", WRONG, f"{socket}: too long for a socket's path",
+                       "set XDG_RUNTIME_DIR to a short one")  # fmt: skip
+    return Finding("runtime folder", OK, str(folder))
+
+
+def _disk(config: Config | None, environ: Mapping[str, str]) -> Iterator[Finding]:
+    places = {config.root if config is not None else Path.cwd(), Path(tempfile.gettempdir())}
+    places.add(Path(environ.get("HOME") or os.path.expanduser("~")))
+    for place in sorted(places):
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(place).free
+            text = f"{free / 1e9:.1f} GB free at {place}"
+            result = WRONG if free < NO_ROOM else NOTE if free < LITTLE_ROOM else OK
+            yield Finding("disk", result, text, "" if result == OK else "free some")
+
+
+def _path(environ: Mapping[str, str]) -> Finding:
+    path = agents.worker_env(AgentProfile("scripted", "scripted"), environ).get("PATH")
+    found = shutil.which("dodo-claude", path=path)
+    if found is None:
+        return Finding("worker's PATH", WRONG, "dodo-claude is not on it: workers can't tell or ask anything",
+                       "put the folder of dodo-claude on your PATH")  # fmt: skip
+    return Finding("worker's PATH", OK, f"dodo-claude is {found}")
+
+
+# -- a trial
+
+
+def _trial(inside: Path | None, environ: Mapping[str, str]) -> Finding:
+    """A run of one stage: in a temporary folder by the scripted agent, or by the client `inside` a folder it trusts."""
+    name = "hooks" if inside is None else "client's hooks"
+    if inside is not None:
+        inside = inside / STATE_DIR if (inside / STATE_DIR).is_dir() else inside
+    root = Path(os.path.realpath(tempfile.mkdtemp(prefix="doctor-", dir=inside)))
+    runtime = watch.runtime_dir(root)
+    try:
+        (root / "orchestrate.toml").write_text(_SCRIPTED if inside is None else _CLIENT, encoding="utf-8")
+        (root / "scenario.toml").write_text(_SCENARIO, encoding="utf-8")
+        # Nothing is left of its approval either.
+        env = {**environ, "XDG_STATE_HOME": str(root / "state"), "DODO_CLAUDE_SCRIPTED_SPEED": "0"}
+        for outer in ("DODO_CLAUDE_ROOT", "DODO_CLAUDE_STAGE", slots.VARIABLE):
+            env.pop(outer, None)
+        approval.approve(load_config(root / "orchestrate.toml"), env)
+        code, said = _orchestrate(root, env)
+        log = StageLog(root / STATE_DIR, "trial")
+        last = log.last()
+        heard = {event.kind for event in Attempt(log, last.number).replay()} if last is not None else set()
+        silent = [
+            hook for hook in (*TURN_HOOKS, *(TOOL_HOOKS if inside is None else ())) if hook not in heard
+        ]
+        reason = str(((last.result() if last is not None else None) or {}).get("reason") or said)
+        if code != 0:
+            return _wrong(name, f"a trial session failed: {reason}")
+        if silent:
+            return Finding(name, WRONG, f"a trial session told nothing of {', '.join(silent)}", reason)
+        who = "the scripted agent" if inside is None else "the client"
+        return Finding(name, OK, f"a trial session of {who} told of itself")
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+        shutil.rmtree(runtime, ignore_errors=True)
+
+
+def _orchestrate(root: Path, env: Mapping[str, str]) -> tuple[int, str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "doit", "orchestrate", "--yes"],
+        cwd=root, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        said, _ = process.communicate(timeout=TRIAL_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # it ends its worker
+        said, _ = process.communicate()
+        return 1, f"it took longer than {TRIAL_SECONDS:g} s"
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    lines = [line for line in said.splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith("ERROR") or "FAILED" in line]
+    return process.returncode, (told or lines or ["it said nothing"])[0]

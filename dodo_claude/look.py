@@ -1,0 +1,170 @@
+"""The commands by which a person sees and steers what runs: status, interrupt, doctor, and completion for their shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dodo_claude import lifecycle as life
+from dodo_claude.errors import DodoClaudeError, one_line
+from dodo_claude.project import FILE, complete_stage, faults, find_config, find_root, project_tmux
+from dodo_claude.redact import Redactor
+from dodo_claude.talk import Here, drop
+
+if TYPE_CHECKING:
+    from dodo_claude.tmux import Tmux
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="as JSON, for programs")
+def status(as_json: bool) -> None:
+    """Say of each stage how it is now, what its worker does and has used, whether a run is in progress, and what is in tmux.
+
+    It is told from the journals, so it works with no run going on, too.
+
+    Example: dodo-claude status --json
+    """
+    from dodo_claude import detached
+    from dodo_claude import status as now
+
+    with faults():
+        config = find_config()
+        tmux = project_tmux(config)
+        sessions = {name: _lives(tmux, session) for name, (session, mark) in tmux.sessions().items() if mark}
+        found = now.look(
+            config, detached.holder(config.root), sessions, detached.session_name(config), Redactor(os.environ)
+        )  # fmt: skip
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        click.echo(now.to_json(found) if as_json else now.text(found, width), nl=False)
+
+
+def _lives(tmux: Tmux, session: str) -> bool:
+    from dodo_claude.tmux import TmuxError
+
+    try:
+        return tmux.session_lives(session)
+    except TmuxError:
+        return False  # it went meanwhile
+
+
+@click.command()
+@click.argument("worker", shell_complete=complete_stage)
+def interrupt(worker: str) -> None:
+    """Press Escape in WORKER's session: its turn ends, and it waits for a word of yours.
+
+    A message (dodo-claude send) or what you type into its session lets it go on; without any it is told to go on
+    after `person_timeout`. At a dialog Escape would be an answer, so there it is refused.
+
+    Exit status: 0 done, 1 refused, 2 no such worker.
+
+    Example: dodo-claude interrupt backend
+    """
+    from dodo_claude import agents
+    from dodo_claude.project import find_session
+    from dodo_claude.terminal import Pane
+
+    with faults():
+        here = Here()
+        name = here.name(worker)
+        attempt, mailbox = here.at_work(name)
+        view = attempt.view()
+        tmux, session = find_session(name)
+        pane = Pane(view.pane or session, session, view.pid or 0)
+        refused = ""
+        if view.state is life.State.BLOCKED:
+            refused = f"waits for a person at a dialog: {one_line(view.blocked_on or '')} (dodo-claude attach {name} to answer it)"
+        elif view.state is not life.State.RUNNING:
+            refused = f"is {view.state.value}: there is no turn to interrupt"
+        elif agents.input_box(tmux.capture(pane, escapes=True)) == "absent":
+            refused = f"shows no input box, but a dialog, say (dodo-claude attach {name})"
+        if refused:
+            click.echo(f"refused: '{name}': {refused}", err=True)
+            sys.exit(1)
+        tmux.press(pane, "Escape")
+        drop(attempt, mailbox, life.INTERRUPT, sender=here.stage or "the user")
+        click.echo(f"interrupted '{name}'; it waits: dodo-claude send {name} TEXT")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="a JSON object per line: name, result, text, remedy")
+@click.option("--client", is_flag=True, help="try the real client, too: a session with one short prompt")
+def doctor(as_json: bool, client: bool) -> None:
+    """Say what works here, what does not, and how to mend it: tmux, the client, trust, approval, files, disk, hooks.
+
+    In a project's folder that is looked at, too. Hooks are tried in a session of the scripted agent.
+
+    Exit status: 0 all is well, 1 something is wrong.
+
+    Example: dodo-claude doctor
+    """
+    from dodo_claude import doctor as surgery
+
+    with faults():
+        wrong = False
+        for found in surgery.look(_file(), os.environ, client=client):
+            wrong = wrong or found.result == surgery.WRONG
+            if as_json:
+                click.echo(json.dumps(found.record()))
+            else:
+                remedy = f" ({found.remedy})" if found.remedy else ""
+                click.echo(one_line(f"{found.result:<5}  {found.name}: {found.text}{remedy}"))
+        if wrong:
+            sys.exit(1)
+
+
+def _file() -> Path | None:
+    try:
+        return find_root() / FILE
+    except DodoClaudeError:
+        return None  # the machine can be looked at without a project
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what lets SHELL complete commands, options, and the names of stages and templates.
+
+    \b
+    bash, in ~/.bashrc:  eval "$(dodo-claude completion bash)"
+    zsh, in ~/.zshrc:    eval "$(dodo-claude completion zsh)"
+    fish:                dodo-claude completion fish > ~/.config/fish/completions/dodo-claude.fish
+
+    Example: dodo-claude completion bash
+    """
+    from click.shell_completion import get_completion_class
+
+    found = get_completion_class(shell)
+    assert found is not None
+    variables = {"complete_func": "_dodo_claude_completion", "complete_var": "_DODO_CLAUDE_COMPLETE", "prog_name": "dodo-claude"}  # fmt: skip
+    click.echo((BASH if shell == "bash" else found.source_template) % variables)
+
+
+# Click's own goes by COMP_WORDS, which bash cuts at each ':' of a stage's name; this one goes by the line, and gives
+# back only what follows the last ':'.
+BASH = """\
+%(complete_func)s() {
+    local IFS=$'\\n' line="${COMP_LINE:0:$COMP_POINT}" reply kind value cut
+    local -a words
+    IFS=$' \\t\\n' read -ra words <<< "$line"
+    [[ $line == *[[:space:]] ]] && words+=("")
+    cut="${words[-1]%%"${words[-1]##*[:=]}"}"
+    COMPREPLY=()
+    for reply in $(env COMP_WORDS="$line" COMP_CWORD=$((${#words[@]} - 1)) %(complete_var)s=bash_complete "$1"); do
+        IFS=',' read -r kind value <<< "$reply"
+        case $kind in
+            dir) compopt -o dirnames ;;
+            file) compopt -o default ;;
+            plain) COMPREPLY+=("${value#"$cut"}") ;;
+        esac
+    done
+}
+complete -o nosort -F %(complete_func)s %(prog_name)s
+"""
+
+COMMANDS = (status, interrupt, doctor, completion)

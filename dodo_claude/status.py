@@ -1,0 +1,254 @@
+"""How a project's stages are now, as a record and as lines for a terminal: from its journals alone, run or no run.
+
+What a run came to is history.py's; this says what each stage is at this moment, whichever run that is from.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from dodo_claude import history, processes
+from dodo_claude.cells import cells, clip, clock, count, dollars, fill
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.lifecycle import BEGUN, Result, State, View
+from dodo_claude.records import Config, Stage
+from dodo_claude.redact import NOTHING, Redactor
+from dodo_claude.report import FAILED, NOT_RUN, RUNNING, SETTLED, STOPPED, WAITING, StageReport, clean_line
+
+VERSION = 1  # of the JSON: the next when a key goes or changes its meaning
+# States of a stage besides those of a report.
+IDLE, BLOCKED, ASKS, PAUSED, DONE = "idle", "blocked", "asks", "paused", "done"
+STATES = (RUNNING, IDLE, BLOCKED, ASKS, PAUSED, WAITING, FAILED, STOPPED, NOT_RUN, DONE)
+# Those of a stage that somebody works on.
+AT_WORK = (RUNNING, IDLE, BLOCKED, ASKS, PAUSED)
+MOST_NAME = 28  # columns of a stage's name
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """The run that is in progress, or the last one."""
+
+    id: str | None  # null: there was none
+    live: bool
+    pid: int | None
+    since: str | None  # 'YYYY-MM-DD HH:MM:SS', of one in progress
+    tmux: str | None  # the session that a detached run is in
+    in_tmux: str | None  # running | ended
+
+
+@dataclass(frozen=True, slots=True)
+class StageStatus:
+    """One stage. `about`: what it is blocked on, asks, waits for, or why it failed."""
+
+    name: str
+    group: str | None
+    agent: str | None  # null: a command
+    state: str  # one of STATES
+    about: str
+    activity: str  # what its worker does now
+    percent: int | None  # as the worker says itself
+    progress: str
+    seconds: float
+    tokens: int
+    cost_usd: float | None
+    attempt: int | None  # the number of its last one
+    tmux: str  # its session's name
+    in_tmux: str | None  # running | ended
+    session_id: str | None  # the client's
+    waits_for: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The project."""
+
+    version: int
+    name: str
+    run: RunStatus
+    states: dict[str, int]
+    tokens: int
+    cost_usd: float | None
+    stages: tuple[StageStatus, ...]
+
+
+def look(
+    config: Config, holder: str | None, sessions: Mapping[str, bool], detached: str, redact: Redactor = NOTHING
+) -> Status:  # fmt: skip
+    """`holder`: who runs it now, as the lock says. `sessions`: of ours in tmux by name, does it still run?
+    `detached`: what the session of a detached run is called."""
+    state = config.root / STATE_DIR
+    words = (holder or "").split(" ", 3)
+    pid = int(words[1]) if len(words) > 1 and words[1].isdecimal() else None
+    try:
+        span = history.find(state, None)
+    except DodoClaudeError:
+        span = history.Span("", 0.0)
+    live = pid is not None and span.id.endswith(f"-{pid}")
+    chosen = history.chosen(state, span.id) if live and span.id else None
+    report = history.report(config, history.Span(span.id, span.started, live=live), redact=redact)
+    good = frozenset(stage.name for stage in config.stages) if live else history.as_they_were(config)
+    stages = tuple(
+        _stage(stage, _now(told, good), chosen is None or stage.name in chosen, state, sessions, redact)
+        for stage, told in zip(config.stages, report.stages, strict=True)
+    )
+    run = RunStatus(
+        id=span.id or None,
+        live=holder is not None,
+        pid=pid,
+        since=words[3] if len(words) > 3 else None,
+        tmux=detached if detached in sessions else None,
+        in_tmux=_there(sessions, detached),
+    )
+    counted = {name: sum(stage.state == name for stage in stages) for name in STATES}
+    return Status(
+        version=VERSION,
+        name=config.name,
+        run=run,
+        states={name: number for name, number in counted.items() if number},
+        tokens=report.totals.tokens,
+        cost_usd=report.totals.cost_usd,
+        stages=stages,
+    )
+
+
+def _now(told: StageReport, good: frozenset[str]) -> StageReport:
+    """What was done is so no more once its inputs or targets are others."""
+    return told if told.state not in SETTLED or told.name in good else replace(told, state=NOT_RUN)
+
+
+def _stage(
+    stage: Stage, told: StageReport, chosen: bool, folder: Path, sessions: Mapping[str, bool], redact: Redactor
+) -> StageStatus:  # fmt: skip
+    log = StageLog(folder, stage.name)
+    last = log.last()
+    state, about, view = told.state, told.reason, View()
+    if state in SETTLED:
+        state, about = DONE, ""
+    elif state == RUNNING:
+        view = last.view() if last is not None else view
+        state, about = (WAITING, told.reason) if last is None or last.result() else at_work(view)
+    elif state == STOPPED and last is not None and last.result() is None and _lives(last):
+        view = last.view()
+        state, about = at_work(view)
+        about = "; ".join(filter(None, (about, "nobody follows it: doit orchestrate takes it over")))
+    elif state == WAITING and chosen:
+        about = f"for {', '.join(told.waits_for)}" if told.waits_for else ""
+    elif state in (WAITING, NOT_RUN):
+        state, about = _before(last)
+
+    def line(text: str) -> str:
+        return clean_line(redact.text(text.replace(f"{log.dir.parents[2]}/", "")))
+
+    return StageStatus(
+        name=stage.name,
+        group=stage.group,
+        agent=told.agent,
+        state=state,
+        about=line(about),
+        activity=line(view.activity),
+        percent=view.percent,
+        progress=line(view.progress),
+        seconds=told.seconds,
+        tokens=told.tokens,
+        cost_usd=told.cost_usd,
+        attempt=last.number if last is not None else None,
+        tmux=stage.session,
+        in_tmux=_there(sessions, stage.session),
+        session_id=told.attempts[-1].session_id if told.attempts else None,
+        waits_for=told.waits_for,
+    )
+
+
+def _there(sessions: Mapping[str, bool], name: str) -> str | None:
+    return None if name not in sessions else "running" if sessions[name] else "ended"
+
+
+def at_work(view: View) -> tuple[str, str]:
+    """The state of a stage that a worker works on, and what is to be said about that."""
+    match view.state:
+        case State.BLOCKED:
+            return BLOCKED, view.blocked_on or "a dialog"
+        case _ if view.asks:
+            return ASKS, view.asks[-1].text
+        case State.PAUSED:
+            return PAUSED, view.error_text or view.error or ""
+        case State.IDLE:
+            return IDLE, "interrupted" if view.held else ""
+    return RUNNING, "" if view.activity or view.pane is None else "starts"
+
+
+def _lives(attempt: Attempt) -> bool:
+    begun = next((event for event in attempt.replay() if event.kind == BEGUN), None)
+    pid, nonce = attempt.view().pid, begun.data.get("nonce") if begun is not None else None
+    return pid is not None and isinstance(nonce, str) and processes.lives(pid, nonce)
+
+
+def _before(last: Attempt | None) -> tuple[str, str]:
+    """What an earlier run left of a stage that this one has not come to."""
+    result = last.result() if last is not None else None
+    how = str((result or {}).get("result"))
+    if how in (Result.FAILED.value, Result.TIMED_OUT.value):
+        return FAILED, str((result or {}).get("reason") or "")
+    if how == Result.ABORTED.value:
+        return STOPPED, str((result or {}).get("reason") or "")
+    good = how == Result.SUCCEEDED.value
+    return NOT_RUN, "what it reads or makes was changed since it was done" if good else ""
+
+
+# -- told
+
+
+def to_json(status: Status) -> str:
+    """The record as JSON: the names of the fields are its keys."""
+    return json.dumps(asdict(status), indent=1) + "\n"
+
+
+def text(status: Status, width: int | None = None) -> str:
+    """For a terminal of `width` columns; None: no line is cut."""
+    lines = [_run(status.run)]
+    names = min(max((cells(stage.name) for stage in status.stages), default=0), MOST_NAME)
+    for stage in status.stages:
+        used = [
+            fill(clock(stage.seconds), 7) if stage.seconds else " " * 7,
+            fill(count(stage.tokens), 5) if stage.tokens else " " * 5,
+            fill(dollars(stage.cost_usd), 7),
+        ]
+        line = f"{fill(stage.name, names)}  {stage.state:<7}  {' '.join(used)}  {'  '.join(said(stage))}".rstrip()
+        lines.append(line if width is None else clip(line, width))
+    sums = ", ".join(f"{number} {state}" for state, number in status.states.items())
+    used = [f"{count(status.tokens)} tokens"] if status.tokens else []
+    used += [dollars(status.cost_usd)] if status.cost_usd is not None else []
+    lines.append("; ".join(filter(None, [sums or "no stages", ", ".join(used)])))
+    sessions: list[StageStatus | RunStatus] = [status.run, *status.stages]
+    there = [f"{each.tmux} ({_in_tmux(each)})" for each in sessions if each.in_tmux]
+    lines.append(f"in tmux: {', '.join(there)}" if there else "no worker is in tmux")
+    return "\n".join(lines) + "\n"
+
+
+def said(stage: StageStatus) -> list[str]:
+    """What there is to say about a stage, the most important first."""
+    parts = (
+        [stage.about]
+        if stage.state != WAITING or not stage.waits_for
+        else [f"for {', '.join(stage.waits_for)}"]
+    )
+    parts.append(f"{stage.percent} % {stage.progress}".rstrip() if stage.percent is not None else "")
+    parts.append(stage.activity if stage.state in AT_WORK else "")
+    parts.append(f"attempt {stage.attempt}" if (stage.attempt or 0) > 1 and stage.state in AT_WORK else "")
+    return list(dict.fromkeys(filter(None, parts)))
+
+
+def _run(run: RunStatus) -> str:
+    if not run.live:
+        return f"no run is in progress (the last: {run.id})" if run.id else "no run is in progress"
+    since = f" since {run.since}" if run.since else ""
+    where = f" in tmux session {run.tmux} (dodo-claude attach run)" if run.in_tmux == "running" else ""
+    return f"a run is in progress: pid {run.pid or 'unknown'}{since}{where}"
+
+
+def _in_tmux(stage: StageStatus | RunStatus) -> str:
+    return "running" if stage.in_tmux == "running" else "ended, its screen is kept"

@@ -1,0 +1,151 @@
+"""What `dodo-claude doctor` finds, each thing broken once; its trial sessions."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+
+import pytest
+
+from dodo_claude import agents, doctor
+from tests.integration.scenes import configure
+from tests.project import Project
+
+pytestmark = pytest.mark.tmux
+GOOD = {"one": {"targets": ["it.txt"]}}
+
+
+def look(project: Project, *options: str, code: int) -> dict[str, dict[str, str]]:
+    ran = project.run("dodo-claude", "doctor", "--json", *options, check=code)
+    found = [json.loads(line) for line in ran.out.splitlines()]
+    for finding in found:
+        assert set(finding) == {"name", "result", "text", "remedy"}
+        assert finding["result"] in ("ok", "note", "wrong")
+        assert finding["result"] != "wrong" or finding["text"]
+    wrong = [finding["name"] for finding in found if finding["result"] == "wrong"]
+    assert bool(wrong) == bool(code), found
+    return {finding["name"]: finding for finding in found}
+
+
+def client(project: Project, version: str = agents.CLIENT_VERSION) -> None:
+    """A `claude` that is the scripted agent."""
+    folder = project.home / "bin"
+    folder.mkdir(exist_ok=True)
+    program = folder / "claude"
+    scenario = folder / "scenario.toml"
+    scenario.write_text("[stages.trial]\nsteps = [{ say = 'ready' }]\n")
+    program.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] && echo "{version} (Claude Code)" && exit\n'
+        f"export DODO_CLAUDE_SCENARIO={shlex.quote(str(scenario))}\n"
+        f'exec {shlex.quote(sys.executable)} -m dodo_claude.scripted "$@"\n'
+    )
+    program.chmod(0o755)
+    project.env["PATH"] = f"{folder}:{project.environ()['PATH']}"
+
+
+def test_all_is_well(project: Project) -> None:
+    configure(project, GOOD)
+    project.approve()
+    found = look(project, code=0)
+    assert found["hooks"]["text"] == "a trial session of the scripted agent told of itself"
+    assert found["tmux"]["text"].startswith("tmux ")
+    assert found["orchestrate.toml"]["text"] == "1 stage, no problems"
+    assert found["worker's PATH"]["result"] == "ok"
+    assert "doit 0.37" in found["versions"]["text"]
+    assert not (project.root / ".orchestrate").exists()  # it only looked
+    assert os.listdir(project.root) == ["orchestrate.toml"]
+    assert project.sessions() == []
+    lines = project.run("dodo-claude", "doctor", check=0).out.splitlines()
+    assert lines[0].startswith("ok     versions: ")
+
+
+def test_without_a_project_it_looks_at_the_machine(project: Project) -> None:
+    found = look(project, code=0)
+    assert found["project"]["result"] == "note"
+    assert found["hooks"]["result"] == "ok"
+
+
+def test_what_is_wrong_is_said_with_how_to_mend_it(project: Project) -> None:
+    configure(project, GOOD)
+    found = look(project, code=1)
+    assert found["approval"]["text"] == "you have not approved yet what this project runs on your machine"
+    assert "--trust" in found["approval"]["remedy"]
+    project.approve()
+    path = project.root / "orchestrate.toml"
+    path.chmod(0o666)
+    assert look(project, code=1)["files"]["remedy"] == "chmod go-w orchestrate.toml"
+    path.chmod(0o644)
+    path.write_text("[stages.one]\nprompt = 3\n")
+    found = look(project, code=1)
+    assert found["orchestrate.toml"]["text"].startswith("orchestrate.toml:2:")
+    assert found["orchestrate.toml"]["remedy"] == "dodo-claude check shows all"
+
+
+def test_hooks_that_tell_nothing_are_found(project: Project) -> None:
+    """A worker whose shell can't write its spool, say: here a client without any hooks."""
+    client(project)
+    program = project.home / "bin/claude"
+    program.write_text(program.read_text().split("exec")[0] + "sleep 0.2; exit 0\n")
+    project.write("orchestrate.toml", "[stages.one]\nprompt = 'x'\n")
+    project.home.joinpath(".claude.json").write_text(
+        json.dumps(
+            {
+                "hasCompletedOnboarding": True,
+                "projects": {str(project.root): {"hasTrustDialogAccepted": True}},
+            }
+        )
+    )
+    project.approve()
+    found = look(project, "--client", code=1)
+    assert found["hooks"]["result"] == "ok"
+    assert found["client's hooks"]["text"].startswith(
+        "a trial session failed: its worker ended before it began"
+    )
+
+
+def test_the_client_its_version_and_its_trust(project: Project) -> None:
+    project.write("orchestrate.toml", "[stages.one]\nprompt = 'x'\n")
+    project.approve()
+    found = look(project, code=1)
+    assert found["client"]["text"] == "'claude' not found on PATH"
+    assert found["client"]["remedy"].startswith("npm install -g")
+    client(project, "2.0.1")
+    found = look(project, code=1)
+    assert found["client"]["result"] == "note"
+    assert found["client"]["text"].startswith("2.0.1 at ")
+    assert found["trust"]["result"] == "wrong"
+    client(project)
+    project.home.joinpath(".claude.json").write_text(
+        json.dumps(
+            {
+                "hasCompletedOnboarding": True,
+                "projects": {str(project.root): {"hasTrustDialogAccepted": True}},
+            }
+        )
+    )
+    found = look(project, "--client", code=0)
+    assert found["client"]["result"] == "ok"
+    assert found["client's hooks"]["text"] == "a trial session of the client told of itself"
+    assert os.listdir(project.root) == ["orchestrate.toml"]
+
+
+def test_no_tmux(project: Project) -> None:
+    folder = project.home / "few"
+    folder.mkdir()
+    for program in ("sh", "env"):
+        (folder / program).symlink_to(str(shutil.which(program)))
+    project.env["PATH"] = str(folder)
+    found = look(project, code=1)
+    assert found["tmux"]["text"] == "tmux: not found on PATH; tmux 3.2 or newer is needed"
+    assert "apt install tmux" in found["tmux"]["remedy"]
+    assert found["hooks"]["result"] == "wrong"
+
+
+def test_little_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage("/")
+    for free, result in ((10**7, "WRONG"), (5 * 10**8, "note"), (10**10, "ok")):
+        monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path, free=free: usage._replace(free=free))
+        assert {finding.result for finding in doctor._disk(None, {"HOME": "/"})} == {result}
