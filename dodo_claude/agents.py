@@ -42,6 +42,8 @@ HOOKS = (
     "Notification",
     "Stop",
     "StopFailure",
+    "TaskCreated",
+    "TaskCompleted",
     "PreCompact",
     "PostCompact",
     "SessionEnd",
@@ -298,6 +300,8 @@ def launch(profile: AgentProfile, job: Job, environ: Mapping[str, str], env: Map
             "CLAUDE_CODE_DISABLE_ALTERNATE_SCREEN": "1",
             # A turn's end answered with messages 9 times without a tool between would be the end all the same.
             "CLAUDE_CODE_STOP_HOOK_BLOCK_CAP": "1000",
+            # Its list of tasks, off by default, tells how far it is.
+            "CLAUDE_CODE_ENABLE_TODO_TOOLS": "1",
         }
         command = list(profile.command)
     else:

@@ -120,8 +120,11 @@ class View:
     handed: tuple[str, ...] = ()  # messages that a hook gave to the client; its next event proves them
     mailed: tuple[str, ...] = ()  # messages that were pasted
     received: tuple[str, ...] = ()  # messages that are proved and not settled yet
-    percent: int | None = None  # of its work, as it says itself
+    percent: int | None = None  # of its work: as it says itself, else by its list of tasks
     progress: str = ""
+    tasks: frozenset[str] = frozenset()  # ids on its list of tasks
+    tasks_done: frozenset[str] = frozenset()
+    says_itself: bool = False  # it told its progress by a command: its list does not count
     asks: tuple[Ask, ...] = ()  # open questions
     denies: bool = False  # what would be asked is refused by a hook: no dialog opens
     wish: str | None = None  # a compaction that was asked for: its goal
@@ -249,6 +252,8 @@ def _working(view: View, event: Event) -> View:
     begins = view.held and event.kind == "PreToolUse"  # it was told to go on, or took no notice of the Escape
     if view.state in (State.IDLE, State.EXITED) and not begins:
         return view  # a background task's tool: the Stop before it already told of it
+    if event.data.get("tool_name") == "TodoWrite":
+        view = _listed(view, event)
     return replace(
         view,
         state=State.RUNNING,
@@ -448,7 +453,37 @@ def _progressed(view: View, event: Event) -> View:
         view,
         percent=min(100, max(0, percent)) if isinstance(percent, int) else view.percent,
         progress=_text(event, "text"),
+        says_itself=True,
     )
+
+
+def _task_made(view: View, event: Event) -> View:
+    made = view.tasks | {_text(event, "task_id")}
+    return _by_list(replace(view, tasks=made), len(view.tasks_done), len(made), view.progress)
+
+
+def _task_done(view: View, event: Event) -> View:
+    done = view.tasks_done | {_text(event, "task_id")}
+    made = view.tasks | done
+    after = replace(view, tasks=made, tasks_done=done)
+    return _by_list(after, len(done), len(made), _text(event, "task_subject"))
+
+
+def _listed(view: View, event: Event) -> View:
+    """The older tool gives the whole list at each change."""
+    inputs = event.data.get("tool_input")
+    todos = inputs.get("todos") if isinstance(inputs, Mapping) else None
+    known = [todo for todo in todos if isinstance(todo, Mapping)] if isinstance(todos, list) else []
+    if not known:
+        return view
+    done = sum(todo.get("status") == "completed" for todo in known)
+    doing = [str(todo.get("activeForm") or "") for todo in known if todo.get("status") == "in_progress"]
+    return _by_list(view, done, len(known), doing[0] if doing else "")
+
+
+def _by_list(view: View, done: int, total: int, text: str) -> View:
+    """How far its own list of tasks says that it is."""
+    return view if view.says_itself else replace(view, percent=100 * done // total, progress=text)
 
 
 def _said(view: View, event: Event) -> View:
@@ -540,6 +575,8 @@ TABLE: dict[str, _Change] = {
     "Notification": _notified,
     "Stop": _stopped,
     "StopFailure": _stop_failed,
+    "TaskCreated": _task_made,
+    "TaskCompleted": _task_done,
     "PreCompact": _compacting,
     "PostCompact": _compacted,
 }

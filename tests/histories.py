@@ -370,6 +370,49 @@ HISTORIES = {
         policy.Wait(60.0),
         {"percent": 100, "progress": "nearly", "heard": 4.0},
     ),
+    "how far it is by its list of tasks": History(
+        events(
+            SPAWNED,
+            SESSION,
+            PROMPT,
+            *[("TaskCreated", {"task_id": number, "task_subject": f"task {number}"}) for number in "123"],
+            ("TaskCompleted", {"task_id": "1", "task_subject": "task 1"}),
+        ),
+        policy.Wait(60.0),
+        {"percent": 33, "progress": "task 1"},
+    ),
+    "by a list that comes whole": History(
+        events(
+            SPAWNED,
+            SESSION,
+            PROMPT,
+            (
+                "PreToolUse",
+                {
+                    "tool_name": "TodoWrite",
+                    "tool_input": {
+                        "todos": [
+                            {"content": "a", "status": "completed", "activeForm": "Doing a"},
+                            {"content": "b", "status": "in_progress", "activeForm": "Doing b"},
+                        ]
+                    },
+                },
+            ),
+        ),
+        policy.Wait(60.0),
+        {"percent": 50, "progress": "Doing b"},
+    ),
+    "its own word counts more than its list": History(
+        events(
+            SPAWNED,
+            SESSION,
+            PROMPT,
+            (life.PROGRESS, {"percent": 80, "text": "nearly"}),
+            ("TaskCreated", {"task_id": "1"}),
+        ),
+        policy.Wait(60.0),
+        {"percent": 80, "progress": "nearly"},
+    ),
     "a question is open: no repair yet": History(
         events(SPAWNED, SESSION, PROMPT, (life.ASK, {"id": "q", "text": "a or b?", "until": 99.0}), STOP),
         policy.Wait(30.0),

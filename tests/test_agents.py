@@ -86,6 +86,7 @@ def test_claude() -> None:
         "LANG": "C.UTF-8", "PATH": f"/bin:{os.path.dirname(sys.executable)}", "MINE": "1", **FIXED,
         "DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_ALTERNATE_SCREEN": "1",
         "CLAUDE_CODE_STOP_HOOK_BLOCK_CAP": "1000",
+        "CLAUDE_CODE_ENABLE_TODO_TOOLS": "1",
     }  # fmt: skip
     assert set(made.files) == {"brief.md", "settings.json", "denial.json"}
 

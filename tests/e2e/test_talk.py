@@ -132,3 +132,23 @@ def test_a_worker_speaks_without_being_asked_for_a_permission(client: Project, a
     assert "one: the port is 8080" in client.read(".orchestrate/notes.md")
     results = [result.text for request in api.requests for result in request.tool_results]
     assert "SQLite" in results
+
+
+def test_its_list_of_tasks_tells_how_far_it_is(client: Project, api: MessagesApi) -> None:
+    """Nobody asks it to: the client's own tools for that are on, and their hooks tell."""
+    client.write("orchestrate.toml", stages(ONE))
+
+    def task(subject: str) -> Reply:
+        return tool("TaskCreate", subject=subject, description=subject, activeForm=subject)
+
+    api.reply = by_stage(
+        one=turns(
+            task("read"),
+            task("write"),
+            tool("TaskUpdate", taskId="1", status="completed"),
+            write(client.root / "it.txt", "x\n"),
+            say("Done."),
+        )
+    )
+    ran = client.orchestrate()
+    assert ran.said("one 50 % read")
