@@ -76,7 +76,7 @@ class Demo:
 
     @property
     def command(self) -> str:
-        return f"doit orchestrate --agent {self.agent}"
+        return f"doit orchestrate --no-board --agent {self.agent}"
 
     def orchestrate(self, look: str) -> tuple[int, list[str]]:
         """Run the stages in the session; exit status and output. `look` is what to tell meanwhile."""

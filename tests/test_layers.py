@@ -19,6 +19,7 @@ ALLOWED = {
     "libtmux": {"tmux"},
     "jinja2": {"prompts"},
     "jsonschema": {"schema", "config"},
+    "rich": {"live"},
     "toml": {"run"},
     "click": {"cli", "look", "talk"},
     "doit": {"loader", "tasks", "reporter", "backend", "commands", "runner", "stages", "explained", "late"},
@@ -53,6 +54,7 @@ ENGINE = {
     "history",
     "rendered",
     "status",
+    "board",
 }
 # These know nothing but themselves.
 ALONE = {
