@@ -76,7 +76,7 @@ class Demo:
 
     @property
     def command(self) -> str:
-        return f"doit orchestrate --agent {self.agent}"
+        return f"doit orchestrate --no-board --agent {self.agent}"
 
     def orchestrate(self, look: str) -> tuple[int, list[str]]:
         """Run the stages in the session; exit status and output. `look` is what to tell meanwhile."""
@@ -84,7 +84,7 @@ class Demo:
         argv = [program("doit"), *shown.split()[1:]]
         self.trust = False
         telling.line()
-        telling.line(f"{telling.INDENT}{telling.paint(f'$ {shown}', 'bold')}   (in {MAIN})")
+        telling.line(f"{telling.INDENT}{telling.paint(f'$ {shown}', 'bold')}  (in {MAIN})")
         self._began, self._told_lines = time.time(), 0
         tell = {"screens": self.tell_screens, "output": lambda: self.tell_output(shown)}[look]
         code = self.stagehand.run(argv, shown, tell)

@@ -4,6 +4,7 @@ it do" (--dry-run) and "why" (--explain).
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,10 @@ _OWN_OPTIONS: tuple[dict[str, Any], ...] = (
     {
         "section": "orchestrate", "name": "detach", "short": "", "long": "detach", "type": bool, "default": False,
         "help": "run in a tmux session of its own, which outlives this terminal (dodo-claude status shows it)",
+    },
+    {
+        "section": "orchestrate", "name": "board", "short": "", "long": "board", "inverse": "no-board", "type": bool,
+        "default": None, "help": "show a live board of the stages [default: on a terminal]",
     },
     {
         "section": "orchestrate", "name": "dry_run", "short": "", "long": "dry-run", "type": bool, "default": False,
@@ -102,7 +107,7 @@ class Orchestrate(DoitRun):
         single: bool = False, auto_delayed_regex: bool = False, force_verbosity: bool = False,
         failure_verbosity: int = 0, pdb: bool = False,
         trust: bool = False, yes: bool = False, allow_bypass: bool = False, detach: bool = False,
-        dry_run: bool = False, explain: bool = False,
+        dry_run: bool = False, explain: bool = False, board: bool | None = None,
     ) -> int:  # fmt: skip
         """Called by doit. Its parameters' names are the options' names, looked up by doit."""
         from dodo_claude import consent, detached, explained
@@ -145,7 +150,7 @@ class Orchestrate(DoitRun):
                     return 0
             return self._run_stages(
                 outfile, reporter, Stream(verbosity, force_verbosity), num_process, always, continue_,
-                failure_verbosity, quiet=verbosity == 0,
+                failure_verbosity, quiet=verbosity == 0, board=board,
             )  # fmt: skip
         except DodoClaudeError as error:
             sys.stderr.write("".join(f"ERROR: {line}\n" for line in str(error).splitlines()))
@@ -180,7 +185,7 @@ class Orchestrate(DoitRun):
 
     def _run_stages(
         self, outfile: Any, reporter: Any, stream: Stream, num_process: int | None, always: bool,
-        continue_: bool, failure_verbosity: int, *, quiet: bool,
+        continue_: bool, failure_verbosity: int, *, quiet: bool, board: bool | None,
     ) -> int:  # fmt: skip
         from dodo_claude.runner import StageRunner
 
@@ -192,11 +197,30 @@ class Orchestrate(DoitRun):
             if hasattr(report, "progress") and run is not None:
                 report.config, report.quiet = config, quiet
                 run.report, run.workers = report.progress, workers
-                report.fleet = lambda: run.fleet
+                report.fleet, report.current, report.workers = lambda: run.fleet, lambda: run.config, workers
+                report.board = (
+                    _shows(self.outstream, quiet) if board is None else board and self.outstream.isatty()
+                )
+                report.past = self._past
             runner = StageRunner(
                 self.dep_manager, report, continue_, always, stream, workers, run=run, stages=self._stages(),
             )  # fmt: skip
-            return runner.run_all(self.control.task_dispatcher())
+            try:
+                return runner.run_all(self.control.task_dispatcher())
+            finally:
+                if hasattr(report, "close"):
+                    report.close()
+
+    def _past(self, name: str) -> float | None:
+        """How long a stage took when it last ran."""
+        seconds = (self.dep_manager.get_values(name) or {}).get("seconds")
+        return float(seconds) if isinstance(seconds, int | float) else None
+
+
+def _shows(stream: TextIO, quiet: bool) -> bool:
+    """Is this a place for a board?"""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") in ("", "dumb")
+    return bool(stream.isatty() and not plain and not quiet)
 
 
 @contextmanager

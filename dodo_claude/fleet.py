@@ -158,6 +158,9 @@ class Fleet:
         self._over: str | None = None
         self._failures: dict[str, deque[tuple[float, str]]] = {}
         self._spent: dict[Hashable, tuple[Usage, float | None]] = {}
+        self._of: dict[
+            str, dict[Hashable, tuple[int, float | None]]
+        ] = {}  # of each stage its attempts' tokens, cost
         self._usage = Usage()  # the sums of those
         self._cost: float | None = None
         self._workers: dict[Hashable, tuple[float, int]] = {}  # when it started, what it needs
@@ -293,8 +296,8 @@ class Fleet:
 
     # -- the budget
 
-    def spent(self, key: Hashable, usage: Usage, cost: float | None) -> None:
-        """What the attempt `key` has used so far, in all. Less than it said before counts as no change."""
+    def spent(self, key: Hashable, usage: Usage, cost: float | None, stage: str = "") -> None:
+        """What the attempt `key` of `stage` has used so far, in all. Less than it said before counts as no change."""
         with self._changing():
             before, paid = self._spent.get(key, (Usage(), None))
             usage = usage.at_least(before)
@@ -303,7 +306,15 @@ class Fleet:
                 cost = max(cost, paid or 0.0)
                 self._cost = (self._cost or 0.0) - (paid or 0.0) + cost
             self._spent[key] = (usage, paid if cost is None else cost)
+            self._of.setdefault(stage, {})[key] = (usage.tokens, self._spent[key][1])
             self._judge_budget()
+
+    def used_by(self, stage: str) -> tuple[int, float | None]:
+        """Tokens and dollars of a stage's attempts in this run."""
+        with self._lock:
+            found = self._of.get(stage, {}).values()
+            known = [cost for _, cost in found if cost is not None]
+            return sum(tokens for tokens, _ in found), sum(known) if known else None
 
     def over_budget(self) -> str | None:
         """Which budget is used up, in words; workers under way are to be stopped then."""

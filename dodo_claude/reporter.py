@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from doit.exceptions import BaseFail, UnmetDependency
 from doit.reporter import ConsoleReporter
 from doit.task import Task
 
+from dodo_claude import board
 from dodo_claude.config import Stage
 from dodo_claude.fleet import Fleet
 from dodo_claude.lifecycle import State, View
 from dodo_claude.notify import notify
+from dodo_claude.report import DONE, FAILED, IGNORED, NOT_RUN, SETTLED, STOPPED, UP_TO_DATE
 from dodo_claude.tasks import StageStopped, is_ours, stage_of
+
+if TYPE_CHECKING:
+    from dodo_claude.live import Screen
 
 # Columns of a stage's name; longer ones push their line to the right.
 _NAME_WIDTH = 14
@@ -28,15 +35,22 @@ _MAX_ACTIVITY = 100  # characters of a worker's present activity
 
 
 class _Lasting:
-    """A text stream that outlives what it writes to: a closed terminal or a full disk ends no run."""
+    """A text stream that outlives what it writes to: a closed terminal or a full disk ends no run.
+
+    While there is a board, `above` takes its lines.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self.above: Callable[[str], None] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
+        if self.above is not None:
+            self.above(text)
+            return len(text)
         try:
             return self._stream.write(text)
         except OSError:
@@ -66,7 +80,9 @@ class StageReporter(ConsoleReporter):
     desc = "a line per event of a stage, and a summary"
 
     def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:
-        super().__init__(_Lasting(outstream), options)
+        self._lasting = _Lasting(outstream)
+        super().__init__(self._lasting, options)
+        self._terminal = outstream
         self.failures: list[dict[str, Any]]
         self._lock = threading.Lock()
         self._shown: dict[str, tuple[object, ...]] = {}
@@ -78,8 +94,19 @@ class StageReporter(ConsoleReporter):
         self._stopped: list[str] = []
         self._width = _NAME_WIDTH
         self.config: Any = None  # config.Config, set by the command
+        self.current: Callable[[], Any] = lambda: self.config  # as the run knows it by now
         self.fleet: Callable[[], Fleet | None] = lambda: None  # set by the command
         self.quiet = False  # no lines about what workers do now
+        self.workers = 1
+        self.board = False  # is one to be shown, as soon as there is something on it?
+        self.past: Callable[[str], float | None] = lambda name: None  # a stage's seconds, when it last ran
+        self._screen: Screen | None = None
+        self._told: dict[str, board.Told] = {}
+        self._past: dict[str, float] = {}
+        self._first: dict[str, int] = {}  # of each stage its first attempt in this run
+        self._chosen: frozenset[str] = frozenset()
+        self._stopping = ""
+        self._plan: tuple[Any, list[str], dict[str, tuple[str, ...]], dict[str, Stage]] = (None, [], {}, {})
 
     # -- called by doit
 
@@ -87,6 +114,9 @@ class StageReporter(ConsoleReporter):
         """Called by doit before the first task."""
         names = [name for name, task in tasks.items() if stage_of(task) is not None]
         self._width = min(max([_NAME_WIDTH, *map(len, names)]), 32)
+        if self.board:
+            self._chosen = _needed(tasks, selected_tasks)
+            self._past = {name: seconds for name in names if (seconds := self.past(name))}
 
     def execute_task(self, task: Task) -> None:
         """Called by a worker thread of doit's."""
@@ -94,6 +124,8 @@ class StageReporter(ConsoleReporter):
             super().execute_task(task)
         else:
             self._began[task.name] = time.monotonic()
+            self._note(task.name, began=self._began[task.name])
+            self._show_board()
 
     def add_success(self, task: Task) -> None:
         """Called by doit when a task's state is saved."""
@@ -101,6 +133,7 @@ class StageReporter(ConsoleReporter):
         if stage is None:
             return
         self._done.append(task.name)
+        self._note(task.name, state=DONE)
         facts = [name for name in (self._sizes(task.targets), "check passed" if stage.checks else "") if name]
         repairs = task.values.get("repairs")
         if repairs:
@@ -119,14 +152,17 @@ class StageReporter(ConsoleReporter):
         self.failures.append({"task": task, "exception": fail})
         if isinstance(fail, UnmetDependency):
             self._blocked.append(task.name)
+            self._note(task.name, state=NOT_RUN)
             self._line(task.name, f"not run: needs {fail.message.replace(' ', ', ')}")
         elif isinstance(fail, StageStopped):
             self._stopped.append(task.name)
+            self._note(task.name, state=STOPPED)
             fleet = self.fleet()
             # Why all of them were is said once, at the end.
             shared = fleet is not None and fail.message == fleet.stopped
             self._line(task.name, "stopped" if shared else f"stopped: {_one_line(fail.message)}")
         else:
+            self._note(task.name, state=FAILED)
             self._line(task.name, f"FAILED: {_one_line(fail.message)}")
 
     def skip_uptodate(self, task: Task) -> None:
@@ -136,14 +172,17 @@ class StageReporter(ConsoleReporter):
                 super().skip_uptodate(task)
             return
         self._skipped.append(task.name)
+        self._note(task.name, state=UP_TO_DATE)
         self._line(task.name, "up to date")
 
     def skip_ignore(self, task: Task) -> None:
         """Called by doit for a task that the user ignores."""
+        self._note(task.name, state=IGNORED)
         self._line(task.name, "ignored (doit forget undoes it)")
 
     def complete_run(self) -> None:
         """Called by doit at the end."""
+        self.close()
         stages = [item for item in self.failures if is_ours(item["task"])]
         self.failures = [item for item in self.failures if item not in stages]
         super().complete_run()
@@ -186,6 +225,8 @@ class StageReporter(ConsoleReporter):
 
     def progress(self, stage: Stage, attempt: int, view: View) -> None:
         """Called by a stage's thread whenever its view changed."""
+        first = self._first.setdefault(stage.name, attempt)
+        self._note(stage.name, view=view, tries=attempt - first + 1)
         said = (view.percent, view.progress, view.asks)
         doing = (view.blocked_on, view.prompts, view.repairs, attempt)
         seen = (view.state, view.activity, *doing, view.phase, said)
@@ -200,9 +241,100 @@ class StageReporter(ConsoleReporter):
     def stopping(self, name: str, *, hurry: bool) -> None:
         """Called in the signal handler: no lock, one write."""
         what = "killing the workers" if hurry else "stopping the workers; a rerun goes on with what is left"
+        self._stopping = what
         # Past Python's buffer: the handler may interrupt itself in there. The terminal may be gone.
         with contextlib.suppress(OSError):
             os.write(2, f"\n{name}: {what}\n".encode())
+        if self._screen is not None:
+            self._screen.jumped = True
+
+    def _bell(self) -> TextIO:
+        """Where bells go: they are no line."""
+        return cast(TextIO, _Lasting(self._terminal))
+
+    # -- the board
+
+    def _note(self, name: str, **said: Any) -> None:
+        """Called by any thread; each stage is told of by one at a time."""
+        if not self.board:
+            return
+        if "state" in said:
+            said["ended"] = time.monotonic()
+        self._told[name] = replace(self._told.get(name, board.Told()), **said)
+        if self._screen is not None:
+            self._screen.changed()
+
+    def _show_board(self) -> None:
+        with self._lock:
+            if not self.board or self._screen is not None:
+                return
+            from dodo_claude.live import Above, Screen
+
+            self._screen = Screen(cast(TextIO, _Lasting(self._terminal)), self._draw)
+            self._lasting.above = self._screen.above
+            # What a dodo.py's task prints by itself.
+            self._streams = sys.stdout, sys.stderr
+            for name in ("stdout", "stderr"):
+                stream = getattr(sys, name)
+                if stream is not None and stream.isatty():
+                    setattr(sys, name, Above(stream, self._screen))
+
+    def close(self) -> None:
+        """The run is over: take the board away."""
+        self.board = False
+        if self._screen is not None:
+            sys.stdout, sys.stderr = self._streams
+            self._screen.close()
+            self._lasting.above = None
+            self._screen = None
+
+    def _draw(self, width: int, height: int) -> list[board.Line]:
+        config, order, needs, stages = self._planned()
+        now, fleet, told = time.monotonic(), self.fleet(), self._told
+        over = {name for name, each in list(told.items()) if each.state in SETTLED}
+        rows = []
+        for name in order:
+            waits = [need for need in needs[name] if need not in over and need in stages]
+            used = fleet.used_by(name) if fleet is not None else (0, None)
+            row = board.row(
+                name, told.get(name, board.Told()), waits, now, used, worker=stages[name].agent is not None
+            )
+            rows.append(replace(row, what=self._relative(row.what)))
+        totals = fleet.totals() if fleet is not None else None
+        shown = board.Board(
+            name=config.name,
+            rows=tuple(rows),
+            seconds=now - self._start,
+            left=board.time_left(order, needs, told, self._past, self.workers, now),
+            tokens=totals.usage.tokens if totals is not None else 0,
+            cost=totals.cost if totals is not None else None,
+            notice=self._notice(fleet),
+        )
+        return board.lines(shown, width, height)
+
+    def _planned(self) -> tuple[Any, list[str], dict[str, tuple[str, ...]], dict[str, Stage]]:
+        """The stages of this run in the graph's order. A run may learn of more."""
+        config = self.current()
+        if self._plan[0] is not config:
+            new = (
+                frozenset()
+                if self._plan[0] is None
+                else {stage.name for stage in config.stages} - {*self._plan[3]}
+            )
+            self._chosen |= new if self._plan[0] is not None else frozenset()
+            needs = config.needs()
+            stages = {stage.name: stage for stage in config.stages if stage.name in self._chosen}
+            self._plan = (config, board.in_order(list(stages), needs), needs, stages)
+        return self._plan
+
+    def _notice(self, fleet: Fleet | None) -> str:
+        if self._stopping:
+            return self._stopping
+        if fleet is None:
+            return ""
+        if fleet.paused_until is not None:
+            return f"a limit: all workers wait{self._until()}"
+        return f"nothing more is started: {_one_line(fleet.stopped)}" if fleet.stopped is not None else ""
 
     def _tell(self, stage: Stage, attempt: int, view: View, before: tuple[object, ...] | None) -> str:
         said = (view.percent, view.progress, view.asks)
@@ -213,13 +345,13 @@ class StageReporter(ConsoleReporter):
         if view.state is State.BLOCKED:
             what = self._relative(view.blocked_on or "a dialog")
             if before is None or before[0] is not State.BLOCKED:
-                notify("dodo_claude", f"{stage.name} needs a person: {what}", self.outstream)
+                notify("dodo_claude", f"{stage.name} needs a person: {what}", self._bell())
             return f"NEEDS A PERSON: {what} (dodo-claude attach {stage.name})"
         if view.state is State.PAUSED and (before is None or before[0] is not State.PAUSED):
             return f"hit a limit ({view.error}); all workers wait{self._until()}"
         if view.asks and (before is None or before[-1] != said):
             what = self._relative(view.asks[-1].text)
-            notify("dodo_claude", f"{stage.name} asks: {what}", self.outstream)
+            notify("dodo_claude", f"{stage.name} asks: {what}", self._bell())
             return f"ASKS: {what} (dodo-claude answer {stage.name} TEXT)"
         if before is not None and before[-2] != view.phase and view.phase and not self.quiet:
             sizes = self._sizes(stage.phases[view.phase - 1].targets)
@@ -262,6 +394,18 @@ class StageReporter(ConsoleReporter):
         with self._lock:
             self.outstream.write(f"{stamp}  {name:<{self._width}}  {text}\n")
             self.outstream.flush()
+
+
+def _needed(tasks: Mapping[str, Task], selected: Iterable[str]) -> frozenset[str]:
+    """The stages that a selection of tasks takes along."""
+    found, todo = set[str](), [*selected]
+    while todo:
+        name = todo.pop()
+        if name in tasks and name not in found:
+            found.add(name)
+            todo += tasks[name].task_dep
+            todo += tasks[name].setup_tasks
+    return frozenset(name for name in found if stage_of(tasks[name]) is not None)
 
 
 def _duration(seconds: float) -> str:

@@ -433,7 +433,7 @@ class Worker(Work):
                 self.cost.saw(cost)
         # By its first session: a resumed one goes on in the same transcript, under another attempt's number.
         self.book = self.book or self.view.session_id
-        self.services.fleet.spent(self.book or self.key, *self._usage())
+        self.services.fleet.spent(self.book or self.key, *self._usage(), stage=self.stage.name)
 
     def _usage(self) -> tuple[Usage, float | None]:
         usage = self.past

@@ -19,6 +19,7 @@ ALLOWED = {
     "libtmux": {"tmux"},
     "jinja2": {"prompts"},
     "jsonschema": {"schema", "config"},
+    "rich": {"live"},
     "toml": {"run"},
     "click": {"cli", "look", "talk"},
     "mcp": {"mcp_server"},
@@ -57,6 +58,7 @@ ENGINE = {
     "details",
     "page",
     "status",
+    "board",
 }
 # These know nothing but themselves.
 ALONE = {

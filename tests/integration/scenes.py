@@ -240,13 +240,13 @@ _ON_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY
 
 
 @contextlib.contextmanager
-def on_terminal(project: Project, *args: str) -> Iterator[Terminal]:
+def on_terminal(project: Project, *args: str, term: str = "dumb") -> Iterator[Terminal]:
     """`doit orchestrate` as in a shell's window."""
     project.approve(*args)
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", _ON_TERMINAL, str(BIN / "doit"), "orchestrate", *args],
-        cwd=project.root, env={**project.environ(), "TERM": "dumb"}, text=True,
+        cwd=project.root, env={**project.environ(), "TERM": term}, text=True,
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
     )  # fmt: skip
     os.close(theirs)

@@ -217,7 +217,7 @@ def test_the_real_client_where_it_was_asked_for(demo: Demo) -> None:
     assert (code, "`claude` is not on PATH" in said) == (1, True)
     state = client(demo)
     code, said = demo.run("--yes", "--agent", "claude")
-    assert "doit orchestrate --agent claude --trust" in said
+    assert "doit orchestrate --no-board --agent claude --trust" in said
     assert json.loads(state.read_bytes())["projects"] == {
         str(demo.root / "demo/work"): {"hasTrustDialogAccepted": True}
     }

@@ -1,0 +1,151 @@
+"""The painter: what it writes to a terminal, how often, and that it stays below what is printed."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from dodo_claude import live
+from dodo_claude.board import Line
+from dodo_claude.live import Above, Screen
+
+
+class Paper(io.StringIO):
+    """What a terminal shows of what was written: its lines, as the cursor moves over them."""
+
+    @property
+    def shown(self) -> list[str]:
+        rows, at, column = [""], 0, 0
+        for token in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|\x1b\][^\x1b]*\x1b\\|[^\x1b]", self.getvalue()):
+            if token == "\n":
+                at, column = at + 1, 0
+                rows += [""] * (at + 1 - len(rows))
+            elif token == "\r":
+                column = 0
+            elif token.endswith("A") and token[0] == "\x1b":
+                at -= int(token[2:-1])
+                assert at >= 0, "the cursor was moved above the first line"
+            elif token == "\x1b[J":
+                rows[at:] = [rows[at][:column]]
+            elif token[0] != "\x1b":
+                rows[at] = rows[at][:column] + token + rows[at][column + 1 :]
+                column += 1
+        return rows
+
+
+@pytest.fixture(autouse=True)
+def _size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "size_of", lambda stream: (40, 20))
+    monkeypatch.setenv("TERM", "xterm-256color")
+
+
+@pytest.fixture
+def board() -> list[Line]:
+    return [(("p", "bold"), (" · 1 of 2", "")), (("a  running", "cyan"),)]
+
+
+@pytest.fixture
+def screen(board: list[Line]) -> Iterator[tuple[Screen, Paper]]:
+    paper = Paper()
+    made = Screen(paper, lambda width, height: list(board))
+    until(lambda: made.paints >= 1)
+    yield made, paper
+    made.close()
+
+
+def until(what: object) -> None:
+    deadline = time.monotonic() + 20
+    while not what():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_lines_go_above_and_the_end_takes_it_away(screen: tuple[Screen, Paper], board: list[Line]) -> None:
+    made, paper = screen
+    assert paper.shown == ["p · 1 of 2", "a  running"]
+    made.above("one\n")
+    made.above("tw")
+    made.above("o\nthree\n")
+    assert paper.shown == ["one", "two", "three", "p · 1 of 2", "a  running"]
+    board[:] = [(("p · 2 of 2", ""),)]
+    made.changed()
+    until(lambda: paper.shown[-1] == "p · 2 of 2")
+    assert paper.shown == ["one", "two", "three", "p · 2 of 2"]
+    made.above("half")
+    made.close()
+    made.close()
+    assert paper.shown == ["one", "two", "three", "half"]
+    made.above(" of it\n")
+    assert paper.shown[:4] == ["one", "two", "three", "half of it"]
+
+
+def test_nothing_is_painted_when_nothing_changed(
+    screen: tuple[Screen, Paper], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, paper = screen
+    before = paper.getvalue()
+    monkeypatch.setattr(live, "CLOCK_SECONDS", 0.26)
+    for _ in range(4):
+        made.changed()
+        made.paint()
+    time.sleep(0.6)  # two of its own looks
+    assert paper.getvalue() == before
+    assert made.paints == 1
+
+
+def test_it_is_painted_four_times_a_second_at_most(board: list[Line]) -> None:
+    paper, drawn = Paper(), []
+
+    def draw(width: int, height: int) -> list[Line]:
+        drawn.append((width, height))
+        return [((f"{len(drawn)}", ""),)]
+
+    made = Screen(paper, draw)
+    began = time.monotonic()
+    while time.monotonic() - began < 1.5:
+        made.changed()
+        time.sleep(0.001)
+    made.close()
+    assert 2 <= len(drawn) <= 1.5 / live.PAINT_SECONDS + 1
+    assert drawn[0] == (39, 19)
+
+
+def test_what_a_signal_handler_wrote_stays(screen: tuple[Screen, Paper], board: list[Line]) -> None:
+    made, paper = screen
+    paper.write("\nSIGINT: stopping\n")
+    made.jumped = True
+    made.above("one\n")
+    assert paper.shown == ["p · 1 of 2", "a  running", "SIGINT: stopping", "one", "p · 1 of 2", "a  running"]
+    made.close()
+    assert paper.shown[:4] == ["p · 1 of 2", "a  running", "SIGINT: stopping", "one"]
+
+
+def test_a_smaller_terminal_gets_a_smaller_board(screen: tuple[Screen, Paper], board: list[Line], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    made, paper = screen
+    board[:] = [(("p", ""),)]
+    monkeypatch.setattr(live, "size_of", lambda stream: (10, 3))
+    made.above("one\n")
+    assert paper.getvalue().endswith("a  running\x1b[0m\r\x1b[1A\x1b[Jone\np")
+    board[:] = [(("twelve columns", ""),)]
+    made.above("two\n")  # it stands there as it is
+    monkeypatch.setattr(live, "size_of", lambda stream: (40, 20))
+    made.paint()
+    monkeypatch.setattr(live, "size_of", lambda stream: (5, 20))
+    made.above("three\n")  # by then it took three rows
+    assert "\r\x1b[2A\x1b[Jthree" in paper.getvalue()
+
+
+def test_a_stream_above_is_a_stream(screen: tuple[Screen, Paper]) -> None:
+    made, paper = screen
+    stream = Above(sys.__stdout__, made)  # type: ignore[arg-type]
+    print("by a task", file=stream)  # type: ignore[call-overload]
+    stream.flush()
+    assert paper.shown[0] == "by a task"
+    assert stream.encoding
+    made.plain("\a")
+    assert paper.shown[0] == "by a task"
