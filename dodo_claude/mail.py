@@ -35,7 +35,7 @@ QUEUED, TAKEN, PASTED, DELIVERED, REFUSED, UNKNOWN = (
 )  # fmt: skip
 STATES = (QUEUED, TAKEN, PASTED, DELIVERED, REFUSED, UNKNOWN)
 FINAL = (DELIVERED, REFUSED, UNKNOWN)
-# The client replaces a hook's long text by a stub (facts2.md section 4), so only short ones go as they are,
+# The client replaces a hook's long text by a stub, so only short ones go as they are,
 # and hook.sh gives a few at a time.
 MAX_INLINE = 1_000  # characters
 BATCH = 6
