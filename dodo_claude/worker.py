@@ -426,11 +426,13 @@ class Worker(Work):
             self.transcript = TranscriptReader(Path(str(self.reading)))
         with contextlib.suppress(OSError, ValueError):
             status = json.loads((self.attempt.dir / "status.json").read_bytes())
-            self.context = context_used(status)
-            self.context_at = os.stat(self.attempt.dir / "status.json").st_mtime
-            cost = cost_of(status)
-            if cost is not None:
-                self.cost.saw(cost)
+            # What it last said of the session before a /clear was counted: it lags behind the hooks.
+            if status.get("session_id") in (None, self.view.session_id):
+                self.context = context_used(status)
+                self.context_at = os.stat(self.attempt.dir / "status.json").st_mtime
+                cost = cost_of(status)
+                if cost is not None:
+                    self.cost.saw(cost)
         # By its first session: a resumed one goes on in the same transcript, under another attempt's number.
         self.book = self.book or self.view.session_id
         self.services.fleet.spent(self.book or self.key, *self._usage(), stage=self.stage.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +130,25 @@ def test_a_compaction_that_fails_is_gone_without(desk: Desk) -> None:
     failed = Turn(events=("PreCompact", ("StopFailure", {"error": "server_error", "agent_id": "a"})))
     assert desk.drive(parts, FIRST, failed, SECOND).outcome == SUCCEEDED
     assert len(pastes(desk)) == 2
+
+
+def test_what_the_session_before_cost_counts_once(desk: Desk) -> None:
+    """The status line lags: right after the /clear it still tells of the old session."""
+    parts = stage(phase("Plan.", "a"), phase("Make.", "b", handover=True))
+
+    def says(session: str, dollars: float) -> Callable[[], object]:
+        status = {"session_id": session, "cost": {"total_cost_usd": dollars}}
+        return lambda: (desk.last.dir / "status.json").write_text(json.dumps(status))
+
+    summing = Turn(events=AGAIN, then=says("s-1", 2.0))
+    again = (("UserPromptSubmit", {"session_id": "s-2"}), ("Stop", {"session_id": "s-2"}))
+    made = Turn({"b": "made"}, again, then=says("s-2", 0.5))
+    assert (
+        desk.drive(parts, replace(FIRST, then=says("s-1", 1.5)), summing, CLEARED, made).outcome == SUCCEEDED
+    )
+    result = desk.last.result()
+    assert result is not None
+    assert result["cost_usd"] == 2.5
 
 
 def test_a_fresh_session_begins_from_a_summary(desk: Desk) -> None:
