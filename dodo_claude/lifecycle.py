@@ -224,6 +224,7 @@ def _cleared_away(view: View) -> View:
         enters=0,
         compacted=True,
         wish=None,
+        hurried=False,
         activity="",
     )
 
@@ -351,7 +352,9 @@ def _continued(view: View, event: Event) -> View:
 
 
 def _interrupted(view: View, event: Event) -> View:
-    return replace(view, nudges=view.nudges + 1)
+    # For a compaction one Escape is enough: a second would act on what the first brought back into the box.
+    for_room = view.wish is not None and view.hurried
+    return replace(view, nudges=view.nudges + 1, held=view.held or for_room)
 
 
 def _looked(view: View, event: Event) -> View:
@@ -412,6 +415,7 @@ def _cleared(view: View, event: Event) -> View:
         state=State.RUNNING,
         step=Step.CLEARING,
         back=Step.READY if between else view.step,
+        held=view.held and not view.hurried,
         cut_short=view.cut_short or not view.turn_done,
         submitted=False,
         enters=0,

@@ -635,6 +635,11 @@ HISTORIES = {
         events(SPAWNED, SESSION, PROMPT, (life.COMPACT, {"goal": "g", "now": True})),
         policy.Clear("g", interrupt=True),
     ),
+    "Escape was pressed for it: not again, whatever stands in its box": History(
+        events(SPAWNED, SESSION, PROMPT, (life.COMPACT, {"goal": "g", "now": True}), life.INTERRUPTED),
+        policy.Clear("g"),
+        {"held": True},
+    ),
     "compacted in mid-turn: it is told to go on": History(
         events(
             SPAWNED,
