@@ -90,7 +90,7 @@ def write_atomic(path: Path, text: str, mode: int = 0o600) -> None:
         raise
 
 
-def _being_written(temporary: Path) -> bool:
+def being_written(temporary: Path) -> bool:
     """Does the process that `write_atomic` wrote it in still live?"""
     number = temporary.name.split(".")[-2]
     try:
@@ -185,7 +185,7 @@ class StageLog:
                 left.unlink()
         for pattern in ("mail/.*.tmp", "mail/*/.*.tmp"):
             for left in self.dir.glob(pattern):
-                if not _being_written(left):  # anyone may send a message at any time
+                if not being_written(left):  # anyone may send a message at any time
                     left.unlink(missing_ok=True)
 
     def begin(self) -> Attempt:

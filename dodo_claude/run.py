@@ -25,6 +25,7 @@ from dodo_claude.fleet import Fleet, Limits, local_zone
 from dodo_claude.journal import (
     Attempt,
     StageLog,
+    being_written,
     disk_problem,
     is_full,
     make_folder,
@@ -133,6 +134,9 @@ class Run:
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
         self._lock_fd = fd
+        # A run with nothing to do makes no folder, and there are many: only the newest one's can hold remains.
+        with contextlib.suppress(OSError):
+            _sweep(state / "runs" / max(os.listdir(state / "runs"), default="."), ".*.tmp")
 
     # -- start and end
 
@@ -343,9 +347,7 @@ class Run:
     def write_plan(self) -> Path:
         """Freeze what this run is about to do as `runs/<id>/plan.toml`, and prove that it reads back."""
         state = make_state_dir(self.config.root)
-        for pattern in (".probe-*", "..probe-*", "runs/*/.*.tmp"):
-            for left in state.glob(pattern):  # by a run that was killed while it wrote
-                left.unlink(missing_ok=True)
+        _sweep(state, ".probe-*", "..probe-*", "runs/*/.*.tmp")
         self.started = time.time()
         folder = state / "runs" / self.id
         make_folder(folder.parent)
@@ -555,3 +557,11 @@ def open_tmux(config: Config, environ: Mapping[str, str]) -> Tmux:
         return Tmux(None, owner=_owner(config))
     plain = {name: environ[name] for name in ("HOME", "PATH", "SHELL", "USER", "TMPDIR") if name in environ}
     return Tmux(watch.runtime_dir(config.root) / "tmux.sock", {"LANG": "C.UTF-8", **plain}, _owner(config))
+
+
+def _sweep(folder: Path, *patterns: str) -> None:
+    """Remove what a run left that was killed while it wrote."""
+    for pattern in patterns:
+        for left in folder.glob(pattern):
+            if not (left.suffix == ".tmp" and being_written(left)):
+                left.unlink(missing_ok=True)

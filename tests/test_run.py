@@ -97,6 +97,16 @@ def test_the_lock_is_let_go(run: Run, root: Path) -> None:
     other.close()
 
 
+def test_what_a_killed_run_was_writing_goes_also_when_nothing_is_to_do(run: Run, root: Path) -> None:
+    folder = root / ".orchestrate" / "runs" / "20261122-183644-9578"
+    folder.mkdir(parents=True)
+    remains, ours = folder / ".report.json.4194305.tmp", folder / f".report.md.{os.getpid()}.tmp"
+    remains.touch()
+    ours.touch()
+    run.take_lock()
+    assert os.listdir(folder) == [ours.name], "and what somebody is writing now stays"
+
+
 def test_a_lock_that_can_not_be_made_is_one_line(run: Run, root: Path, tmp_path: Path) -> None:
     make_state_dir(root)
     (tmp_path / "victim").write_text("mine")

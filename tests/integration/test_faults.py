@@ -97,6 +97,7 @@ def test_1_a_worker_killed_with_its_orchestrator_is_resumed(project: Project) ->
     three(project)
     with project.started() as live:
         at_gate(project, "go")
+        project.wait_for(lambda: happened(project, "c", "SessionStart"), "its session's being known")
         session = events(project, "c", "SessionStart")[0].data["session_id"]
         live.kill()
     kill(worker_pid(project, "c"))
@@ -451,6 +452,7 @@ def test_35_what_older_attempts_and_strange_sessions_say_counts_for_nothing(proj
     with project.started() as live:
         at_gate(project, "first")
         project.write("it.txt", "half")
+        project.wait_for(lambda: happened(project, "one", "SessionStart"), "its session's being known")
         session = events(project, "one", "SessionStart")[0].data["session_id"]
         kill(worker_pid(project, "one"))
         at_gate(project, "go")
