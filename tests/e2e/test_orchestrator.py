@@ -269,14 +269,17 @@ def test_with_desktop_commander(
         found = re.search(r"PID (\d+)", got.text)
         assert found is not None, got
         pid, heard = int(found[1]), got.text
+        # To wait, then to read: 0.2.52's "new" output lacks the first line of what comes after a read.
         while '"kind": "ask"' not in heard:
-            got = yield theirs("read_process_output", pid=pid, timeout_ms=2_000)
-            heard += got.text
+            yield theirs("read_process_output", pid=pid, timeout_ms=2_000)
+            got = yield theirs("read_process_output", pid=pid, offset=-30)
+            heard = got.text
         got = yield start('dodo-claude answer one "SQLite"')
         assert f"answered: {QUESTION}" in got.text, got
         while heard.count('"kind": "outcome"') < 2:
-            got = yield theirs("read_process_output", pid=pid, timeout_ms=2_000)
-            heard += got.text
+            yield theirs("read_process_output", pid=pid, timeout_ms=2_000)
+            got = yield theirs("read_process_output", pid=pid, offset=-30)
+            heard = got.text
         got = yield start("sh", 500)
         found = re.search(r"PID (\d+)", got.text)
         assert found is not None, got
