@@ -75,6 +75,9 @@ class Item:
 def items(config: Config) -> list[Item]:
     """All that `config` runs, in the file's order; then the files that decide over it."""
     found: list[Item] = []
+    if config.notify:
+        exact = json.dumps(["notify", list(config.notify)])
+        found.append(Item("command", "orchestrate.notify", shlex.join(config.notify), exact))
     for stage in _as_written(config):
         place = ["" if stage.cwd == "." else stage.cwd, list(map(list, stage.env))]
         for kind, command in (("command", stage.command), *(("check", check) for check in stage.checks)):
@@ -153,7 +156,8 @@ def _files(config: Config) -> list[Item]:
     that they name: the client is always told to take no other.
     """
     root = config.root
-    names: dict[str, str] = {}  # relative path -> what is in it, for a person
+    # Relative path -> what is in it, for a person.
+    names = dict.fromkeys(_named(config.notify, root), "named by orchestrate.notify")
     for stage in config.workers:
         agent = stage.agent
         if agent is None:

@@ -126,6 +126,7 @@ class Blueprint:
             worker_memory=_size(settings.get("worker_memory"), 600_000_000, findings),
             foreach=templates,
             included=tuple(file.name for file in documents.files(self._file)),
+            notify=tuple(settings.get("notify") or ()),
             notes=tuple(_notes(self._file)),
             plans=tuple(
                 Plan(table.full_name, table.by_planner.full_name, path, file.digest if file else None)

@@ -186,6 +186,7 @@ class Config:
     foreach: tuple[Foreach, ...] = ()
     included: tuple[str, ...] = ()  # files of nested orchestrations, relative to the root
     plans: tuple[Plan, ...] = ()
+    notify: tuple[str, ...] = ()  # a program to tell, and its first arguments
     notes: tuple[str, ...] = ()  # for people: what is right, and may be not what they think
 
     @property

@@ -18,11 +18,10 @@ from doit.exceptions import BaseFail, UnmetDependency
 from doit.reporter import ConsoleReporter
 from doit.task import Task
 
-from dodo_claude import board
+from dodo_claude import board, notify
 from dodo_claude.config import Stage
 from dodo_claude.fleet import Fleet
 from dodo_claude.lifecycle import State, View
-from dodo_claude.notify import notify
 from dodo_claude.report import DONE, FAILED, IGNORED, NOT_RUN, SETTLED, STOPPED, UP_TO_DATE
 from dodo_claude.tasks import StageStopped, is_ours, stage_of
 
@@ -106,6 +105,7 @@ class StageReporter(ConsoleReporter):
         self._first: dict[str, int] = {}  # of each stage its first attempt in this run
         self._chosen: frozenset[str] = frozenset()
         self._stopping = ""
+        self._mute = False  # the user's command can't be started, and that was said
         self._plan: tuple[Any, list[str], dict[str, tuple[str, ...]], dict[str, Stage]] = (None, [], {}, {})
 
     # -- called by doit
@@ -164,6 +164,7 @@ class StageReporter(ConsoleReporter):
         else:
             self._note(task.name, state=FAILED)
             self._line(task.name, f"FAILED: {_one_line(fail.message)}")
+            self._call(notify.FAILED, task.name, f"{task.name} failed: {_one_line(fail.message)}")
 
     def skip_uptodate(self, task: Task) -> None:
         """Called by doit for a task that is up to date."""
@@ -208,7 +209,10 @@ class StageReporter(ConsoleReporter):
                 len(self._done) + len(self._skipped) + len(failed) + len(self._blocked) + len(self._stopped)
             )
             noun = "stage" if total == 1 else "stages"
-            self.write(f"{total} {noun}: {', '.join(parts)} ({_duration(time.monotonic() - self._start)})\n")
+            said = f"{total} {noun}: {', '.join(parts)} ({_duration(time.monotonic() - self._start)})"
+            self.write(f"{said}\n")
+            if self._began:  # what had nothing to do is over before anybody looks elsewhere
+                self._call(notify.FINISHED, "", said)
         fleet = self.fleet()
         if fleet is not None and fleet.stopped is not None:
             self.write(f"stopped: {_one_line(fleet.stopped)}\n")
@@ -248,9 +252,17 @@ class StageReporter(ConsoleReporter):
         if self._screen is not None:
             self._screen.jumped = True
 
-    def _bell(self) -> TextIO:
-        """Where bells go: they are no line."""
-        return cast(TextIO, _Lasting(self._terminal))
+    def _call(self, kind: str, stage: str, text: str) -> None:
+        """Tell a person who may look elsewhere. Called by any thread."""
+        notify.notify("dodo_claude", text, cast(TextIO, _Lasting(self._terminal)))  # a bell is no line
+        config = self.config
+        if config is None or not config.notify:
+            return
+        said = {"kind": kind, "stage": stage, "text": text, "project": config.name}
+        fault = notify.run(config.notify, said, config.root, os.environ)
+        if fault is not None and not self._mute:
+            self._mute = True  # it is said once
+            self._line("notify", f"could not be started: {_one_line(fault)} (mend orchestrate.notify)")
 
     # -- the board
 
@@ -345,13 +357,13 @@ class StageReporter(ConsoleReporter):
         if view.state is State.BLOCKED:
             what = self._relative(view.blocked_on or "a dialog")
             if before is None or before[0] is not State.BLOCKED:
-                notify("dodo_claude", f"{stage.name} needs a person: {what}", self._bell())
+                self._call(notify.NEEDS_HUMAN, stage.name, f"{stage.name} needs a person: {what}")
             return f"NEEDS A PERSON: {what} (dodo-claude attach {stage.name})"
         if view.state is State.PAUSED and (before is None or before[0] is not State.PAUSED):
             return f"hit a limit ({view.error}); all workers wait{self._until()}"
-        if view.asks and (before is None or before[-1] != said):
+        if view.asks and (before is None or view.asks[-1] not in cast(Any, before[-1])[-1]):
             what = self._relative(view.asks[-1].text)
-            notify("dodo_claude", f"{stage.name} asks: {what}", self._bell())
+            self._call(notify.ASKS, stage.name, f"{stage.name} asks: {what}")
             return f"ASKS: {what} (dodo-claude answer {stage.name} TEXT)"
         if before is not None and before[-2] != view.phase and view.phase and not self.quiet:
             sizes = self._sizes(stage.phases[view.phase - 1].targets)

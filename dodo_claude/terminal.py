@@ -48,6 +48,10 @@ class Terminal(Protocol):
         """The visible text and up to `history` lines above it; '' when the pane is gone."""
         ...
 
+    def rename(self, pane: Pane, name: str) -> None:
+        """What people see `pane` called. Fine if it is gone."""
+        ...
+
     def close(self, session: str, mark: str) -> None:
         """Remove the session called so, with all that runs in it, if it is the one that was marked so."""
         ...

@@ -1,8 +1,9 @@
 """Panes for workers: the only file that talks to tmux (through libtmux).
 
 Everything is addressed by id (`$3`, `%7`): a name given as a target matches by prefix and by pattern, so
-`work-1` would kill `work-10`. No text of a user or a worker is ever given to tmux as a command, a name, a
-title or a key: prompts travel in files, `#` in paths is doubled since tmux expands it as a format.
+`work-1` would kill `work-10`. No text of a user or a worker is ever given to tmux as a command, a title or a
+key: prompts travel in files, `#` in paths is doubled since tmux expands it as a format. A window bears its
+stage's name, without any `#`.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ REAP_SECONDS = 2.0
 # Says whose a session is: the option's value is the mark given to `spawn`.
 MARK = "@dodo_claude"
 _FIELD = "\t"
+# What the status line of our own server says in every session: which windows of all wait for a person (see `rename`).
+# tmux makes it of names that it has: no program runs for it.
+WAITING = "#{S:#{W:#{?#{m:[?!] *,#{window_name}},#[reverse] #{window_name} #[noreverse] ,}}}"
+STATUS_SECONDS = 2
 
 
 class TmuxError(DodoClaudeError):
@@ -60,10 +65,10 @@ def check_version() -> str:
     return answer
 
 
-def _quote_path(path: Path) -> str:
-    """`path` as an argument: tmux runs `#(...)` in it, and takes a last `;` as the end of its command."""
+def _quote(text: str) -> str:
+    """`text` as an argument: tmux runs `#(...)` in it, and takes a last `;` as the end of its command."""
     # Doubled, `#` is one; before a `[` it begins a style, which is left as it is however many there are.
-    text = re.sub(r"#+(?!#*\[)", lambda run: run[0] * 2, str(path))
+    text = re.sub(r"#+(?!#*\[)", lambda run: run[0] * 2, text)
     return text[:-1] + "\\;" if text.endswith(";") else text
 
 
@@ -98,7 +103,7 @@ class Tmux:
         out = self._cmd(
             "new-session", "-d", "-P", "-F", _FIELD.join(["#{session_id}", "#{pane_id}", "#{pane_pid}"]),
             "-s", session, "-n", "worker", "-x", str(COLUMNS), "-y", str(ROWS),
-            "-c", _quote_path(cwd), *argv,
+            "-c", _quote(str(cwd)), *argv,
             ";", "set-option", "-t", at, MARK, self._owner + mark,
             # Of this pane alone: what a monitor, or a person, opens beside it goes when it ends.
             ";", "set-option", "-p", "-t", at, "remain-on-exit", "on",
@@ -109,7 +114,7 @@ class Tmux:
 
     def respawn(self, pane: Pane, argv: Sequence[str], cwd: Path) -> Pane:
         """Run `argv` in the same pane, whose process has ended."""
-        self._cmd("respawn-pane", "-t", pane.id, "-c", _quote_path(cwd), *argv)
+        self._cmd("respawn-pane", "-t", pane.id, "-c", _quote(str(cwd)), *argv)
         pid = self._cmd("display-message", "-p", "-t", pane.id, "#{pane_pid}")[0]
         return Pane(pane.id, pane.session, int(pid))
 
@@ -121,7 +126,7 @@ class Tmux:
         heights = dict(row.split() for row in rows)
         last = [*heights][-1]
         where = ["-h", "-t", last] if last != pane.id else ["-v", "-l", str(BESIDE_ROWS), "-t", pane.id]
-        more = ["-d", "-P", "-F", _FIELD.join(["#{pane_id}", "#{pane_pid}"]), "-c", _quote_path(cwd), *argv]
+        more = ["-d", "-P", "-F", _FIELD.join(["#{pane_id}", "#{pane_pid}"]), "-c", _quote(str(cwd)), *argv]
         out = []
         if last != pane.id or int(heights[pane.id]) >= 3 * BESIDE_ROWS:
             with contextlib.suppress(TmuxError):  # no room
@@ -169,7 +174,7 @@ class Tmux:
             source.write_text(text, encoding="utf-8", errors="replace", newline="")
             buffer = f"dodo-{pane.id[1:]}-{number}"
             try:
-                self._cmd("load-buffer", "-b", buffer, _quote_path(source))  # a format, too
+                self._cmd("load-buffer", "-b", buffer, _quote(str(source)))  # a format, too
                 self._cmd("paste-buffer", "-p", "-r", "-d", "-b", buffer, "-t", pane.id)
             finally:
                 source.unlink(missing_ok=True)
@@ -189,6 +194,13 @@ class Tmux:
             return "\n".join(self._cmd("capture-pane", "-p", "-J", *options, "-t", pane.id))
         except TmuxError:
             return ""
+
+    def rename(self, pane: Pane, name: str) -> None:
+        """The name of the pane's window; fine if it is gone."""
+        # A name is a format when it is given, and may hold styles when it is drawn: `#` begins both.
+        name = clean_text(name).replace("#", "_")
+        with contextlib.suppress(TmuxError):
+            self._cmd("rename-window", "-t", pane.id, "--", _quote(name))
 
     def close(self, session: str, mark: str) -> None:
         """Remove the worker's session, with whatever a person opened in it."""
@@ -261,6 +273,9 @@ class Tmux:
              ";", "set-option", "-g", "default-terminal", "screen-256color",
              ";", "set-option", "-g", "destroy-unattached", "off",
              ";", "set-option", "-g", "mouse", "on",
+             ";", "set-option", "-g", "status-right", f"{WAITING} %H:%M",
+             ";", "set-option", "-g", "status-right-length", "120",
+             ";", "set-option", "-g", "status-interval", str(STATUS_SECONDS),
              ";", "set-option", "-s", "escape-time", "10"],
             env=self._env, capture_output=True, check=False,
         )  # fmt: skip

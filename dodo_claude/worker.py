@@ -62,6 +62,9 @@ SUMMARY_ORDER = (
 GO_ON = "Please go on with the stage where you stopped."
 
 
+# What a window's name begins with while its worker waits for a person; and at its end, good or bad.
+_MARKS = {life.State.BLOCKED: "! "}
+_ENDED = {True: "✓ ", False: "✗ "}
 # Events that are written down before what they tell of is pasted.
 _PASTES = frozenset({life.SENT, life.CONTINUED, life.MAILED, life.SUMMARY, life.CLEARED, life.GIVEN})
 
@@ -89,6 +92,8 @@ class Worker(Work):
         self.transcript: TranscriptReader | None = None
         self.reading: str | None = None  # the transcript's path
         self.past = Usage()  # of sessions before that one
+        self.marked: str | None = None  # what its window is called
+        self.over = False  # and it is so for good
         self.book: str | None = None  # what the fleet's books call the work on this stage
 
     @property
@@ -136,6 +141,8 @@ class Worker(Work):
             self.heard = now
         if self.view.tools != tools:
             self.services.fleet.progress()
+        if not self.over:
+            self._mark(_MARKS.get(self.view.state, "? " if self.view.asks else ""))
         if event.kind == life.PHASE or not (self.view.turn_done or self.view.state is life.State.EXITED):
             self.problems = None  # a new turn, or phase, began: the last verification is of the past
 
@@ -289,6 +296,17 @@ class Worker(Work):
         else:
             self.pane = terminal.respawn(self.pane, argv, cwd)
         self._note(life.SPAWNED, pane=self.pane.id, session=self.pane.session, pid=self.pane.pid)
+
+    def _mark(self, mark: str) -> None:
+        """Let its window's name say how it is: that is seen in tmux's status line, and in its lists."""
+        name = f"{mark}{self.stage.name}"
+        if name != self.marked and self.pane is not None:
+            self.marked = name
+            self.services.terminal().rename(self.pane, name)
+
+    def _mark_end(self, *, good: bool) -> None:
+        self._mark(_ENDED[good])
+        self.over = True  # its last hooks are still to be read
 
     # -- following it
 
@@ -575,6 +593,7 @@ class Worker(Work):
         good = outcome.result is Result.SUCCEEDED
         if stage.keep == "always" and outcome.result in (Result.SUCCEEDED, Result.FAILED):
             self._keep_screen()
+            self._mark_end(good=good)
             return outcome
         # One that is gone already may have left behind what it had started.
         self._end_monitors()
@@ -594,6 +613,7 @@ class Worker(Work):
             self._note(life.EXITED, status=self.services.terminal().exit_status(self._pane()))
             self.view = replace(self.view, turn_done=True)
             return None
+        self._mark_end(good=good)
         if outcome.fatal:
             self.services.fleet.fatal(outcome.kind, outcome.reason)
         if stage.keep == "never" or (good and stage.keep == "on-failure"):

@@ -101,6 +101,7 @@ class FakeTerminal:
     def __init__(self, root: Path, waker: FakeWaker, *turns: Turn) -> None:
         self.root, self.waker, self.turns = root, waker, list(turns)
         self.calls: list[tuple[object, ...]] = []
+        self.windows: list[str] = []  # that its windows had
         self.statuses: dict[int, int] = {}
         self.folder = root
         self.screens: list[str] = []  # what is captured, before the last one that stays
@@ -141,6 +142,9 @@ class FakeTerminal:
     def press(self, pane: Pane, key: str) -> None:
         self.calls.append((key.lower(),))
         self.play(pane)
+
+    def rename(self, pane: Pane, name: str) -> None:
+        self.windows.append(name)
 
     def capture(self, pane: Pane, *, history: int = 0, escapes: bool = False) -> str:
         return self.screens.pop(0) if self.screens else FREE

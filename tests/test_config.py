@@ -34,6 +34,7 @@ budget = { minutes = 90, cost_usd = 5 }
 retry_delay = "100ms"
 max_wait = "0s"
 worker_memory = "1.5 GiB"
+notify = ["say", "it"]
 
 [defaults]
 agent = "scripted"
@@ -144,11 +145,12 @@ def test_settings(good: Config, tmp_path: Path) -> None:
     ]
     assert good.groups == (("research", ("research:bubbletea", "research:go/cui")),)
     assert [stage.item for stage in good.named("research")] == ["bubbletea", "go/cui"]
-    assert [stage.line for stage in good.stages] == [29, 38, 53, 53, 61, 69]
+    assert [stage.line for stage in good.stages] == [30, 39, 54, 54, 62, 70]
 
 
 def test_what_a_run_may_use(good: Config) -> None:
     assert good.budget == Budget(minutes=90, turns=2000, tokens=50_000_000, cost_usd=5)
+    assert good.notify == ("say", "it")
     assert (good.retry_delay, good.max_wait, good.worker_memory) == (0.1, 0.0, 1_610_612_736)
 
 
@@ -691,7 +693,7 @@ def test_defaults_of_a_run_are_what_the_schema_says(project: Project) -> None:
     rules = schema()["properties"]["orchestrate"]["properties"]
     written_out = "".join(
         f"{key} = {written_value(rules[key]['default'])}\n"
-        for key in ("max_workers", "tmux", "budget", "retry_delay", "max_wait", "worker_memory")
+        for key in ("max_workers", "tmux", "budget", "retry_delay", "max_wait", "worker_memory", "notify")
     )
     path = project("")
     silent = load_config(path)

@@ -206,6 +206,54 @@ FOLDERS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("! api", "! api"),
+        ("a #(touch run) ##(touch run) #[fg=red]#{pid}#W", "a _(touch run) __(touch run) _[fg=red]_{pid}_W"),
+        ("-d; kill-server ;", "-d; kill-server ;"),
+        ("{a,b}\t\x1b[2J", "{a,b}\\t"),
+    ],
+)
+def test_a_windows_name_is_only_a_name(server: Tmux, tmp_path: Path, name: str, shown: str) -> None:
+    one, two = spawn(server, tmp_path), spawn(server, tmp_path, session="work-2")
+    server.rename(one, name)
+    assert raw(server, "-u", "display-message", "-p", "-t", one.id, "#{window_name}") == shown
+    assert raw(server, "-u", "display-message", "-p", "-t", two.id, "#{window_name}") == "worker"
+    raw(server, "-u", "display-message", "-p", "-t", two.id, "#{E:status-right}")
+    assert not (tmp_path / "run").exists()
+    server.rename(Pane("%77", "$9", 1), "gone")  # no error
+
+
+def test_every_status_line_of_our_server_names_those_who_wait(server: Tmux, tmp_path: Path) -> None:
+    one, two, three = (spawn(server, tmp_path, session=f"work-{number}") for number in (1, 2, 3))
+    ask = ("-u", "display-message", "-p", "-t", one.id, "#{E:status-right}")
+    assert "api" not in raw(server, *ask)
+    server.rename(two, "! api, {v2}")
+    server.rename(three, "? ui")
+    server.rename(one, "docs!")
+    said = re.sub(r"#\[\w+\]", "", raw(server, *ask))
+    assert [name.strip() for name in said.split("  ")][:2] == ["! api, {v2}", "? ui"]
+    assert "docs" not in said
+    server.rename(two, "api, {v2}")
+    assert "api" not in raw(server, *ask)
+
+
+def test_a_server_of_the_users_keeps_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Played with a server of our own that the default one's place is given to."""
+    monkeypatch.setenv("TMUX_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("TMUX", raising=False)
+    private = Tmux(None, {**ENV, "TMUX_TMPDIR": str(tmp_path)})
+    try:
+        pane = spawn(private, tmp_path)
+        private.rename(pane, "! api")
+        options = private._cmd("show-options", "-g")
+        assert not [line for line in options if "window_name},#[reverse]" in line]
+        assert "mouse off" in options
+    finally:
+        private._cmd("kill-server")
+
+
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_folders_name_is_only_a_name(
     server: Tmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
