@@ -182,11 +182,25 @@ class StageLog:
 
     def sweep(self) -> None:
         """Remove what a process left that was killed while it wrote. Only the holder of the run's lock may."""
-        copies = ("[0-9]*/before/**/.[0-9]*.tmp", "[0-9]*/partial/**/.[0-9]*.tmp")
-        for pattern in (".*.tmp", "[0-9]*/.*.tmp", "[0-9]*/paste-*", *copies):
-            for left in self.dir.glob(pattern):
-                left.unlink()
-        for pattern in ("mail/.*.tmp", "mail/*/.*.tmp"):
+        try:
+            names = os.listdir(self.dir)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for name in names:
+            if name.startswith(".") and name.endswith(".tmp"):
+                (self.dir / name).unlink()
+        folders = [
+            self.dir / str(number) for number in sorted(int(name) for name in names if name.isdecimal())
+        ]
+        # Whoever was killed while copies were put back left the newest attempt without an end: only then the older ones,
+        # of which there may be very many, are looked at.
+        if folders and (folders[-1] / "result.json").exists():
+            del folders[:-1]
+        for folder in folders:
+            for pattern in (".*.tmp", "paste-*", "before/**/.[0-9]*.tmp", "partial/**/.[0-9]*.tmp"):
+                for left in folder.glob(pattern):
+                    left.unlink()
+        for pattern in ("mail/.*.tmp", "mail/*/.*.tmp") if "mail" in names else ():
             for left in self.dir.glob(pattern):
                 if not being_written(left):  # anyone may send a message at any time
                     left.unlink(missing_ok=True)
