@@ -20,15 +20,15 @@ from dodo_claude.project import (
     faults,
     find_config,
     find_report,
-    find_root,
     find_session,
     project_tmux,
     stage_name,
 )
 
 if TYPE_CHECKING:
-    from dodo_claude.history import Span
+    from dodo_claude.config import Config
     from dodo_claude.report import RunReport
+    from dodo_claude.runs import Span
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -357,27 +357,26 @@ def report(rendering: str | None, html_file: str | None, run_id: str | None) -> 
     with faults():
         if rendering is not None and html_file is not None:
             raise DodoClaudeError("report: --html goes with neither --markdown nor --json")
-        span, told = find_report(run_id)
         if html_file is not None:
-            _write_page(
-                find_root() / ".orchestrate" / "runs" / span.id / "report.html", html_file, span, told
-            )
+            config = find_config()
+            _write_page(config, html_file, *find_report(run_id, config))
             return
+        _, told = find_report(run_id)
         click.echo(rendered.RENDERINGS[rendering or "text"](told), nl=False)
 
 
-def _write_page(usual: Path, file: str, span: Span, told: RunReport) -> None:
+def _write_page(config: Config, file: str, span: Span, told: RunReport) -> None:
     """The report as a page, to `file`; '': to where the run writes it."""
     from dodo_claude.details import details
     from dodo_claude.journal import disk_problem, make_folder, write_atomic
     from dodo_claude.page import is_page, page
     from dodo_claude.redact import Redactor
 
-    text = page(told, details(find_config(), span, told, Redactor(os.environ)))
+    text = page(told, details(config, span, told, Redactor(os.environ)))
     if file == "-":
         click.echo(text, nl=False)
         return
-    path = Path(file) if file else usual
+    path = Path(file) if file else config.root / ".orchestrate" / "runs" / span.id / "report.html"
     try:
         if not file:
             make_folder(path.parent)

@@ -16,13 +16,15 @@ from pathlib import Path
 
 from dodo_claude import lifecycle as life
 from dodo_claude import verify
-from dodo_claude.history import Reader, Span, Told, Version, read
+from dodo_claude.attempts import Told, Version, read, versions
+from dodo_claude.history import Reader
 from dodo_claude.journal import Attempt
 from dodo_claude.lifecycle import Event
 from dodo_claude.mail import DELIVERED, STATES, Mailbox
 from dodo_claude.records import Config, Stage
 from dodo_claude.redact import NOTHING, Redactor
 from dodo_claude.report import SETTLED, RunReport, StageReport
+from dodo_claude.runs import Span
 
 # Of one stage:
 LONGEST_PROMPT = 12_000  # characters
@@ -123,7 +125,7 @@ def _of(
 ) -> Details:
     attempts = [Attempt(reader.log(stage), each.number) for each in told.attempts]
     last = read(stage, attempts[-1])
-    versions = [found for found in reader.versions(stage, last) if found.change != "unchanged"]
+    made = [found for found in versions(reader.root, stage, last) if found.change != "unchanged"]
     remarks = sorted(
         [
             *(remark for attempt in attempts for remark in _remarks(reader, attempt)),
@@ -137,8 +139,8 @@ def _of(
         room.characters -= len(remark.text.text)
     return Details(
         prompts=tuple(_prompts(reader, last, room)),
-        changes=tuple(_change(reader, found, room) for found in versions[:MOST_FILES]),
-        files_left_out=max(0, len(versions) - MOST_FILES),
+        changes=tuple(_change(reader, found, room) for found in made[:MOST_FILES]),
+        files_left_out=max(0, len(made) - MOST_FILES),
         output=room.tail(_output(reader, stage, last), LONGEST_OUTPUT),
         message=room.head(told.message, LONGEST_MESSAGE),
         remarks=tuple(shown),
@@ -254,13 +256,9 @@ _TELLING: Mapping[str, tuple[str, str, Callable[[Mapping[str, object]], str]]] =
 
 
 def _remarks(reader: Reader, attempt: Attempt) -> Iterator[Remark]:
-    for event in attempt.replay():
-        found = _TELLING.get(event.kind)
-        if found is not None:
-            who, what, text = found
-            yield _remark(
-                reader, event, who or _said(event.data, "sender") or "somebody", what, text(event.data)
-            )
+    for event in attempt.outline(_TELLING)[2]:
+        who, what, text = _TELLING[event.kind]
+        yield _remark(reader, event, who or _said(event.data, "sender") or "somebody", what, text(event.data))
 
 
 def _remark(reader: Reader, event: Event, who: str, what: str, text: str) -> Remark:

@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from dodo_claude import verify
-from dodo_claude.errors import DodoClaudeError
+from dodo_claude.attempts import Told, Version, as_number, brief, nothing, read, touched, versions
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
-from dodo_claude.lifecycle import VERIFIED, Event, Result, State, View, advance
+from dodo_claude.lifecycle import Result, State
 from dodo_claude.records import Config, Stage
 from dodo_claude.redact import NOTHING, Redactor
 from dodo_claude.report import (
@@ -47,10 +44,10 @@ from dodo_claude.report import (
     clean,
     clean_line,
     counted,
-    from_json,
     sum_costs,
     why,
 )
+from dodo_claude.runs import Span
 from dodo_claude.usage import TranscriptReader, cost_of
 
 _STATE_OF = {
@@ -63,8 +60,6 @@ _STATE_OF = {
 MOST_COUNTED = 5_000_000  # bytes
 # An attempt goes on with the session of one of so many before it.
 LOOK_BACK = 20
-# What a kill leaves of a copy.
-_TEMPORARY = re.compile(r"\.[0-9]+\.tmp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +69,6 @@ class Said:
     state: str
     reason: str = ""
     waits_for: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A run's place in time. `until`: the next one's start."""
-
-    id: str
-    started: float
-    ended: float | None = None
-    until: float = float("inf")
-    live: bool = False
-    stopped: str = ""
-    chosen: frozenset[str] | None = None  # the stages that it was to look at; None: all
 
 
 # -- the record
@@ -207,37 +189,6 @@ def _groups(config: Config, stages: Sequence[StageReport]) -> tuple[GroupReport,
 # -- reading the journals
 
 
-@dataclass(slots=True)
-class Told:
-    """One attempt as its folder tells of it."""
-
-    attempt: Attempt
-    view: View
-    first: float
-    last: float
-    begun: Mapping[str, Any]
-    problems: list[str] | None  # of the last verification
-    result: Mapping[str, Any] | None
-
-    @property
-    def how(self) -> str:
-        """A Result's value; '' as long as there is none."""
-        found = str(self.result.get("result")) if self.result is not None else ""
-        return found if not found or found in _STATE_OF else Result.ABORTED.value
-
-
-@dataclass(frozen=True, slots=True)
-class Version:
-    """A file that an attempt made."""
-
-    name: str  # relative to the project
-    change: str  # as FileReport has it
-    now: Path | None  # where those bytes are; None: nowhere any more
-    before: Path | None  # a copy of what stood there before, if something did
-    size: int = 0  # if they are nowhere
-    kept: Path | None = None  # where a failed attempt's file was set aside
-
-
 class Reader:
     """Tells of a run's stages, in texts that are cleaned and redacted."""
 
@@ -278,7 +229,7 @@ class Reader:
 
     def _made(
         self, stage: Stage, state: str, reason: str, last: Told, attempts: tuple[AttemptReport, ...],
-        waits_for: tuple[str, ...] = (),
+        waits_for: tuple[str, ...] = (), *, files: bool = True,
     ) -> StageReport:  # fmt: skip
         definition = last.begun.get("definition")
         agent = definition.get("agent") if isinstance(definition, dict) else None
@@ -294,7 +245,7 @@ class Reader:
             tokens=sum(each.tokens for each in attempts),
             cost_usd=sum_costs(each.cost_usd for each in attempts),
             attempts=attempts,
-            files=tuple(self._files(stage, last)),
+            files=tuple(self._files(stage, last)) if files else (),
             checks=self._checks(stage, last),
             message=self.say((last.result or {}).get("message") or last.view.message).strip("\n"),
         )
@@ -308,17 +259,17 @@ class Reader:
         if good is not None and state == DONE:
             return self._made(stage, state, "finished in an earlier run", good, ())
         told = self._made(
-            stage, state, reason, good or _nothing(log), (), said.waits_for if said is not None else ()
-        )
+            stage, state, reason, good or nothing(log), (), said.waits_for if said is not None else (), files=False
+        )  # fmt: skip
         if state not in SETTLED:  # what an earlier run said and checked is not about what is left
-            return replace(told, files=(), message="", checks=tuple(self._unchecked(stage)), agent=told.agent)
-        return replace(told, files=())
+            return replace(told, message="", checks=tuple(self._unchecked(stage)))
+        return told
 
     def settled(self, stage: Stage) -> StageReport:
         log = self.log(stage)
         good = self.last_good(stage)
         if good is None:
-            return replace(self._made(stage, NOT_RUN, "", _nothing(log), ()), files=(), checks=())
+            return replace(self._made(stage, NOT_RUN, "", nothing(log), (), files=False), checks=())
         return self._made(stage, DONE, "", good, (self._attempt(good),))
 
     def _chain(self, stage: Stage, log: StageLog) -> list[Told]:
@@ -326,7 +277,7 @@ class Reader:
         found: list[Told] = []
         for number in reversed(log.attempts()):
             attempt = Attempt(log, number)
-            if _touched(attempt) < self.span.started - 2.0:  # no need to read it: it ended before
+            if touched(attempt) < self.span.started - 2.0:  # no need to read it: it ended before
                 break
             told = read(stage, attempt)
             if told.last < self.span.started:
@@ -340,7 +291,7 @@ class Reader:
         for number in reversed(log.attempts()):
             result = Attempt(log, number).result()
             if result is not None and result.get("result") == Result.SUCCEEDED.value:
-                told = _brief(Attempt(log, number), result)
+                told = brief(Attempt(log, number), result)
                 if told.last < self.span.until:
                     return told
         return None
@@ -371,8 +322,8 @@ class Reader:
 
     def _attempt(self, told: Told) -> AttemptReport:
         result = told.result or {}
-        view, seconds = told.view, _number(result.get("seconds"))
-        tokens, cost = _count(result.get("tokens")), _number(result.get("cost_usd"))
+        view, seconds = told.view, as_number(result.get("seconds"))
+        tokens, cost = _count(result.get("tokens")), as_number(result.get("cost_usd"))
         if told.result is None:
             tokens, cost = self._used_so_far(told)
         why, how = self.line(result.get("reason")), told.how
@@ -397,7 +348,7 @@ class Reader:
             tokens=max(0, tokens - _count(before.get("tokens"))),
             cost_usd=None
             if cost is None
-            else round(max(0.0, cost - (_number(before.get("cost_usd")) or 0.0)), 6),
+            else round(max(0.0, cost - (as_number(before.get("cost_usd")) or 0.0)), 6),
             session_id=self.line(session) or None,
             folder=self._relative(told.attempt.dir),
         )
@@ -424,48 +375,7 @@ class Reader:
     # files
 
     def _files(self, stage: Stage, told: Told) -> Iterator[FileReport]:
-        return (self._compared(found) for found in self.versions(stage, told))
-
-    def versions(self, stage: Stage, told: Told) -> Iterator[Version]:
-        """Of each file that an attempt made, where it is, and where what stood there before."""
-        copies = told.begun.get("copies")
-        folder = told.attempt.dir if not isinstance(copies, int) else told.attempt.log.dir / str(copies)
-        before = told.begun.get("before")
-        before = before if isinstance(before, dict) else {}
-        if told.result is not None and told.how != Result.SUCCEEDED.value:
-            partial = told.attempt.dir / "partial"
-            for path in sorted(partial.rglob("*")):
-                if path.is_file() and not path.is_symlink() and not _TEMPORARY.fullmatch(path.name):
-                    name = str(path.relative_to(partial))
-                    copy = folder / "before" / name if before.get(name) else None
-                    yield Version(name, "set aside", path, copy, kept=path)
-            return
-        recorded = (told.result or {}).get("targets")
-        recorded = recorded if isinstance(recorded, dict) else {}
-        for name in stage.targets:
-            old, mark = _mark(before.get(name)), _mark(recorded.get(name))
-            made: Path | None = self.root / name
-            if told.result is None:
-                if not (self.root / name).is_file() or verify.same_bytes(self.root / name, old):
-                    continue  # it has not made that one yet
-            elif mark is None:
-                continue
-            else:
-                made = self._version(told, name, mark)
-            same = old is not None and mark is not None and old[3] == mark[3]
-            change = "unchanged" if same else "new" if old is None else "changed"
-            copy = None if old is None else folder / "before" / name
-            yield Version(name, change, made, copy, size=mark[1] if mark else 0)
-
-    def _version(self, told: Told, name: str, mark: object) -> Path | None:
-        """Where the bytes are that this attempt made: in their place, or, changed since, in a later attempt's copies."""
-        log = told.attempt.log
-        later = (log.dir / str(number) / "before" / name for number in log.attempts()
-                 if number > told.attempt.number)  # fmt: skip
-        for path in (self.root / name, *later):
-            if verify.same_bytes(path, mark):
-                return path
-        return None
+        return (self._compared(found) for found in versions(self.root, stage, told))
 
     def _compared(self, found: Version) -> FileReport:
         new = _lines(found.now) if found.now is not None else None
@@ -524,45 +434,6 @@ class Reader:
                 yield CheckReport(kind, self.line(command), "not run", "")
 
 
-def _brief(attempt: Attempt, result: Mapping[str, Any]) -> Told:
-    """An attempt that succeeded, by its result: its journal may be long."""
-    first = next(attempt.replay(), None)
-    begun = first.data if first is not None and first.kind == "begun" else {}
-    last = _touched(attempt)
-    return Told(attempt, View(), _number(result.get("began")) or last, last, begun, None, result)
-
-
-def _nothing(log: StageLog) -> Told:
-    return Told(Attempt(log, 0), View(), 0.0, 0.0, {}, None, None)
-
-
-def _touched(attempt: Attempt) -> float:
-    """When its journal was last written; that of one which has none yet, when its folder was made."""
-    for path in (attempt.journal, attempt.dir):
-        with contextlib.suppress(OSError):
-            return path.stat().st_mtime
-    return 0.0
-
-
-def read(stage: Stage, attempt: Attempt) -> Told:
-    view, first, last = View(), 0.0, 0.0
-    begun: Mapping[str, Any] = {}
-    problems: list[str] | None = None
-    for event in attempt.replay():
-        first, last = first or event.at, max(last, event.at)
-        if event.kind == "begun":
-            begun = event.data
-        elif event.kind == VERIFIED:
-            found = event.data.get("problems")
-            problems = [str(each) for each in found] if isinstance(found, list) else []
-        # Refused at once by its hook: nobody is waited for.
-        if event.kind != "PermissionRequest" or stage.on_permission != "deny":
-            view = advance(view, Event(event.kind, event.at, event.data))
-    if not last:
-        first = last = _touched(attempt)
-    return Told(attempt, view, first, last, begun, problems, attempt.result())
-
-
 def _lines(path: Path) -> Counter[bytes] | None:
     """How often each line stands in a file; None for one that is not text, or too large."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
@@ -577,80 +448,5 @@ def _lines(path: Path) -> Counter[bytes] | None:
     return None
 
 
-def _mark(value: object) -> list[Any] | None:
-    """A fingerprint as JSON has it."""
-    return value if isinstance(value, list) and len(value) == 5 and isinstance(value[1], int) else None
-
-
-def _number(value: object) -> float | None:
-    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if known and isinstance(value, int | float) else None
-
-
 def _count(value: object) -> int:
-    return max(0, int(_number(value) or 0))
-
-
-# -- the runs that there were
-
-
-def runs(state: Path) -> list[Span]:
-    """All runs that started something, oldest first."""
-    found = []
-    for plan in (state / "runs").glob("*/plan.toml"):
-        with contextlib.suppress(OSError):
-            found.append((_started(plan), plan.parent.name))
-    found.sort()
-    ends = [*(started for started, _ in found[1:]), float("inf")]
-    return [Span(id, started, until=until) for (started, id), until in zip(found, ends, strict=False)]
-
-
-_STARTED = re.compile(rb'^started = "([^"\n]+)"', re.M)
-
-
-def _started(plan: Path) -> float:
-    # Its first lines say it; a plan of thousands of stages need not be read for that.
-    with plan.open("rb") as stream:
-        found = _STARTED.search(stream.read(4096))
-    with contextlib.suppress(ValueError):
-        if found is not None:
-            return datetime.fromisoformat(found[1].decode("utf-8", "replace")).timestamp()
-    return plan.stat().st_mtime
-
-
-def chosen(state: Path, run: str) -> frozenset[str] | None:
-    """The stages that a run was to look at; None: all, or nobody knows."""
-    import tomllib
-
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        plan = tomllib.loads((state / "runs" / run / "plan.toml").read_text(encoding="utf-8"))
-        names = plan.get("run", {}).get("chosen")
-        if isinstance(names, list):
-            return frozenset(str(name) for name in names)
-    return None
-
-
-def saved(state: Path, run: str) -> RunReport | None:
-    """What `write` wrote; None if it did not, or what is there is none of ours."""
-    with contextlib.suppress(OSError, ValueError):
-        return from_json((state / "runs" / run / "report.json").read_text(encoding="utf-8"))
-    return None
-
-
-# -- which run
-
-
-def find(state: Path, run: str | None) -> Span:
-    """The run of that id, or the last one. DodoClaudeError if there is none."""
-    found = runs(state)
-    if run is None:
-        if found:
-            return found[-1]
-        if any((state / "stages").glob("*/[0-9]*")):
-            return Span("unknown", 0.0)  # its plan is gone, its journals are not
-        raise DodoClaudeError("report: nothing has run here yet (doit orchestrate)")
-    for span in found:
-        if span.id == run:
-            return span
-    names = ", ".join(span.id for span in found[-3:]) or "none"
-    raise DodoClaudeError(f"report: no run '{clean_line(run)}' (the last ones: {names})")
+    return max(0, int(as_number(value) or 0))

@@ -16,11 +16,12 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -35,6 +36,8 @@ MAX_EVENT = 8_000_000  # bytes; a larger spool file is set aside unread
 MAX_DEPTH = 20  # levels kept of a nested value
 MAX_FOLDER_NAME = 255  # bytes, what file systems allow
 LITTLE = 16_384  # bytes; with less free the disk is full
+# A line as `_append` writes it, with its time and its kind.
+_OUTLINE = re.compile(rb'^(?=\{"at": ([0-9]+(?:\.[0-9]+)?), "kind": "([^"\\]*)")(.*)$', re.M)
 # No room: on the disk, of the user's quota, below the limit on a file's size.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -179,11 +182,25 @@ class StageLog:
 
     def sweep(self) -> None:
         """Remove what a process left that was killed while it wrote. Only the holder of the run's lock may."""
-        copies = ("[0-9]*/before/**/.[0-9]*.tmp", "[0-9]*/partial/**/.[0-9]*.tmp")
-        for pattern in (".*.tmp", "[0-9]*/.*.tmp", "[0-9]*/paste-*", *copies):
-            for left in self.dir.glob(pattern):
-                left.unlink()
-        for pattern in ("mail/.*.tmp", "mail/*/.*.tmp"):
+        try:
+            names = os.listdir(self.dir)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        for name in names:
+            if name.startswith(".") and name.endswith(".tmp"):
+                (self.dir / name).unlink()
+        folders = [
+            self.dir / str(number) for number in sorted(int(name) for name in names if name.isdecimal())
+        ]
+        # Whoever was killed while copies were put back left the newest attempt without an end: only then the older ones,
+        # of which there may be very many, are looked at.
+        if folders and (folders[-1] / "result.json").exists():
+            del folders[:-1]
+        for folder in folders:
+            for pattern in (".*.tmp", "paste-*", "before/**/.[0-9]*.tmp", "partial/**/.[0-9]*.tmp"):
+                for left in folder.glob(pattern):
+                    left.unlink()
+        for pattern in ("mail/.*.tmp", "mail/*/.*.tmp") if "mail" in names else ():
             for left in self.dir.glob(pattern):
                 if not being_written(left):  # anyone may send a message at any time
                     left.unlink(missing_ok=True)
@@ -301,6 +318,22 @@ class Attempt:
                 event = parse_event(line)
                 if event is not None:
                     yield event
+
+    def outline(self, kinds: Collection[str]) -> tuple[float, float, list[Event]]:
+        """When its first and its last event happened, and its events of `kinds`. The others are not parsed."""
+        first = last = 0.0
+        found = []
+        with contextlib.suppress(FileNotFoundError):
+            for at, kind, line in _OUTLINE.findall(self.journal.read_bytes()):
+                if kind.decode("utf-8", "replace") not in kinds:
+                    moment = float(at)
+                elif (event := parse_event(line)) is not None:
+                    moment = event.at
+                    found.append(event)
+                else:
+                    continue
+                first, last = first or moment, max(last, moment)
+        return first, last, found
 
     def collect(self) -> list[Event]:
         """Move the hook events that have arrived from the spool into the journal, in order."""

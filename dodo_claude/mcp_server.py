@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dodo_claude import __version__, history, prompts, rendered, talk
+from dodo_claude import __version__, history, prompts, rendered, runs, talk
 from dodo_claude import lifecycle as life
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, StageLog
@@ -155,9 +155,9 @@ class Desk:
         config = find_config()
         holder = detached.holder(config.root)
         try:
-            _, told = find_report()
+            _, told = find_report(config=config)
         except DodoClaudeError:  # nothing has run
-            told = history.report(config, history.Span("", 0.0))
+            told = history.report(config, runs.Span("", 0.0))
         head = {
             "run_in_progress": _under_way(config),
             "by": holder,

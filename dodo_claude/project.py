@@ -14,8 +14,8 @@ from dodo_claude.errors import DodoClaudeError
 
 if TYPE_CHECKING:
     from dodo_claude.config import Config
-    from dodo_claude.history import Span
     from dodo_claude.report import RunReport
+    from dodo_claude.runs import Span
     from dodo_claude.tmux import Tmux
 
 FILE = "orchestrate.toml"
@@ -70,20 +70,23 @@ def stage_name(config: Config, worker: str) -> str:
     raise DodoClaudeError(f"stage '{worker}': not found ({hint})")
 
 
-def find_report(run_id: str | None = None) -> tuple[Span, RunReport]:
-    """What the last run, or that one, came to: as it was written, or else as far as it got."""
-    from dodo_claude import detached, history
+def find_report(run_id: str | None = None, config: Config | None = None) -> tuple[Span, RunReport]:
+    """What the last run, or that one, came to: as it was written, or else as far as it got.
+
+    `config`: the project's, if it has been loaded already.
+    """
+    from dodo_claude import detached, history, runs
     from dodo_claude.redact import Redactor
 
     root = find_root()
     state = root / ".orchestrate"
-    span = history.find(state, run_id)
-    told = history.saved(state, span.id)
+    span = runs.find(state, run_id)
+    told = runs.saved(state, span.id)
     if told is None:  # it has not ended, or could not write it
         holder = detached.holder(root) or ""
         live = bool(holder) and holder.startswith(f"pid {span.id.rpartition('-')[2]} ")
-        span = replace(span, live=live, chosen=history.chosen(state, span.id))
-        told = history.report(find_config(), span, redact=Redactor(os.environ))
+        span = replace(span, live=live, chosen=runs.chosen(state, span.id))
+        told = history.report(config or find_config(), span, redact=Redactor(os.environ))
     return span, told
 
 

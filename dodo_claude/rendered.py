@@ -145,6 +145,7 @@ def text(told: RunReport) -> str:
     out.append("")
     width = min(max((cells(stage.name) for stage in told.stages), default=0), 30)
     groups = {group.name: group for group in told.groups}
+    large = {group.name for group in told.groups if len(group.stages) > SHOWN_MEMBERS}
     for stage in told.stages:
         group = groups.pop(stage.group or "", None)
         if group is not None:
@@ -152,7 +153,7 @@ def text(told: RunReport) -> str:
                 [states_of(group.states), *usage_of(group.seconds, group.tokens, group.cost_usd)]
             )
             out += _fill(f"{group.name}: {many(len(group.stages), 'stage')}: {facts}")
-        if not _is_hidden(told, stage):
+        if stage.group not in large or stage.state not in SETTLED:
             out += _stage_lines(stage, width)
     if told.left:
         out += ["", "left:"]
@@ -161,11 +162,6 @@ def text(told: RunReport) -> str:
         if told.state != "running":
             out += _fill("doit orchestrate goes on with what is left")
     return "\n".join(out).rstrip("\n") + "\n"
-
-
-def _is_hidden(told: RunReport, stage: StageReport) -> bool:
-    group = next((group for group in told.groups if group.name == stage.group), None)
-    return group is not None and len(group.stages) > SHOWN_MEMBERS and stage.state in SETTLED
 
 
 def _stage_lines(stage: StageReport, width: int) -> list[str]:

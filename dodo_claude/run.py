@@ -324,12 +324,13 @@ class Run:
         With the former's path comes what writes the same as a page beside it: that reads far more.
         """
         from dodo_claude import history, rendered
+        from dodo_claude.runs import Span
 
         stopped = "interrupted" if self.stopping.is_set() else self.fleet and self.fleet.stopped
         chosen = self.chosen
         if chosen is not None:  # and what became known only in mid-run
             chosen |= said.keys() & {stage.name for stage in self.config.stages}
-        span = history.Span(self.id, self.started, ended=time.time(), stopped=stopped or "", chosen=chosen)
+        span = Span(self.id, self.started, ended=time.time(), stopped=stopped or "", chosen=chosen)
         told = history.report(self.config, span, said, self.redact)
         folder = make_state_dir(self.config.root) / "runs" / self.id
 

@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import BaseFail, UnmetDependency
@@ -139,19 +138,38 @@ class StageRunner(MThreadRunner):
 
     @contextmanager
     def _handlers(self) -> Iterator[None]:
+        """Signals are minded by a thread of their own, woken by a pipe.
+
+        A handler would run in the main thread only: not while that waits in doit's queue and the system gave the signal
+        to another thread, or gave it a moment before the wait; and it may interrupt whoever holds a lock that it needs.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        minding = threading.Thread(target=self._mind, args=(reading,), daemon=True)
+        minding.start()
         before = {number: signal.getsignal(number) for number in SIGNALS}
+        woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         try:
             for number in SIGNALS:
-                signal.signal(number, self._on_signal)
+                signal.signal(number, lambda number, frame: None)
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            signal.set_wakeup_fd(woken)
+            os.close(writing)
+            minding.join()
+            os.close(reading)
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _mind(self, reading: int) -> None:
+        while found := os.read(reading, 1):
+            if found[0] in SIGNALS:
+                self._signal(found[0])
+
+    def _signal(self, number: int) -> None:
         """First: start nothing more, end the workers, save; again within 3 s: kill. Doit's queue wakes up by itself."""
         hurry = self.signal is not None
         if hurry and time.monotonic() - self._signalled > AGAIN_SECONDS:
@@ -162,7 +180,5 @@ class StageRunner(MThreadRunner):
         stopping: Callable[..., None] | None = getattr(self.reporter, "stopping", None)
         if stopping is not None:
             stopping(signal.Signals(number).name, hurry=hurry)
-        if self.run is None:
-            return
-        # Not here: a handler may interrupt the very thread that holds a lock this needs.
-        threading.Thread(target=self.run.stop, kwargs={"hurry": hurry}, daemon=True).start()
+        if self.run is not None:
+            self.run.stop(hurry=hurry)

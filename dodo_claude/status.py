@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dodo_claude import history, processes
+from dodo_claude import history, processes, runs
 from dodo_claude.cells import cells, clip, clock, count, dollars, fill
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
@@ -84,12 +84,12 @@ def look(
     words = (holder or "").split(" ", 3)
     pid = int(words[1]) if len(words) > 1 and words[1].isdecimal() else None
     try:
-        span = history.find(state, None)
+        span = runs.find(state, None)
     except DodoClaudeError:
-        span = history.Span("", 0.0)
+        span = runs.Span("", 0.0)
     live = pid is not None and span.id.endswith(f"-{pid}")
-    chosen = history.chosen(state, span.id) if live and span.id else None
-    report = history.report(config, history.Span(span.id, span.started, live=live), redact=redact)
+    chosen = runs.chosen(state, span.id) if live and span.id else None
+    report = history.report(config, runs.Span(span.id, span.started, live=live), redact=redact)
     good = frozenset(stage.name for stage in config.stages) if live else history.as_they_were(config)
     stages = tuple(
         _stage(stage, _now(told, good), chosen is None or stage.name in chosen, state, sessions, redact)

@@ -783,6 +783,28 @@ def test_what_a_killed_process_left_half_written_is_cleared(tmp_path: Path) -> N
     assert os.listdir(attempt.spool / "tmp") == []
 
 
+def test_a_sweep_looks_at_no_older_attempt_once_the_newest_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = StageLog(make_state_dir(tmp_path), "s")
+    for _ in range(30):
+        attempt = log.begin()
+        attempt.finish({"result": "succeeded"})
+    looked: list[Path] = []
+    glob = Path.glob
+
+    def looking(path: Path, pattern: str) -> Iterator[Path]:
+        looked.append(path)
+        return glob(path, pattern)
+
+    monkeypatch.setattr(Path, "glob", looking)
+    log.sweep()
+    assert set(looked) == {attempt.dir}
+    (attempt.dir / "result.json").unlink()  # it was cut off: any of them may hold what a kill left of a copy
+    log.sweep()
+    assert len(set(looked)) == 30
+
+
 def test_the_markers(tmp_path: Path) -> None:
     state = make_state_dir(tmp_path)
     log = StageLog(state, "s")

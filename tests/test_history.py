@@ -14,12 +14,12 @@ import pytest
 
 from dodo_claude import history, verify
 from dodo_claude import lifecycle as life
-from dodo_claude.errors import DodoClaudeError
-from dodo_claude.history import Said, Span
+from dodo_claude.history import Said
 from dodo_claude.journal import Attempt, StageLog, make_state_dir
 from dodo_claude.records import Config, Stage
 from dodo_claude.redact import MARK, Redactor
 from dodo_claude.report import RunReport, StageReport, to_json
+from dodo_claude.runs import Span
 from tests.test_report import SHAPE
 from tests.test_run import STAGE as SOME
 
@@ -407,49 +407,6 @@ def test_of_stages_tells_of_the_last_success_of_each(scene: Scene) -> None:
         ("map:a", "done", "made it"), ("map:b", "done", "made it"), ("doc", "not run", "")
     ]  # fmt: skip
     assert [file.path for stage in told for file in stage.files] == ["a.py", "b.py"]
-
-
-# -- which runs there were
-
-
-def plan(scene: Scene, run: str, started: str, chosen: str = "") -> None:
-    folder = scene.state / "runs" / run
-    folder.mkdir(parents=True)
-    (folder / "plan.toml").write_text(f'[run]\nid = "{run}"\nstarted = "{started}"\n{chosen}\n[stages]\n')
-
-
-def test_the_runs_in_the_order_of_their_starts(scene: Scene) -> None:
-    plan(scene, "b", "2026-01-01T12:00:00.500+00:00")
-    plan(scene, "a", "2026-01-01T14:00:01.250+02:00")
-    plan(scene, "old", "2026-01-01T11:00:00+0000", 'chosen = ["api"]')
-    assert [span.id for span in history.runs(scene.state)] == ["old", "b", "a"]
-    old, before, last = history.runs(scene.state)
-    assert before.until == last.started == before.started + 0.75
-    assert history.find(scene.state, None) == last
-    assert history.find(scene.state, "old") == old
-    assert history.chosen(scene.state, "old") == {"api"}
-    assert history.chosen(scene.state, "b") is None
-
-
-def test_a_plan_that_says_no_time_has_that_of_its_file(scene: Scene) -> None:
-    plan(scene, "a", "yesterday")
-    path = scene.state / "runs/a/plan.toml"
-    os.utime(path, (500, 500))
-    assert history.runs(scene.state)[0].started == 500.0
-
-
-def test_a_run_that_is_not_there(scene: Scene) -> None:
-    with pytest.raises(DodoClaudeError, match=r"^report: nothing has run here yet \(doit orchestrate\)$"):
-        history.find(scene.state, None)
-    plan(scene, "a", "2026-01-01T12:00:00+00:00")
-    with pytest.raises(DodoClaudeError, match=r"^report: no run 'x' \(the last ones: a\)$"):
-        history.find(scene.state, "x")
-
-
-def test_journals_without_a_plan_are_told_of(scene: Scene) -> None:
-    scene.done("api", a_py="x\n")
-    span = history.find(scene.state, None)
-    assert history.report(scene.config, span).stages[0].state == "done"
 
 
 def test_what_each_stage_comes_after(scene: Scene) -> None:

@@ -438,3 +438,30 @@ def test_half_a_result_is_none(attempt: Attempt, length: int) -> None:
     assert attempt.result() is None
     path.write_text("[1]")
     assert attempt.result() is None
+
+
+LINES = st.one_of(
+    st.binary(max_size=30).filter(lambda line: b"\n" not in line),
+    st.builds(
+        lambda at, kind, text, cut: json.dumps({"at": at, "kind": kind, "data": {"text": text}}).encode()[
+            :cut
+        ],
+        st.floats(1, 2e9) | st.integers(0, 10**9),
+        st.sampled_from(["begun", "Stop", 'a "kind": "begun"', "\\u0062egun", "é"]),
+        st.sampled_from(["x", '{"at": 1, "kind": "begun", "data": {}}', "\n\r"]),
+        st.none() | st.integers(0, 60),
+    ),
+)
+
+
+@given(st.lists(LINES, max_size=12))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_an_outline_has_of_its_kinds_what_a_replay_has(attempt: Attempt, lines: list[bytes]) -> None:
+    attempt.journal.write_bytes(b"\n".join(lines))
+    events = list(attempt.replay())
+    for kinds in ({"begun"}, {"Stop", "begun"}):
+        first, last, found = attempt.outline(kinds)
+        assert found == [event for event in events if event.kind in kinds]
+        # A line that was cut off in its text still tells its time.
+        assert last >= max((event.at for event in events if event.kind in ("begun", "Stop")), default=0.0)
+        assert first <= last

@@ -53,6 +53,8 @@ ENGINE = {
     "redact",
     "protect",
     "report",
+    "runs",
+    "attempts",
     "history",
     "rendered",
     "details",

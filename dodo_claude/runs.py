@@ -1,0 +1,86 @@
+"""Which runs there were, and when: read from their folders, `.orchestrate/runs/<id>/`."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.report import RunReport, clean_line, from_json
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run's place in time. `until`: the next one's start."""
+
+    id: str
+    started: float
+    ended: float | None = None
+    until: float = float("inf")
+    live: bool = False
+    stopped: str = ""
+    chosen: frozenset[str] | None = None  # the stages that it was to look at; None: all
+
+
+def runs(state: Path) -> list[Span]:
+    """All runs that started something, oldest first."""
+    found = []
+    for plan in (state / "runs").glob("*/plan.toml"):
+        with contextlib.suppress(OSError):
+            found.append((_started(plan), plan.parent.name))
+    found.sort()
+    ends = [*(started for started, _ in found[1:]), float("inf")]
+    return [Span(id, started, until=until) for (started, id), until in zip(found, ends, strict=False)]
+
+
+_STARTED = re.compile(rb'^started = "([^"\n]+)"', re.M)
+
+
+def _started(plan: Path) -> float:
+    # Its first lines say it; a plan of thousands of stages need not be read for that.
+    with plan.open("rb") as stream:
+        found = _STARTED.search(stream.read(4096))
+    with contextlib.suppress(ValueError):
+        if found is not None:
+            return datetime.fromisoformat(found[1].decode("utf-8", "replace")).timestamp()
+    return plan.stat().st_mtime
+
+
+def chosen(state: Path, run: str) -> frozenset[str] | None:
+    """The stages that a run was to look at; None: all, or nobody knows."""
+    import tomllib
+
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        text = (state / "runs" / run / "plan.toml").read_text(encoding="utf-8")
+        # Its stages, of which there may be thousands, come after it.
+        plan = tomllib.loads(text.partition("\n[stages")[0])
+        names = plan.get("run", {}).get("chosen")
+        if isinstance(names, list):
+            return frozenset(str(name) for name in names)
+    return None
+
+
+def saved(state: Path, run: str) -> RunReport | None:
+    """What `write` wrote; None if it did not, or what is there is none of ours."""
+    with contextlib.suppress(OSError, ValueError):
+        return from_json((state / "runs" / run / "report.json").read_text(encoding="utf-8"))
+    return None
+
+
+def find(state: Path, run: str | None) -> Span:
+    """The run of that id, or the last one. DodoClaudeError if there is none."""
+    found = runs(state)
+    if run is None:
+        if found:
+            return found[-1]
+        if any((state / "stages").glob("*/[0-9]*")):
+            return Span("unknown", 0.0)  # its plan is gone, its journals are not
+        raise DodoClaudeError("report: nothing has run here yet (doit orchestrate)")
+    for span in found:
+        if span.id == run:
+            return span
+    names = ", ".join(span.id for span in found[-3:]) or "none"
+    raise DodoClaudeError(f"report: no run '{clean_line(run)}' (the last ones: {names})")

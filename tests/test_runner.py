@@ -1,0 +1,92 @@
+"""doit's runner as ours: what becomes of a signal, whoever gets it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dodo_claude.runner import StageRunner
+from tests.project import PATIENCE
+
+
+class Stopped:
+    """A run that is told to stop."""
+
+    def __init__(self) -> None:
+        self.told: list[bool] = []
+        self.bell = threading.Semaphore(0)
+
+    def stop(self, *, hurry: bool = False) -> None:
+        self.told.append(hurry)
+        self.bell.release()
+
+
+@pytest.fixture
+def run() -> Stopped:
+    return Stopped()
+
+
+@pytest.fixture
+def runner(run: Stopped) -> StageRunner:
+    said: list[Any] = []
+    reporter = SimpleNamespace(said=said, stopping=lambda name, hurry: said.append((name, hurry)))
+    run_: Any = run
+    return StageRunner(None, reporter, True, False, None, 2, run=run_)
+
+
+def test_a_signal_that_another_thread_gets_stops_a_run_that_waits(runner: StageRunner, run: Stopped) -> None:
+    def send() -> None:
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    with runner._handlers():
+        sender = threading.Thread(target=send)
+        sender.start()
+        # As in doit's queue: the main thread itself is not woken by it.
+        assert run.bell.acquire(timeout=PATIENCE)
+        sender.join()
+    assert runner.signal == signal.SIGTERM
+    assert run.told == [False]
+    assert runner.reporter.said == [("SIGTERM", False)]
+
+
+def test_a_second_one_means_now_and_a_late_one_nothing(
+    runner: StageRunner, run: Stopped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with runner._handlers():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(os.getpid(), number)
+            assert run.bell.acquire(timeout=PATIENCE)
+        monkeypatch.setattr("dodo_claude.runner.AGAIN_SECONDS", -1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert run.told == [False, True]
+    assert runner.signal == signal.SIGINT  # what it exits with
+    assert runner.reporter.said == [("SIGINT", False), ("SIGTERM", True)]
+
+
+def test_afterwards_signals_mean_what_they_meant(runner: StageRunner) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    threads = threading.active_count()
+    with runner._handlers():
+        assert threading.active_count() == threads + 1
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+    assert threading.active_count() == threads
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_away_from_the_main_thread_it_minds_none(runner: StageRunner) -> None:
+    found = []
+
+    def look() -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        with runner._handlers():
+            found.append(signal.getsignal(signal.SIGTERM) == before)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert found == [True]
