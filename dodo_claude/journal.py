@@ -71,8 +71,12 @@ def _naming(path: Path) -> Iterator[None]:
         raise
 
 
-def write_atomic(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace `path` by `text`: at any moment it holds the old or the new content, whole."""
+def write_atomic(path: Path, text: str, mode: int = 0o600, *, durable: bool = True) -> None:
+    """Replace `path` by `text`: at any moment it holds the old or the new content, whole.
+
+    Not `durable`: a machine that loses its power may lose it, or leave an empty file. That will do for what only
+    matters to processes that would be gone, too; waiting for the disk is what a stage's start and end took longest.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with _naming(path):
@@ -82,7 +86,8 @@ def write_atomic(path: Path, text: str, mode: int = 0o600) -> None:
             ) as stream:
                 stream.write(text)
                 stream.flush()
-                os.fsync(stream.fileno())
+                if durable:
+                    os.fsync(stream.fileno())
             os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -166,7 +171,9 @@ class StageLog:
     def open_attempt(self) -> Attempt | None:
         """The attempt that doit has not settled: under way, or cut off by a crash."""
         try:
-            number = int((self.dir / "open").read_text())
+            text = (self.dir / "open").read_text()
+            # Empty after a loss of power, since it is not worth a wait: only the newest can have been open.
+            number = int(text) if text else max(self.attempts(), default=0)
         except (OSError, ValueError):
             return None
         attempt = Attempt(self, number)
@@ -202,7 +209,7 @@ class StageLog:
         try:
             for name in ("tmp", "new"):
                 make_folder(attempt.spool / name)
-            write_atomic(self.dir / "open", f"{number}\n")
+            write_atomic(self.dir / "open", f"{number}\n", durable=False)
         except BaseException:
             # Else each run on a full disk would leave an empty attempt, and hide the one that can be resumed.
             shutil.rmtree(attempt.dir, ignore_errors=True)
@@ -327,7 +334,7 @@ class Attempt:
     def drop(self, kind: str, **data: object) -> None:
         """Tell the attempt something the way its hooks do; its orchestrator takes it, now or later."""
         name = f"{os.getpid()}.{secrets.token_hex(4)}"
-        write_atomic(self.spool / "tmp" / name, json.dumps({"hook_event_name": kind, **data}))
+        write_atomic(self.spool / "tmp" / name, json.dumps({"hook_event_name": kind, **data}), durable=False)
         os.rename(self.spool / "tmp" / name, self.spool / "new" / name)
 
     def view(self) -> View:

@@ -81,11 +81,20 @@ def test_settle_closes_it_and_may_be_called_again(log: StageLog) -> None:
     assert log.attempts() == [1]
 
 
-@pytest.mark.parametrize("text", ["", "x", "99", "-1", "1\n2", "\udcff", "9" * 5000])
+@pytest.mark.parametrize("text", ["x", "99", "-1", "1\n2", "\udcff", "9" * 5000])
 def test_an_unreadable_open_file_opens_nothing(log: StageLog, text: str) -> None:
     log.begin()
     (log.dir / "open").write_text(text, errors="surrogateescape")
     assert log.open_attempt() is None
+
+
+def test_an_open_file_that_lost_its_text_with_the_power_opens_the_newest(log: StageLog) -> None:
+    log.begin()
+    log.begin()
+    (log.dir / "open").write_text("")
+    opened = log.open_attempt()
+    assert opened is not None
+    assert opened.number == 2
 
 
 NAMES = [
