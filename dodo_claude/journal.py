@@ -315,21 +315,31 @@ class Attempt:
         new = self.spool / "new"
         for name in os.listdir(new):
             with contextlib.suppress(FileNotFoundError):
+                path = self._text_of(name)
                 # A file system's clock ticks some milliseconds apart: then the process ids tell.
-                number = name.partition("+")[0]
-                arrived.append((os.stat(new / name).st_mtime_ns, len(number), name))
+                arrived.append((os.stat(path).st_mtime_ns, len(name.partition("+")[0]), name, path))
         events = []
-        for mtime, _, name in sorted(arrived):
-            event = _read_hook(new / name, mtime / 1e9)
+        for mtime, _, name, path in sorted(arrived):
+            event = _read_hook(path, mtime / 1e9)
             if event is not None and (letters := _letters(name)):
                 event = Event(event.kind, event.at, {**event.data, "mail": letters})
             if event is None:
                 # Set aside rather than dropped: it may tell why a hook misbehaves.
-                os.replace(new / name, self.spool / f"unreadable-{name}")
-                continue
-            events.append(self._append(event))
-            (new / name).unlink()
+                os.replace(path, self.spool / f"unreadable-{name}")
+            else:
+                events.append(self._append(event))
+            for done in (new / name, path):  # in this order: a text without its name is nothing
+                done.unlink(missing_ok=True)
         return events
+
+    def _text_of(self, name: str) -> Path:
+        """Where the text is of the event `name` in new/: hook.sh leaves it in tmp/, other senders move it. An event is
+        whole as soon as it has its name there. FileNotFoundError when it has none any more."""
+        path = self.spool / "new" / name
+        if path.stat().st_size:
+            return path
+        text = self.spool / "tmp" / name.partition("+")[0]
+        return text if text.exists() else path
 
     def drop(self, kind: str, **data: object) -> None:
         """Tell the attempt something the way its hooks do; its orchestrator takes it, now or later."""
@@ -347,9 +357,10 @@ class Attempt:
     def _waiting(self) -> list[Event]:
         found = []
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            for entry in os.scandir(self.spool / "new"):
+            for name in os.listdir(self.spool / "new"):
                 with contextlib.suppress(FileNotFoundError):
-                    event = _read_hook(Path(entry.path), entry.stat().st_mtime)
+                    path = self._text_of(name)
+                    event = _read_hook(path, path.stat().st_mtime)
                     if event is not None:
                         found.append(event)
         return sorted(found, key=lambda event: event.at)
@@ -362,8 +373,11 @@ class Attempt:
         return False
 
     def sweep(self) -> None:
-        """Its worker is gone: what its hooks left half-written is nobody's."""
+        """Its worker is gone: what its hooks left half-written is nobody's; what is whole stays for who looks."""
         with contextlib.suppress(OSError):
+            for name in os.listdir(self.spool / "new"):
+                path = self._text_of(name)
+                os.replace(path, self.spool / "new" / name)
             for name in os.listdir(self.spool / "tmp"):
                 (self.spool / "tmp" / name).unlink()
 

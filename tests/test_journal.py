@@ -353,6 +353,17 @@ def test_long_and_deep_values_are_cut(attempt: Attempt) -> None:
     assert list(attempt.replay()) == [stop]
 
 
+def test_what_is_whole_outlives_the_sweep_and_what_is_half_does_not(attempt: Attempt) -> None:
+    (attempt.spool / "tmp/7").write_text('{"hook_event_name":"Stop"}')
+    (attempt.spool / "new/7+20260101-a").touch()
+    (attempt.spool / "tmp/8").write_text('{"hook_event_name":"Sto')
+    attempt.sweep()
+    assert os.listdir(attempt.spool / "tmp") == []
+    assert [event.kind for event in attempt._waiting()] == ["Stop"]
+    (event,) = attempt.collect()
+    assert event.data["mail"] == ["20260101-a"]
+
+
 def test_a_crash_between_journal_and_spool_repeats_an_event_and_loses_none(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
