@@ -1,7 +1,8 @@
 #!/bin/sh
-# One hook event of a worker becomes one file of its attempt's spool (Maildir's way: written under tmp/,
-# then renamed into new/, so nobody ever reads half an event), and a ring of the bell that wakes the
-# orchestrator. Nothing is lost while no orchestrator runs: the file stays. It always succeeds and prints
+# One hook event of a worker becomes one file under tmp/ of its attempt's spool, and, once that is whole, an empty one
+# of the same name under new/, so nobody ever reads half an event; then a ring of the bell wakes the orchestrator. (To
+# rename it would cost a process more, of three.) Nothing is lost while no orchestrator runs: the files stay. It
+# always succeeds and prints
 # nothing but an answer: a hook's output and exit status steer the client.
 # Arguments: spool folder, bell (a FIFO), the attempt's ring, and optionally
 #   answer FILE       print FILE
@@ -10,7 +11,7 @@ umask 077
 exec 2>/dev/null
 spool=$1 bell=$2 ring=$3 what=$4 place=$5 event=$6
 name=$$
-while [ -e "$spool/new/$name" ]; do name=$name.$$; done # a process id comes round again
+while [ -e "$spool/tmp/$name" ]; do name=$name.$$; done # a process id comes round again
 cat >"$spool/tmp/$name" || name=
 told=
 set --
@@ -27,8 +28,9 @@ if [ "$what" = mail ] && [ -n "$name" ]; then
         [ $# -lt 6 ] || break
     done
 fi
-# The messages are told of in the event's own file: so a turn's end that was answered with one is known for none.
-if [ -n "$name" ]; then mv "$spool/tmp/$name" "$spool/new/$name$told"; fi
+# The messages are told of with the event itself: so a turn's end that was answered with one is known for none.
+# `true`, since a shell ends where it can't open a file for `:`.
+if [ -n "$name" ]; then true >"$spool/new/$name$told"; fi
 # In the background: a full bell (its orchestrator was suspended) makes a writer wait. Opened for both ways,
 # since for writing alone it would block while nobody listens; then for writing alone, since a writer that
 # holds the reading end, too, would wait for itself after the orchestrator is gone.

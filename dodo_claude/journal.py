@@ -74,8 +74,12 @@ def _naming(path: Path) -> Iterator[None]:
         raise
 
 
-def write_atomic(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace `path` by `text`: at any moment it holds the old or the new content, whole."""
+def write_atomic(path: Path, text: str, mode: int = 0o600, *, durable: bool = True) -> None:
+    """Replace `path` by `text`: at any moment it holds the old or the new content, whole.
+
+    Not `durable`: a machine that loses its power may lose it, or leave an empty file. That will do for what only
+    matters to processes that would be gone, too; waiting for the disk is what a stage's start and end took longest.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with _naming(path):
@@ -85,7 +89,8 @@ def write_atomic(path: Path, text: str, mode: int = 0o600) -> None:
             ) as stream:
                 stream.write(text)
                 stream.flush()
-                os.fsync(stream.fileno())
+                if durable:
+                    os.fsync(stream.fileno())
             os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -169,7 +174,9 @@ class StageLog:
     def open_attempt(self) -> Attempt | None:
         """The attempt that doit has not settled: under way, or cut off by a crash."""
         try:
-            number = int((self.dir / "open").read_text())
+            text = (self.dir / "open").read_text()
+            # Empty after a loss of power, since it is not worth a wait: only the newest can have been open.
+            number = int(text) if text else max(self.attempts(), default=0)
         except (OSError, ValueError):
             return None
         attempt = Attempt(self, number)
@@ -219,7 +226,7 @@ class StageLog:
         try:
             for name in ("tmp", "new"):
                 make_folder(attempt.spool / name)
-            write_atomic(self.dir / "open", f"{number}\n")
+            write_atomic(self.dir / "open", f"{number}\n", durable=False)
         except BaseException:
             # Else each run on a full disk would leave an empty attempt, and hide the one that can be resumed.
             shutil.rmtree(attempt.dir, ignore_errors=True)
@@ -341,26 +348,36 @@ class Attempt:
         new = self.spool / "new"
         for name in os.listdir(new):
             with contextlib.suppress(FileNotFoundError):
+                path = self._text_of(name)
                 # A file system's clock ticks some milliseconds apart: then the process ids tell.
-                number = name.partition("+")[0]
-                arrived.append((os.stat(new / name).st_mtime_ns, len(number), name))
+                arrived.append((os.stat(path).st_mtime_ns, len(name.partition("+")[0]), name, path))
         events = []
-        for mtime, _, name in sorted(arrived):
-            event = _read_hook(new / name, mtime / 1e9)
+        for mtime, _, name, path in sorted(arrived):
+            event = _read_hook(path, mtime / 1e9)
             if event is not None and (letters := _letters(name)):
                 event = Event(event.kind, event.at, {**event.data, "mail": letters})
             if event is None:
                 # Set aside rather than dropped: it may tell why a hook misbehaves.
-                os.replace(new / name, self.spool / f"unreadable-{name}")
-                continue
-            events.append(self._append(event))
-            (new / name).unlink()
+                os.replace(path, self.spool / f"unreadable-{name}")
+            else:
+                events.append(self._append(event))
+            for done in (new / name, path):  # in this order: a text without its name is nothing
+                done.unlink(missing_ok=True)
         return events
+
+    def _text_of(self, name: str) -> Path:
+        """Where the text is of the event `name` in new/: hook.sh leaves it in tmp/, other senders move it. An event is
+        whole as soon as it has its name there. FileNotFoundError when it has none any more."""
+        path = self.spool / "new" / name
+        if path.stat().st_size:
+            return path
+        text = self.spool / "tmp" / name.partition("+")[0]
+        return text if text.exists() else path
 
     def drop(self, kind: str, **data: object) -> None:
         """Tell the attempt something the way its hooks do; its orchestrator takes it, now or later."""
         name = f"{os.getpid()}.{secrets.token_hex(4)}"
-        write_atomic(self.spool / "tmp" / name, json.dumps({"hook_event_name": kind, **data}))
+        write_atomic(self.spool / "tmp" / name, json.dumps({"hook_event_name": kind, **data}), durable=False)
         os.rename(self.spool / "tmp" / name, self.spool / "new" / name)
 
     def view(self) -> View:
@@ -373,9 +390,10 @@ class Attempt:
     def _waiting(self) -> list[Event]:
         found = []
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            for entry in os.scandir(self.spool / "new"):
+            for name in os.listdir(self.spool / "new"):
                 with contextlib.suppress(FileNotFoundError):
-                    event = _read_hook(Path(entry.path), entry.stat().st_mtime)
+                    path = self._text_of(name)
+                    event = _read_hook(path, path.stat().st_mtime)
                     if event is not None:
                         found.append(event)
         return sorted(found, key=lambda event: event.at)
@@ -388,8 +406,11 @@ class Attempt:
         return False
 
     def sweep(self) -> None:
-        """Its worker is gone: what its hooks left half-written is nobody's."""
+        """Its worker is gone: what its hooks left half-written is nobody's; what is whole stays for who looks."""
         with contextlib.suppress(OSError):
+            for name in os.listdir(self.spool / "new"):
+                path = self._text_of(name)
+                os.replace(path, self.spool / "new" / name)
             for name in os.listdir(self.spool / "tmp"):
                 (self.spool / "tmp" / name).unlink()
 

@@ -155,7 +155,9 @@ class Mailbox:
         for name in (*STATES, "letters", "asks"):
             make_folder(self.dir / name)
         write_atomic(
-            self.dir / "at_work", json.dumps({"attempt": attempt, "bell": str(bell), "ring": ring}) + "\n"
+            self.dir / "at_work",
+            json.dumps({"attempt": attempt, "bell": str(bell), "ring": ring}) + "\n",
+            durable=False,
         )
 
     def close(self) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import threading
@@ -181,10 +182,28 @@ def end_tree(
     if pid > 1 and ours(pid, nonce) is not False:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGTERM)
-        deadline = time.monotonic() + grace
-        while _lives(pid) and time.monotonic() < deadline and not hurry():
-            time.sleep(_LOOK_SECONDS)
+        _wait_for_end(pid, grace, hurry)
     _kill_rest(pid, nonce)
+
+
+def _wait_for_end(pid: int, seconds: float, hurry: Callable[[], bool]) -> None:
+    """Until `pid` has ended, or the seconds are over, or `hurry` says so."""
+    deadline = time.monotonic() + seconds
+    ended: select.poll | None = None
+    pidfd = -1
+    with contextlib.suppress(AttributeError, OSError):  # no pidfd here (macOS), or it is gone
+        pidfd = os.pidfd_open(pid)
+        ended = select.poll()
+        ended.register(pidfd, select.POLLIN)
+    try:
+        while _lives(pid) and time.monotonic() < deadline and not hurry():
+            if ended is not None:
+                ended.poll(_LOOK_SECONDS * 1000)
+            else:
+                time.sleep(_LOOK_SECONDS)
+    finally:
+        if pidfd >= 0:
+            os.close(pidfd)
 
 
 def _kill_rest(pid: int, nonce: str) -> None:
@@ -198,7 +217,8 @@ def _kill_rest(pid: int, nonce: str) -> None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(other, signal.SIGKILL)
         quiet = 0 if found else quiet + 1
-        time.sleep(_EXEC_SECONDS)
+        if quiet < 2:
+            time.sleep(_EXEC_SECONDS)
 
 
 def nonce_of(pid: int) -> str | None:

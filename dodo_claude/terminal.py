@@ -52,6 +52,10 @@ class Terminal(Protocol):
         """What people see `pane` called. Fine if it is gone."""
         ...
 
+    def take_down(self, pane: Pane, session: str, mark: str, *, history: int = 0) -> str:
+        """`capture`, then `close`, of a worker that ended well."""
+        ...
+
     def close(self, session: str, mark: str) -> None:
         """Remove the session called so, with all that runs in it, if it is the one that was marked so."""
         ...

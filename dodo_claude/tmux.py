@@ -40,6 +40,8 @@ _FIELD = "\t"
 # tmux makes it of names that it has: no program runs for it.
 WAITING = "#{S:#{W:#{?#{m:[?!] *,#{window_name}},#[reverse] #{window_name} #[noreverse] ,}}}"
 STATUS_SECONDS = 2
+# No session's id: what asks for it fails.
+_NOBODY = "'$none'"
 
 
 class TmuxError(DodoClaudeError):
@@ -93,14 +95,12 @@ class Tmux:
 
     def spawn(self, session: str, argv: Sequence[str], cwd: Path, mark: str) -> Pane:
         """Run `argv` in a new session called `session`; a finished one of ours by that name makes way."""
-        self._start_server()
-        self._make_way(session)
         if not cwd.is_dir():
             raise TmuxError(f"{cwd}: no such folder to start a worker in")
         at = f"={session}:"
-        # One client call: the server reads its next child's end only after all of these are done, so
-        # even a worker that ends at once leaves a pane to look at.
-        out = self._cmd(
+        # One client call, since each costs some milliseconds of every stage. And the server reads its next child's
+        # end only after all of these are done, so even a worker that ends at once leaves a pane to look at.
+        command = [
             "new-session", "-d", "-P", "-F", _FIELD.join(["#{session_id}", "#{pane_id}", "#{pane_pid}"]),
             "-s", session, "-n", "worker", "-x", str(COLUMNS), "-y", str(ROWS),
             "-c", _quote(str(cwd)), *argv,
@@ -108,7 +108,13 @@ class Tmux:
             # Of this pane alone: what a monitor, or a person, opens beside it goes when it ends.
             ";", "set-option", "-p", "-t", at, "remain-on-exit", "on",
             ";", "set-option", "-w", "-t", at, "allow-rename", "off",
-        )  # fmt: skip
+        ]  # fmt: skip
+        try:
+            out = self._start(command)
+        except TmuxError:  # most likely there is one of that name
+            if not self._make_way(session):
+                raise
+            out = self._start(command)
         session_id, pane_id, pid = out[0].split(_FIELD)
         return Pane(pane_id, session_id, int(pid))
 
@@ -209,6 +215,22 @@ class Tmux:
         if session_id and found == mark:
             self.remove_session(session_id)
 
+    def take_down(self, pane: Pane, session: str, mark: str, *, history: int = 0) -> str:
+        """`capture` and `close` at once, when nothing in `pane` is needed any more."""
+        # Only if all is as it was: a new server, after the death of one, gives the same ids to others.
+        own = f"#{{&&:#{{==:#{{pane_pid}},{pane.pid}}},#{{==:#{{{MARK}}},{self._owner}{mark}}}}}"
+        with contextlib.suppress(TmuxError):
+            return "\n".join(
+                self._cmd(
+                    "capture-pane", "-p", "-J", "-S", str(-history), "-t", pane.id,
+                    ";", "if-shell", "-F", "-t", pane.id, own,
+                    f"kill-session -t {pane.id}", f"has-session -t {_NOBODY}",
+                )
+            )  # fmt: skip
+        text = self.capture(pane, history=history)
+        self.close(session, mark)
+        return text
+
     # -- for the commands
 
     def sessions(self) -> dict[str, tuple[str, str]]:
@@ -260,14 +282,17 @@ class Tmux:
 
     # -- inside
 
-    def _start_server(self) -> None:
-        """Our own server starts with a short environment: it would show what it inherits to every pane."""
+    def _start(self, command: Sequence[str]) -> list[str]:
+        """Do `command`, which makes a session, on a server that lives or is started for it."""
         if self.socket is None:
-            return
-        # Each time anew, since a server may be killed: without this, the next client would start one with
-        # its own environment, secrets and all. Asking one that lives costs some milliseconds.
-        subprocess.run(
-            ["tmux", "-f", os.devnull, "-S", str(self.socket), "start-server",
+            return self._cmd(command[0], *command[1:])
+        # Each time anew, since a server may be killed: without these, `command` would start one as the user's own
+        # is. With a short environment: a server would show what it inherits to every pane.
+        binary = shutil.which("tmux")
+        if binary is None:
+            raise TmuxError(f"tmux {command[0]}: tmux not found")
+        done = subprocess.run(
+            [binary, "-f", os.devnull, "-S", str(self.socket), "start-server",
              ";", "set-option", "-g", "exit-empty", "off",
              ";", "set-option", "-g", "history-limit", str(HISTORY_LINES),
              ";", "set-option", "-g", "default-terminal", "screen-256color",
@@ -276,14 +301,19 @@ class Tmux:
              ";", "set-option", "-g", "status-right", f"{WAITING} %H:%M",
              ";", "set-option", "-g", "status-right-length", "120",
              ";", "set-option", "-g", "status-interval", str(STATUS_SECONDS),
-             ";", "set-option", "-s", "escape-time", "10"],
+             ";", "set-option", "-s", "escape-time", "10",
+             ";", *command],
             env=self._env, capture_output=True, check=False,
         )  # fmt: skip
+        if done.returncode != 0:
+            raise TmuxError(f"tmux {command[0]}: {done.stderr.decode(errors='replace').strip() or 'failed'}")
+        return done.stdout.decode(errors="replace").splitlines()
 
-    def _make_way(self, session: str) -> None:
+    def _make_way(self, session: str) -> bool:
+        """Remove a finished session of ours of that name. False: there is none."""
         there = self.sessions().get(session)
         if there is None:
-            return
+            return False
         session_id, mark = there
         if not mark:
             raise TmuxError(
@@ -291,6 +321,7 @@ class Tmux:
                 f"(rename it, or set another `session` for the stage)"
             )
         self.end_session(session_id, mark)
+        return True
 
     def _leave_copy_mode(self, pane: Pane) -> None:
         # In copy mode, which a person's scrolling enters, text and Enter are swallowed.

@@ -174,7 +174,7 @@ class Worker(Work):
         assert stage.agent is not None
         self._take_summaries()
         prompt = self._first_prompt()
-        write_atomic(folder / "prompt.md", prompt)
+        write_atomic(folder / "prompt.md", prompt, durable=False)
         job = agents.Job(
             stage=stage.name,
             attempt=self.attempt.number,
@@ -199,7 +199,7 @@ class Worker(Work):
         )
         self.launch = agents.launch(stage.agent, job, services.environ, {**dict(stage.env), **slot.environ})
         for name, text in self.launch.files.items():
-            write_atomic(folder / name, text)
+            write_atomic(folder / name, text, durable=False)
         self._remind()
         self._start(job.cwd, agents.launch_script(job, self.launch.command, self._env_file()))
 
@@ -271,7 +271,7 @@ class Worker(Work):
                 f"Your context was compacted. You are the worker for the stage '{self.stage.name}'; {task} "
                 f"{self._progress().strip()}"
             )
-            write_atomic(self.attempt.dir / "reminder.json", agents.reminder(text.strip()))
+            write_atomic(self.attempt.dir / "reminder.json", agents.reminder(text.strip()), durable=False)
 
     def _prompt_file(self) -> Path:
         """Where the task stands that it is at now."""
@@ -287,8 +287,8 @@ class Worker(Work):
     def _start(self, cwd: Path, script: str) -> None:
         assert self.launch is not None
         path = self.attempt.dir / "launch.sh"
-        write_atomic(path, script, 0o700)
-        write_atomic(self._env_file(), agents.env_script(self.launch.env))
+        write_atomic(path, script, 0o700, durable=False)
+        write_atomic(self._env_file(), agents.env_script(self.launch.env), durable=False)
         argv = ["env", "-i", "/bin/sh", str(path)]
         terminal = self.services.terminal()
         if self.pane is None:
@@ -602,12 +602,14 @@ class Worker(Work):
         if not good and not gone and not idle:
             self._keep_screen()  # a dialog that it hangs at is wiped when it ends
         processes.end_tree(0 if gone else self._pane().pid, self.nonce, hurry=self.services.hurry.is_set)
+        altered = good and verify.fingerprints(self.services.root, stage.targets) != marks
+        closing = stage.keep == "never" or (good and not altered and stage.keep == "on-failure")
         if good or gone or idle:
             # Only now: the client draws a turn's last lines after its Stop hook. A dead pane keeps its screen.
-            self._keep_screen()
+            self._keep_screen(closing=closing and good and not altered)
         if outcome.kind == "died" and not self.view.prompts:
             outcome = replace(outcome, reason=outcome.reason + self._last_words())
-        if good and verify.fingerprints(self.services.root, stage.targets) != marks:
+        if altered:
             # A verified target was changed before its worker was gone: what stands now must pass.
             self.problems = None
             self._note(life.EXITED, status=self.services.terminal().exit_status(self._pane()))
@@ -616,16 +618,20 @@ class Worker(Work):
         self._mark_end(good=good)
         if outcome.fatal:
             self.services.fleet.fatal(outcome.kind, outcome.reason)
-        if stage.keep == "never" or (good and stage.keep == "on-failure"):
+        if closing and not good:
             self.services.terminal().close(stage.session, self.nonce)
         return outcome
 
-    def _keep_screen(self) -> None:
-        screen = self.services.terminal().capture(self._pane(), history=SCREEN_LINES)
+    def _keep_screen(self, *, closing: bool = False) -> None:
+        terminal, pane = self.services.terminal(), self._pane()
+        if closing:
+            screen = terminal.take_down(pane, self.stage.session, self.nonce, history=SCREEN_LINES)
+        else:
+            screen = terminal.capture(pane, history=SCREEN_LINES)
         if screen:
             text = self.services.redact.text(screen.rstrip() + "\n")
             with contextlib.suppress(OSError):  # for people to look at: no work is lost for it
-                write_atomic(self.attempt.dir / "screen.txt", text)
+                write_atomic(self.attempt.dir / "screen.txt", text, durable=False)
 
     def _last_words(self) -> str:
         """The last line of its screen: why a client does not start stands there, and nowhere else."""

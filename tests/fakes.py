@@ -149,6 +149,10 @@ class FakeTerminal:
     def capture(self, pane: Pane, *, history: int = 0, escapes: bool = False) -> str:
         return self.screens.pop(0) if self.screens else FREE
 
+    def take_down(self, pane: Pane, session: str, mark: str, *, history: int = 0) -> str:
+        self.close(session, mark)
+        return self.capture(pane, history=history)
+
     def close(self, session: str, mark: str) -> None:
         self.calls.append(("close", session))
 

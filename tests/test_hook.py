@@ -62,10 +62,10 @@ def test_an_event_becomes_a_file_and_a_ring(shell: list[str], attempt: Attempt, 
         assert heard(listener) == RING.encode() + b"\n"
     finally:
         os.close(listener)
-    (file,) = (attempt.spool / "new").iterdir()
+    (file,) = (attempt.spool / "tmp").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
-    assert not os.listdir(attempt.spool / "tmp")
     assert [event.kind for event in attempt.collect()] == ["Stop"]
+    assert not os.listdir(attempt.spool / "tmp") + os.listdir(attempt.spool / "new")
 
 
 def test_a_megabyte_arrives_whole(shell: list[str], attempt: Attempt, bell: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_megabyte_arrives_whole(shell: list[str], attempt: Attempt, bell: Path
     event += b" " * (1_000_000 - len(event) % 1_000_000)
     run(shell, attempt.spool, bell, event)
     (file,) = (attempt.spool / "new").iterdir()
-    assert file.read_bytes() == event
+    assert attempt._text_of(file.name).read_bytes() == event
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,15 @@ def test_a_process_id_that_comes_round_again(
     shell: list[str], attempt: Attempt, bell: Path, tmp_path: Path
 ) -> None:
     """The shell's own id is a name that is taken: it is told to another process first."""
-    script = f'for n in "" .$$ ; do echo old > "{attempt.spool}/new/$$$n"; done; set -- "$@"; . "{HOOK}"'
+    script = f'for n in "" .$$ ; do echo old > "{attempt.spool}/tmp/$$$n"; done; set -- "$@"; . "{HOOK}"'
     done = subprocess.run(
         [*shell, "-c", script, "hook", str(attempt.spool), str(bell), RING],
         input=b'{"hook_event_name":"Stop"}', capture_output=True, timeout=DEADLINE, check=False,
     )  # fmt: skip
     assert done.returncode == 0
-    texts = sorted(file.read_text() for file in (attempt.spool / "new").iterdir())
+    texts = sorted(file.read_text() for file in (attempt.spool / "tmp").iterdir())
     assert texts == ["old\n", "old\n", '{"hook_event_name":"Stop"}']
+    assert [event.kind for event in attempt.collect()] == ["Stop"]
 
 
 def test_a_hook_that_is_killed_leaves_no_half_event(shell: list[str], attempt: Attempt, bell: Path) -> None:

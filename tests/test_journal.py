@@ -81,11 +81,20 @@ def test_settle_closes_it_and_may_be_called_again(log: StageLog) -> None:
     assert log.attempts() == [1]
 
 
-@pytest.mark.parametrize("text", ["", "x", "99", "-1", "1\n2", "\udcff", "9" * 5000])
+@pytest.mark.parametrize("text", ["x", "99", "-1", "1\n2", "\udcff", "9" * 5000])
 def test_an_unreadable_open_file_opens_nothing(log: StageLog, text: str) -> None:
     log.begin()
     (log.dir / "open").write_text(text, errors="surrogateescape")
     assert log.open_attempt() is None
+
+
+def test_an_open_file_that_lost_its_text_with_the_power_opens_the_newest(log: StageLog) -> None:
+    log.begin()
+    log.begin()
+    (log.dir / "open").write_text("")
+    opened = log.open_attempt()
+    assert opened is not None
+    assert opened.number == 2
 
 
 NAMES = [
@@ -342,6 +351,17 @@ def test_long_and_deep_values_are_cut(attempt: Attempt) -> None:
     assert stop.data["l"] == [0] * 100
     assert "bottom" not in attempt.journal.read_text()
     assert list(attempt.replay()) == [stop]
+
+
+def test_what_is_whole_outlives_the_sweep_and_what_is_half_does_not(attempt: Attempt) -> None:
+    (attempt.spool / "tmp/7").write_text('{"hook_event_name":"Stop"}')
+    (attempt.spool / "new/7+20260101-a").touch()
+    (attempt.spool / "tmp/8").write_text('{"hook_event_name":"Sto')
+    attempt.sweep()
+    assert os.listdir(attempt.spool / "tmp") == []
+    assert [event.kind for event in attempt._waiting()] == ["Stop"]
+    (event,) = attempt.collect()
+    assert event.data["mail"] == ["20260101-a"]
 
 
 def test_a_crash_between_journal_and_spool_repeats_an_event_and_loses_none(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -185,6 +186,32 @@ def test_close_and_what_is_gone_already(server: Tmux, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("paste-*"))
     with pytest.raises(TmuxError):
         server.press(pane, "Enter")
+
+
+def test_taking_down_shows_what_was_there_and_closes(server: Tmux, tmp_path: Path) -> None:
+    pane = spawn(server, tmp_path, "/bin/sh", "-c", "seq 500")
+    until(lambda: server.exit_status(pane) == 0)
+    spawn(server, tmp_path, session="work-10")
+    calls: list[str] = []
+    plain = server._cmd
+    server._cmd = lambda name, *args: calls.append(name) or plain(name, *args)  # type: ignore[func-returns-value, method-assign]
+    text = server.take_down(pane, "work-1", MARK, history=1000)
+    assert text.startswith("1\n2\n3\n")
+    assert "\n500\n" in text
+    assert calls == ["capture-pane"]
+    assert set(server.sessions()) == {"work-10"}
+    assert server.take_down(pane, "work-1", MARK) == ""  # gone already
+
+
+@pytest.mark.parametrize("other", ["mark", "pid"])
+def test_taking_down_leaves_what_is_anothers(server: Tmux, tmp_path: Path, other: str) -> None:
+    pane = spawn(server, tmp_path)
+    if other == "mark":
+        server.take_down(pane, "work-1", "another")
+        assert set(server.sessions()) == {"work-1"}
+    else:  # under the pane's id is something else, since the server died; its session still is ours by name
+        server.take_down(replace(pane, pid=pane.pid + 1), "work-2", MARK)
+        assert set(server.sessions()) == {"work-1"}
 
 
 def test_a_server_without_sessions_goes_and_one_with_them_stays(server: Tmux, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dodo_claude.journal import Attempt
 from tests.integration.scenes import (
     Step,
     alive,
@@ -78,8 +79,8 @@ def test_1_a_worker_that_outlived_its_orchestrator_is_adopted(project: Project, 
         live.kill()
     if worker_ends == "before the rerun":
         open_gate(project, "go")
-        spool = project.log("c").dir / "1" / "spool" / "new"
-        project.wait_for(lambda: any("Stop" in path.read_text() for path in spool.iterdir()), "its Stop")
+        left = Attempt(project.log("c"), 1)
+        project.wait_for(lambda: any(event.kind == "Stop" for event in left._waiting()), "its Stop")
     with census(project) as most, project.started() as live:
         lock = project.root / ".orchestrate/run.lock"
         project.wait_for(lambda: f"pid {live.process.pid} " in lock.read_text(), "the rerun")

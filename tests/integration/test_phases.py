@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from dodo_claude.journal import Attempt
 from tests.integration.scenes import (
     Step,
     at_gate,
@@ -167,8 +168,10 @@ def test_a_run_killed_with_its_worker_between_two_phases_does_no_phase_again(
     with project.started() as live:
         assert live.wait() == -9, live.text
     if way == "handover":
-        spool = project.log("one").dir / "1/spool/new"
-        project.wait_for(lambda: any('"clear"' in path.read_text() for path in spool.iterdir()), "its /clear")
+        left = Attempt(project.log("one"), 1)
+        project.wait_for(
+            lambda: any("clear" in event.data.values() for event in left._waiting()), "its /clear"
+        )
     kill(worker_pid(project, "one"))
     made = (project.root / "plan.txt").stat().st_mtime_ns
     assert project.orchestrate().said("1 stage: 1 done")
