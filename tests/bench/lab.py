@@ -16,7 +16,8 @@ from tests.bench.frame import Took, took
 from tests.integration.scenes import configure, play
 from tests.project import BIN, Project, kill_servers
 
-Steps = Sequence[Mapping[str, Any]]
+# The turns of a scenario, each a list of steps.
+Turns = Sequence[Sequence[Mapping[str, Any]]]
 # How long a bench waits for something that comes in a second where all is well.
 PATIENCE = 120.0
 
@@ -94,12 +95,12 @@ def orchestrate(project: Project, *args: str, code: int = 0) -> Took:
 def scripted(
     project: Project,
     stages: Mapping[str, Mapping[str, Any]],
-    steps: Mapping[str, Steps],
+    steps: Mapping[str, Turns],
     **orchestrate: Any,
 ) -> None:
     """Stages for scripted agents that play `steps`, approved."""
     configure(project, stages, **orchestrate)
-    play(project, {name: [list(map(dict, turn))] for name, turn in steps.items()})
+    play(project, {name: [[dict(step) for step in turn] for turn in turns] for name, turns in steps.items()})
     project.approve()
 
 
