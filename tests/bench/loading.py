@@ -1,0 +1,71 @@
+"""loading: an orchestrate.toml read and validated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from tests.bench.frame import Figure, Found, milliseconds, spread, took
+from tests.bench.lab import Lab, environ, orchestrate
+from tests.bench.nothing import orchestration
+from tests.project import BIN, Project
+
+NAME = "loading"
+TITLE = (
+    "An orchestrate.toml of so many stages read and validated: `cold`, for the first time, `again`, when nothing changed (in a "
+    "process of its own each, its imports left out). `check`: all of `dodo-claude check`. `explain`: all of `doit orchestrate --explain`."
+)
+LOAD = """
+import json, resource, sys, time
+from pathlib import Path
+from dodo_claude.config import load_config
+began = time.perf_counter()
+config = load_config(Path("orchestrate.toml"))
+took = time.perf_counter() - began
+print(json.dumps([took, len(config.stages), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000]))
+"""
+
+
+def mapped(count: int) -> str:
+    """The same number of stages by one `foreach`."""
+    items = json.dumps([f"i{number}" for number in range(count)])
+    return (
+        '[orchestrate]\nname = "bench"\n[defaults]\nagent = "scripted"\n[stages.s]\nprompt = "Do {{ item }}."\n'
+        f'foreach = {items}\ntargets = ["out/{{{{ item }}}}.txt"]\n'
+    )
+
+
+def run(lab: Lab) -> Iterator[Found]:
+    for count in lab.sizes(1000, 10000):
+        lab.say(f"{count} stages")
+        rounds = lab.rounds(5 if count < 10000 else 3, 1)
+        for kind, text in (("", orchestration(count)), (", foreach", mapped(count))):
+            name = f"{NAME}/{count}{kind}"
+            cold, again, check, explain, memory = [], [], [], [], []
+            for number in range(rounds):
+                with lab.passing(f"{NAME}-{count}{kind}-{number}") as project:
+                    _lay_out(project, text)
+                    cold.append(_load(project, count)[0])
+                    took_again, most = _load(project, count)
+                    again.append(took_again)
+                    memory.append(most)
+                    check.append(took([BIN / "dodo-claude", "check"], project.root, environ(project)).wall)
+                    if number == 0:
+                        explain.append(orchestrate(project, "--explain").wall)
+            yield milliseconds(f"{name}/cold", cold)
+            yield milliseconds(f"{name}/again", again)
+            yield milliseconds(f"{name}/check", check)
+            yield milliseconds(f"{name}/explain", explain)
+            yield Figure(f"{name}/memory", "MB", spread(memory))
+
+
+def _lay_out(project: Project, text: str) -> None:
+    project.write("orchestrate.toml", text)
+    project.write("scenario.toml", '[stages.s]\nturns = [{ steps = [{ say = "no" }] }]\n')
+
+
+def _load(project: Project, count: int) -> tuple[float, float]:
+    done = took([BIN / "python", "-c", LOAD], project.root, environ(project))
+    seconds, stages, memory = json.loads(done.out)
+    assert stages == count, "not all stages were loaded"
+    return seconds, memory
