@@ -31,7 +31,18 @@ if TYPE_CHECKING:
     from dodo_claude.runs import Span
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Its help gives each command's whole first sentence; click's own cuts it in mid-word."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click's, but on as many lines as it takes."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, self.commands[name].get_short_help_str(limit=500)) for name in self.list_commands(ctx)]
+            )
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="dodo-claude")
 def main() -> None:
     """Claude Code workers in tmux as doit tasks. `doit orchestrate` runs them."""

@@ -18,6 +18,8 @@ from pathlib import Path
 Fingerprint = tuple[int, int, int, str, int]
 # Characters of a failed check's output that go to the worker and into the error.
 TAIL_CHARACTERS = 6_000
+# And of its last line, into the reason of a failure.
+LAST_CHARACTERS = 200
 
 
 def digest_file(path: Path) -> str:
@@ -116,6 +118,13 @@ def output_tail(log: Path) -> str:
     except OSError:
         return ""
     return clean_text(text)[-TAIL_CHARACTERS:].strip("\n")
+
+
+def last_words(output: str) -> str:
+    """What a reason adds of a command's output: `: ` and its last line, cut where that is long; "" of none."""
+    last = output.rstrip().rpartition("\n")[2].strip()
+    cut = f"{last[: LAST_CHARACTERS - 1]}…" if len(last) > LAST_CHARACTERS else last
+    return f": {cut}" if cut else ""
 
 
 def clean_text(text: str) -> str:

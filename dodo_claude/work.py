@@ -295,9 +295,7 @@ class Work(ABC):
             return (), ""
         output = verify.output_tail(log)
         how = ended.stopped or policy.describe_exit(ended.status)
-        last = output.rstrip().rpartition("\n")[2].strip()
-        detail = f": {last[:200]}" if last else ""
-        return (f"check `{check}` ended with {how}{detail}",), output
+        return (f"check `{check}` ended with {how}{verify.last_words(output)}",), output
 
     def _command(self, command: str, log: Path, bell: threading.Event) -> processes.Ended:
         def wait(pid: int, seconds: float) -> bool:
@@ -437,8 +435,7 @@ class Command(Work):
         if ended.stopped:
             return Outcome(Result.TIMED_OUT, f"timed out after {self.stage.timeout:g} s")
         if ended.status != 0:
-            last = verify.output_tail(log).rpartition("\n")[2]
-            detail = f": {last[:200]}" if last else ""
+            detail = verify.last_words(verify.output_tail(log))
             return Outcome(
                 Result.FAILED,
                 f"its command ended with {policy.describe_exit(ended.status)}{detail} (see {log})",

@@ -153,6 +153,13 @@ def test_a_report_of_nothing_says_so_and_writes_nothing(project: Project) -> Non
     assert not (project.root / ".orchestrate").exists()
 
 
+def test_the_help_says_whole_sentences() -> None:
+    output = CliRunner().invoke(cli.main, ["--help"]).output
+    assert "..." not in output.partition("Commands:")[2]
+    for name in cli.main.commands:
+        assert f"\n  {name} " in output
+
+
 # -- the examples of the helps
 
 

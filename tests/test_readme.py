@@ -47,6 +47,11 @@ def _each(part: dict[str, Any]) -> dict[str, Any]:
     return dict(entry)
 
 
+def section(title: str) -> str:
+    """What stands below a heading."""
+    return README.read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
 def test_the_table_of_keys_is_the_schemas() -> None:
     found = _BETWEEN.search(README.read_text())
     assert found is not None
@@ -73,8 +78,34 @@ def test_every_command_that_it_names_exists() -> None:
     assert named <= set(main.commands), named - set(main.commands)
 
 
+def test_its_recipes_load(tmp_path: Path) -> None:
+    for name in ("papers/a.txt", "tests/test_a.py", "src/a.c", "Makefile", "modules.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("x\n")
+    found = re.findall(r"```toml\n(.*?)```", section("Recipes"), re.S)
+    assert len(found) >= 4
+    for recipe in found:
+        (tmp_path / "orchestrate.toml").write_text(recipe)
+        assert load_config(tmp_path / "orchestrate.toml").stages, recipe
+
+
+def test_every_message_that_it_explains_is_said_somewhere() -> None:
+    """`…` stands for what differs; the rest is in one line of the source, ours or doit's."""
+    import doit
+
+    places = [ROOT / "dodo_claude", Path(doit.__file__).parent]
+    # A text that the formatter broke over two lines is one all the same, whatever its quotes are.
+    source = "\n".join(path.read_text() for place in places for path in place.glob("*.py"))
+    source = re.sub(r'["\']\n\s*f?["\']', "", source).replace('"', "'").replace("\\'", "'")
+    messages = re.findall(r"^\| `(.*?)` \| ", section("When something is in the way"), re.M)
+    assert len(messages) >= 20
+    for message in messages:
+        shape = r"[^\n]*".join(map(re.escape, message.replace('"', "'").split("…")))
+        assert re.search(shape, source), message
+
+
 def test_it_says_what_is_not_promised() -> None:
-    text = README.read_text().split("## What is not promised\n")[1].split("\n## ")[0]
+    text = section("What is not promised")
     for words in (
         "Workers run as you, on your machine",
         "Without a sandbox or a container",

@@ -299,6 +299,13 @@ def test_output_tail(tmp_path: Path) -> None:
     assert tail.endswith("😀end")
 
 
+def test_last_words_are_cut_where_they_are_long_and_say_so() -> None:
+    assert verify.last_words("") == verify.last_words(" \n\n") == ""
+    assert verify.last_words("one\ntwo \n\n") == ": two"
+    assert verify.last_words("x" * 200) == f": {'x' * 200}"
+    assert verify.last_words("x" * 201) == f": {'x' * 199}…"
+
+
 def test_a_write_that_puts_its_time_back_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_text("good")
