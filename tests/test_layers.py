@@ -19,14 +19,15 @@ ALLOWED = {
     "libtmux": {"tmux"},
     "jinja2": {"prompts"},
     "jsonschema": {"schema", "config"},
-    "rich": {"live"},
+    "rich": {"live", "panes"},
+    "textual": {"dashboard", "panes"},
     "toml": {"run"},
     "click": {"cli", "look", "talk"},
     "mcp": {"mcp_server"},
     "doit": {"loader", "tasks", "reporter", "backend", "commands", "runner", "stages", "explained", "late"},
 }  # fmt: skip
 # The face that people and doit see: nobody below may know it.
-FACE = ALLOWED["doit"] | {"cli", "look", "talk", "project", "mcp_server"}
+FACE = ALLOWED["doit"] | {"__main__", "cli", "look", "talk", "project", "mcp_server", "dashboard"}
 # The engine, and what it stands on: it runs without tmux, doit or a client.
 ENGINE = {
     "worker",
@@ -61,6 +62,8 @@ ENGINE = {
     "page",
     "status",
     "board",
+    "desk",
+    "mirror",
 }
 # These know nothing but themselves.
 ALONE = {
@@ -77,6 +80,8 @@ ALONE = {
     "usage",
     "notify",
     "cells",
+    "changes",
+    "mirror",
 }
 
 
