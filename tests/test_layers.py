@@ -23,10 +23,11 @@ ALLOWED = {
     "toml": {"run"},
     "click": {"cli", "look", "talk"},
     "mcp": {"mcp_server"},
+    "aiohttp": {"web"},
     "doit": {"loader", "tasks", "reporter", "backend", "commands", "runner", "stages", "explained", "late"},
 }  # fmt: skip
 # The face that people and doit see: nobody below may know it.
-FACE = ALLOWED["doit"] | {"cli", "look", "talk", "project", "mcp_server"}
+FACE = ALLOWED["doit"] | {"cli", "look", "talk", "project", "mcp_server", "web"}
 # The engine, and what it stands on: it runs without tmux, doit or a client.
 ENGINE = {
     "worker",
@@ -75,6 +76,7 @@ ALONE = {
     "usage",
     "notify",
     "cells",
+    "relay",
 }
 
 
