@@ -67,6 +67,7 @@ class Relay:
                 **environ,
                 "TEXTUAL_DRIVER": "textual.drivers.web_driver:WebDriver",
                 "TEXTUAL_COLOR_SYSTEM": "truecolor",
+                "TERM_PROGRAM": "textual",  # not the one that the server runs in, whose colours may be fewer
                 "COLUMNS": str(width),
                 "ROWS": str(height),
             },

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -68,8 +69,8 @@ class Guest:
 
     def __init__(self, site: Site, said: list[str]) -> None:
         self.site, self.said = site, said
-        self.port = int(re.search(r":(\d+)/", site.url)[1])  # type: ignore[index]
-        self.name = f"127.0.0.1:{self.port}"
+        self.port = int(site.url.split("/")[2].rpartition(":")[2])
+        self.name = site.url.split("/")[2]
         self.way_in = site.url.removeprefix(f"http://{self.name}")
         self.token = self.way_in.partition("=")[2]
         self.folder = self.cookie = ""
@@ -161,6 +162,27 @@ def test_it_listens_on_one_loopback_address() -> None:
             with pytest.raises(OSError, match=r"Connect call failed|refused"):
                 await asyncio.open_connection("127.0.0.2", guest.port)
 
+    asyncio.run(listening())
+
+
+def test_also_on_the_other_loopback_and_then_there_alone() -> None:
+    async def listening() -> None:
+        async with site(host="::1") as guest:
+            assert guest.site.url.startswith(f"http://[::1]:{guest.port}/?token=")
+            async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+                async with session.get(guest.site.url) as page:
+                    assert page.status == 200
+                async with session.ws_connect(
+                    f"{page.url}ws", headers={"Origin": f"http://[::1]:{guest.port}"}
+                ) as it:
+                    await pid_of(it)
+            with pytest.raises(OSError, match=r"Connect call failed|refused"):
+                await asyncio.open_connection("127.0.0.1", guest.port)
+
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
     asyncio.run(listening())
 
 
