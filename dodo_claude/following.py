@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dodo_claude import board, desk, detached, history, status
+from dodo_claude import attempts, board, desk, detached, runs, status
 from dodo_claude.changes import Changes
 from dodo_claude.config import Config
 from dodo_claude.desk import Desk
@@ -83,7 +83,7 @@ class Following:
         self._tracked: dict[str, _Tracked] = {}
         self._told: dict[str, StageStatus] = {}  # as each was when it was last looked at
         self._sessions: Mapping[str, bool] = {}
-        self._span = history.Span("", 0.0)
+        self._span = runs.Span("", 0.0)
         self._run = desk.EMPTY.run
         self._ended: float | None = None
         self._used_at = 0.0
@@ -222,9 +222,9 @@ class Following:
     def _look_at_all(self) -> None:
         config, state = self.config, self.config.root / STATE_DIR
         try:
-            self._span = history.find(state, None)
+            self._span = runs.find(state, None)
         except DodoClaudeError:
-            self._span = history.Span("", 0.0)
+            self._span = runs.Span("", 0.0)
         if self._span.id:
             self._changes.watch(state / "runs" / self._span.id)
         names = {stage.name for stage in config.stages}
@@ -233,8 +233,8 @@ class Following:
         self._look_at(names)
         self._ended = None
         if not self._run.live and self._span.id:
-            told = history.saved(state, self._span.id)
-            lasts = (history.touched(tracked.attempt) for tracked in self._tracked.values())
+            told = runs.saved(state, self._span.id)
+            lasts = (attempts.touched(tracked.attempt) for tracked in self._tracked.values())
             self._ended = told.ended if told is not None else max(lasts, default=None)
 
     def _look_at(self, names: set[str]) -> None:
@@ -383,7 +383,7 @@ def _spent(log: StageLog, numbers: list[int], since: float) -> _Spent:
         tokens, cost = int(_number(result.get("tokens"))), _number(result.get("cost_usd"))
         session = clean_line(str(result.get("session_id") or ""))
         before = spent.sessions.get(session, (0, 0.0)) if session else (0, 0.0)
-        if (last := history.touched(attempt)) >= since:
+        if (last := attempts.touched(attempt)) >= since:
             spent.seconds += min(_number(result.get("seconds")), last - since)  # what was of this run
             spent.tokens += max(0, tokens - before[0])
             if result.get("cost_usd") is not None:

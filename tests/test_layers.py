@@ -24,10 +24,11 @@ ALLOWED = {
     "toml": {"run"},
     "click": {"cli", "look", "talk"},
     "mcp": {"mcp_server"},
+    "aiohttp": {"web"},
     "doit": {"loader", "tasks", "reporter", "backend", "commands", "runner", "stages", "explained", "late"},
 }  # fmt: skip
 # The face that people and doit see: nobody below may know it.
-FACE = ALLOWED["doit"] | {"__main__", "cli", "look", "talk", "project", "mcp_server", "dashboard"}
+FACE = ALLOWED["doit"] | {"__main__", "cli", "look", "talk", "project", "mcp_server", "dashboard", "web"}
 # The engine, and what it stands on: it runs without tmux, doit or a client.
 ENGINE = {
     "worker",
@@ -82,6 +83,7 @@ ALONE = {
     "cells",
     "changes",
     "mirror",
+    "relay",
 }
 
 

@@ -32,6 +32,7 @@ def test_it_holds_what_runs_need(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
         "dodo_claude/hook.sh",
+        "dodo_claude/web.html",
         "dodo_claude/orchestrate.schema.json",
         "dodo_claude/claude/orchestrate-parallel-dev.md",
         "dodo_claude/claude/orchestrate-status.md",
