@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from dodo_claude import history, verify
 from dodo_claude import lifecycle as life
-from dodo_claude import verify
 from dodo_claude.history import Reader, Span, Told, Version, read
-from dodo_claude.journal import Attempt
+from dodo_claude.journal import STATE_DIR, Attempt, StageLog
 from dodo_claude.lifecycle import Event
 from dodo_claude.mail import DELIVERED, STATES, Mailbox
 from dodo_claude.records import Config, Stage
@@ -296,3 +296,19 @@ def _letters(reader: Reader, stages: Iterable[Stage], told: RunReport) -> Mappin
                         )
                     )
     return found
+
+
+# -- of one stage, whether or not a run is in progress
+
+
+def latest(
+    config: Config, stage: Stage, since: float, *, live: bool, redact: Redactor = NOTHING
+) -> Details | None:
+    """Of a stage's attempts since then, and of its last one at least; None: there is none."""
+    last = StageLog(config.root / STATE_DIR, stage.name).last()
+    if last is None:
+        return None
+    began = next((event.at for event in last.replay()), 0.0)
+    span = Span("", min(since, began) if since else began, live=live)
+    one = replace(config, stages=(stage,))
+    return details(one, span, history.report(one, span, redact=redact), redact).get(stage.name)

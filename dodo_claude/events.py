@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from dodo_claude.journal import parse_event
+from dodo_claude.journal import Attempt, parse_event
 from dodo_claude.lifecycle import Event
 
 
@@ -24,6 +24,34 @@ class Told:
     stage: str
     attempt: int
     event: Event
+
+
+# What of an event's data says most, in this order.
+_TELLING = (
+    "reason",
+    "text",
+    "message",
+    "last_assistant_message",
+    "prompt",
+    "error",
+    "session",
+    "source",
+    "status",
+)
+
+
+def telling(event: Event) -> str:
+    """What of an event tells people most."""
+    parts = [str(event.data["tool_name"])] if "tool_name" in event.data else []
+    inputs = event.data.get("tool_input")
+    if isinstance(inputs, Mapping):
+        parts += [str(inputs[key]) for key in ("file_path", "command", "pattern") if key in inputs][:1]
+    if "percent" in event.data:
+        parts.append(f"{event.data['percent']} %")
+    if "result" in event.data:
+        parts.append(str(event.data["result"]))
+    parts += [str(event.data[key]) for key in _TELLING if event.data.get(key)][:1]
+    return " ".join(parts)
 
 
 class Bus:
@@ -55,6 +83,15 @@ class Bus:
         found = [told for path, stage, number in self._journals() for told in self._new(path, stage, number)]
         return sorted(found, key=lambda told: told.event.at)
 
+    def read_one(self, attempt: Attempt) -> list[Told]:
+        """What happened to one attempt since it was last read, as it was written."""
+        return list(self._new(attempt.journal, attempt.log.stage, attempt.number))
+
+    def pass_over(self, attempt: Attempt) -> None:
+        """Tell nothing of what one attempt's journal has by now."""
+        with contextlib.suppress(OSError):
+            self._at[attempt.journal] = os.stat(attempt.journal).st_size
+
     def _journals(self) -> Iterator[tuple[Path, str, int]]:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for folder in os.scandir(self._folder):
@@ -82,3 +119,30 @@ class Bus:
             event = parse_event(line)
             if event is not None and event.at >= self._since:
                 yield Told(stage, number, event)
+
+
+class Tail:
+    """The last events of one journal, then those that follow."""
+
+    def __init__(self, attempt: Attempt, most: int) -> None:
+        """`most`: bytes of what is there already."""
+        self.attempt = attempt
+        self._at = 0
+        with contextlib.suppress(OSError):
+            size = os.stat(attempt.journal).st_size
+            if size > most:
+                with attempt.journal.open("rb") as stream:
+                    stream.seek(size - most)
+                    self._at = size - most + len(stream.readline())  # what is left of a line is none
+
+    def read(self) -> list[Event]:
+        """Those since the last call."""
+        try:
+            with self.attempt.journal.open("rb") as stream:
+                stream.seek(self._at)
+                data = stream.read()
+        except OSError:
+            return []
+        whole = data.rfind(b"\n") + 1
+        self._at += whole
+        return [event for line in data[:whole].splitlines() if (event := parse_event(line)) is not None]

@@ -326,7 +326,7 @@ class Reader:
         found: list[Told] = []
         for number in reversed(log.attempts()):
             attempt = Attempt(log, number)
-            if _touched(attempt) < self.span.started - 2.0:  # no need to read it: it ended before
+            if touched(attempt) < self.span.started - 2.0:  # no need to read it: it ended before
                 break
             told = read(stage, attempt)
             if told.last < self.span.started:
@@ -528,7 +528,7 @@ def _brief(attempt: Attempt, result: Mapping[str, Any]) -> Told:
     """An attempt that succeeded, by its result: its journal may be long."""
     first = next(attempt.replay(), None)
     begun = first.data if first is not None and first.kind == "begun" else {}
-    last = _touched(attempt)
+    last = touched(attempt)
     return Told(attempt, View(), _number(result.get("began")) or last, last, begun, None, result)
 
 
@@ -536,7 +536,7 @@ def _nothing(log: StageLog) -> Told:
     return Told(Attempt(log, 0), View(), 0.0, 0.0, {}, None, None)
 
 
-def _touched(attempt: Attempt) -> float:
+def touched(attempt: Attempt) -> float:
     """When its journal was last written; that of one which has none yet, when its folder was made."""
     for path in (attempt.journal, attempt.dir):
         with contextlib.suppress(OSError):
@@ -559,7 +559,7 @@ def read(stage: Stage, attempt: Attempt) -> Told:
         if event.kind != "PermissionRequest" or stage.on_permission != "deny":
             view = advance(view, Event(event.kind, event.at, event.data))
     if not last:
-        first = last = _touched(attempt)
+        first = last = touched(attempt)
     return Told(attempt, view, first, last, begun, problems, attempt.result())
 
 

@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -16,9 +15,6 @@ from dodo_claude.errors import DodoClaudeError, one_line
 from dodo_claude.project import FILE, complete_stage, faults, find_config, find_root, project_tmux
 from dodo_claude.redact import Redactor
 from dodo_claude.talk import Here, drop
-
-if TYPE_CHECKING:
-    from dodo_claude.tmux import Tmux
 
 
 @click.command()
@@ -36,21 +32,11 @@ def status(as_json: bool) -> None:
     with faults():
         config = find_config()
         tmux = project_tmux(config)
-        sessions = {name: _lives(tmux, session) for name, (session, mark) in tmux.sessions().items() if mark}
         found = now.look(
-            config, detached.holder(config.root), sessions, detached.session_name(config), Redactor(os.environ)
+            config, detached.holder(config.root), tmux.living(), detached.session_name(config), Redactor(os.environ)
         )  # fmt: skip
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         click.echo(now.to_json(found) if as_json else now.text(found, width), nl=False)
-
-
-def _lives(tmux: Tmux, session: str) -> bool:
-    from dodo_claude.tmux import TmuxError
-
-    try:
-        return tmux.session_lives(session)
-    except TmuxError:
-        return False  # it went meanwhile
 
 
 @click.command()
@@ -65,30 +51,42 @@ def interrupt(worker: str) -> None:
 
     Example: dodo-claude interrupt backend
     """
-    from dodo_claude import agents
-    from dodo_claude.project import find_session
-    from dodo_claude.terminal import Pane
+    from dodo_claude.mail import RefusedError
 
     with faults():
         here = Here()
-        name = here.name(worker)
-        attempt, mailbox = here.at_work(name)
-        view = attempt.view()
-        tmux, session = find_session(name)
-        pane = Pane(view.pane or session, session, view.pid or 0)
-        refused = ""
-        if view.state is life.State.BLOCKED:
-            refused = f"waits for a person at a dialog: {one_line(view.blocked_on or '')} (dodo-claude attach {name} to answer it)"
-        elif view.state is not life.State.RUNNING:
-            refused = f"is {view.state.value}: there is no turn to interrupt"
-        elif agents.input_box(tmux.capture(pane, escapes=True)) == "absent":
-            refused = f"shows no input box, but a dialog, say (dodo-claude attach {name})"
-        if refused:
-            click.echo(f"refused: '{name}': {refused}", err=True)
+        here.at_work(here.name(worker))
+        try:
+            click.echo(escape(here, worker))
+        except RefusedError as refused:
+            click.echo(f"refused: {refused}", err=True)
             sys.exit(1)
-        tmux.press(pane, "Escape")
-        drop(attempt, mailbox, life.INTERRUPT, sender=here.stage or "the user")
-        click.echo(f"interrupted '{name}'; it waits: dodo-claude send {name} TEXT")
+
+
+def escape(here: Here, worker: str) -> str:
+    """Press Escape in `worker`'s session; what was done, in a line. Raises `RefusedError` where that would be wrong."""
+    from dodo_claude import agents
+    from dodo_claude.mail import RefusedError
+    from dodo_claude.project import find_session
+    from dodo_claude.terminal import Pane
+
+    name = here.name(worker)
+    attempt, mailbox = here.at_work(name)
+    view = attempt.view()
+    tmux, session = find_session(name)
+    pane = Pane(view.pane or session, session, view.pid or 0)
+    refused = ""
+    if view.state is life.State.BLOCKED:
+        refused = f"waits for a person at a dialog: {one_line(view.blocked_on or '')} (dodo-claude attach {name} to answer it)"
+    elif view.state is not life.State.RUNNING:
+        refused = f"is {view.state.value}: there is no turn to interrupt"
+    elif agents.input_box(tmux.capture(pane, escapes=True)) == "absent":
+        refused = f"shows no input box, but a dialog, say (dodo-claude attach {name})"
+    if refused:
+        raise RefusedError(f"'{name}': {refused}")
+    tmux.press(pane, "Escape")
+    drop(attempt, mailbox, life.INTERRUPT, sender=here.stage or "the user")
+    return f"interrupted '{name}'; it waits: dodo-claude send {name} TEXT"
 
 
 @click.command()
@@ -167,4 +165,47 @@ BASH = """\
 complete -o nosort -F %(complete_func)s %(prog_name)s
 """
 
-COMMANDS = (status, interrupt, doctor, completion)
+
+@click.command()
+@click.option("--web", "in_browser", is_flag=True, help="in a browser: serve it and print the address, once")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="with --web: that port (default: one that is free)"
+)
+@click.option(
+    "--host", metavar="ADDR", help="with --web: listen on that address, unencrypted (default: 127.0.0.1)"
+)
+@click.option("--control", is_flag=True, help="with --web: keys that act work in the browser, too")
+def dashboard(in_browser: bool, port: int | None, host: str | None, control: bool) -> None:
+    """Show the project in this terminal, live: the graph of its stages, and of each its worker's screen, events, prompt,
+    files, check and messages; with keys to attach, send, answer, interrupt, stop and try again (? shows them).
+
+    It works with no run going on, too. Leaving it ends nothing. Needs: pip install 'dodo-claude[dashboard]'
+
+    Example: dodo-claude dashboard
+    """
+    from importlib.util import find_spec
+
+    with faults():
+        for name, needed in (
+            ("Textual", "textual"),
+            ("textual-serve", "textual_serve"),
+            ("aiohttp", "aiohttp"),
+        ):
+            if (in_browser or needed == "textual") and find_spec(needed) is None:
+                raise DodoClaudeError(f"dashboard: needs {name} (pip install 'dodo-claude[dashboard]')")
+        if in_browser:
+            from dodo_claude import web
+
+            sys.exit(
+                web.dashboard(
+                    find_root(), host=host or "127.0.0.1", port=port or 0, control=control, say=click.echo
+                )
+            )
+        if control or port is not None or host is not None:
+            raise DodoClaudeError("dashboard: --port, --host and --control are for --web (add it)")
+        from dodo_claude.dashboard import show
+
+        show()
+
+
+COMMANDS = (status, interrupt, doctor, completion, dashboard)

@@ -350,32 +350,11 @@ def record(told: Told) -> Mapping[str, object]:
     }
 
 
-# What of an event's data says most, in this order.
-_TELLING = (
-    "reason",
-    "text",
-    "message",
-    "last_assistant_message",
-    "prompt",
-    "error",
-    "session",
-    "source",
-    "status",
-)
-
-
 def line(told: Told) -> str:
     """An event for people, in one line."""
+    from dodo_claude.events import telling
+
     event = told.event
-    parts = [str(event.data["tool_name"])] if "tool_name" in event.data else []
-    inputs = event.data.get("tool_input")
-    if isinstance(inputs, Mapping):
-        parts += [str(inputs[key]) for key in ("file_path", "command", "pattern") if key in inputs][:1]
-    if "percent" in event.data:
-        parts.append(f"{event.data['percent']} %")
-    if "result" in event.data:
-        parts.append(str(event.data["result"]))
-    parts += [str(event.data[key]) for key in _TELLING if event.data.get(key)][:1]
     stamp = time.strftime("%H:%M:%S", time.localtime(event.at))
-    text = one_line(" ".join(" ".join(parts).split()))
+    text = one_line(" ".join(telling(event).split()))
     return f"{stamp}  {told.stage:<14}  {event.kind:<16}  {text[:200]}".rstrip()

@@ -214,6 +214,25 @@ class Tmux:
             table[name] = (session_id, mark.removeprefix(self._owner) if own else "")
         return table
 
+    def living(self) -> dict[str, bool]:
+        """Of each session of this project, by name: does any process of its panes still run? In one question."""
+        asked = _FIELD.join(["#{session_name}", "#{?pane_dead,,1}", f"#{{{MARK}}}"])
+        try:
+            lines = self._cmd("list-panes", "-a", "-F", asked)
+        except TmuxError:
+            return {}  # no server
+        found: dict[str, bool] = {}
+        for line in lines:
+            name, lives, mark = [*line.split(_FIELD), "", ""][:3]
+            if mark.startswith(self._owner) and mark != self._owner:
+                found[name] = found.get(name, False) or lives == "1"
+        return found
+
+    def following(self, session_id: str) -> list[str]:
+        """The command of a client in control mode, which is told of all that the session's panes print."""
+        where = [] if self.socket is None else ["-S", str(self.socket)]
+        return ["tmux", "-u", *where, "-C", "attach-session", "-f", "ignore-size", "-t", session_id]
+
     def session_lives(self, session_id: str) -> bool:
         """Does any process of that session's panes still run?"""
         return "0" in self._cmd("list-panes", "-s", "-t", session_id, "-F", "#{?pane_dead,1,0}")

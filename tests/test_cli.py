@@ -178,8 +178,8 @@ AT_WORK = [
     "init",
 ]
 AFTER = ["log", "report", "doctor", "stop"]
-# These take over a terminal, or a pipe, or make a project: see tests/test_look.py, tests/test_mcp_server.py, above.
-ELSEWHERE = {"attach", "mcp", "plan"}
+# These take over a terminal, or a pipe, or make a project: see tests/test_look.py, test_dashboard.py, test_mcp_server.py, above.
+ELSEWHERE = {"attach", "dashboard", "mcp", "plan"}
 
 
 def test_every_example_is_run_somewhere() -> None:

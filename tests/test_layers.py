@@ -19,7 +19,8 @@ ALLOWED = {
     "libtmux": {"tmux"},
     "jinja2": {"prompts"},
     "jsonschema": {"schema", "config"},
-    "rich": {"live"},
+    "rich": {"live", "panes"},
+    "textual": {"dashboard", "panes"},
     "toml": {"run"},
     "click": {"cli", "look", "talk"},
     "mcp": {"mcp_server"},
@@ -27,7 +28,7 @@ ALLOWED = {
     "doit": {"loader", "tasks", "reporter", "backend", "commands", "runner", "stages", "explained", "late"},
 }  # fmt: skip
 # The face that people and doit see: nobody below may know it.
-FACE = ALLOWED["doit"] | {"cli", "look", "talk", "project", "mcp_server", "web"}
+FACE = ALLOWED["doit"] | {"__main__", "cli", "look", "talk", "project", "mcp_server", "dashboard", "web"}
 # The engine, and what it stands on: it runs without tmux, doit or a client.
 ENGINE = {
     "worker",
@@ -60,6 +61,8 @@ ENGINE = {
     "page",
     "status",
     "board",
+    "desk",
+    "mirror",
 }
 # These know nothing but themselves.
 ALONE = {
@@ -76,6 +79,8 @@ ALONE = {
     "usage",
     "notify",
     "cells",
+    "changes",
+    "mirror",
     "relay",
 }
 

@@ -1,0 +1,694 @@
+"""`dodo-claude dashboard`: the project on a terminal, live. Thin: what it shows is desk.py's, what it knows following.py's.
+
+Imported only by its command: Textual is an extra.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, ClassVar
+
+from textual import on, work
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.events import Resize
+from textual.message import Message
+from textual.screen import ModalScreen, Screen
+from textual.strip import Strip
+from textual.widgets import Input
+from textual.worker import Worker
+
+from dodo_claude import desk, look, mirror, project, report, talk
+from dodo_claude import lifecycle as life
+from dodo_claude.board import Line
+from dodo_claude.desk import Desk
+from dodo_claude.details import Details, latest
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.events import Tail
+from dodo_claude.following import Following
+from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.lifecycle import Event
+from dodo_claude.panes import Clicked, Listed, Scrolled, Still, painted
+from dodo_claude.records import Config, Stage
+from dodo_claude.redact import Redactor
+from dodo_claude.report import clean, clean_line
+from dodo_claude.status import AT_WORK, StageStatus
+
+# Of a stage at work, files and messages are read anew so often at most.
+READ_SECONDS = 2.0
+# What is kept of a stage's events, and read of a journal when the stage is chosen.
+MOST_EVENTS, MOST_BYTES = 2_000, 500_000
+SCREEN, EVENTS, PROMPT, FILES, CHECK, MESSAGES = desk.TABS
+
+
+class Changed(Message):
+    """The desk is another."""
+
+
+class Say(ModalScreen[str | None]):
+    """A line of text, asked for."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", show=False)]
+
+    def __init__(
+        self, lines: Sequence[Line], value: str = "", typed: Callable[[str], None] | None = None
+    ) -> None:
+        super().__init__()
+        self._lines, self._value, self._typed = lines, value, typed
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box"):
+            yield Still(id="about")
+            yield Input(self._value, id="text", select_on_focus=False)
+
+    def on_mount(self) -> None:
+        width = max(20, min(100, self.app.size.width - 6))
+        self.query_one("#about", Still).show(desk.wrapped(self._lines, width))
+
+    @on(Input.Changed)
+    def _on_typed(self, event: Input.Changed) -> None:
+        if self._typed is not None:
+            self._typed(event.value)
+
+    @on(Input.Submitted)
+    def _on_submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value)
+
+
+class Sure(ModalScreen[bool]):
+    """A question with yes and no, or a text to be read."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "dismiss(True)", show=False),
+        Binding("n,escape,q,enter,question_mark", "dismiss(False)", show=False),
+    ]
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def compose(self) -> ComposeResult:
+        with Vertical(id="box"):
+            yield Still(id="about")
+
+    def on_mount(self) -> None:
+        width = max(20, min(100, self.app.size.width - 6))
+        self.query_one("#about", Still).show(desk.wrapped(self._lines, width))
+
+
+class Dashboard(App[None]):
+    """The app. One stage is chosen; what is shown of it is read only while it is."""
+
+    TITLE = "dodo-claude"
+    ENABLE_COMMAND_PALETTE = False
+    CSS = """
+    #head, #foot { height: auto; width: 100%; }
+    #head { background: $panel; }
+    #foot { background: $panel; }
+    #list { height: 1fr; width: 34; scrollbar-size-vertical: 1; }
+    #list > .listed--chosen { background: $primary-muted; }
+    #right { height: 1fr; width: 1fr; border-left: solid $panel; }
+    #right.alone { border-left: none; }
+    #title, #tabs { width: 100%; height: auto; }
+    #tabs { background: $panel; }
+    #body { height: 1fr; scrollbar-size: 1 1; scrollbar-gutter: stable; }
+    Say, Sure { align: center middle; }
+    #box { width: auto; max-width: 104; height: auto; max-height: 90%; border: round $primary; padding: 0 1; background: $surface; }
+    #box #about { width: 100; max-width: 100%; height: auto; }
+    #box Input { width: 100; max-width: 100%; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "choose(-1)", show=False),
+        Binding("down,j", "choose(1)", show=False),
+        Binding("home,g", "choose(-1000000)", show=False),
+        Binding("end,G", "choose(1000000)", show=False),
+        Binding("w", "next_for_me", show=False),
+        Binding("slash", "filter", show=False),
+        Binding("escape", "all", show=False),
+        *(Binding(str(number), f"tab('{name}')", show=False) for number, name in enumerate(desk.TABS, 1)),
+        Binding("left,shift+tab", "turn(-1)", show=False),
+        Binding("right,tab", "turn(1)", show=False),
+        Binding("pageup,shift+up", "scroll_body(-1)", show=False),
+        Binding("pagedown,shift+down,space", "scroll_body(1)", show=False),
+        Binding("less_than_sign,shift+left", "scroll_sideways(-1)", show=False),
+        Binding("greater_than_sign,shift+right", "scroll_sideways(1)", show=False),
+        Binding("z", "zoom", show=False),
+        Binding("enter,a", "attach", show=False),
+        Binding("m", "message", show=False),
+        Binding("r", "answer", show=False),
+        Binding("i", "interrupt", show=False),
+        Binding("c", "compact", show=False),
+        Binding("x", "stop", show=False),
+        Binding("t", "retry", show=False),
+        Binding("T", "run_all", show=False),
+        Binding("question_mark", "help", show=False),
+        Binding("q", "quit", show=False),
+    ]
+
+    def __init__(self, following: Callable[[Callable[[], None]], Following] | None = None) -> None:
+        """Raises `DodoClaudeError` when there is no project here, or its file is wrong."""
+        super().__init__()
+        self._redact = Redactor(os.environ)
+        self.following = (following or self._follow)(self._heard)
+        self.desk: Desk = desk.EMPTY
+        self.chosen: str | None = None
+        self.tab = SCREEN
+        self.words = ""  # of the filter
+        self._shown: list[str] = []
+        self._levels: Mapping[str, int] = {}
+        self._edges: list[str] = []
+        self._zoomed = False
+        self._pending = False
+        self._tabs: list[tuple[int, int, str]] = []
+        self._keys: list[tuple[int, int, str]] = []
+        self._tail: Tail | None = None
+        self._lines: list[Line] = []
+        self._screen_of: tuple[str, str | None] | None = None
+        self._screen: list[Strip] | None = None
+        self._mirror: Worker[None] | None = None
+        self._details: tuple[tuple[object, ...], Details | None] = ((), None)
+        self._reading = False
+        self._read_at = 0.0
+        self._body: tuple[object, ...] = ()
+
+    def _follow(self, changed: Callable[[], None]) -> Following:
+        return Following(
+            project.find_config, lambda config: project.project_tmux(config).living(), changed, self._redact
+        )
+
+    # -- what is there
+
+    def compose(self) -> ComposeResult:
+        yield Still(id="head")
+        with Horizontal():
+            yield Listed(id="list")
+            with Vertical(id="right"):
+                yield Still(id="title")
+                yield Still(id="tabs")
+                yield Scrolled(id="body")
+        yield Still(id="foot")
+
+    def on_mount(self) -> None:
+        self._lay_out()
+        self.following.start()
+        self.set_interval(READ_SECONDS, self._fill)
+
+    def on_unmount(self) -> None:
+        self.following.close()
+
+    def _heard(self) -> None:
+        """Called by the thread that follows. One message is under way at most."""
+        if not self._pending:
+            self._pending = True
+            self.post_message(Changed())
+
+    @on(Changed)
+    def _on_changed(self) -> None:
+        self._pending = False
+        if self.following.fault is not None:
+            raise self.following.fault
+        before, self.desk = self.desk, self.following.desk
+        if self._main() is None:
+            return
+        if [*before.stages] != [*self.desk.stages] or before.needs != self.desk.needs:
+            self._levels = desk.levels([*self.desk.stages], self.desk.needs)
+        self._list()
+        self.paint()
+
+    def _list(self) -> None:
+        """Which stages are shown, and which of them is chosen."""
+        self._shown = desk.matching(self.desk, self.words)
+        if self.chosen not in self._shown:
+            first = desk.first_to_see(self.desk, self._shown)
+            self._choose(first)
+        self._edges = desk.edges(self._shown, self.desk.needs, self.chosen)
+
+    def _choose(self, name: str | None) -> None:
+        if name != self.chosen:
+            self.chosen = name
+            self._edges = desk.edges(self._shown, self.desk.needs, name)
+            self._tail, self._lines, self._body = None, [], ()
+            self._read_at = 0.0
+            self.query_one("#body", Scrolled).scroll_to(0, 0, animate=False, immediate=True)
+
+    @property
+    def stage(self) -> StageStatus | None:
+        return self.desk.stages.get(self.chosen) if self.chosen is not None else None
+
+    # -- painting
+
+    def on_resize(self, event: Resize) -> None:
+        self._lay_out(event.size.width)
+        self.call_after_refresh(self.paint)
+
+    def _lay_out(self, width: int = 0) -> None:
+        width = width or self.size.width
+        narrow = width < desk.NARROW
+        left, right = self.query_one("#list"), self.query_one("#right")
+        left.display = not self._zoomed
+        right.set_class(self._zoomed, "alone")
+        right.display = self._zoomed or not narrow
+        left.styles.width = width if narrow else desk.list_width(width)
+        self._body = ()
+
+    def _main(self) -> Screen[Any] | None:
+        """The screen below all dialogs; None while the app comes up, or goes."""
+        main = self._screen_stack[0] if self._screen_stack else None
+        return main if main is not None and main.query("#foot") else None
+
+    def paint(self) -> None:
+        """Put everything as it is now; what did not change is not painted."""
+        main = self._main()
+        if main is None:
+            return
+        width = self.size.width
+        stage = self.stage
+        main.query_one("#head", Still).show(desk.head(self.desk, time.time(), width))
+        at = self._shown.index(self.chosen) if self.chosen in self._shown else -1
+        main.query_one("#list", Listed).show(len(self._shown), at, self._row)
+        right = main.query_one("#title", Still)
+        if right.size.width:
+            right.show(desk.title(stage, right.size.width))
+            bar, self._tabs = desk.tab_bar(self.tab, right.size.width)
+            main.query_one("#tabs", Still).show([bar])
+        keys = desk.keys(stage, live=self.desk.run.live, attaches=not self.is_web, filtered=bool(self.words))
+        foot, self._keys = desk.foot(keys, width)
+        main.query_one("#foot", Still).show([foot])
+        self._fill()
+
+    def _row(self, number: int, width: int) -> Line:
+        if number >= len(self._shown):
+            return ()
+        name = self._shown[number]
+        stage = self.desk.stages[name]
+        return desk.row(
+            stage, self._levels.get(name, 0), self._edges[number], width, is_chosen=name == self.chosen
+        )
+
+    # -- the right side
+
+    def _fill(self) -> None:
+        """What is shown of the chosen stage."""
+        main = self._main()
+        if main is None:
+            return
+        body = main.query_one("#body", Scrolled)
+        stage = self.stage
+        seen = main.query_one("#right").display and body.size.width > 0
+        self._look_over_its_shoulder(stage if seen and self.tab == SCREEN else None)
+        if not seen:
+            return
+        if stage is None:
+            body.show([])
+        elif self.tab == SCREEN:
+            self._show_screen(body, stage)
+        elif self.tab == EVENTS:
+            self._show_events(body, stage)
+        else:
+            self._read(stage)
+            self._show_details(body, stage)
+
+    def _show_screen(self, body: Scrolled, stage: StageStatus) -> None:
+        lines: Sequence[Line | Strip]
+        if stage.in_tmux and self._screen is not None:
+            lines = self._screen
+        elif stage.in_tmux:
+            lines = [(("…", "dim"),)]
+        else:
+            lines = self._kept_screen(stage)
+        body.show(lines, tail=True, columns=max((_columns(line) for line in lines), default=0))
+
+    def _kept_screen(self, stage: StageStatus) -> list[Line]:
+        key = ("screen", stage.name, stage.attempt, stage.state)
+        if self._body != key:
+            self._body = key
+            self._lines = [(("no worker of it is in tmux", "dim"),)]
+            if stage.attempt is not None:
+                with contextlib.suppress(OSError):
+                    path = self._attempt(stage).dir / "screen.txt"
+                    text = clean(
+                        self._redact.text(path.read_text(encoding="utf-8", errors="replace"))
+                    ).rstrip()
+                    self._lines = [
+                        (("its last screen:", "dim"),),
+                        *(((line.expandtabs(8), ""),) for line in text.split("\n")),
+                    ]
+        return self._lines
+
+    def _show_events(self, body: Scrolled, stage: StageStatus) -> None:
+        if stage.attempt is None:
+            body.show([(("it has not run yet", "dim"),)])
+            return
+        if self._tail is None or self._tail.attempt.number != stage.attempt:
+            self._tail = Tail(self._attempt(stage), MOST_BYTES)
+            self._lines = []
+        width = max(10, body.scrollable_content_region.width)
+        root = f"{self.following.config.root}/"
+        new = desk.wrapped(
+            (desk.event_line(self._redacted(event), root) for event in self._tail.read()), width
+        )
+        first = not self._lines
+        if new:
+            self._lines = [*self._lines, *new][-MOST_EVENTS:]
+        body.show(self._lines, tail=True)
+        if first:
+            body.scroll_end(animate=False, immediate=True)
+
+    def _redacted(self, event: Event) -> Event:
+        """A journal has no secrets of the run's environment; this one may have others."""
+        return Event(event.kind, event.at, self._redact.data(dict(event.data)))
+
+    def _show_details(self, body: Scrolled, stage: StageStatus) -> None:
+        told = self._details[1] if self._details[0][:1] == (stage.name,) else None
+        if told is None and self._reading:
+            body.show([(("…", "dim"),)])
+            return
+        plain = self._plain(stage)
+        width = max(10, body.scrollable_content_region.width)
+        key = (self.tab, stage.name, width, self._details[0], stage.state)
+        if plain is None or key == self._body:
+            return
+        self._body = key
+        if self.tab == PROMPT:
+            lines = desk.prompt(told)
+        elif self.tab == FILES:
+            lines = desk.files(self._targets(plain), told)
+        elif self.tab == CHECK:
+            checks = [plain.command] if plain.command is not None else [*plain.checks]
+            lines = desk.check(checks, told, stage.about if stage.state == report.FAILED else "")
+        else:
+            lines = desk.messages(told)
+        body.show(desk.wrapped(lines, width))
+
+    def _targets(self, stage: Stage) -> list[tuple[str, int | None]]:
+        found: list[tuple[str, int | None]] = []
+        for name in stage.targets:
+            try:
+                found.append((name, os.stat(self.following.config.root / name).st_size))
+            except OSError:
+                found.append((name, None))
+        return found
+
+    def _plain(self, stage: StageStatus) -> Stage | None:
+        return next((each for each in self.following.config.stages if each.name == stage.name), None)
+
+    def _attempt(self, stage: StageStatus) -> Attempt:
+        return Attempt(StageLog(self.following.config.root / STATE_DIR, stage.name), stage.attempt or 0)
+
+    def _read(self, stage: StageStatus) -> None:
+        """Read prompts, files and messages of the chosen stage, if there may be others by now."""
+        key = (stage.name, stage.attempt, stage.state, self.following.counts().get(stage.name))
+        plain = self._plain(stage)
+        if plain is None or self._reading or self._details[0] == key:
+            return
+        if self._details[0][:3] == key[:3] and time.monotonic() - self._read_at < READ_SECONDS:
+            return
+        self._reading = True
+        self._read_details(key, plain, self.following.config)
+
+    @work(exclusive=False)
+    async def _read_details(self, key: tuple[object, ...], stage: Stage, config: Config) -> None:
+        told = None
+        try:
+            told = await asyncio.to_thread(
+                latest, config, stage, self.desk.started, live=self.desk.run.live, redact=self._redact
+            )
+        except OSError as error:
+            self._told(f"{stage.name}: {error.strerror}", severity="error")
+        finally:
+            self._reading, self._read_at = False, time.monotonic()
+        self._details = (key, told)
+        self._fill()
+
+    # -- the worker's screen
+
+    def _look_over_its_shoulder(self, stage: StageStatus | None) -> None:
+        """Follow this stage's screen, and no other."""
+        wanted = (stage.name, stage.in_tmux) if stage is not None and stage.in_tmux else None
+        if wanted == self._screen_of:
+            return
+        self._screen_of, self._screen = wanted, None
+        if self._mirror is not None:
+            self._mirror.cancel()
+            self._mirror = None
+        if wanted is not None:
+            self._mirror = self._mirror_it(wanted)
+
+    @work(exclusive=False)
+    async def _mirror_it(self, wanted: tuple[str, str | None]) -> None:
+        try:
+            tmux, session = await asyncio.to_thread(project.find_session, wanted[0])
+        except DodoClaudeError as error:
+            self._seen(wanted, str(error))
+            return
+        await mirror.follow(tmux.following(session), session, lambda text: self._seen(wanted, text))
+
+    def _seen(self, wanted: tuple[str, str | None], text: str) -> None:
+        if self._screen_of == wanted:
+            self._screen = painted(mirror.cleaned(self._redact.text(text)))
+            self._fill()
+
+    # -- keys: what is shown
+
+    def action_choose(self, step: int) -> None:
+        if self._shown:
+            at = self._shown.index(self.chosen) if self.chosen in self._shown else 0
+            self._choose(self._shown[max(0, min(len(self._shown) - 1, at + step))])
+            self.paint()
+
+    def action_next_for_me(self) -> None:
+        found = desk.next_for_a_person(self.desk, self._shown, self.chosen)
+        if found is None:
+            self._told("nobody waits for you, and nothing failed")
+        else:
+            self._choose(found)
+            self.paint()
+
+    @work
+    async def action_filter(self) -> None:
+        before = self.words
+        about: list[Line] = [
+            (("show only: ", "bold"), ("words of names, or a state: running, failed, …", ""))
+        ]
+        found = await self.push_screen_wait(Say(about, before, self._filtered))
+        self._filtered(before if found is None else found)
+
+    def _filtered(self, words: str) -> None:
+        self.words = words.strip()
+        self._list()
+        self.paint()
+
+    def action_all(self) -> None:
+        if self.words:
+            self._filtered("")
+        elif self._zoomed:
+            self.action_zoom()
+
+    def action_tab(self, name: str) -> None:
+        if name != self.tab:
+            self.tab, self._body = name, ()
+            self._tail, self._lines = None, []
+            self.query_one("#body", Scrolled).scroll_to(0, 0, animate=False, immediate=True)
+            self.paint()
+
+    def action_turn(self, step: int) -> None:
+        self.action_tab(desk.TABS[(desk.TABS.index(self.tab) + step) % len(desk.TABS)])
+
+    def action_scroll_body(self, step: int) -> None:
+        body = self.query_one("#body", Scrolled)
+        body.scroll_relative(y=step * max(1, body.size.height - 2), animate=False)
+
+    def action_scroll_sideways(self, step: int) -> None:
+        self.query_one("#body", Scrolled).scroll_relative(x=step * 20, animate=False)
+
+    def action_zoom(self) -> None:
+        self._zoomed = not self._zoomed
+        self._lay_out()
+        self.call_after_refresh(self.paint)
+
+    def action_help(self) -> None:
+        self.push_screen(Sure([((f"{keys:<14}", "bold cyan"), (text, "")) for keys, text in desk.HELP]))
+
+    @on(Clicked)
+    def _on_clicked(self, event: Clicked) -> None:
+        if event.widget.id == "list" and 0 <= event.y < len(self._shown):
+            self._choose(self._shown[event.y])
+            self.paint()
+        places = {"tabs": self._tabs, "foot": self._keys}.get(event.widget.id or "", [])
+        for start, end, name in places:
+            if start <= event.x < end:
+                if event.widget.id == "tabs":
+                    self.action_tab(name)
+                else:
+                    self.simulate_key({"/": "slash", "?": "question_mark", "esc": "escape"}.get(name, name))
+
+    # -- keys: what is done
+
+    def _told(self, text: str, *, severity: Any = "information") -> None:
+        self.notify(clean(text), severity=severity, markup=False, timeout=10 if severity == "error" else 5)
+
+    async def _do(self, what: Callable[[], str]) -> None:
+        """Something that looks at files or asks tmux; what came of it is said."""
+        try:
+            self._told(await asyncio.to_thread(what))
+        except DodoClaudeError as error:
+            self._told(str(error), severity="error")
+        except OSError as error:
+            self._told(f"{error.filename or ''}: {error.strerror}", severity="error")
+
+    def _with_stage(self, what: Callable[[StageStatus], Coroutine[Any, Any, None]]) -> None:
+        if self.stage is not None:
+            self.run_worker(what(self.stage))
+
+    def action_attach(self) -> None:
+        if self.is_web:
+            self._told("attach works in a terminal: dodo-claude dashboard, or dodo-claude attach NAME")
+            return
+        self._with_stage(self._attach_to)
+
+    async def _attach_to(self, stage: StageStatus) -> None:
+        try:
+            await asyncio.to_thread(project.find_session, stage.name)
+        except DodoClaudeError as error:
+            self._told(str(error), severity="error")
+            return
+        with self.suspend():
+            done = subprocess.run(
+                [sys.executable, "-m", "dodo_claude", "attach", "--", stage.name],
+                stderr=subprocess.PIPE, text=True, errors="replace", check=False,
+            )  # fmt: skip
+        if done.returncode != 0:
+            self._told(done.stderr.strip() or f"tmux ended with {done.returncode}", severity="error")
+
+    def action_message(self) -> None:
+        self._with_stage(self._message)
+
+    def _works(self, stage: StageStatus) -> bool:
+        """Does a worker take messages there? If not, that is said."""
+        if stage.agent is not None and stage.state in AT_WORK:
+            return True
+        self._told(f"no worker is at work on {stage.name}")
+        return False
+
+    async def _message(self, stage: StageStatus) -> None:
+        if not self._works(stage):
+            return
+        text = await self.push_screen_wait(Say([(("message to ", ""), (clean_line(stage.name), "bold"))]))
+        if not text or not text.strip():
+            return
+
+        def send() -> str:
+            here = talk.Here()
+            mailbox = here.mailbox(stage.name)
+            letter = mailbox.post(text, here.sender("the user"))
+            return f"{stage.name}: message {talk.receipt(mailbox, letter, 0.0)}"
+
+        await self._do(send)
+
+    def action_answer(self) -> None:
+        self._with_stage(self._answer)
+
+    async def _answer(self, stage: StageStatus) -> None:
+        view = await asyncio.to_thread(self._attempt(stage).view)
+        if stage.attempt is None or not view.asks:
+            self._told(f"{stage.name} asks nothing now (m sends it a message)")
+            return
+        ask = view.asks[0]
+        about: list[Line] = [((clean_line(stage.name), "bold"), (" asks:", "")), *(((line, "yellow"),) for line in clean(ask.text).split("\n"))]  # fmt: skip
+        text = await self.push_screen_wait(Say(about))
+        if text and text.strip():
+            await self._do(lambda: talk.reply(talk.Here(), stage.name, text, ask.id))
+
+    def action_interrupt(self) -> None:
+        self._with_stage(lambda stage: self._do(lambda: look.escape(talk.Here(), stage.name)))
+
+    def action_compact(self) -> None:
+        self._with_stage(self._compact)
+
+    async def _compact(self, stage: StageStatus) -> None:
+        if not self._works(stage):
+            return
+        about: list[Line] = [((clean_line(stage.name), "bold"), (" compacts its context when its turn ends. What is to be kept in view? (may be empty)", ""))]  # fmt: skip
+        goal = await self.push_screen_wait(Say(about))
+        if goal is None:
+            return
+
+        def compact() -> str:
+            attempt, mailbox = talk.Here().at_work(stage.name)
+            talk.drop(attempt, mailbox, life.COMPACT, goal=goal, now=False)
+            return f"'{stage.name}' compacts its context when its turn ends"
+
+        await self._do(compact)
+
+    def action_stop(self) -> None:
+        self._with_stage(self._stop)
+
+    async def _stop(self, stage: StageStatus) -> None:
+        if not stage.in_tmux:
+            self._told(f"{stage.name} has no session in tmux")
+            return
+        about: list[Line] = [
+            (("End the worker ", ""), (clean_line(stage.name), "bold"), (" and remove its session?", "")),
+            (("A run that is in progress starts another one, as long as the stage has retries.", "dim"),)
+            if self.desk.run.live
+            else (("What it made stays.", "dim"),),
+            (),
+            ((" y ", "bold reverse"), (" end it   ", ""), (" n ", "bold reverse"), (" leave it", "")),
+        ]
+        if await self.push_screen_wait(Sure(about)):
+            config = self.following.config
+
+            def stop() -> str:
+                ended = project.end(config, project.project_tmux(config), stage.name)
+                return f"{stage.name}: ended" if ended else f"{stage.name}: had ended already"
+
+            await self._do(stop)
+
+    def action_retry(self) -> None:
+        self._with_stage(self._retry)
+
+    async def _retry(self, stage: StageStatus) -> None:
+        if self.desk.run.live:
+            self._told("a run is in progress: what failed can be tried again once it has ended")
+        elif stage.state not in desk.LEFT:
+            self._told(f"{stage.name} is {stage.state}: there is nothing to try again")
+        else:
+            await self._orchestrate(stage.name)
+
+    @work
+    async def action_run_all(self) -> None:
+        if self.desk.run.live:
+            self._told("a run is in progress")
+        else:
+            await self._orchestrate()
+
+    async def _orchestrate(self, *names: str) -> None:
+        def start() -> str:
+            done = subprocess.run(
+                [sys.executable, "-m", "doit", "orchestrate", "--detach", *names],
+                cwd=self.following.config.root, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                errors="replace", check=False,
+            )  # fmt: skip
+            if done.returncode != 0:
+                said = done.stderr.strip() or done.stdout.strip()
+                raise DodoClaudeError(said or f"doit ended with {done.returncode}")
+            return done.stdout.strip()
+
+        self._told(f"starts {', '.join(names) or 'all that is left'} …")
+        await self._do(start)
+
+
+def _columns(line: Line | Strip) -> int:
+    return line.cell_length if isinstance(line, Strip) else sum(len(text) for text, _ in line)
+
+
+def show() -> None:
+    """Until the user leaves."""
+    Dashboard().run()

@@ -1,0 +1,312 @@
+"""Journals that grow, followed: what becomes of each stage, what is read, and that no event is lost."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dodo_claude import following as module
+from dodo_claude import lifecycle as life
+from dodo_claude import verify
+from dodo_claude.changes import Changes
+from dodo_claude.config import load_config
+from dodo_claude.following import Following
+from dodo_claude.journal import Attempt, StageLog, make_state_dir
+from dodo_claude.status import StageStatus
+from tests.project import PATIENCE
+
+STAGES = """[orchestrate]
+name = "p"
+
+[stages.api]
+prompt = "Do it."
+targets = ["a.py"]
+check = "make"
+
+[stages.ui]
+prompt = "Do it."
+targets = ["u.py"]
+
+[stages.doc]
+prompt = "Do it."
+file_dep = ["a.py"]
+targets = ["d.md"]
+after = ["ui"]
+"""
+
+
+class Journals:
+    """A project's folder as a run would fill it, by hand."""
+
+    def __init__(self, root: Path, text: str = STAGES) -> None:
+        self.root, self.sessions = root, dict[str, bool]()
+        (root / "orchestrate.toml").write_text(text)
+        self.state = make_state_dir(root)
+        self._lock = -1
+
+    # -- a run
+
+    def run_begins(self) -> None:
+        self._lock = os.open(self.state / "run.lock", os.O_RDWR | os.O_CREAT)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"pid {os.getpid()} since 2026-01-01 00:00:00\n".encode(), 0)
+        folder = self.state / "runs" / f"{time.time_ns()}-{os.getpid()}"
+        folder.mkdir(parents=True)
+        (folder / "plan.toml").write_text("[run]\n")
+
+    def run_ends(self) -> None:
+        os.close(self._lock)
+        self._lock = -1
+
+    def close(self) -> None:
+        if self._lock >= 0:
+            self.run_ends()
+
+    # -- attempts
+
+    def begin(self, name: str, **keys: object) -> Attempt:
+        stage = next(
+            stage for stage in load_config(self.root / "orchestrate.toml").stages if stage.name == name
+        )
+        attempt = StageLog(self.state, name).begin()
+        attempt.record(
+            life.BEGUN, definition={"agent": "claude"}, before=verify.fingerprints(self.root, stage.targets),
+            inputs=verify.fingerprints(self.root, stage.file_dep), copies=attempt.number, **keys,
+        )  # fmt: skip
+        attempt.record(life.SPAWNED, pane="%1", session="$1", pid=os.getpid())
+        attempt.record("SessionStart", session_id="s-1")
+        attempt.record("UserPromptSubmit", session_id="s-1", prompt="Do it.")
+        return attempt
+
+    def end(self, attempt: Attempt, result: str = "succeeded", reason: str = "") -> None:
+        names = {"api": ["a.py"], "ui": ["u.py"], "doc": ["d.md"]}[attempt.log.stage]
+        targets: Mapping[str, Any] = verify.fingerprints(self.root, names)
+        attempt.record(life.OUTCOME, result=result, reason=reason, targets=targets)
+        attempt.finish(
+            {
+                "result": result,
+                "reason": reason,
+                "seconds": 5.0,
+                "tokens": 100,
+                "cost_usd": 0.5,
+                "targets": targets,
+            }
+        )
+        if result == "succeeded":
+            attempt.log.settle()
+        else:
+            attempt.log.forget()
+
+    def done(self, name: str, file: str, text: str = "x\n") -> Attempt:
+        attempt = self.begin(name)
+        (self.root / file).write_text(text)
+        self.end(attempt)
+        return attempt
+
+
+@pytest.fixture
+def journals(tmp_path: Path) -> Iterator[Journals]:
+    made = Journals(tmp_path)
+    yield made
+    made.close()
+
+
+class Watching:
+    """A Following, and a way to wait for what it finds."""
+
+    def __init__(self, journals: Journals, changes: Changes | None = None) -> None:
+        self.changed = threading.Event()
+        self.pictures = 0
+        file = journals.root / "orchestrate.toml"
+        self.following = Following(lambda: load_config(file), lambda config: journals.sessions, self._on_change, changes=changes)  # fmt: skip
+        self.following.start()
+        self.until(lambda: self.following.desk.stages)
+
+    def _on_change(self) -> None:
+        self.pictures += 1
+        self.changed.set()
+
+    def until(self, what: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not what():
+            assert self.following.fault is None, self.following.fault
+            left = deadline - time.monotonic()
+            assert left > 0, self.following.desk
+            self.changed.wait(left)
+            self.changed.clear()
+
+    def state(self, name: str) -> str:
+        return self.stage(name).state
+
+    def stage(self, name: str) -> StageStatus:
+        return self.following.desk.stages[name]
+
+
+@pytest.fixture(params=[True, False], ids=["told", "looked"])
+def watching(
+    journals: Journals, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Watching]]:
+    monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("dodo_claude.changes.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(module, "USED_SECONDS", 0.05)
+    made: list[Watching] = []
+
+    def make() -> Watching:
+        made.append(Watching(journals, Changes(told=request.param)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.following.close()
+        assert each.following.fault is None
+
+
+def test_a_project_of_which_nothing_ran(journals: Journals, watching: Callable[[], Watching]) -> None:
+    it = watching()
+    assert {name: stage.state for name, stage in it.following.desk.stages.items()} == {"api": "not run", "ui": "not run", "doc": "not run"}  # fmt: skip
+    assert it.stage("doc").waits_for == ("ui", "api")
+    assert not it.following.desk.run.live
+
+
+def test_a_run_that_begins_works_and_ends_is_followed(
+    journals: Journals, watching: Callable[[], Watching]
+) -> None:
+    it = watching()
+    journals.run_begins()
+    it.until(lambda: it.following.desk.run.live and it.state("doc") == "waiting")
+    attempt = journals.begin("api")
+    it.until(lambda: it.state("api") == "running")
+    attempt.record(life.PROGRESS, percent=40, text="half")
+    it.until(lambda: it.stage("api").percent == 40)
+    attempt.record("PermissionRequest", tool_name="Bash", tool_input={"command": f"{journals.root}/x.sh"})
+    it.until(lambda: it.state("api") == "blocked")
+    assert it.stage("api").about == "Bash x.sh"
+    attempt.record("PreToolUse", tool_name="Bash", tool_input={"command": "make"})
+    attempt.record(life.ASK, id="q", text="a or b?", until=time.time() + 99)
+    it.until(lambda: it.state("api") == "asks")
+    attempt.record(life.ANSWERED, id="q", text="a", sender="me")
+    before = it.stage("api").seconds
+    it.until(lambda: it.stage("api").seconds > before)  # a clock goes on without an event
+    (journals.root / "a.py").write_text("x")
+    journals.end(attempt)
+    it.until(lambda: it.state("api") == "done")
+    assert (it.stage("api").tokens, it.stage("api").cost_usd) == (100, 0.5)
+    assert it.stage("doc").waits_for == ("ui",)
+    ui = journals.begin("ui")
+    journals.end(ui, "failed", "check failed")
+    it.until(lambda: it.state("ui") == "failed")
+    assert it.stage("ui").about == "check failed"
+    journals.run_ends()
+    it.until(lambda: not it.following.desk.run.live)
+    it.until(lambda: it.state("doc") == "not run")
+    assert it.state("api") == "done"
+    assert it.state("ui") == "failed"
+
+
+def test_what_was_there_before_is_known_and_what_was_changed_since_is_not_done(
+    journals: Journals, watching: Callable[[], Watching]
+) -> None:
+    journals.run_begins()
+    journals.done("api", "a.py")
+    journals.done("ui", "u.py")
+    journals.run_ends()
+    it = watching()
+    assert (it.state("api"), it.state("ui")) == ("done", "done")
+    assert it.following.desk.ended is not None
+    (journals.root / "a.py").write_text("a person's")
+    journals.run_begins()
+    journals.run_ends()
+    it.until(lambda: it.state("api") == "not run")
+
+
+def test_another_attempt_counts_on_from_the_one_before(
+    journals: Journals, watching: Callable[[], Watching]
+) -> None:
+    it = watching()
+    journals.run_begins()
+    journals.end(journals.begin("api"), "failed", "its worker died")
+    it.until(lambda: it.state("api") == "failed")
+    journals.begin("api")
+    it.until(lambda: it.state("api") == "running")
+    assert it.stage("api").attempt == 2
+    assert it.stage("api").tokens == 100
+
+
+def test_tokens_dollars_and_pauses_of_workers_are_seen(
+    journals: Journals, watching: Callable[[], Watching], tmp_path: Path
+) -> None:
+    transcript = tmp_path / "t.jsonl"
+    transcript.write_text(
+        '{"type":"assistant","message":{"id":"m","usage":{"input_tokens":900,"output_tokens":100}}}\n'
+    )
+    journals.run_begins()
+    attempt = journals.begin("api")
+    it = watching()
+    attempt.record("PreToolUse", tool_name="Read", session_id="s-1")
+    attempt.record("SessionStart", session_id="s-1", transcript_path=str(transcript))
+    (attempt.dir / "status.json").write_text('{"cost": {"total_cost_usd": 0.25}}')
+    it.until(lambda: it.stage("api").tokens == 1000 and it.stage("api").cost_usd == 0.25)
+    attempt.record(life.PAUSED, until=time.time() + 600, reason="a limit")
+    it.until(lambda: it.state("api") == "paused")
+    assert it.following.desk.notice.startswith("a limit: 1 worker waits until ")
+
+
+def test_the_file_is_read_again_when_it_changes(journals: Journals, watching: Callable[[], Watching]) -> None:
+    it = watching()
+    file = journals.root / "orchestrate.toml"
+    file.write_text(STAGES + "\n[stages.more]\nafter = ['doc']\ncommand = 'true'\n")
+    it.until(lambda: "more" in it.following.desk.stages)
+    assert [*it.following.desk.stages][-1] == "more"
+    file.write_text(STAGES + "\n[stages.more]\nprompt = 3\nbad = 1\n")
+    it.until(lambda: "orchestrate.toml:" in it.following.desk.notice)
+    assert "more" in it.following.desk.stages  # what was known stays
+    file.write_text(STAGES)
+    it.until(lambda: not it.following.desk.notice and "more" not in it.following.desk.stages)
+
+
+def test_sessions_in_tmux_are_told(journals: Journals, watching: Callable[[], Watching]) -> None:
+    journals.sessions = {"p-api": True, "p-ui": False}
+    it = watching()
+    assert (it.stage("api").in_tmux, it.stage("ui").in_tmux, it.stage("doc").in_tmux) == ("running", "ended", None)  # fmt: skip
+
+
+def test_no_event_is_lost_and_many_make_few_pictures(
+    journals: Journals, watching: Callable[[], Watching]
+) -> None:
+    journals.run_begins()
+    attempts = [journals.begin(name) for name in ("api", "ui")]
+    it = watching()
+    before = it.pictures
+
+    def work(attempt: Attempt) -> None:
+        for number in range(300):
+            attempt.record("PreToolUse", tool_name="Bash", tool_input={"command": f"{number}"})
+
+    threads = [threading.Thread(target=work, args=(attempt,)) for attempt in attempts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    it.until(lambda: it.stage("api").activity == it.stage("ui").activity == "Bash 299")
+    assert it.following.counts() == {"api": 304, "ui": 304}
+    assert it.pictures - before < 300
+
+
+def test_a_fault_of_the_threads_is_not_lost(journals: Journals) -> None:
+    def broken(_: object) -> Mapping[str, bool]:
+        raise RuntimeError("broken")
+
+    changed = threading.Event()
+    it = Following(lambda: load_config(journals.root / "orchestrate.toml"), broken, changed.set)
+    it.start()
+    assert changed.wait(PATIENCE)
+    assert isinstance(it.fault, RuntimeError)
+    it.close()
