@@ -197,8 +197,8 @@ def test_a_run_that_begins_works_and_ends_is_followed(
     it.until(lambda: it.stage("api").seconds > before)  # a clock goes on without an event
     (journals.root / "a.py").write_text("x")
     journals.end(attempt)
-    it.until(lambda: it.state("api") == "done")
-    assert (it.stage("api").tokens, it.stage("api").cost_usd) == (100, 0.5)
+    it.until(lambda: it.state("api") == "done" and it.stage("api").tokens == 100)
+    assert it.stage("api").cost_usd == 0.5
     assert it.stage("doc").waits_for == ("ui",)
     ui = journals.begin("ui")
     journals.end(ui, "failed", "check failed")
