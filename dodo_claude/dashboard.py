@@ -41,6 +41,10 @@ from dodo_claude.redact import Redactor
 from dodo_claude.report import clean, clean_line
 from dodo_claude.status import AT_WORK, StageStatus
 
+# Set for one that may show and do nothing.
+READ_ONLY = "DODO_CLAUDE_READ_ONLY"
+# Answers a request for a permission: (here, worker, refusal or None for yes, the request's id) -> (its id, what was done).
+PERMIT: Callable[..., tuple[str, str]] | None = getattr(talk, "permit", None)
 # Of a stage at work, files and messages are read anew so often at most.
 READ_SECONDS = 2.0
 # What is kept of a stage's events, and read of a journal when the stage is chosen.
@@ -143,6 +147,8 @@ class Dashboard(App[None]):
         Binding("enter,a", "attach", show=False),
         Binding("m", "message", show=False),
         Binding("r", "answer", show=False),
+        Binding("y", "allow", show=False),
+        Binding("n", "deny", show=False),
         Binding("i", "interrupt", show=False),
         Binding("c", "compact", show=False),
         Binding("x", "stop", show=False),
@@ -161,6 +167,7 @@ class Dashboard(App[None]):
         self.chosen: str | None = None
         self.tab = SCREEN
         self.words = ""  # of the filter
+        self.shows_only = os.environ.get(READ_ONLY) == "1"
         self._shown: list[str] = []
         self._levels: Mapping[str, int] = {}
         self._edges: list[str] = []
@@ -250,6 +257,7 @@ class Dashboard(App[None]):
 
     def _lay_out(self, width: int = 0) -> None:
         width = width or self.size.width
+        self._tail, self._lines = None, []  # they are broken for another width
         narrow = width < desk.NARROW
         left, right = self.query_one("#list"), self.query_one("#right")
         left.display = not self._zoomed
@@ -278,7 +286,10 @@ class Dashboard(App[None]):
             right.show(desk.title(stage, right.size.width))
             bar, self._tabs = desk.tab_bar(self.tab, right.size.width)
             main.query_one("#tabs", Still).show([bar])
-        keys = desk.keys(stage, live=self.desk.run.live, attaches=not self.is_web, filtered=bool(self.words))
+        keys = desk.keys(
+            stage, live=self.desk.run.live, attaches=not self.is_web, permits=PERMIT is not None,
+            filtered=bool(self.words), shows_only=self.shows_only,
+        )  # fmt: skip
         foot, self._keys = desk.foot(keys, width)
         main.query_one("#foot", Still).show([foot])
         self._fill()
@@ -542,16 +553,23 @@ class Dashboard(App[None]):
             self._told(str(error), severity="error")
         except OSError as error:
             self._told(f"{error.filename or ''}: {error.strerror}", severity="error")
+        self._details = ((), self._details[1])  # there may be another message
+        self._fill()
+
+    def _may(self) -> bool:
+        if self.shows_only:
+            self._told("this one only shows: what is done is done in a terminal (dodo-claude dashboard)")
+        return not self.shows_only
 
     def _with_stage(self, what: Callable[[StageStatus], Coroutine[Any, Any, None]]) -> None:
-        if self.stage is not None:
+        if self._may() and self.stage is not None:
             self.run_worker(what(self.stage))
 
     def action_attach(self) -> None:
-        if self.is_web:
+        if self.is_web and self._may():
             self._told("attach works in a terminal: dodo-claude dashboard, or dodo-claude attach NAME")
-            return
-        self._with_stage(self._attach_to)
+        elif not self.is_web:
+            self._with_stage(self._attach_to)
 
     async def _attach_to(self, stage: StageStatus) -> None:
         try:
@@ -605,6 +623,57 @@ class Dashboard(App[None]):
         text = await self.push_screen_wait(Say(about))
         if text and text.strip():
             await self._do(lambda: talk.reply(talk.Here(), stage.name, text, ask.id))
+
+    def action_allow(self) -> None:
+        self._with_stage(self._allow)
+
+    async def _allow(self, stage: StageStatus) -> None:
+        found = await self._dialog(stage)
+        if found is None:
+            return
+        request, what = found
+        about: list[Line] = [
+            ((clean_line(stage.name), "bold"), (" asks for:", "")),
+            *(((line, "yellow"),) for line in what.split("\n")),
+            (),
+            (
+                (" y ", "bold reverse"),
+                (" allow it, this once   ", ""),
+                (" n ", "bold reverse"),
+                (" not now", ""),
+            ),
+        ]
+        if await self.push_screen_wait(Sure(about)):
+            await self._do(lambda: _permit(stage.name, None, request))
+
+    def action_deny(self) -> None:
+        self._with_stage(self._deny)
+
+    async def _deny(self, stage: StageStatus) -> None:
+        found = await self._dialog(stage)
+        if found is None:
+            return
+        request, what = found
+        about: list[Line] = [
+            (("deny ", ""), (clean_line(stage.name), "bold"), (":", "")),
+            *(((line, "yellow"),) for line in what.split("\n")),
+            (("Why not, or what is it to do instead? (may be empty; escape: not now)", ""),),
+        ]
+        text = await self.push_screen_wait(Say(about))
+        if text is not None:
+            await self._do(lambda: _permit(stage.name, text.strip(), request))
+
+    async def _dialog(self, stage: StageStatus) -> tuple[str, str] | None:
+        """What a worker asks to be permitted, with the request's id; None is said."""
+        view = await asyncio.to_thread(self._attempt(stage).view)
+        request = getattr(view, "request", "")
+        if stage.attempt is None or view.state is not life.State.BLOCKED:
+            self._told(f"{stage.name} asks for no permission now")
+        elif PERMIT is None or not request:
+            self._told(f"{stage.name}: its dialog can be answered in its own session only (a attaches)")
+        else:
+            return request, clean(self._redact.text(view.blocked_on or "a dialog"))
+        return None
 
     def action_interrupt(self) -> None:
         self._with_stage(lambda stage: self._do(lambda: look.escape(talk.Here(), stage.name)))
@@ -664,6 +733,8 @@ class Dashboard(App[None]):
 
     @work
     async def action_run_all(self) -> None:
+        if not self._may():
+            return
         if self.desk.run.live:
             self._told("a run is in progress")
         else:
@@ -683,6 +754,12 @@ class Dashboard(App[None]):
 
         self._told(f"starts {', '.join(names) or 'all that is left'} …")
         await self._do(start)
+
+
+def _permit(worker: str, refusal: str | None, request: str) -> str:
+    """Answer that request, and no other: with yes, or for `refusal` with no."""
+    assert PERMIT is not None
+    return PERMIT(talk.Here(), worker, refusal, request)[1]
 
 
 def _columns(line: Line | Strip) -> int:

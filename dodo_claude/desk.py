@@ -354,29 +354,34 @@ Key = tuple[str, str]
 HELP: Sequence[tuple[str, str]] = (
     ("↑ ↓ k j", "choose a stage; home, end: the first, the last"),
     ("w", "the next stage that waits for you, or failed"),
-    ("/", "show only stages with these words in their names, or in this state; escape: all"),
-    ("1 … 6  ← →", "screen, events, prompt, files, check, messages of the stage"),
+    ("/", "only stages with these words in their names, or a state; escape: all"),
+    ("1 … 6  ← →", "screen, events, prompt, files, check, messages"),
     ("pgup pgdn", "scroll what stands there; < >: sideways"),
     ("z", "the right side alone, and back"),
-    ("enter a", "attach: the worker's own session in this terminal; Ctrl-b d comes back"),
+    ("enter a", "attach: its own session, in this terminal; Ctrl-b d comes back"),
     ("m", "send the worker a message"),
     ("r", "answer what it asks"),
+    ("y n", "allow, or deny, what it asks for in a dialog"),
     ("i", "interrupt its turn; it waits for your word then"),
     ("c", "let it compact its context"),
     ("x", "stop it, after a question"),
-    ("t", "try a stage again that failed or was not run; T: run all that is left"),
+    ("t", "run again what failed or was not run; T: all that is left"),
     ("?", "this help"),
     ("q", "leave; runs and workers go on"),
 )
 
 
-def keys(stage: StageStatus | None, *, live: bool, attaches: bool, filtered: bool) -> list[Key]:
+def keys(
+    stage: StageStatus | None, *, live: bool, attaches: bool, permits: bool, filtered: bool, shows_only: bool = False
+) -> list[Key]:  # fmt: skip
     """The keys that are of use now, the most telling first."""
     found: list[Key] = []
-    if stage is not None:
+    if stage is not None and not shows_only:
         works = stage.state in AT_WORK
         if stage.state == ASKS:
             found.append(("r", "answer"))
+        if stage.state == BLOCKED and permits:
+            found += [("y", "allow"), ("n", "deny")]
         if attaches and stage.in_tmux:
             found.append(("a", "attach"))
         if works and stage.agent is not None:

@@ -11,12 +11,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dodo_claude import attempts, board, desk, detached, runs, status
-from dodo_claude.changes import Changes
+from dodo_claude.changes import Change, Changes
 from dodo_claude.config import Config
 from dodo_claude.desk import Desk
 from dodo_claude.errors import DodoClaudeError
@@ -134,11 +134,11 @@ class Following:
         self._guarded(self._look_at_all)
         self._publish()
 
-    def _heard(self, told: object) -> None:
+    def _heard(self, told: Collection[Change]) -> None:
         """Take in what changed, and make a picture of it."""
         state = self.config.root / STATE_DIR
         journals, looks, everything, reload = set[str](), set[str](), False, False
-        for folder, name in told if isinstance(told, set) else ():
+        for folder, name in told:
             stage = self._folders.get(folder)
             if stage is not None:
                 own = folder.parent == state / "stages"

@@ -167,7 +167,15 @@ complete -o nosort -F %(complete_func)s %(prog_name)s
 
 
 @click.command()
-def dashboard() -> None:
+@click.option("--web", "in_browser", is_flag=True, help="in a browser: serve it and print the address, once")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="with --web: that port (default: one that is free)"
+)
+@click.option(
+    "--host", metavar="ADDR", help="with --web: listen on that address, unencrypted (default: 127.0.0.1)"
+)
+@click.option("--control", is_flag=True, help="with --web: keys that act work in the browser, too")
+def dashboard(in_browser: bool, port: int | None, host: str | None, control: bool) -> None:
     """Show the project in this terminal, live: the graph of its stages, and of each its worker's screen, events, prompt,
     files, check and messages; with keys to attach, send, answer, interrupt, stop and try again (? shows them).
 
@@ -178,8 +186,23 @@ def dashboard() -> None:
     from importlib.util import find_spec
 
     with faults():
-        if find_spec("textual") is None:
-            raise DodoClaudeError("dashboard: needs Textual (pip install 'dodo-claude[dashboard]')")
+        for name, needed in (
+            ("Textual", "textual"),
+            ("textual-serve", "textual_serve"),
+            ("aiohttp", "aiohttp"),
+        ):
+            if (in_browser or needed == "textual") and find_spec(needed) is None:
+                raise DodoClaudeError(f"dashboard: needs {name} (pip install 'dodo-claude[dashboard]')")
+        if in_browser:
+            from dodo_claude import web
+
+            sys.exit(
+                web.dashboard(
+                    find_root(), host=host or "127.0.0.1", port=port or 0, control=control, say=click.echo
+                )
+            )
+        if control or port is not None or host is not None:
+            raise DodoClaudeError("dashboard: --port, --host and --control are for --web (add it)")
         from dodo_claude.dashboard import show
 
         show()

@@ -15,6 +15,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,7 +61,7 @@ class Limits:
 
     terminals: int = 8  # each is a process
     connections: int = 64
-    head_seconds: float = 10  # for a request to come in
+    idle_seconds: float = 10  # for a request to come in, and for the next
     send_seconds: float = 20  # for a browser to take what was drawn
     grace_seconds: float = 3  # for an app to end
     message: int = 1_000_000  # bytes from a browser at once
@@ -93,13 +94,16 @@ class Site:
         self._page = Template((_HERE / "web.html").read_text(encoding="utf-8"))
         self._open: set[asyncio.Task[object]] = set()  # a terminal each
         self._endings: set[asyncio.Task[None]] = set()
-        self._silent: set[web.RequestHandler] = set()  # connections that have not asked for anything yet
 
     async def start(self) -> None:
         quiet = logging.getLogger("dodo_claude.web")
         quiet.disabled = True  # what aiohttp says of requests, ill-formed ones too, holds the token
         self._http = web.Server(
-            self._answer, access_log=None, logger=quiet, keepalive_timeout=15, lingering_time=1
+            self._answer,
+            access_log=None,
+            logger=quiet,
+            keepalive_timeout=self._limits.idle_seconds,
+            lingering_time=1,
         )
         self._server = await asyncio.get_running_loop().create_server(self._connection, sock=self._socket)
 
@@ -115,19 +119,9 @@ class Site:
     def _connection(self) -> asyncio.Protocol:
         if len(self._http.connections) >= self._limits.connections:
             return _Refusal()
-        made = self._http()
-        self._silent.add(made)
-        asyncio.get_running_loop().call_later(self._limits.head_seconds, self._hurry, made)
-        return made
-
-    def _hurry(self, connection: web.RequestHandler) -> None:
-        if connection in self._silent:
-            self._silent.remove(connection)
-            if connection.transport is not None:
-                connection.transport.abort()
+        return self._http()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        self._silent.discard(request.protocol)
         try:
             answer = self._refusal(request) or await self._found(request)
         except (ConnectionError, TimeoutError):
@@ -315,6 +309,12 @@ def _listen(host: str, port: int) -> socket.socket:
         hint = "choose another --port" if port else "give an address of this machine's"
         raise DodoClaudeError(f"{host}:{port}: {error.strerror} ({hint})") from error
     return found
+
+
+def dashboard(root: Path, *, host: str, port: int, control: bool, say: Callable[[str], None]) -> int:
+    """The dashboard of the project in `root`, until a signal: 128 + its number."""
+    command = [sys.executable, "-P", "-m", "dodo_claude", "dashboard"]
+    return serve(command, host=host, port=port, control=control, title=f"{root.name} · dodo-claude", say=say)
 
 
 def serve(

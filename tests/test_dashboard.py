@@ -12,12 +12,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from textual.pilot import Pilot
 
+from dodo_claude import cli, following
 from dodo_claude import dashboard as module
-from dodo_claude import following
 from dodo_claude import lifecycle as life
 from dodo_claude.dashboard import Dashboard
+from dodo_claude.lifecycle import View
 from tests.integration.scenes import at_gate, bash, configure, gate, happened, open_gate, play, write
 from tests.project import BIN, PATIENCE, Project
 from tests.test_desk import EVIL
@@ -69,6 +71,9 @@ class Hands:
         while not what():
             assert time.monotonic() < deadline, f"{why}\n{self.text}"
             await self.pilot.pause(0.02)
+
+    async def says(self, text: str) -> None:
+        await self.until(lambda: any(text in note.message for note in self.app._notifications), text)
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
@@ -245,26 +250,75 @@ def test_what_can_not_be_done_is_said(journals: Journals) -> None:
         ):  # fmt: skip
             hands.app.clear_notifications()
             await hands.press(key)
-            await hands.until(
-                lambda text=text: any(text in note.message for note in hands.app._notifications), key
-            )
+            await hands.says(text)
             assert len(hands.app.screen_stack) == 1
 
     sit(look)
 
 
-def test_a_broken_file_is_said_at_the_start_in_one_line(here: Project) -> None:
-    assert here.run("dodo-claude", "dashboard", check=2).err.startswith("orchestrate.toml: not found here")
+def test_a_request_for_a_permission_is_answered(journals: Journals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was shown: what answers it is talk.permit's."""
+    journals.run_begins()
+    attempt = journals.begin("api")
+    attempt.record("PermissionRequest", tool_name="Bash", tool_input={"command": "make [x]"}, request="r-1")
+    monkeypatch.setattr(View, "request", "r-1", raising=False)
+    said: list[tuple[str, str | None, str]] = []
+
+    def permit(here: object, worker: str, refusal: str | None, request: str) -> tuple[str, str]:
+        said.append((worker, refusal, request))
+        return request, "it was done"
+
+    monkeypatch.setattr(module, "PERMIT", permit)
+
+    async def look(hands: Hands) -> None:
+        await hands.sees("! api", "y allow", "n deny")
+        await hands.press("y")
+        await hands.sees("api asks for:", "Bash make [x]")
+        await hands.press("n")
+        assert not said
+        await hands.press("y", "y")
+        await hands.until(lambda: said == [("api", None, "r-1")])
+        await hands.press("n")
+        await hands.sees("deny api:")
+        await hands.press("escape")
+        await hands.press("n")
+        await hands.types("use make")
+        await hands.until(lambda: said[1:] == [("api", "use make", "r-1")])
+        await hands.says("it was done")
+
+    sit(look, (120, 30))
+
+
+def test_one_that_only_shows_does_nothing(journals: Journals, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DODO_CLAUDE_READ_ONLY", "1")
+
+    async def look(hands: Hands) -> None:
+        for key in ("a", "m", "r", "y", "n", "i", "c", "x", "t", "T"):
+            hands.app.clear_notifications()
+            await hands.press(key)
+            await hands.says("this one only shows")
+            assert len(hands.app.screen_stack) == 1
+        assert "try again" not in hands.text
+        await hands.press("down", "3")
+        await hands.sees("no prompt was written")
+
+    sit(look)
+
+
+def said_at_once() -> str:
+    result = CliRunner().invoke(cli.main, ["dashboard"])
+    assert result.exit_code == 2
+    return result.stderr
+
+
+def test_what_keeps_it_from_starting_is_said_in_one_line(
+    here: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert said_at_once() == "orchestrate.toml: not found here or above (dodo-claude init writes one)\n"
     here.write("orchestrate.toml", "[stages.a]\nprompt = 3\n")
-    assert here.run("dodo-claude", "dashboard", check=2).err.startswith("orchestrate.toml:2:10: ")
-
-
-def test_without_textual_it_says_what_to_install(here: Project) -> None:
-    here.write("sitecustomize.py", "import sys\nsys.modules['textual'] = None\n")
-    here.env["PYTHONPATH"] = str(here.root)
-    here.write("orchestrate.toml", "[stages.a]\nprompt = 'x'\n")
-    ran = here.run("dodo-claude", "dashboard", check=2)
-    assert ran.err == "dashboard: needs Textual (pip install 'dodo-claude[dashboard]')\n"
+    assert said_at_once().startswith("orchestrate.toml:2:10: ")
+    monkeypatch.setitem(sys.modules, "textual", None)
+    assert said_at_once() == "dashboard: needs Textual (pip install 'dodo-claude[dashboard]')\n"
 
 
 # -- with real workers
@@ -364,6 +418,6 @@ def test_in_a_browser_attach_is_not_offered(journals: Journals, monkeypatch: pyt
 
     async def look(hands: Hands) -> None:
         await hands.press("a")
-        await hands.until(lambda: any("attach works in a terminal" in note.message for note in hands.app._notifications))  # fmt: skip
+        await hands.says("attach works in a terminal")
 
     sit(look)

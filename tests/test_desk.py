@@ -163,18 +163,23 @@ def test_the_tabs_stand_where_they_can_be_clicked(width: int) -> None:
 
 def test_the_keys_are_those_that_are_of_use() -> None:
     def of(told: StageStatus | None, **keys: bool) -> str:
-        return "".join(key for key, _ in desk.keys(told, **{"live": True, "attaches": True, "filtered": False, **keys}) if len(key) == 1)  # fmt: skip
+        return "".join(key for key, _ in desk.keys(told, **{"live": True, "attaches": True, "permits": True, "filtered": False, **keys}) if len(key) == 1)  # fmt: skip
 
     assert of(None) == "w/z?q"
     assert of(stage("a", "asks", in_tmux="running")) == "ramicxw/z?q"
     assert of(stage("a", "asks", in_tmux="running"), attaches=False) == "rmicxw/z?q"
+    assert of(stage("a", "blocked", in_tmux="running")) == "ynamicxw/z?q"
+    assert of(stage("a", "blocked"), permits=False) == "micw/z?q"
+    assert of(stage("a", "asks", in_tmux="running"), shows_only=True) == "w/z?q"
     assert of(stage("a", "failed")) == "w/z?q"
     assert of(stage("a", "failed"), live=False) == "tTw/z?q"
     assert of(stage("a", agent=None)) == "w/z?q"
 
 
 def test_help_and_the_way_out_are_always_there() -> None:
-    found = desk.keys(stage("a", "asks", in_tmux="running"), live=True, attaches=True, filtered=True)
+    found = desk.keys(
+        stage("a", "asks", in_tmux="running"), live=True, attaches=True, permits=True, filtered=True
+    )
     for width in (18, 40, 80, 200):
         line, places = desk.foot(found, width)
         text = plain(line)
@@ -185,7 +190,7 @@ def test_help_and_the_way_out_are_always_there() -> None:
 
 def test_every_key_is_in_the_help() -> None:
     helped = [*" ".join(keys for keys, _ in desk.HELP).split(), "T"]
-    assert {key for key, _ in desk.keys(stage("a", "asks", in_tmux="x"), live=False, attaches=True, filtered=False)} - {"1-6"} <= {*helped}  # fmt: skip
+    assert {key for state in ("asks", "blocked", "failed") for key, _ in desk.keys(stage("a", state, in_tmux="x"), live=False, attaches=True, permits=True, filtered=False)} - {"1-6"} <= {*helped}  # fmt: skip
 
 
 # -- the tabs

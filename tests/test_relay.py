@@ -66,7 +66,10 @@ def _whole(program: str) -> tuple[str, list[bytes]]:
 
 
 def test_an_app_draws_and_ends() -> None:
-    assert _whole(READY + PUT + 'put(b"one"); put(b"{}", b"M"); put(b"two")') == ("", [b"one", b"two"])
+    assert _whole(READY + PUT + 'put(b"one"); put(b"{}", b"M"); put(b"two\\x1b]52;c;?\\x07")') == (
+        "",
+        [b"one", b"two"],
+    )
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from tests.project import PATIENCE
 
 # An app in few words: says who it is, what it is told, and draws without end when it is told to.
 APP = f"""
-import os, sys
+import os, sys, time
 def put(data): os.write(1, b"D" + len(data).to_bytes(4, "big") + data)
 os.write(1, b"__GANGLION__\\n")
 put(f"app {{os.getpid()}} {{os.environ.get('{READ_ONLY}', '-')}} ".encode())
@@ -34,6 +34,7 @@ while head := sys.stdin.buffer.read(5):
     if said == b"fail": sys.exit("it broke\\x1b]52;c;aGk=\\x07")
     put(b"heard " + said)
     while said == b"flood": put(b"x" * 60_000)
+time.sleep(1000)  # as Textual's, which does not mind the end of its input
 """
 USUAL = Limits()
 COMMAND = [sys.executable, "-I", "-S", "-c", APP]
@@ -376,6 +377,21 @@ def test_an_app_that_fails_closes_its_window_and_says_why_here_alone() -> None:
     asyncio.run(fails())
 
 
+def test_the_server_s_end_waits_for_an_app_that_is_just_ending() -> None:
+    slow = "import signal; signal.signal(signal.SIGTERM, lambda *_: put(b'not yet'))\n" + APP
+
+    async def ends() -> None:
+        async with site([*COMMAND[:-1], slow], limits=Limits(grace_seconds=1)) as guest:
+            await guest.enter()
+            async with guest.terminal() as window:
+                pid = await pid_of(window)
+            await until(lambda: bool(guest.site._endings))
+            assert _alive(pid)
+        assert not _alive(pid)
+
+    asyncio.run(ends())
+
+
 def test_there_are_so_many_terminals_and_no_more() -> None:
     async def many() -> None:
         async with site(limits=Limits(terminals=2)) as guest:
@@ -396,7 +412,7 @@ def test_there_are_so_many_terminals_and_no_more() -> None:
 
 def test_fifty_slow_ones_keep_nobody_out() -> None:
     async def slow() -> None:
-        async with site(limits=Limits(connections=60, head_seconds=2)) as guest:
+        async with site(limits=Limits(connections=60, idle_seconds=2)) as guest:
             await guest.enter()
 
             async def connect() -> asyncio.StreamReader:
