@@ -16,6 +16,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -309,13 +310,11 @@ class Attempt:
         for name in os.listdir(new):
             with contextlib.suppress(FileNotFoundError):
                 # A file system's clock ticks some milliseconds apart: then the process ids tell.
-                number = name.partition("+")[0]
+                number = re.split("[+%]", name)[0]
                 arrived.append((os.stat(new / name).st_mtime_ns, len(number), name))
         events = []
         for mtime, _, name in sorted(arrived):
             event = _read_hook(new / name, mtime / 1e9)
-            if event is not None and (letters := _letters(name)):
-                event = Event(event.kind, event.at, {**event.data, "mail": letters})
             if event is None:
                 # Set aside rather than dropped: it may tell why a hook misbehaves.
                 os.replace(new / name, self.spool / f"unreadable-{name}")
@@ -423,13 +422,15 @@ def _read_hook(path: Path, at: float) -> Event | None:
     kind = value.pop("hook_event_name")
     if not _comes_by_spool(kind):
         return None
-    value.pop("mail", None)  # only hook.sh says that
-    return Event(kind, at, {key: _trim(item, key) for key, item in value.items()})
+    data = {key: _trim(item, key) for key, item in value.items() if key not in ("mail", "request")}
+    return Event(kind, at, {**data, **_by_hook(path.name)})
 
 
-def _letters(name: str) -> list[str]:
-    """The messages that a hook gave to the client: hook.sh puts their ids into its event's name."""
-    return [letter for letter in name.split("+")[1:] if letter]
+def _by_hook(name: str) -> dict[str, object]:
+    """What only hook.sh says, in its event's name: the messages that it gave to the client, the request it waits for."""
+    name, _, request = name.partition("%")
+    letters = [letter for letter in name.split("+")[1:] if letter]
+    return {**({"mail": letters} if letters else {}), **({"request": request} if request else {})}
 
 
 def _comes_by_spool(kind: str) -> bool:

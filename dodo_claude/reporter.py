@@ -23,6 +23,7 @@ from dodo_claude.config import Stage
 from dodo_claude.fleet import Fleet
 from dodo_claude.lifecycle import State, View
 from dodo_claude.report import DONE, FAILED, IGNORED, NOT_RUN, SETTLED, STOPPED, UP_TO_DATE
+from dodo_claude.status import answers
 from dodo_claude.tasks import StageStopped, is_ours, stage_of
 
 if TYPE_CHECKING:
@@ -358,7 +359,8 @@ class StageReporter(ConsoleReporter):
             what = self._relative(view.blocked_on or "a dialog")
             if before is None or before[0] is not State.BLOCKED:
                 self._call(notify.NEEDS_HUMAN, stage.name, f"{stage.name} needs a person: {what}")
-            return f"NEEDS A PERSON: {what} (dodo-claude attach {stage.name})"
+            how = answers(stage.name) if view.request else f"dodo-claude attach {stage.name}"
+            return f"NEEDS A PERSON: {what} ({how})"
         if view.state is State.PAUSED and (before is None or before[0] is not State.PAUSED):
             return f"hit a limit ({view.error}); all workers wait{self._until()}"
         if view.asks and (before is None or view.asks[-1] not in cast(Any, before[-1])[-1]):

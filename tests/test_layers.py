@@ -34,6 +34,7 @@ ENGINE = {
     "lifecycle",
     "policy",
     "mail",
+    "permits",
     "verify",
     "processes",
     "journal",
