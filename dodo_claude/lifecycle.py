@@ -255,6 +255,8 @@ def _working(view: View, event: Event) -> View:
     begins = view.held and event.kind == "PreToolUse"  # it was told to go on, or took no notice of the Escape
     if view.state in (State.IDLE, State.EXITED) and not begins:
         return view  # a background task's tool: the Stop before it already told of it
+    if _of_another(view, event):
+        return replace(view, tools=view.tools + (event.kind == "PreToolUse"))
     if event.data.get("tool_name") == "TodoWrite":
         view = _listed(view, event)
     return replace(
@@ -270,7 +272,14 @@ def _working(view: View, event: Event) -> View:
 
 def _worked(view: View, event: Event) -> View:
     """A round of tools is over, so no dialog is open."""
-    return replace(view, state=State.RUNNING, blocked_on=None) if view.state is State.BLOCKED else view
+    if view.state is not State.BLOCKED or _of_another(view, event):
+        return view
+    return replace(view, state=State.RUNNING, blocked_on=None)
+
+
+def _of_another(view: View, event: Event) -> bool:
+    """Is it a subagent's, while the worker's own dialog is open? It says nothing about that."""
+    return bool(view.request and event.data.get("agent_id"))
 
 
 def _activity(event: Event) -> str:
@@ -286,7 +295,7 @@ def _activity(event: Event) -> str:
 
 
 def _blocked(view: View, event: Event) -> View:
-    if view.denies:
+    if view.denies or _of_another(view, event):
         return view
     what = _activity(event) or "a dialog"
     return replace(view, state=State.BLOCKED, blocked_on=what, request=_text(event, "request"))

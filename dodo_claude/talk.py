@@ -268,7 +268,7 @@ def permit(
     name = here.name(worker)
     attempt, _ = here.at_work(name)
     view = attempt.view()
-    asked = here.redact.text(one_line(view.blocked_on or ""))
+    asked = here.redact.text(one_line((view.blocked_on or "").replace(f"{here.root}/", "")))
     if view.state is not life.State.BLOCKED:
         raise RefusedError(f"'{name}': asks for no permission now (dodo-claude status shows who does)")
     if request is not None and request != view.request:
