@@ -332,9 +332,14 @@ class Attempt:
     def view(self) -> View:
         """What is known of its worker now: the journal's events, and those that nobody took yet."""
         view = View()
-        for event in (*self.replay(), *self._waiting()):
+        for event in self.events():
             view = advance(view, event)
         return view
+
+    def events(self) -> Iterator[Event]:
+        """The journal's events, and those that nobody took yet."""
+        yield from self.replay()
+        yield from self._waiting()
 
     def _waiting(self) -> list[Event]:
         found = []

@@ -209,9 +209,10 @@ def reply(here: Here, worker: str, said: str, question: str | None = None, sende
 def allow(worker: str, request: str | None, as_json: bool) -> None:
     """Say yes to the permission that WORKER asks for in a dialog: to this one call, never for always.
 
-    `dodo-claude status` shows what is asked. The dialog stays open in its pane meanwhile; what answers first counts.
+    On a terminal it shows all of the call first, and asks; with --request, or elsewhere, it does not (`dodo-claude
+    status` shows the call, too). The dialog stays open in its pane meanwhile; what answers first counts.
 
-    Exit status: 0 its client took the answer, 1 refused, 2 no such worker.
+    Exit status: 0 its client took the answer, 1 refused or not answered, 2 no such worker.
 
     Example: dodo-claude allow backend
     """
@@ -237,9 +238,11 @@ def _decide(worker: str, refusal: str | None, request: str | None, as_json: bool
     from dodo_claude.mail import RefusedError
 
     with faults():
-        state, sign = "given", 0
+        here, state, sign = Here(), "given", 0
         try:
-            request, said = permit(Here(), worker, refusal, request)
+            if refusal is None and request is None and not as_json and sys.stdin.isatty():
+                request = _confirmed(here, worker)
+            request, said = permit(here, worker, refusal, request)
         except RefusedError as refused:
             state, said, sign = "refused", str(refused), 1
         if as_json:
@@ -247,6 +250,34 @@ def _decide(worker: str, refusal: str | None, request: str | None, as_json: bool
         else:
             click.echo(f"refused: {said}" if sign else said, err=bool(sign))
         sys.exit(sign)
+
+
+def _confirmed(here: Here, worker: str) -> str | None:
+    """Show a person what they are about to allow; the id of just that."""
+    request, call = requested(here, worker)
+    if not request:
+        return None
+    click.echo(call)
+    if not click.confirm("Allow this one call?"):
+        click.echo("nothing is answered")
+        sys.exit(1)
+    return request
+
+
+def requested(here: Here, worker: str) -> tuple[str, str]:
+    """What `worker` asks a permission for: the request's id, and all of the call for people; '' when it asks for none."""
+    attempt, _ = here.at_work(here.name(worker))
+    request = attempt.view().request
+    for event in attempt.events():
+        if request and event.data.get("request") == request:
+            inputs = event.data.get("tool_input")
+            lines = [str(event.data.get("tool_name"))]
+            for key, value in inputs.items() if isinstance(inputs, Mapping) else ():
+                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                lines += [f"{key}: {text}".replace("\n", "\n    ")]
+            text = here.redact.text("\n  ".join(lines))
+            return request, "\n".join(one_line(row) for row in text.split("\n"))
+    return "", ""
 
 
 def permit(

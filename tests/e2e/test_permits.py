@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from dodo_claude import processes
 from tests.integration.scenes import at_gate, events, open_gate, wait_event
 from tests.project import Project
 
@@ -16,7 +17,11 @@ from .lab import Lab
 from .messages_api import MessagesApi, say, tool, turns
 from .test_orchestrate import by_stage, stages, write
 
-pytestmark = [pytest.mark.client, pytest.mark.tmux]
+pytestmark = [
+    pytest.mark.client,
+    pytest.mark.tmux,
+    pytest.mark.skipif(processes.below_a_worker(), reason="a worker may answer nothing"),
+]
 MANUAL = "[agents.claude]\npermission_mode = 'manual'\nallowed_tools = []"
 ONE = "[stages.one]\nprompt = 'Make it.'\ntargets = ['it.txt']\n"
 

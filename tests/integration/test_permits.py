@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 
 import pytest
 
+from dodo_claude import processes
 from tests.integration.scenes import (
     at_gate,
     bash,
@@ -22,7 +24,10 @@ from tests.integration.scenes import (
 )
 from tests.project import BIN, Live, Project
 
-pytestmark = pytest.mark.tmux
+pytestmark = [
+    pytest.mark.tmux,
+    pytest.mark.skipif(processes.below_a_worker(), reason="a worker may answer nothing"),
+]
 BACKEND = {"backend": {"targets": ["it.txt"]}}
 ASKS = {"permission": "Bash", "command": "touch asked.txt"}
 MANUAL = {"permission_mode": "manual"}
@@ -177,6 +182,37 @@ def test_no_worker_answers_itself_or_another(project: Project) -> None:
         assert project.read(name) == (
             "refused: a worker can't answer a request for a permission, be it its own or another's\n"
         )
+
+
+def test_on_a_terminal_the_whole_call_is_shown_first(project: Project) -> None:
+    configure(project, BACKEND, agent=MANUAL | {"allowed_tools": ["Edit(./**)"]})
+    command = f"true {'x' * 300}\n\x1b[2Jtouch asked.txt"
+    play(project, {"backend": [[{"permission": "Bash", "command": command}, write("it.txt")]]})
+
+    def at_terminal(answer: bytes) -> tuple[int, str]:
+        master, slave = pty.openpty()
+        os.write(master, answer)
+        done = subprocess.run(
+            [f"{BIN}/dodo-claude", "allow", "backend"], stdin=slave, capture_output=True, text=True,
+            cwd=project.root, env=project.environ(), check=False, timeout=60,
+        )  # fmt: skip
+        os.close(slave)
+        os.close(master)
+        return done.returncode, done.stdout
+
+    with project.started() as live:
+        live.until("NEEDS A PERSON")
+        status, said = at_terminal(b"n\n")
+        assert status == 1
+        shown = f"Bash\n  command: true {'x' * 300}\n    \\x1b[2Jtouch asked.txt\n  description: scripted command\n"
+        assert said == f"{shown}Allow this one call? [y/N]: nothing is answered\n"
+        assert not (project.root / "asked.txt").exists()
+        status, said = at_terminal(b"y\n")
+        assert status == 0
+        assert said.startswith(shown)
+        assert live.wait() == 0, live.text
+    (answer,) = events(project, "backend", "permitted")
+    assert answer.data["answered"] == events(project, "backend", "PermissionRequest")[0].data["request"]
 
 
 def test_it_works_while_no_orchestrator_runs(project: Project) -> None:
