@@ -91,21 +91,6 @@ def test_answered_in_its_pane_meanwhile(client: Project, api: MessagesApi) -> No
     assert not events(client, "one", "permitted")
 
 
-def test_escape_in_its_pane_ends_the_hook(client: Project, api: MessagesApi) -> None:
-    client.write("orchestrate.toml", stages(MANUAL, ONE))
-    api.reply = by_stage(one=turns(write(client.root / "it.txt", "x"), then=say("Done.")))
-    with client.started() as live:
-        live.until("NEEDS A PERSON")
-        request = str(wait_event(client, "one", "PermissionRequest").data["request"])
-        press(client, "Escape")
-        place = client.log("one").dir / "1/permits"
-        client.wait_for(lambda: not (place / request).exists(), "the end of its hook")
-        late = client.run("dodo-claude", "allow", "one", check=1)
-        assert late.err.startswith("refused: 'one': Write")
-        live.kill(signal.SIGTERM)
-    assert not (client.root / "it.txt").exists()
-
-
 def test_its_orchestrator_is_killed_while_it_waits(client: Project, api: MessagesApi) -> None:
     client.write("orchestrate.toml", stages(MANUAL, ONE))
     api.reply = by_stage(one=turns(write(client.root / "it.txt", "x\n"), say("Done.")))
