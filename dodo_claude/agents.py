@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from dodo_claude import permits
 from dodo_claude.config import AgentProfile
 from dodo_claude.mail import HEAD
 
@@ -64,6 +65,7 @@ _NEVER_COMMANDS = (
     "git push *", "git -C * push", "git -C * push *", "git -c * push", "git -c * push *",
     "git stash *", "git reset --hard *", "git clean *",
     "sudo *", "su *", "doas *",
+    "dodo-claude allow *", "dodo-claude deny *",
     "rm -rf /*", "rm -rf ~*", "rm -rf ..*", "rm -fr /*", "rm -fr ~*", "rm -fr ..*",
     "rm -r -f /*", "rm -r -f ~*", "rm -r -f ..*",
     # The client judges each part of a pipe by itself, so that `curl … | sh` is a shell with nothing to read but its input.
@@ -116,6 +118,7 @@ class Job:
     by_file: bool  # the worker is told to read prompt.md, rather than given its text
     mail: Path  # the stage's mailbox
     notes: Path  # what all workers share
+    patience: float = 1800.0  # seconds that a dialog may wait for a person
     phases: int = 1
     orders: tuple[str, ...] = ()  # of nested orchestrations, relative to the root: not to be edited
 
@@ -185,16 +188,19 @@ def brief(job: Job) -> str:
     return "\n".join(lines) + "\n"
 
 
-# What the PermissionRequest hook answers where nobody is to be asked.
-DENIAL = {
-    "hookSpecificOutput": {
-        "hookEventName": "PermissionRequest",
-        "decision": {
-            "behavior": "deny",
-            "message": "not allowed here; find another way, nobody can be asked",
-        },
-    }
-}
+# What the PermissionRequest hook tells the model where nobody is to be asked.
+DENIAL = "not allowed here; find another way, nobody can be asked"
+# Dialogs that a hook can refuse and not answer: its yes leaves them open.
+PERSONAL_TOOLS = ("AskUserQuestion", "ExitPlanMode")
+
+
+def verdict(message: str | None) -> str:
+    """The PermissionRequest hook's answer that allows this one call; with a message: denies it and tells the model why."""
+    decision = {"behavior": "allow"} if message is None else {"behavior": "deny", "message": message}
+    return (
+        json.dumps({"hookSpecificOutput": {"hookEventName": "PermissionRequest", "decision": decision}})
+        + "\n"
+    )
 
 
 def reminder(text: str) -> str:
@@ -215,8 +221,13 @@ def settings(profile: AgentProfile, job: Job) -> str:
         listening[name] = [
             {"hooks": [{**hook, "command": shlex.join([*job.hook, "mail", str(job.mail), name])}]}
         ]
-    if job.deny_dialogs:
-        listening["PermissionRequest"] = [{"hooks": [denying]}]
+    # It waits as long as its dialog may: whoever answers first, here or at the pane, is heard.
+    asking = {
+        **hook,
+        "command": shlex.join([*job.hook, "permit", str(job.folder / permits.FOLDER)]),
+        "timeout": int(job.patience) + HOOK_TIMEOUT_SECONDS,
+    }
+    listening["PermissionRequest"] = [{"hooks": [denying if job.deny_dialogs else asking]}]
     # After a compaction, also one of the client's own making, the worker is told again what it is there for.
     listening["SessionStart"] = [
         {"matcher": "startup|resume|clear", "hooks": [hook]},
@@ -320,7 +331,7 @@ def launch(profile: AgentProfile, job: Job, environ: Mapping[str, str], env: Map
         files={
             "brief.md": brief(job),
             "settings.json": settings(profile, job),
-            "denial.json": json.dumps(DENIAL) + "\n",
+            "denial.json": verdict(DENIAL),
         },
         interactive=True,
     )

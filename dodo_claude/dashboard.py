@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual import on, work
@@ -39,12 +39,10 @@ from dodo_claude.panes import Clicked, Listed, Scrolled, Still, painted
 from dodo_claude.records import Config, Stage
 from dodo_claude.redact import Redactor
 from dodo_claude.report import clean, clean_line
-from dodo_claude.status import AT_WORK, StageStatus
+from dodo_claude.status import AT_WORK, BLOCKED, StageStatus
 
 # Set for one that may show and do nothing.
 READ_ONLY = "DODO_CLAUDE_READ_ONLY"
-# Answers a request for a permission: (here, worker, refusal or None for yes, the request's id) -> (its id, what was done).
-PERMIT: Callable[..., tuple[str, str]] | None = getattr(talk, "permit", None)
 # Of a stage at work, files and messages are read anew so often at most.
 READ_SECONDS = 2.0
 # What is kept of a stage's events, and read of a journal when the stage is chosen.
@@ -291,8 +289,8 @@ class Dashboard(App[None]):
             bar, self._tabs = desk.tab_bar(self.tab, right.size.width)
             main.query_one("#tabs", Still).show([bar])
         keys = desk.keys(
-            stage, live=self.desk.run.live, attaches=not self.is_web, permits=PERMIT is not None,
-            filtered=bool(self.words), shows_only=self.shows_only,
+            stage, live=self.desk.run.live, attaches=not self.is_web, filtered=bool(self.words),
+            shows_only=self.shows_only,
         )  # fmt: skip
         foot, self._keys = desk.foot(keys, width)
         main.query_one("#foot", Still).show([foot])
@@ -553,14 +551,20 @@ class Dashboard(App[None]):
 
     async def _do(self, what: Callable[[], str]) -> None:
         """Something that looks at files or asks tmux; what came of it is said."""
-        try:
+        with self._said():
             self._told(await asyncio.to_thread(what))
+        self._details = ((), self._details[1])  # there may be another message
+        self._fill()
+
+    @contextlib.contextmanager
+    def _said(self) -> Iterator[None]:
+        """A fault is told, and no end of the app."""
+        try:
+            yield
         except DodoClaudeError as error:
             self._told(str(error), severity="error")
         except OSError as error:
             self._told(f"{error.filename or ''}: {error.strerror}", severity="error")
-        self._details = ((), self._details[1])  # there may be another message
-        self._fill()
 
     def _may(self) -> bool:
         if self.shows_only:
@@ -671,14 +675,16 @@ class Dashboard(App[None]):
 
     async def _dialog(self, stage: StageStatus) -> tuple[str, str] | None:
         """What a worker asks to be permitted, with the request's id; None is said."""
-        view = await asyncio.to_thread(self._attempt(stage).view)
-        request = getattr(view, "request", "")
-        if stage.attempt is None or view.state is not life.State.BLOCKED:
+        if stage.state != BLOCKED:
             self._told(f"{stage.name} asks for no permission now")
-        elif PERMIT is None or not request:
+        elif stage.request is None:
             self._told(f"{stage.name}: its dialog can be answered in its own session only (a attaches)")
         else:
-            return request, clean(self._redact.text(view.blocked_on or "a dialog"))
+            with self._said():
+                request, call = await asyncio.to_thread(lambda: talk.requested(talk.Here(), stage.name))
+                if request:
+                    return request, clean(call)
+                self._told(f"{stage.name} asks for it no longer")
         return None
 
     def action_interrupt(self) -> None:
@@ -764,8 +770,7 @@ class Dashboard(App[None]):
 
 def _permit(worker: str, refusal: str | None, request: str) -> str:
     """Answer that request, and no other: with yes, or for `refusal` with no."""
-    assert PERMIT is not None
-    return PERMIT(talk.Here(), worker, refusal, request)[1]
+    return talk.permit(talk.Here(), worker, refusal, request)[1]
 
 
 def _columns(line: Line | Strip) -> int:

@@ -65,6 +65,7 @@ def lived(stage: StageStatus, view: View, more: float = 0.0, tokens: int = 0, co
         stage,
         state=state,
         about=clean_line(about),
+        request=(view.request or None) if state == BLOCKED else None,
         activity=clean_line(view.activity),
         percent=view.percent,
         progress=clean_line(view.progress),
@@ -381,7 +382,7 @@ def help_lines(width: int) -> list[Line]:
 
 
 def keys(
-    stage: StageStatus | None, *, live: bool, attaches: bool, permits: bool, filtered: bool, shows_only: bool = False
+    stage: StageStatus | None, *, live: bool, attaches: bool, filtered: bool, shows_only: bool = False
 ) -> list[Key]:  # fmt: skip
     """The keys that are of use now, the most telling first."""
     found: list[Key] = []
@@ -389,7 +390,7 @@ def keys(
         works = stage.state in AT_WORK
         if stage.state == ASKS:
             found.append(("r", "answer"))
-        if stage.state == BLOCKED and permits:
+        if stage.request is not None:
             found += [("y", "allow"), ("n", "deny")]
         if attaches and stage.in_tmux:
             found.append(("a", "attach"))

@@ -237,6 +237,11 @@ def _asked_for(data: Mapping[str, object]) -> str:
     return f"{_said(data, 'tool_name')} {detail}".strip()
 
 
+def _decided(data: Mapping[str, object]) -> str:
+    verdict = f"{'yes' if data.get('allow') is True else 'no'}, to {_said(data, 'what')}"
+    return f"{verdict}: {_said(data)}" if _said(data) else verdict
+
+
 # Of each event that says something: who, what, and its text.
 _TELLING: Mapping[str, tuple[str, str, Callable[[Mapping[str, object]], str]]] = {
     life.SENT: (_WE, "asks for a repair", _said),
@@ -251,6 +256,7 @@ _TELLING: Mapping[str, tuple[str, str, Callable[[Mapping[str, object]], str]]] =
     life.MESSAGE: (_WORKER, "says to the orchestrator", _said),
     life.ASK: (_WORKER, "asks", _said),
     life.ANSWERED: ("", "answers", _said),
+    life.PERMITTED: ("", "answers", _decided),
     "PermissionRequest": (_WORKER, "asks for permission", _asked_for),
 }
 

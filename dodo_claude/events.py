@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from dodo_claude.journal import Attempt, parse_event
-from dodo_claude.lifecycle import Event
+from dodo_claude.lifecycle import PERMITTED, Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,8 @@ def telling(event: Event) -> str:
         parts += [str(inputs[key]) for key in ("file_path", "command", "pattern") if key in inputs][:1]
     if "percent" in event.data:
         parts.append(f"{event.data['percent']} %")
+    if event.kind == PERMITTED:
+        parts += ["yes, to" if event.data.get("allow") is True else "no, to", str(event.data.get("what"))]
     if "result" in event.data:
         parts.append(str(event.data["result"]))
     parts += [str(event.data[key]) for key in _TELLING if event.data.get(key)][:1]

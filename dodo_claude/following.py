@@ -292,7 +292,7 @@ class Following:
             name=stage.name, group=stage.group, agent=stage.agent.name if stage.agent is not None else None,
             state=RUNNING, about="", activity="", percent=None, progress="", seconds=0.0, tokens=0, cost_usd=None,
             attempt=self._tracked[stage.name].attempt.number, tmux=stage.session, in_tmux=None, session_id=None,
-            waits_for=(),
+            waits_for=(), request=None,
         )  # fmt: skip
 
     def _read(self, name: str) -> bool:

@@ -350,12 +350,10 @@ class Attempt:
             with contextlib.suppress(FileNotFoundError):
                 path = self._text_of(name)
                 # A file system's clock ticks some milliseconds apart: then the process ids tell.
-                arrived.append((os.stat(path).st_mtime_ns, len(name.partition("+")[0]), name, path))
+                arrived.append((os.stat(path).st_mtime_ns, len(_number(name)), name, path))
         events = []
         for mtime, _, name, path in sorted(arrived):
-            event = _read_hook(path, mtime / 1e9)
-            if event is not None and (letters := _letters(name)):
-                event = Event(event.kind, event.at, {**event.data, "mail": letters})
+            event = _read_hook(path, mtime / 1e9, name)
             if event is None:
                 # Set aside rather than dropped: it may tell why a hook misbehaves.
                 os.replace(path, self.spool / f"unreadable-{name}")
@@ -371,7 +369,7 @@ class Attempt:
         path = self.spool / "new" / name
         if path.stat().st_size:
             return path
-        text = self.spool / "tmp" / name.partition("+")[0]
+        text = self.spool / "tmp" / _number(name)
         return text if text.exists() else path
 
     def drop(self, kind: str, **data: object) -> None:
@@ -383,9 +381,14 @@ class Attempt:
     def view(self) -> View:
         """What is known of its worker now: the journal's events, and those that nobody took yet."""
         view = View()
-        for event in (*self.replay(), *self._waiting()):
+        for event in self.events():
             view = advance(view, event)
         return view
+
+    def events(self) -> Iterator[Event]:
+        """The journal's events, and those that nobody took yet."""
+        yield from self.replay()
+        yield from self._waiting()
 
     def _waiting(self) -> list[Event]:
         found = []
@@ -393,7 +396,7 @@ class Attempt:
             for name in os.listdir(self.spool / "new"):
                 with contextlib.suppress(FileNotFoundError):
                     path = self._text_of(name)
-                    event = _read_hook(path, path.stat().st_mtime)
+                    event = _read_hook(path, path.stat().st_mtime, name)
                     if event is not None:
                         found.append(event)
         return sorted(found, key=lambda event: event.at)
@@ -465,7 +468,7 @@ def parse_event(line: bytes) -> Event | None:
         return None
 
 
-def _read_hook(path: Path, at: float) -> Event | None:
+def _read_hook(path: Path, at: float, name: str) -> Event | None:
     try:
         if path.stat().st_size > MAX_EVENT:
             return None
@@ -477,13 +480,20 @@ def _read_hook(path: Path, at: float) -> Event | None:
     kind = value.pop("hook_event_name")
     if not _comes_by_spool(kind):
         return None
-    value.pop("mail", None)  # only hook.sh says that
-    return Event(kind, at, {key: _trim(item, key) for key, item in value.items()})
+    data = {key: _trim(item, key) for key, item in value.items() if key not in ("mail", "request")}
+    return Event(kind, at, {**data, **_by_hook(name)})
 
 
-def _letters(name: str) -> list[str]:
-    """The messages that a hook gave to the client: hook.sh puts their ids into its event's name."""
-    return [letter for letter in name.split("+")[1:] if letter]
+def _number(name: str) -> str:
+    """What an event's file is called under tmp/."""
+    return re.split("[+%]", name)[0]
+
+
+def _by_hook(name: str) -> dict[str, object]:
+    """What only hook.sh says, in its event's name: the messages that it gave to the client, the request it waits for."""
+    name, _, request = name.partition("%")
+    letters = [letter for letter in name.split("+")[1:] if letter]
+    return {**({"mail": letters} if letters else {}), **({"request": request} if request else {})}
 
 
 def _comes_by_spool(kind: str) -> bool:

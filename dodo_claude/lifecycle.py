@@ -40,7 +40,8 @@ ASK = "ask"  # id, text, until (wall time)
 ANSWERED = "answered"  # id, text, sender
 COMPACT = "compact"  # goal, now: somebody wants the context compacted
 INTERRUPT = "interrupt"  # sender: a person pressed Escape in its session; it is left alone until somebody says something
-SAID = frozenset({PROGRESS, NOTE, MESSAGE, ASK, ANSWERED, COMPACT, INTERRUPT})
+PERMITTED = "permitted"  # answered (id of its request), allow, what, text, sender: somebody answered from outside of its pane
+SAID = frozenset({PROGRESS, NOTE, MESSAGE, ASK, ANSWERED, COMPACT, INTERRUPT, PERMITTED})
 
 # The kind of a worker's end that leaves no exit status: its pane went with it.
 SERVER_DIED = "server died"
@@ -114,6 +115,7 @@ class View:
     error: str | None = None  # StopFailure's kind
     error_text: str = ""
     blocked_on: str | None = None
+    request: str = ""  # of that dialog: a hook waits for somebody to answer it from outside
     activity: str = ""  # what it does now, for people
     exit_status: int | None = None
     outcome: Outcome | None = None
@@ -253,6 +255,8 @@ def _working(view: View, event: Event) -> View:
     begins = view.held and event.kind == "PreToolUse"  # it was told to go on, or took no notice of the Escape
     if view.state in (State.IDLE, State.EXITED) and not begins:
         return view  # a background task's tool: the Stop before it already told of it
+    if _of_another(view, event):
+        return replace(view, tools=view.tools + (event.kind == "PreToolUse"))
     if event.data.get("tool_name") == "TodoWrite":
         view = _listed(view, event)
     return replace(
@@ -268,7 +272,14 @@ def _working(view: View, event: Event) -> View:
 
 def _worked(view: View, event: Event) -> View:
     """A round of tools is over, so no dialog is open."""
-    return replace(view, state=State.RUNNING, blocked_on=None) if view.state is State.BLOCKED else view
+    if view.state is not State.BLOCKED or _of_another(view, event):
+        return view
+    return replace(view, state=State.RUNNING, blocked_on=None)
+
+
+def _of_another(view: View, event: Event) -> bool:
+    """Is it a subagent's, while the worker's own dialog is open? It says nothing about that."""
+    return bool(view.request and event.data.get("agent_id"))
 
 
 def _activity(event: Event) -> str:
@@ -284,9 +295,18 @@ def _activity(event: Event) -> str:
 
 
 def _blocked(view: View, event: Event) -> View:
-    if view.denies:
+    if view.denies or _of_another(view, event):
         return view
-    return replace(view, state=State.BLOCKED, blocked_on=_activity(event) or "a dialog")
+    what = _activity(event) or "a dialog"
+    return replace(view, state=State.BLOCKED, blocked_on=what, request=_text(event, "request"))
+
+
+def _permitted(view: View, event: Event) -> View:
+    if not view.request or _text(event, "answered") != view.request:
+        return view  # it went on meanwhile
+    how = "allowed" if event.data.get("allow") is True else "denied"
+    activity = f"{how} by {_text(event, 'sender')}: {view.blocked_on}"
+    return replace(view, state=State.RUNNING, blocked_on=None, activity=activity)
 
 
 def _notified(view: View, event: Event) -> View:
@@ -569,6 +589,7 @@ TABLE: dict[str, _Change] = {
     ANSWERED: _answered,
     COMPACT: _wished,
     INTERRUPT: _held,
+    PERMITTED: _permitted,
     "SessionStart": _session,
     "UserPromptSubmit": _prompted,
     "PreToolUse": _working,
@@ -597,6 +618,8 @@ def advance(view: View, event: Event) -> View:
         after = replace(after, received=after.received + after.handed, handed=_letters(event, "mail"))
     if event.kind[:1].isupper() or event.kind == SPAWNED or event.kind in SAID:
         after = replace(after, heard=event.at, nudges=0 if event.kind in _LIVELY else after.nudges)
+    if after.request and after.state is not State.BLOCKED:
+        after = replace(after, request="")  # its dialog is over
     # These start a wait of their own although the state's name may stay.
     if after.state is not view.state or event.kind in _WAITS:
         after = replace(after, since=event.at)

@@ -231,6 +231,17 @@ def nonce_of(pid: int) -> str | None:
     return None
 
 
+def below_a_worker() -> bool:
+    """Did a worker start this process, or what started it? What it may have taken out of its environment, that still has."""
+    pid = os.getpid()
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        while pid > 1:
+            if nonce_of(pid) is not None:
+                return True
+            pid = int(_read(pid, "stat").rpartition(b")")[2].split()[1])
+    return False
+
+
 def ours(pid: int, nonce: str) -> bool | None:
     """Does process `pid` carry `nonce`? None where that can't be seen (no /proc, or it is gone)."""
     try:

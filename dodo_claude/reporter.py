@@ -22,7 +22,9 @@ from dodo_claude import board, notify
 from dodo_claude.config import Stage
 from dodo_claude.fleet import Fleet
 from dodo_claude.lifecycle import State, View
+from dodo_claude.redact import Redactor
 from dodo_claude.report import DONE, FAILED, IGNORED, NOT_RUN, SETTLED, STOPPED, UP_TO_DATE
+from dodo_claude.status import answers
 from dodo_claude.tasks import StageStopped, is_ours, stage_of
 
 if TYPE_CHECKING:
@@ -105,6 +107,7 @@ class StageReporter(ConsoleReporter):
         self._first: dict[str, int] = {}  # of each stage its first attempt in this run
         self._chosen: frozenset[str] = frozenset()
         self._stopping = ""
+        self._redact = Redactor(os.environ)
         self._mute = False  # the user's command can't be started, and that was said
         self._plan: tuple[Any, list[str], dict[str, tuple[str, ...]], dict[str, Stage]] = (None, [], {}, {})
 
@@ -253,7 +256,8 @@ class StageReporter(ConsoleReporter):
             self._screen.jumped = True
 
     def _call(self, kind: str, stage: str, text: str) -> None:
-        """Tell a person who may look elsewhere. Called by any thread."""
+        """Tell a person who may look elsewhere, and who knows who else then. Called by any thread."""
+        text = self._redact.text(text)
         notify.notify("dodo_claude", text, cast(TextIO, _Lasting(self._terminal)))  # a bell is no line
         config = self.config
         if config is None or not config.notify:
@@ -358,7 +362,8 @@ class StageReporter(ConsoleReporter):
             what = self._relative(view.blocked_on or "a dialog")
             if before is None or before[0] is not State.BLOCKED:
                 self._call(notify.NEEDS_HUMAN, stage.name, f"{stage.name} needs a person: {what}")
-            return f"NEEDS A PERSON: {what} (dodo-claude attach {stage.name})"
+            how = answers(stage.name) if view.request else f"dodo-claude attach {stage.name}"
+            return f"NEEDS A PERSON: {what} ({how})"
         if view.state is State.PAUSED and (before is None or before[0] is not State.PAUSED):
             return f"hit a limit ({view.error}); all workers wait{self._until()}"
         if view.asks and (before is None or view.asks[-1] not in cast(Any, before[-1])[-1]):

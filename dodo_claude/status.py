@@ -49,6 +49,7 @@ class StageStatus:
     agent: str | None  # null: a command
     state: str  # one of STATES
     about: str
+    request: str | None  # of a permission that `dodo-claude allow` and `deny` can answer
     activity: str  # what its worker does now
     percent: int | None  # as the worker says itself
     progress: str
@@ -149,6 +150,7 @@ def _stage(
         agent=told.agent,
         state=state,
         about=line(about),
+        request=(view.request or None) if state == BLOCKED else None,
         activity=line(view.activity),
         percent=view.percent,
         progress=line(view.progress),
@@ -236,10 +238,17 @@ def said(stage: StageStatus) -> list[str]:
         if stage.state != WAITING or not stage.waits_for
         else [f"for {', '.join(stage.waits_for)}"]
     )
+    if stage.request is not None:
+        parts[0] += f" ({answers(stage.name)})"
     parts.append(f"{stage.percent} % {stage.progress}".rstrip() if stage.percent is not None else "")
     parts.append(stage.activity if stage.state in AT_WORK else "")
     parts.append(f"attempt {stage.attempt}" if (stage.attempt or 0) > 1 and stage.state in AT_WORK else "")
     return list(dict.fromkeys(filter(None, parts)))
+
+
+def answers(name: str) -> str:
+    """The commands that answer a request of stage `name` for a permission."""
+    return f"dodo-claude allow {name}, deny {name}, or attach {name}"
 
 
 def _run(run: RunStatus) -> str:

@@ -1,4 +1,4 @@
-"""The commands by which people and workers talk while a run is in progress: send, ask, answer, note, progress, compact, events.
+"""The commands by which people and workers talk while a run is in progress: send, ask, answer, allow, deny, note …
 
 A worker runs them from inside its session, where its environment says which it is; everybody else from the
 project's folder. What they say is a file that the orchestrator takes, now or when it is back.
@@ -203,6 +203,126 @@ def reply(here: Here, worker: str, said: str, question: str | None = None, sende
 
 
 @click.command()
+@click.argument("worker", shell_complete=complete_stage)
+@click.option("--request", metavar="ID", help="only if it is this one that it asks for (see status --json)")
+@click.option("--json", "as_json", is_flag=True, help="print request, state and text as JSON")
+def allow(worker: str, request: str | None, as_json: bool) -> None:
+    """Say yes to the permission that WORKER asks for in a dialog: to this one call, never for always.
+
+    On a terminal it shows all of the call first, and asks; with --request, or elsewhere, it does not (`dodo-claude
+    status` shows the call, too). The dialog stays open in its pane meanwhile; what answers first counts.
+
+    Exit status: 0 its client took the answer, 1 refused or not answered, 2 no such worker.
+
+    Example: dodo-claude allow backend
+    """
+    _decide(worker, None, request, as_json)
+
+
+@click.command()
+@click.argument("worker", shell_complete=complete_stage)
+@click.argument("text", nargs=-1)
+@click.option("--request", metavar="ID", help="only if it is this one that it asks for (see status --json)")
+@click.option("--json", "as_json", is_flag=True, help="print request, state and text as JSON")
+def deny(worker: str, text: tuple[str, ...], request: str | None, as_json: bool) -> None:
+    """Say no to the permission that WORKER asks for in a dialog; TEXT tells it why, or what to do instead.
+
+    Exit status: 0 its client took the answer, 1 refused, 2 no such worker.
+
+    Example: dodo-claude deny backend "use the library that is there"
+    """
+    _decide(worker, _text(text), request, as_json)
+
+
+def _decide(worker: str, refusal: str | None, request: str | None, as_json: bool) -> None:
+    from dodo_claude.mail import RefusedError
+
+    with faults():
+        here, state, sign = Here(), "given", 0
+        try:
+            if refusal is None and request is None and not as_json and sys.stdin.isatty():
+                request = _confirmed(here, worker)
+            request, said = permit(here, worker, refusal, request)
+        except RefusedError as refused:
+            state, said, sign = "refused", str(refused), 1
+        if as_json:
+            click.echo(json.dumps({"request": request, "state": state, "text": said}))
+        else:
+            click.echo(f"refused: {said}" if sign else said, err=bool(sign))
+        sys.exit(sign)
+
+
+def _confirmed(here: Here, worker: str) -> str | None:
+    """Show a person what they are about to allow; the id of just that."""
+    request, call = requested(here, worker)
+    if not request:
+        return None
+    click.echo(call)
+    if not click.confirm("Allow this one call?"):
+        click.echo("nothing is answered")
+        sys.exit(1)
+    return request
+
+
+def requested(here: Here, worker: str) -> tuple[str, str]:
+    """What `worker` asks a permission for: the request's id, and all of the call for people; '' when it asks for none."""
+    attempt, _ = here.at_work(here.name(worker))
+    request = attempt.view().request
+    for event in attempt.events():
+        if request and event.data.get("request") == request:
+            inputs = event.data.get("tool_input")
+            lines = [str(event.data.get("tool_name"))]
+            for key, value in inputs.items() if isinstance(inputs, Mapping) else ():
+                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+                lines += [f"{key}: {text}".replace("\n", "\n    ")]
+            text = here.redact.text("\n  ".join(lines))
+            return request, "\n".join(one_line(row) for row in text.split("\n"))
+    return "", ""
+
+
+def permit(
+    here: Here, worker: str, refusal: str | None, request: str | None = None, sender: str = "the user"
+) -> tuple[str, str]:
+    """Answer the permission that `worker` asks for: with yes, or for `refusal`, which may be empty, with no.
+
+    `request` is the one that is meant; None: whichever it asks for now. Returns its id and what was done, in a line.
+    Raises `RefusedError` when that is not asked (any more), and for a worker: none may answer itself or another.
+    """
+    from dodo_claude import agents, permits, processes
+    from dodo_claude.mail import RefusedError
+    from dodo_claude.terminal import Pane
+
+    if here.stage is not None or processes.below_a_worker():
+        raise RefusedError("a worker can't answer a request for a permission, be it its own or another's")
+    if refusal is not None and len(refusal) > MAX_NOTE:
+        raise RefusedError(f"the reason is longer than {MAX_NOTE} characters")
+    name = here.name(worker)
+    attempt, _ = here.at_work(name)
+    view = attempt.view()
+    asked = here.redact.text(one_line((view.blocked_on or "").replace(f"{here.root}/", "")))
+    if view.state is not life.State.BLOCKED:
+        raise RefusedError(f"'{name}': asks for no permission now (dodo-claude status shows who does)")
+    if request is not None and request != view.request:
+        raise RefusedError(f"'{name}': that request is over; now it asks for: {asked}")
+    at_pane = f"(dodo-claude attach {name} to answer it there)"
+    if not view.request:
+        raise RefusedError(f"'{name}': {asked}: can be answered in its pane only {at_pane}")
+    if refusal is None and asked.partition(" ")[0] in agents.PERSONAL_TOOLS:
+        raise RefusedError(f"'{name}': {asked}: from here it can only be denied {at_pane}")
+    pane = Pane(view.pane or "", "", view.pid or 0)
+    # Of a yes at the pane the client tells only when the tool has ended.
+    if agents.input_box(project_tmux(find_config()).capture(pane, escapes=True)) != "absent":
+        raise RefusedError(f"'{name}': {asked}: was answered in its pane")
+    no = "not allowed by the user; find another way" if refusal == "" else refusal
+    told = {"allow": no is None, "what": asked, "text": no or "", "sender": here.sender(sender)}
+    try:
+        permits.give(attempt, view.request, agents.verdict(no), **told)
+    except RefusedError as refused:
+        raise RefusedError(f"'{name}': {asked}: {refused}") from refused
+    return view.request, f"{'allowed' if no is None else 'denied'}: {asked}"
+
+
+@click.command()
 @click.argument("text", nargs=-1, required=True)
 def note(text: tuple[str, ...]) -> None:
     """Add TEXT (or '-': the input) to the notes that all workers of the project share.
@@ -311,7 +431,7 @@ def events(
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is still to be flushed has nobody to read it
 
 
-COMMANDS = (send, ask, answer, note, progress, compact, events)
+COMMANDS = (send, ask, answer, allow, deny, note, progress, compact, events)
 
 
 def _seconds(option: str, text: str) -> float:

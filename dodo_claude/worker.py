@@ -21,11 +21,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dodo_claude import agents, monitors, phases, policy, processes, verify
+from dodo_claude import agents, monitors, permits, phases, policy, processes, verify
 from dodo_claude import lifecycle as life
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import Attempt, write_atomic
+from dodo_claude.journal import Attempt, make_folder, write_atomic
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.mail import DELIVERED, UNKNOWN, Mailbox
 from dodo_claude.services import Done, Services, Slot
@@ -133,6 +133,7 @@ class Worker(Work):
 
     def _advance(self, event: life.Event) -> None:
         heard, tools, changed = self.view.heard, self.view.tools, (self.view.since, self.changed)
+        request = self.view.request
         super()._advance(event)
         now = time.monotonic()
         # By the clock that does not jump: events come as they happen.
@@ -141,6 +142,8 @@ class Worker(Work):
             self.heard = now
         if self.view.tools != tools:
             self.services.fleet.progress()
+        if request and request != self.view.request:
+            permits.let_go(self.attempt, request)  # if it was answered at the pane
         if not self.over:
             self._mark(_MARKS.get(self.view.state, "? " if self.view.asks else ""))
         if event.kind == life.PHASE or not (self.view.turn_done or self.view.state is life.State.EXITED):
@@ -192,12 +195,14 @@ class Worker(Work):
             hook=(*services.hook, str(self.attempt.spool), str(services.bell), self.ring),
             mail=self.mailbox.dir,
             notes=services.state / "notes.md",
+            patience=stage.person_timeout,
             phases=phases.count(stage),
             by_file=agents.goes_by_file(prompt)
             if self.interactive
             else len(prompt.encode()) > agents.MAX_ARGUMENT,
         )
         self.launch = agents.launch(stage.agent, job, services.environ, {**dict(stage.env), **slot.environ})
+        make_folder(permits.folder(self.attempt))
         for name, text in self.launch.files.items():
             write_atomic(folder / name, text, durable=False)
         self._remind()
@@ -666,6 +671,8 @@ class Worker(Work):
                 if name == environment.name or name.startswith(f".{environment.name}."):
                     (environment.parent / name).unlink(missing_ok=True)
         self.attempt.sweep()
+        permits.let_go(self.attempt, self.view.request)  # of one that is kept alive
+        permits.sweep(self.attempt)
         self._settle_mail()
         lost = self.mailbox.unproved()
         if lost:

@@ -146,6 +146,9 @@ def test_settings() -> None:
                 name: [{"hooks": [answering("mail", f"/p/.orchestrate/stages/api/mail {name}")]}]
                 for name in ("PostToolBatch", "Stop")
             },
+            "PermissionRequest": [
+                {"hooks": [{**answering("permit", "/p/.orchestrate/stages/api/3/permits"), "timeout": 1860}]}
+            ],
             "SessionStart": [
                 {"matcher": "startup|resume|clear", "hooks": [hook]},
                 {
@@ -159,6 +162,12 @@ def test_settings() -> None:
             "deny": [*profiles.DIALOGS, *agents.never(CLAUDE, JOB)],
         },
     }
+
+
+def test_a_hook_waits_for_a_permission_as_long_as_its_dialog_may() -> None:
+    made = launch(CLAUDE, replace(JOB, patience=604_800.0), {}, {}).files["settings.json"]
+    (entry,) = json.loads(made)["hooks"]["PermissionRequest"]
+    assert entry["hooks"][0]["timeout"] == 604_860
 
 
 def test_what_would_be_asked_can_be_refused() -> None:
@@ -199,6 +208,7 @@ def test_settings_of_a_worker_in_a_folder_of_its_own() -> None:
 NEVER_DONE = [
     "Bash(git push *)", "Bash(git -C * push)", "Bash(git -C * push *)", "Bash(git -c * push)", "Bash(git -c * push *)",
     "Bash(git stash *)", "Bash(git reset --hard *)", "Bash(git clean *)", "Bash(sudo *)", "Bash(su *)", "Bash(doas *)",
+    "Bash(dodo-claude allow *)", "Bash(dodo-claude deny *)",
     "Bash(rm -rf /*)", "Bash(rm -rf ~*)", "Bash(rm -rf ..*)", "Bash(rm -fr /*)", "Bash(rm -fr ~*)", "Bash(rm -fr ..*)",
     "Bash(rm -r -f /*)", "Bash(rm -r -f ~*)", "Bash(rm -r -f ..*)",
     "Bash(sh)", "Bash(bash)", "Bash(zsh)", "Bash(sh -s *)", "Bash(bash -s *)", "Bash(zsh -s *)",

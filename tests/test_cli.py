@@ -185,8 +185,9 @@ AT_WORK = [
     "init",
 ]
 AFTER = ["log", "report", "doctor", "stop"]
-# These take over a terminal, or a pipe, or make a project: see tests/test_look.py, test_dashboard.py, test_mcp_server.py, above.
-ELSEWHERE = {"attach", "dashboard", "mcp", "plan"}
+# These take over a terminal, or a pipe, or make a project, or need a dialog: see tests/test_look.py, test_dashboard.py,
+# test_mcp_server.py, above, tests/integration/test_permits.py.
+ELSEWHERE = {"attach", "dashboard", "mcp", "plan", "allow", "deny"}
 
 
 def test_every_example_is_run_somewhere() -> None:

@@ -19,7 +19,7 @@ from dodo_claude import cli, following
 from dodo_claude import dashboard as module
 from dodo_claude import lifecycle as life
 from dodo_claude.dashboard import Dashboard
-from dodo_claude.lifecycle import View
+from dodo_claude.mail import Mailbox
 from tests.integration.scenes import at_gate, bash, configure, gate, happened, open_gate, play, write
 from tests.project import BIN, PATIENCE, Project
 from tests.test_desk import EVIL
@@ -261,19 +261,19 @@ def test_a_request_for_a_permission_is_answered(journals: Journals, monkeypatch:
     journals.run_begins()
     attempt = journals.begin("api")
     attempt.record("PermissionRequest", tool_name="Bash", tool_input={"command": "make [x]"}, request="r-1")
-    monkeypatch.setattr(View, "request", "r-1", raising=False)
+    Mailbox(attempt.log).open(attempt.number, journals.root / "no-bell", "x")
     said: list[tuple[str, str | None, str]] = []
 
     def permit(here: object, worker: str, refusal: str | None, request: str) -> tuple[str, str]:
         said.append((worker, refusal, request))
         return request, "it was done"
 
-    monkeypatch.setattr(module, "PERMIT", permit)
+    monkeypatch.setattr(module.talk, "permit", permit)
 
     async def look(hands: Hands) -> None:
         await hands.sees("! api", "y allow", "n deny")
         await hands.press("y")
-        await hands.sees("api asks for:", "Bash make [x]")
+        await hands.sees("api asks for:", "command: make [x]")
         await hands.press("n")
         assert not said
         await hands.press("y", "y")

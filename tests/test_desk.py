@@ -23,7 +23,7 @@ EVIL = "[bold]x[/bold] \x1b[31mred\x1b]0;title\x07 \x9b2J \x1b]8;;http://x\x1b\\
 def stage(name: str, state: str = "running", **keys: object) -> StageStatus:
     plain = StageStatus(
         name=name, group=None, agent="claude", state=state, about="", activity="", percent=None, progress="", seconds=0.0,
-        tokens=0, cost_usd=None, attempt=None, tmux=f"p-{name}", in_tmux=None, session_id=None, waits_for=(),
+        tokens=0, cost_usd=None, attempt=None, tmux=f"p-{name}", in_tmux=None, session_id=None, waits_for=(), request=None,
     )  # fmt: skip
     return replace(plain, **keys)  # type: ignore[arg-type]
 
@@ -163,13 +163,13 @@ def test_the_tabs_stand_where_they_can_be_clicked(width: int) -> None:
 
 def test_the_keys_are_those_that_are_of_use() -> None:
     def of(told: StageStatus | None, **keys: bool) -> str:
-        return "".join(key for key, _ in desk.keys(told, **{"live": True, "attaches": True, "permits": True, "filtered": False, **keys}) if len(key) == 1)  # fmt: skip
+        return "".join(key for key, _ in desk.keys(told, **{"live": True, "attaches": True, "filtered": False, **keys}) if len(key) == 1)  # fmt: skip
 
     assert of(None) == "w/z?q"
     assert of(stage("a", "asks", in_tmux="running")) == "ramicxw/z?q"
     assert of(stage("a", "asks", in_tmux="running"), attaches=False) == "rmicxw/z?q"
-    assert of(stage("a", "blocked", in_tmux="running")) == "ynamicxw/z?q"
-    assert of(stage("a", "blocked"), permits=False) == "micw/z?q"
+    assert of(stage("a", "blocked", in_tmux="running", request="7-1")) == "ynamicxw/z?q"
+    assert of(stage("a", "blocked")) == "micw/z?q"
     assert of(stage("a", "asks", in_tmux="running"), shows_only=True) == "w/z?q"
     assert of(stage("a", "failed")) == "w/z?q"
     assert of(stage("a", "failed"), live=False) == "tTw/z?q"
@@ -177,9 +177,7 @@ def test_the_keys_are_those_that_are_of_use() -> None:
 
 
 def test_help_and_the_way_out_are_always_there() -> None:
-    found = desk.keys(
-        stage("a", "asks", in_tmux="running"), live=True, attaches=True, permits=True, filtered=True
-    )
+    found = desk.keys(stage("a", "asks", in_tmux="running"), live=True, attaches=True, filtered=True)
     for width in (18, 40, 80, 200):
         line, places = desk.foot(found, width)
         text = plain(line)
@@ -199,7 +197,7 @@ def test_the_help_fits(width: int) -> None:
 
 def test_every_key_is_in_the_help() -> None:
     helped = [*" ".join(keys for keys, _ in desk.HELP).split(), "T"]
-    assert {key for state in ("asks", "blocked", "failed") for key, _ in desk.keys(stage("a", state, in_tmux="x"), live=False, attaches=True, permits=True, filtered=False)} - {"1-6"} <= {*helped}  # fmt: skip
+    assert {key for state in ("asks", "blocked", "failed") for key, _ in desk.keys(stage("a", state, in_tmux="x", request="7-1"), live=False, attaches=True, filtered=False)} - {"1-6"} <= {*helped}  # fmt: skip
 
 
 # -- the tabs

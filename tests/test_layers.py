@@ -36,6 +36,7 @@ ENGINE = {
     "lifecycle",
     "policy",
     "mail",
+    "permits",
     "verify",
     "processes",
     "journal",

@@ -34,6 +34,57 @@ def test_a_hold_ends_with_whatever_begins_a_turn() -> None:
     assert advance(IDLE, Event(life.INTERRUPT, 5.0)).held is False
 
 
+ASKS = Event(
+    "PermissionRequest", 3.0, {"tool_name": "Bash", "tool_input": {"command": "make"}, "request": "7-1"}
+)
+ASKING = advance(View(state=State.RUNNING, prompts=1), ASKS)
+ALLOWED = Event(life.PERMITTED, 5.0, {"answered": "7-1", "allow": True, "sender": "the user"})
+
+
+def test_a_request_is_open_as_long_as_its_dialog() -> None:
+    assert (ASKING.state, ASKING.blocked_on, ASKING.request) == (State.BLOCKED, "Bash make", "7-1")
+    reminded = advance(ASKING, Event("Notification", 4.0, {"notification_type": "permission_prompt"}))
+    assert (reminded.state, reminded.request) == (State.BLOCKED, "7-1")
+    for kind in (
+        "PreToolUse",
+        "PostToolBatch",
+        "PostToolUseFailure",
+        "UserPromptSubmit",
+        "Stop",
+        "StopFailure",
+        life.EXITED,
+    ):
+        assert advance(reminded, Event(kind, 5.0)).request == "", kind
+    other = advance(ASKING, Event("PermissionRequest", 5.0, {"tool_name": "Write", "request": "8-1"}))
+    assert (other.request, other.blocked_on) == ("8-1", "Write")
+
+
+def test_a_subagents_work_says_nothing_of_the_workers_dialog() -> None:
+    for kind in ("PreToolUse", "PostToolUseFailure", "PostToolBatch", "PermissionRequest"):
+        after = advance(ASKING, Event(kind, 5.0, {"agent_id": "a", "tool_name": "Read"}))
+        assert (after.state, after.request, after.blocked_on) == (State.BLOCKED, "7-1", "Bash make"), kind
+    own = advance(
+        View(state=State.RUNNING), Event("PermissionRequest", 5.0, {"agent_id": "a", "tool_name": "Bash"})
+    )
+    assert (own.state, own.request) == (State.BLOCKED, "")
+
+
+def test_an_answer_is_for_one_request() -> None:
+    after = advance(ASKING, ALLOWED)
+    assert (after.state, after.request, after.blocked_on) == (State.RUNNING, "", None)
+    assert (after.since, after.activity) == (5.0, "allowed by the user: Bash make")
+    denied = advance(ASKING, Event(life.PERMITTED, 5.0, {**ALLOWED.data, "allow": False}))
+    assert denied.activity == "denied by the user: Bash make"
+    late = advance(advance(after, Event("PostToolBatch", 6.0)), ALLOWED)
+    assert late.activity == after.activity
+    for view in (
+        advance(ASKING, Event("Stop", 4.0)),
+        advance(ASKING, Event("PermissionRequest", 4.0, {"request": "8-1"})),
+        View(),
+    ):
+        assert advance(view, ALLOWED).state is view.state
+
+
 @pytest.mark.parametrize("name", sorted(HISTORIES))
 def test_history_leads_to_its_view_and_instruction(name: str) -> None:
     history = HISTORIES[name]

@@ -13,6 +13,7 @@ import pytest
 
 from dodo_claude import approval, notify
 from dodo_claude.config import load_config
+from dodo_claude.reporter import StageReporter
 from tests.integration.scenes import at_gate, bash, configure, gate, on_terminal, open_gate, play, write
 from tests.project import BIN, Project
 
@@ -204,3 +205,15 @@ def test_it_is_a_list_of_texts(project: Project, text: str) -> None:
     ran = project.run("dodo-claude", "check", check=2)
     assert ran.err.startswith("orchestrate.toml:2:")
     assert "orchestrate.notify" in ran.err
+
+
+def test_no_secret_leaves_with_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, project: Project) -> None:
+    """Why a client did not start is the last line of its screen, as it stood there."""
+    monkeypatch.setenv("MY_API_KEY", "s3cret-value")
+    told: list[str] = []
+    monkeypatch.setattr(notify, "run", lambda command, said, folder, environ: told.append(said["text"]))
+    configure(project, {"bad": {"command": "exit 3"}}, notify=["x"])
+    reporter = StageReporter(io.StringIO(), {})
+    reporter.config = load_config(project.root / "orchestrate.toml")
+    reporter._call(notify.FAILED, "bad", "bad failed: wrong key s3cret-value")
+    assert told == ["bad failed: wrong key [redacted]"]

@@ -247,6 +247,19 @@ def test_a_look_at_all_processes_fills_no_table_of_pythons(
     assert interned == []
 
 
+@pytest.mark.parametrize("below", [True, False])
+def test_what_a_worker_started_knows_it_without_its_environment(nonce: str, below: bool) -> None:
+    if processes.below_a_worker():
+        pytest.skip("a worker runs the tests")
+    ask = "from dodo_claude import processes; print(processes.below_a_worker())"
+    shell = 'env -i "$0" -c "$1"; true'  # it stays between the two
+    done = subprocess.run(
+        ["sh", "-c", shell, sys.executable, ask],
+        env={**os.environ, **({NONCE: nonce} if below else {})}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == f"{below}\n"
+
+
 def test_lives_knows_a_zombie_and_nobody(tmp_path: Path, nonce: str) -> None:
     process = start(nonce, "touch up; exit 0", tmp_path)
     deadline = time.monotonic() + PATIENCE

@@ -104,7 +104,7 @@ def test_no_approval_goes_without_a_question() -> None:
         for rule in rules:
             assert not rule.startswith("doit") or "*" not in rule
             assert "--trust" not in rule
-            assert not rule.startswith("dodo-claude init")
+            assert not re.match("dodo-claude (init|allow|deny)|dodo-claude \\*", rule)
 
 
 def test_the_example_loads(tmp_path: Path) -> None:

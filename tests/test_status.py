@@ -29,7 +29,7 @@ def _record(**keys: object) -> dict[str, object]:
 
 IN_TMUX = {"enum": ["running", "ended", None]}
 STAGE = _record(
-    name=TEXT, group=_maybe("string"), agent=_maybe("string"), state={"enum": list(status.STATES)}, about=TEXT,
+    name=TEXT, group=_maybe("string"), agent=_maybe("string"), state={"enum": list(status.STATES)}, about=TEXT, request=_maybe("string"),
     activity=TEXT, percent=_maybe("integer"), progress=TEXT, seconds=NUMBER, tokens=COUNT, cost_usd=_maybe("number"),
     attempt=_maybe("integer"), tmux=TEXT, in_tmux=IN_TMUX, session_id=_maybe("string"),
     waits_for={"type": "array", "items": TEXT},
@@ -166,7 +166,7 @@ def test_a_view_in_words(view: View, state: str, about: str) -> None:
 
 def test_lines_fit_the_terminal() -> None:
     one = status.StageStatus(
-        "n" * 60, None, "claude", "running", "", "Bash " + "x" * 300, 60, "so far", 61.0, 1234, 0.5, 2, "p-n", "running",
+        "n" * 60, None, "claude", "running", "", None, "Bash " + "x" * 300, 60, "so far", 61.0, 1234, 0.5, 2, "p-n", "running",
         None, (),
     )  # fmt: skip
     now = status.Status(

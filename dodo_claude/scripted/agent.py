@@ -47,10 +47,11 @@ class Prompt(NamedTuple):
 
 
 class Dialog(Awaited):
-    """An open permission dialog. It is over when it was answered with yes: a no interrupts the turn."""
+    """An open permission dialog. It is over when it was answered with yes, or by a hook: a person's no interrupts the turn."""
 
     def __init__(self, lines: tuple[str, ...]) -> None:
         self.lines = lines
+        self.refusal = ""  # why a hook said no
 
 
 class Agent:

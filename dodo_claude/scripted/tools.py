@@ -125,22 +125,33 @@ def _refuse(agent: Agent, tool: str, call: dict[str, Any], replies: list[Reply],
 
 
 def _ask(agent: Agent, tool: str, given: dict[str, Any]) -> Flow[str]:
-    """Open the dialog, unless a PermissionRequest hook answers. A person's No ends the turn without a hook."""
+    """Open the dialog and run the PermissionRequest hooks at the same time: what answers first counts.
+
+    A person's No ends the turn, and with it the hooks; after a Yes they go on, and nobody listens to them.
+    """
     mode = {"type": "setMode", "mode": "acceptEdits", "destination": "session"}
     folder = {"type": "addDirectories", "directories": [agent.cwd], "destination": "session"}
     own = {"tool_name": tool, "tool_input": given, "permission_suggestions": [folder, mode]}
-    replies = yield from agent.fire("PermissionRequest", subject=tool, **own)
-    for reply in replies:
-        decision = reply.own("decision") or {}
-        if decision.get("behavior") == "allow":
-            return ""
-        if decision.get("behavior") == "deny":
-            return str(decision.get("message") or "denied by a hook")
-    agent.dialog = Dialog(dialog_lines(tool, given, agent.cwd))
-    agent.loop.start(_remind(agent, agent.dialog))
-    yield agent.dialog
+    dialog = agent.dialog = Dialog(dialog_lines(tool, given, agent.cwd))
+    asking = agent.loop.start(_ask_hooks(agent, dialog, agent.fire("PermissionRequest", subject=tool, **own)))
+    agent.loop.start(_remind(agent, dialog))
+    try:
+        yield dialog
+    finally:
+        if not dialog.is_over:
+            agent.loop.cancel(asking)
     agent.dialog = None
-    return ""
+    return dialog.refusal
+
+
+def _ask_hooks(agent: Agent, dialog: Dialog, asked: Flow[list[Reply]]) -> Flow[None]:
+    for reply in (yield from asked):
+        decision = reply.own("decision") or {}
+        if agent.dialog is not dialog or decision.get("behavior") not in ("allow", "deny"):
+            continue
+        if decision["behavior"] == "deny":
+            dialog.refusal = str(decision.get("message") or "denied by a hook")
+        dialog.is_over = True
 
 
 def _remind(agent: Agent, dialog: Dialog) -> Flow[None]:

@@ -108,7 +108,7 @@ COMMANDS = [
     "cat .env", "cat .env.local", "cat sub/.env", "cat ~/.ssh/key", "cat $HOME/.ssh/key", "cat ~/.aws/key", "cp .env b",
     "echo x > orchestrate.toml", "echo x >> dodo.py", "sed -i s/x/y/ doit.cfg", "echo x > .git/hooks/pre-commit",
     "touch .claude/settings.json", "touch .claude/settings.local.json", "echo x > .orchestrate/x", "rm -rf .orchestrate/stages",
-    "echo x > .mcp.json",
+    "echo x > .mcp.json", "dodo-claude allow one", "/usr/bin/dodo-claude allow one", "env A=b dodo-claude deny one x",
 ]  # fmt: skip
 EDITS = ["orchestrate.toml", "dodo.py", "doit.cfg", ".orchestrate/x", ".git/hooks/x", ".claude/settings.local.json", ".mcp.json", ".env"]  # fmt: skip
 # Still done: what the work needs, and, a rule being a text, what gets past it.

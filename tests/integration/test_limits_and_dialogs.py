@@ -219,7 +219,7 @@ def test_40_a_dialog_is_named_and_no_key_is_pressed(project: Project) -> None:
     )
     play(project, {"one": [ASKS]})
     with project.started() as live:
-        live.until("NEEDS A PERSON: Bash touch asked.txt (dodo-claude attach one)")
+        live.until("NEEDS A PERSON: Bash touch asked.txt (dodo-claude allow one, deny one, or attach one)")
         seen = time.time()
         assert live.wait() == 1
     assert seen - wait_event(project, "one", "PermissionRequest").at < 1.0

@@ -115,6 +115,9 @@ class Terminal:
     def await_text(self, text: str) -> None:
         self.until(lambda: text in self.screen, f"{text!r} on the screen")
 
+    def await_file(self, name: str) -> None:
+        self.until(lambda: (self.cwd / name).exists(), f"file {name}")
+
     def await_done(self, count: int = 1) -> None:
         self.until(lambda: len(re.findall("✻ Worked for", self.screen)) >= count, f"end of turn {count}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ def test_pre_tool_use_can_allow_and_rewrite(start: Any) -> None:
 
 
 @pytest.mark.parametrize("behavior", ["allow", "deny"])
-def test_permission_request_answers_without_a_dialog(start: Any, behavior: str) -> None:
+def test_permission_request_answers_in_a_persons_place(start: Any, behavior: str) -> None:
     own = {"hookEventName": "PermissionRequest", "decision": {"behavior": behavior, "message": "no"}}
     agent = start(
         '{ permission = "Bash", command = "touch ran" }', "--permission-mode", "manual", "--", "Go",
@@ -55,13 +56,60 @@ def test_permission_request_answers_without_a_dialog(start: Any, behavior: str) 
     )  # fmt: skip
     agent.await_event("Stop")
     assert (agent.cwd / "ran").exists() == (behavior == "allow")
-    assert "Do you want to" not in agent.screen
     assert not agent.events("Notification")
+
+
+WAITS = "cat; echo $$ >pid.new; mv pid.new pid; while [ ! -e go ]; do sleep 0.02; done; "
+
+
+def test_a_permission_request_that_waits_has_its_dialog_open(start: Any) -> None:
+    no = {"hookEventName": "PermissionRequest", "decision": {"behavior": "deny", "message": "not so"}}
+    agent = start(
+        ASKS, "--permission-mode", "manual", "--", "Go",
+        answers={"PermissionRequest": f"({WAITS}) >/dev/null; {answer(hookSpecificOutput=no)}"},
+    )  # fmt: skip
+    agent.await_text("Do you want to proceed?")
+    assert not agent.events("PostToolBatch")
+    (agent.cwd / "go").touch()
+    assert agent.await_event("PostToolBatch")["tool_calls"][0]["tool_response"] == "not so"
+    agent.await_event("Stop")
+    assert not (agent.cwd / "ran").exists()
+
+
+def test_a_yes_at_the_pane_comes_first_and_its_hook_is_left_alone(start: Any) -> None:
+    no = {"hookEventName": "PermissionRequest", "decision": {"behavior": "deny", "message": "not so"}}
+    agent = start(
+        ASKS, "--permission-mode", "manual", "--", "Go",
+        answers={"PermissionRequest": f"({WAITS}) >/dev/null; {answer(hookSpecificOutput=no)}; touch answered"},
+    )  # fmt: skip
+    agent.await_text("Do you want to proceed?")
+    agent.await_file("pid")
+    agent.type(ENTER)
+    agent.await_event("Stop")
+    assert (agent.cwd / "ran").exists()
+    os.kill(int((agent.cwd / "pid").read_text()), 0)  # it lives
+    (agent.cwd / "go").touch()
+    agent.await_file("answered")
+    assert agent.await_event("PostToolBatch")["tool_calls"][0]["tool_response"] != "not so"
+
+
+@pytest.mark.parametrize("key", ["3", ESC])
+def test_a_no_at_the_pane_ends_the_hook(start: Any, key: str) -> None:
+    agent = start(
+        ASKS, "--permission-mode", "manual", "--", "Go",
+        answers={"PermissionRequest": f"trap 'touch ended; exit' TERM; {WAITS}"},
+    )  # fmt: skip
+    agent.await_text("Do you want to proceed?")
+    agent.await_file("pid")
+    agent.type(key)
+    agent.await_file("ended")
+    assert not (agent.cwd / "ran").exists()
 
 
 def test_enter_approves_and_a_pasted_prompt_is_lost(start: Any) -> None:
     agent = start(ASKS, "--permission-mode", "manual", "--", "Go")
     agent.await_text("Do you want to proceed?")
+    agent.await_event("PermissionRequest")
     assert agent.names()[-2:] == ["PreToolUse", "PermissionRequest"]
     agent.paste("a prompt that comes at the wrong time")
     agent.type(ENTER)

@@ -1,0 +1,96 @@
+"""A worker's requests for a permission, answered from outside of its pane.
+
+The client shows its dialog and runs its PermissionRequest hook at the same time, and takes what answers first. So
+the hook sleeps until somebody answers here, and the person at the pane loses nothing.
+
+    .orchestrate/stages/<stage>/<attempt>/permits/
+        ID         a FIFO, on which the hook sleeps; gone when no hook does
+        ID.claim   somebody answers it, or its dialog is over: made once, so no request has two answers
+        ID.answer  what the hook is to print; ID.said, the event that tells of it
+        ID.given   the hook took it
+
+Rules this file keeps: an answer is for one request, and counts once; whoever gives one knows that a hook took it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+
+from dodo_claude.journal import Attempt, write_atomic
+from dodo_claude.lifecycle import PERMITTED
+from dodo_claude.mail import RefusedError
+
+FOLDER = "permits"
+# A hook that sleeps takes an answer in some milliseconds.
+TAKE_SECONDS = 10.0
+LOOK_SECONDS = 0.02
+_ID = re.compile(r"[0-9][0-9.-]*")
+
+
+def folder(attempt: Attempt) -> Path:
+    """Where the requests of an attempt's worker are."""
+    return attempt.dir / FOLDER
+
+
+def give(attempt: Attempt, request: str, answer: str, **said: object) -> None:
+    """Let the hook that waits for `request` print `answer`, and tell of it as `said`.
+
+    Raises `RefusedError` when no hook waits, or not any more.
+    """
+    if not _claim(attempt, request):
+        raise RefusedError("it was answered already")
+    path = folder(attempt) / request
+    event = {"hook_event_name": PERMITTED, "answered": request, **said}
+    write_atomic(path.with_name(f"{request}.said"), json.dumps(event))
+    write_atomic(path.with_name(f"{request}.answer"), answer)
+    if not _poke(path):
+        raise RefusedError("it was answered in its pane, or its client is gone")
+    given, deadline = path.with_name(f"{request}.given"), time.monotonic() + TAKE_SECONDS
+    while not given.exists():
+        if time.monotonic() > deadline:
+            with contextlib.suppress(FileNotFoundError):  # it took it in this moment
+                os.rename(path.with_name(f"{request}.answer"), path.with_name(f"{request}.late"))
+                raise RefusedError("its client did not take the answer")
+        time.sleep(LOOK_SECONDS)  # nothing tells of a rename but a watcher, which is more than this is worth
+
+
+def let_go(attempt: Attempt, request: str) -> None:
+    """The dialog is over: the client leaves its hook running, and ignores it; so it ends without a word."""
+    with contextlib.suppress(OSError):
+        if _claim(attempt, request):
+            _poke(folder(attempt) / request)
+
+
+def sweep(attempt: Attempt) -> None:
+    """Its worker is gone: what is left of its requests is nobody's."""
+    shutil.rmtree(folder(attempt), ignore_errors=True)
+
+
+def _claim(attempt: Attempt, request: str) -> bool:
+    # Its name comes from a spool that a worker can write to.
+    if not _ID.fullmatch(request):
+        return False
+    try:
+        os.close(os.open(folder(attempt) / f"{request}.claim", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except (FileExistsError, FileNotFoundError):
+        return False
+    return True
+
+
+def _poke(path: Path) -> bool:
+    """Wake the hook; False if there is none."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:  # no reader, or no FIFO
+        return False
+    try:
+        os.write(fd, b"\n")
+    finally:
+        os.close(fd)
+    return True
