@@ -177,7 +177,7 @@ AT_WORK = [
     "completion",
     "init",
 ]
-AFTER = ["log", "report", "doctor", "stop"]
+AFTER = ["log", "report", "doctor", "gc", "stop"]
 # These take over a terminal, or a pipe, or make a project: see tests/test_look.py, tests/test_mcp_server.py, above.
 ELSEWHERE = {"attach", "mcp", "plan"}
 

@@ -55,6 +55,7 @@ ENGINE = {
     "report",
     "runs",
     "attempts",
+    "gc",
     "history",
     "rendered",
     "details",
