@@ -19,8 +19,10 @@ from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import BEGUN, VERIFIED, Result, View, advance
 from dodo_claude.records import Stage
 
+# Folders of an attempt: copies of what stood there before it, and what a failed one had made.
+COPIES = ("before", "partial")
 # What a kill leaves of a copy.
-_TEMPORARY = re.compile(r"\.[0-9]+\.tmp")
+TEMPORARY = re.compile(r"\.[0-9]+\.tmp")
 _ENDS = frozenset(each.value for each in Result)
 # A result with these leaves nothing to ask of its journal but its beginning and what was verified.
 _WHOLE = {"prompts", "tools", "repairs", "session_id", "message"}
@@ -128,7 +130,7 @@ def versions(root: Path, stage: Stage, told: Told) -> Iterator[Version]:
     if told.result is not None and told.how != Result.SUCCEEDED.value:
         partial = told.attempt.dir / "partial"
         for path in sorted(partial.rglob("*")):
-            if path.is_file() and not path.is_symlink() and not _TEMPORARY.fullmatch(path.name):
+            if path.is_file() and not path.is_symlink() and not TEMPORARY.fullmatch(path.name):
                 name = str(path.relative_to(partial))
                 copy = folder / "before" / name if before.get(name) else None
                 yield Version(name, "set aside", path, copy, kept=path)
@@ -152,11 +154,15 @@ def versions(root: Path, stage: Stage, told: Told) -> Iterator[Version]:
 
 
 def _version(root: Path, told: Told, name: str, mark: object) -> Path | None:
-    """Where the bytes are that this attempt made: in their place, or, changed since, in a later attempt's copies."""
+    """Where the bytes are that this attempt made: in their place, or, changed since, among the stage's copies."""
     log = told.attempt.log
-    later = (log.dir / str(number) / "before" / name for number in log.attempts()
-             if number > told.attempt.number)  # fmt: skip
-    for path in (root / name, *later):
+    # A later attempt found them there; gc leaves of copies that are the same one, wherever that is.
+    later = [log.dir / str(number) for number in log.attempts() if number > told.attempt.number]
+    others = [
+        *later,
+        *(path for path in (*log.dir.glob("[0-9]*"), *log.dir.glob("kept/*")) if path not in later),
+    ]
+    for path in (root / name, *(folder / kind / name for folder in others for kind in COPIES)):
         if verify.same_bytes(path, mark):
             return path
     return None

@@ -20,6 +20,7 @@ from dodo_claude.project import (
     faults,
     find_config,
     find_report,
+    find_root,
     find_session,
     project_tmux,
     stage_name,
@@ -403,6 +404,49 @@ def _write_page(config: Config, file: str, span: Span, told: RunReport) -> None:
     except OSError as error:
         raise DodoClaudeError(disk_problem(error, path)) from error
     click.echo(f"report: {os.path.relpath(path)}")
+
+
+@main.command()
+@click.option(
+    "--keep", default=10, show_default=True, metavar="N", type=click.IntRange(1), help="how many runs stay"
+)
+@click.option("--dry-run", is_flag=True, help="only say what would go")
+@click.option("--json", "as_json", is_flag=True, help="as JSON, for programs")
+def gc(keep: int, dry_run: bool, as_json: bool) -> None:
+    """Remove what old runs left behind: their reports, and the attempts of theirs that nothing needs any more.
+
+    The last N runs stay whole, and of each stage the last N attempts, the one whose result counts, and what a rerun
+    or a resumed session goes on from. Copies of files of yours, or of a worker's, that are nowhere else stay, too.
+
+    Exit status: 0 done, 2 an error, 3 a run is in progress.
+
+    Example: dodo-claude gc --keep 5 --dry-run
+    """
+    import sys
+
+    from dodo_claude import gc as garbage
+    from dodo_claude.journal import disk_problem
+    from dodo_claude.run import RunInProgressError, lock
+
+    with faults():
+        root = find_root()
+        fd = None
+        try:
+            if (root / ".orchestrate").is_dir():  # else nothing ever ran
+                fd = lock(root)
+            found = garbage.look(root, keep)
+            if not dry_run:
+                garbage.remove(root, found)
+        except RunInProgressError as error:
+            click.echo(f"gc: {error}", err=True)
+            sys.exit(3)
+        except OSError as error:
+            raise DodoClaudeError(f"gc: {disk_problem(error, root / '.orchestrate')}") from error
+        finally:
+            if fd is not None:
+                os.close(fd)
+        tell = garbage.to_json if as_json else garbage.text
+        click.echo(tell(found, removed=not dry_run), nl=False)
 
 
 @main.command()

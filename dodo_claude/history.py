@@ -47,7 +47,7 @@ from dodo_claude.report import (
     sum_costs,
     why,
 )
-from dodo_claude.runs import Span
+from dodo_claude.runs import SLACK, Span
 from dodo_claude.usage import TranscriptReader, cost_of
 
 _STATE_OF = {
@@ -277,7 +277,7 @@ class Reader:
         found: list[Told] = []
         for number in reversed(log.attempts()):
             attempt = Attempt(log, number)
-            if touched(attempt) < self.span.started - 2.0:  # no need to read it: it ended before
+            if touched(attempt) < self.span.started - SLACK:  # no need to read it: it ended before
                 break
             told = read(stage, attempt)
             if told.last < self.span.started:

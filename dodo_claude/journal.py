@@ -3,6 +3,7 @@
     .orchestrate/stages/<stage>/<attempt>/   prompt.md settings.json launch.sh spool/ journal.jsonl ...
     .orchestrate/stages/<stage>/open         the number of the attempt that doit has not yet settled
     .orchestrate/stages/<stage>/done         the number of the attempt that doit has stored
+    .orchestrate/stages/<stage>/kept/        what gc left of attempts that it removed
 
 Rules this file keeps: an attempt is written down before it acts; one process writes a journal (the one
 that holds the run's lock); a line is one `write`; a torn last line costs only itself; nothing here is

@@ -23,6 +23,7 @@ from dodo_claude.config import Config, Stage
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.fleet import Fleet, Limits, local_zone
 from dodo_claude.journal import (
+    STATE_DIR,
     Attempt,
     StageLog,
     being_written,
@@ -51,6 +52,24 @@ class RunInProgressError(DodoClaudeError):
 
 class PreflightError(DodoClaudeError):
     """Something that every worker needs is missing. Its text has a line for each problem."""
+
+
+def lock(root: Path) -> int:
+    """Hold the project in `root`, as long as the descriptor that is given back is open. Raises `RunInProgressError`."""
+    state = make_state_dir(root)
+    fd = os.open(state / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "unknown"
+        os.close(fd)
+        raise RunInProgressError(
+            f"run in progress: {holder} (wait for it, or stop it with Ctrl-C there)"
+        ) from error
+    with contextlib.suppress(OSError):  # a full disk: the lock is what counts, its text is for people
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
+    return fd
 
 
 class Run:
@@ -117,22 +136,11 @@ class Run:
         """Hold the project for this process; the lock dies with its holder. Raises `RunInProgressError`."""
         if self._lock_fd is not None:
             return
+        state = self.config.root / STATE_DIR
         try:
-            state = make_state_dir(self.config.root)
-            fd = os.open(state / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fd = lock(self.config.root)
         except OSError as error:
             raise PreflightError(_unwritable(self.config, error)) from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "unknown"
-            os.close(fd)
-            raise RunInProgressError(
-                f"run in progress: {holder} (wait for it, or stop it with Ctrl-C there)"
-            ) from error
-        with contextlib.suppress(OSError):  # a full disk: the lock is what counts, its text is for people
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
         self._lock_fd = fd
         # A run with nothing to do makes no folder, and there are many: only the newest one's can hold remains.
         with contextlib.suppress(OSError):

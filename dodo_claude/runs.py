@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from dodo_claude.errors import DodoClaudeError
+from dodo_claude.journal import write_atomic
 from dodo_claude.report import RunReport, clean_line, from_json
+
+# A journal whose file was last written so long before a run's start is not of that run.
+SLACK = 2.0
+# The ids of the runs that gc removed, a line each: `.orchestrate/removed-runs`.
+REMOVED = "removed-runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,11 @@ def saved(state: Path, run: str) -> RunReport | None:
 def find(state: Path, run: str | None) -> Span:
     """The run of that id, or the last one. DodoClaudeError if there is none."""
     found = runs(state)
+    names = ", ".join(span.id for span in found[-3:]) or "none"
+    if run is not None and run in removed(state):
+        raise DodoClaudeError(
+            f"report: run '{clean_line(run)}' was removed by dodo-claude gc (the last ones: {names})"
+        )
     if run is None:
         if found:
             return found[-1]
@@ -82,5 +94,18 @@ def find(state: Path, run: str | None) -> Span:
     for span in found:
         if span.id == run:
             return span
-    names = ", ".join(span.id for span in found[-3:]) or "none"
     raise DodoClaudeError(f"report: no run '{clean_line(run)}' (the last ones: {names})")
+
+
+def removed(state: Path) -> list[str]:
+    """The ids of the runs that gc removed."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return (state / REMOVED).read_text(encoding="utf-8").splitlines()
+    return []
+
+
+def note_removed(state: Path, ids: Iterable[str]) -> None:
+    """Write down that these are going."""
+    before = removed(state)
+    if new := [id for id in ids if id not in before]:
+        write_atomic(state / REMOVED, "".join(f"{id}\n" for id in (*before, *new)))

@@ -162,7 +162,7 @@ def set_aside(
         if not _inside(root, path.parent):
             continue  # a folder was made a link that leads out: what lies there is not ours to move
         if os.path.lexists(path) and not (old and same_bytes(path, old)):
-            place = _free_name(folder / name)
+            place = free_name(folder / name)
             _private(place.parent)
             _move(path, place)
             moved.append(name)
@@ -224,7 +224,8 @@ def _copy(kept: Path, path: Path) -> None:
         raise
 
 
-def _free_name(path: Path) -> Path:
+def free_name(path: Path) -> Path:
+    """`path`, or the first name like it that is not taken."""
     number = 1
     candidate = path
     while os.path.lexists(candidate):

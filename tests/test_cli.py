@@ -184,7 +184,7 @@ AT_WORK = [
     "completion",
     "init",
 ]
-AFTER = ["log", "report", "doctor", "stop"]
+AFTER = ["log", "report", "doctor", "gc", "stop"]
 # These take over a terminal, or a pipe, or make a project, or need a dialog: see tests/test_look.py, test_dashboard.py,
 # test_mcp_server.py, above, tests/integration/test_permits.py.
 ELSEWHERE = {"attach", "dashboard", "mcp", "plan", "allow", "deny"}

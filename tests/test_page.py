@@ -17,11 +17,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import page as module
 from dodo_claude import report
 from dodo_claude.details import Change, Details, Excerpt, Remark
-from dodo_claude.page import CSS, MOST_LEFT, Html, is_page, page, tag
-from dodo_claude.report import CheckReport, GroupReport, RunReport, StageReport, clean
+from dodo_claude.page import CSS, MOST_LEFT, is_page, page
+from dodo_claude.report import CheckReport, GroupReport, RunReport, clean
 from tests.test_rendered import GOOD, run_of
 from tests.test_report import ATTEMPT, ITEM, STAGE
 
@@ -158,20 +157,6 @@ def test_what_workers_wrote_is_text(said: str) -> None:
 @example("\n\nfirst lines")
 def test_whatever_they_wrote_is_text(said: str) -> None:
     check_safe(*full(said), said)
-
-
-@given(st.text(st.characters(exclude_categories=[])))
-def test_an_element_says_what_it_was_given(said: str) -> None:
-    found = Parsed(tag("p", said, tag("b", said), title=said))
-    assert found.tags == [("p", ("title",)), ("b", ())]
-    assert found.text == clean(said) * 2
-    assert found.values("title") == [clean(said)]
-
-
-def test_only_markup_of_ours_is_markup() -> None:
-    assert tag("p", Html("<b></b>"), None, "<b>", class_="a b", aria_label='"', open=True, hidden=False, x=1.5) == (
-        '<p class="a b" aria-label="&quot;" open x="1.5"><b></b>&lt;b&gt;</p>'
-    )  # fmt: skip
 
 
 def test_it_needs_nothing_else() -> None:
@@ -334,33 +319,6 @@ def test_a_failed_stage_is_unfolded_unless_many_failed() -> None:
     assert '<details class="stage" open>' not in many
 
 
-def bars(document: str) -> list[tuple[float, float]]:
-    part = document.split('<h2 id="timeline">')[1].split("</section>")[0]
-    return [
-        (float(x), float(width)) for x, width in re.findall(r'<rect x="([\d.]+)%" width="([\d.]+)%"', part)
-    ]
-
-
-def test_attempts_stand_where_they_were_in_time() -> None:
-    first = replace(ATTEMPT, number=1, began=100.0, seconds=10.0)
-    second = replace(ATTEMPT, number=2, began=125.0, seconds=25.0)
-    document = page(run_of(replace(STAGE, attempts=(first, second))), {})
-    assert bars(document) == [(0.0, 20.0), (50.0, 50.0)]
-    # One that was taken over from a run before, and one of no time at all, stay within the run's time.
-    odd = (replace(first, began=10.0, seconds=5.0), replace(first, began=150.0, seconds=0.0))
-    assert bars(page(run_of(replace(STAGE, attempts=odd)), {})) == [(0.0, 10.0), (99.6, 0.4)]
-
-
-@pytest.mark.parametrize("seconds", [0.0, 0.3, 7.0, 61.0, 3_000.0, 86_400.0, 600_000.0])
-def test_the_axis_has_a_few_labels(seconds: float) -> None:
-    attempt = replace(ATTEMPT, began=100.0, seconds=seconds)
-    axis = module._Axis(run_of(replace(STAGE, attempts=(attempt,)), seconds=seconds))
-    labels = [*axis.labels()]
-    assert labels[0] == (0.0, "0")
-    assert 2 <= len(labels) <= 7
-    assert all(at < 96 for at, _ in labels)
-
-
 def map_of(count: int, **changes: object) -> RunReport:
     items = [
         replace(GOOD, name=f"map:{number}", group="map", attempts=(replace(ATTEMPT, began=100.0 + number % 5, seconds=1.0),))
@@ -402,69 +360,6 @@ def test_a_stage_without_details_says_where_they_are() -> None:
     text = text_of(run_of(GOOD))
     assert "More is left out here: it is in .orchestrate/stages/api/2/" in text
     assert "ui.py new, 3 lines" in text
-
-
-# -- the graph
-
-
-def stages(**needs: str) -> list[StageReport]:
-    return [replace(GOOD, name=name.replace("_", ":"), group=name.partition("_")[0] if "_" in name else None,
-                    needs=tuple(of.split())) for name, of in needs.items()]  # fmt: skip
-
-
-def drawn(**needs: str) -> dict[str, tuple[int, list[str]]]:
-    """Of each box its layer, and the boxes that it has an edge from."""
-    graph = module._Graph(stages(**needs))
-    return {box.name: (box.layer, [need.name for need in box.needs]) for box in graph.boxes}
-
-
-def test_stages_stand_after_what_they_need() -> None:
-    assert drawn(d="b c a", a="", b="a", c="b gone") == {
-        "d": (3, ["c"]), "a": (0, []), "b": (1, ["a"]), "c": (2, ["b"])
-    }  # fmt: skip
-
-
-def test_a_group_is_a_box_for_each_layer_that_it_is_in() -> None:
-    assert drawn(plan="", map_a="plan", map_b="plan", mid="map:a", map_c="mid", end="map") == {
-        "plan": (0, []), "map": (1, ["plan"]), "mid": (2, ["map"]), "map:c": (3, ["mid"]), "end": (4, ["map:c"])
-    }  # fmt: skip
-
-
-def test_many_that_are_alike_are_one_box() -> None:
-    alike = {f"s{number}": "a" for number in range(7)}
-    assert drawn(a="", **alike, b=" ".join(alike)) == {
-        "a": (0, []), "7 stages": (1, ["a"]), "b": (2, ["7 stages"])
-    }  # fmt: skip
-    assert len(drawn(a="", **dict(list(alike.items())[:6]))) == 7
-
-
-def test_a_circle_in_a_changed_file_is_no_fault() -> None:
-    assert drawn(a="b", b="a") == {"a": (0, []), "b": (0, [])}
-    assert page(run_of(*stages(a="b", b="a")), {})
-
-
-def places(told: RunReport) -> list[tuple[float, float]]:
-    graph = page(told, {}).split('<h2 id="graph">')[1].split("</section>")[0]
-    return [
-        (float(x), float(y)) for x, y in re.findall(r'<rect x="([\d.]+)" y="([\d.]+)"[^>]*class="box"', graph)
-    ]
-
-
-def test_a_deep_graph_goes_down_the_page() -> None:
-    flat = places(run_of(*stages(a="", b="a", c="b")))
-    assert len({y for _, y in flat}) == 1
-    deep = places(run_of(*stages(a0="", **{f"a{number}": f"a{number - 1}" for number in range(1, 200)})))
-    assert len({x for x, _ in deep}) == 1
-    assert [y for _, y in deep] == sorted(y for _, y in deep)
-    assert len(deep) == 200
-
-
-def test_a_graph_of_too_many_boxes_is_not_drawn() -> None:
-    many = {
-        f"s{number}": " ".join(f"s{other}" for other in range(max(0, number - 2), number))
-        for number in range(301)
-    }
-    assert "With 301 boxes it is too large to be drawn" in text_of(run_of(*stages(**many)))
 
 
 # -- in a browser
