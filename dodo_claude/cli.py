@@ -38,7 +38,10 @@ class _Commands(click.Group):
         """As click's, but on as many lines as it takes."""
         with formatter.section("Commands"):
             formatter.write_dl(
-                [(name, self.commands[name].get_short_help_str(limit=500)) for name in self.list_commands(ctx)]
+                [
+                    (name, self.commands[name].get_short_help_str(limit=500))
+                    for name in self.list_commands(ctx)
+                ]
             )
 
 

@@ -346,8 +346,19 @@ def record(told: Told) -> Mapping[str, object]:
         "stage": told.stage,
         "attempt": told.attempt,
         "kind": event.kind,
-        "data": event.data,
+        "data": _encodable(event.data),
     }
+
+
+def _encodable(value: object) -> object:
+    """`value` without halves of surrogate pairs: a worker can write them, and most readers of JSON refuse them."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_encodable(item) for item in value]
+    return value
 
 
 # What of an event's data says most, in this order.

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.project import Project
+from tests.schemas import NAMES
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = [pytest.mark.wheel, pytest.mark.tmux]
@@ -33,6 +34,7 @@ def test_it_holds_what_runs_need(wheel: Path) -> None:
     assert {
         "dodo_claude/hook.sh",
         "dodo_claude/orchestrate.schema.json",
+        *(f"dodo_claude/schemas/{name}.schema.json" for name in NAMES),
         "dodo_claude/claude/orchestrate-parallel-dev.md",
         "dodo_claude/claude/orchestrate-status.md",
         "dodo_claude/templates/parallel-feature/orchestrate.toml",
