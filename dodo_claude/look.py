@@ -18,6 +18,7 @@ from dodo_claude.redact import Redactor
 from dodo_claude.talk import Here, drop
 
 if TYPE_CHECKING:
+    from dodo_claude.status import Status
     from dodo_claude.tmux import Tmux
 
 
@@ -30,18 +31,25 @@ def status(as_json: bool) -> None:
 
     Example: dodo-claude status --json
     """
-    from dodo_claude import detached
     from dodo_claude import status as now
 
     with faults():
-        config = find_config()
-        tmux = project_tmux(config)
-        sessions = {name: _lives(tmux, session) for name, (session, mark) in tmux.sessions().items() if mark}
-        found = now.look(
-            config, detached.holder(config.root), sessions, detached.session_name(config), Redactor(os.environ)
-        )  # fmt: skip
+        found = find_status()
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         click.echo(now.to_json(found) if as_json else now.text(found, width), nl=False)
+
+
+def find_status() -> Status:
+    """How the project stands in whose folder we are; DodoClaudeError where there is none."""
+    from dodo_claude import detached
+    from dodo_claude import status as now
+
+    config = find_config()
+    tmux = project_tmux(config)
+    sessions = {name: _lives(tmux, session) for name, (session, mark) in tmux.sessions().items() if mark}
+    return now.look(
+        config, detached.holder(config.root), sessions, detached.session_name(config), Redactor(os.environ)
+    )
 
 
 def _lives(tmux: Tmux, session: str) -> bool:

@@ -74,6 +74,8 @@ def test_of_each_stage_how_it_is(project: Project) -> None:
             "asks": "asks", "blocked": "blocked", "works": "running", "after": "waiting", "bad": "failed", "good": "done",
         }  # fmt: skip
         assert now["asks"]["about"] == "SQLite?"
+        assert [ask["text"] for ask in now["asks"]["asks"]] == ["SQLite?"]
+        assert now["works"]["asks"] == []
         assert now["blocked"]["about"] == "Bash touch forbidden"
         assert (now["works"]["percent"], now["works"]["progress"]) == (40, "half of it")
         assert now["works"]["activity"].startswith("Bash touch go.at")
