@@ -59,14 +59,15 @@ def svg(screen: str) -> str:
     return "\n".join(line.rstrip() for line in text.splitlines() if line.strip()) + "\n"
 
 
-def play(folder: Path) -> str:
-    """Run the template in `folder`; the screen at MOMENT."""
+def play(folder: Path, moment: re.Pattern[str] = MOMENT, speed: str = "1") -> str:
+    """Run the template in `folder`; the screen at that moment, with its colours."""
     programs = Path(sys.executable).parent
     env = {
         "PATH": f"{programs}:{os.environ.get('PATH', os.defpath)}",
         "HOME": str(folder),
         "XDG_RUNTIME_DIR": str(folder),
         "LANG": "C.UTF-8",
+        "DODO_CLAUDE_SCRIPTED_SPEED": speed,
         "PS1": "$ ",
         "HISTFILE": "",  # nothing is written when it is hung up
     }
@@ -77,11 +78,11 @@ def play(folder: Path) -> str:
         command = ["tmux", "-u", "-S", str(folder / "tmux.sock"), "-f", "/dev/null", *arguments]
         return subprocess.run(command, env=env, check=True, capture_output=True, encoding="utf-8").stdout
 
-    def wait(moment: re.Pattern[str]) -> None:
+    def wait(sight: re.Pattern[str]) -> None:
         end = time.monotonic() + PATIENCE_SECONDS
-        while not moment.search(tmux("capture-pane", "-p", "-t", "picture:")):
+        while not sight.search(tmux("capture-pane", "-p", "-t", "picture:")):
             if time.monotonic() > end:
-                sys.exit(f"picture: not within {PATIENCE_SECONDS:g} s: {moment.pattern}")
+                sys.exit(f"picture: not within {PATIENCE_SECONDS:g} s: {sight.pattern}")
             time.sleep(LOOK_SECONDS)
 
     tmux(
@@ -92,7 +93,7 @@ def play(folder: Path) -> str:
     try:
         wait(re.compile(r"^\$", re.M))
         tmux("send-keys", "-t", "picture:", COMMAND, "Enter")
-        wait(MOMENT)
+        wait(moment)
         screen = tmux("capture-pane", "-p", "-e", "-t", "picture:")
         wait(OVER)
     finally:

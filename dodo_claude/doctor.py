@@ -13,14 +13,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
 from dodo_claude import agents, approval, run, slots, trust, watch
 from dodo_claude.config import load_config
 from dodo_claude.errors import DodoClaudeError
+from dodo_claude.fleet import FATAL
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.lifecycle import OUTCOME
 from dodo_claude.records import AgentProfile, Config
 
 OK, NOTE, WRONG = "ok", "note", "WRONG"
@@ -28,6 +30,7 @@ OK, NOTE, WRONG = "ok", "note", "WRONG"
 NO_ROOM, LITTLE_ROOM = 100_000_000, 1_000_000_000  # bytes
 # How long a trial session may take; the client answers one short prompt in it.
 TRIAL_SECONDS = 120.0
+BY_HAND = "run claude by hand, say a word to it, and mend what it answers"
 _REMEDY = re.compile(r"\A(?P<text>.*?)(?: \((?P<remedy>[^()]*(?:\([^()]*\)[^()]*)*)\))?\Z", re.S)
 # The hooks that any session of one short turn tells of; those of a tool besides.
 TURN_HOOKS = ("SessionStart", "UserPromptSubmit", "Stop")
@@ -61,6 +64,7 @@ prompt = "Answer with the word ready, and use no tool."
 retries = 0
 repairs = 0
 timeout = "90s"
+env = { CLAUDE_CODE_MAX_RETRIES = "1" }    # what refuses a key will do so again: say it at once
 """
 
 
@@ -249,13 +253,19 @@ def _trial(inside: Path | None, environ: Mapping[str, str]) -> Finding:
         code, said = _orchestrate(root, env)
         log = StageLog(root / STATE_DIR, "trial")
         last = log.last()
-        heard = {event.kind for event in Attempt(log, last.number).replay()} if last is not None else set()
+        heard = (
+            {event.kind: event for event in Attempt(log, last.number).replay()} if last is not None else {}
+        )
         silent = [
             hook for hook in (*TURN_HOOKS, *(TOOL_HOOKS if inside is None else ())) if hook not in heard
         ]
         reason = str(((last.result() if last is not None else None) or {}).get("reason") or said)
         if code != 0:
-            return _wrong(name, f"a trial session failed: {reason}")
+            found = _wrong(name, f"a trial session failed: {reason}")
+            cause = str(heard[OUTCOME].data.get("cause")) if OUTCOME in heard else ""
+            return (
+                found if found.remedy or inside is None else replace(found, remedy=FATAL.get(cause, BY_HAND))
+            )
         if silent:
             return Finding(name, WRONG, f"a trial session told nothing of {', '.join(silent)}", reason)
         who = "the scripted agent" if inside is None else "the client"

@@ -16,6 +16,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -473,16 +474,26 @@ def _read_hook(path: Path, at: float, name: str) -> Event | None:
     try:
         if path.stat().st_size > MAX_EVENT:
             return None
-        value = json.loads(path.read_bytes())
+        # NaN and what is too large for a number are not JSON, though Python reads them.
+        value = json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite)
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(value, dict) or not isinstance(value.get("hook_event_name"), str):
         return None
     kind = value.pop("hook_event_name")
-    if not _comes_by_spool(kind):
+    if not _comes_by_spool(kind) or not all(
+        type(value.get(key)) in kinds for key, kinds in SAID.get(kind, {}).items()
+    ):
         return None
     data = {key: _trim(item, key) for key, item in value.items() if key not in ("mail", "request")}
     return Event(kind, at, {**data, **_by_hook(name)})
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number")
+    return value
 
 
 def _number(name: str) -> str:

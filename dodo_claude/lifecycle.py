@@ -41,7 +41,17 @@ ANSWERED = "answered"  # id, text, sender
 COMPACT = "compact"  # goal, now: somebody wants the context compacted
 INTERRUPT = "interrupt"  # sender: a person pressed Escape in its session; it is left alone until somebody says something
 PERMITTED = "permitted"  # answered (id of its request), allow, what, text, sender: somebody answered from outside of its pane
-SAID = frozenset({PROGRESS, NOTE, MESSAGE, ASK, ANSWERED, COMPACT, INTERRUPT, PERMITTED})
+# What each has at least: a worker can write to its spool whatever it likes.
+SAID: Mapping[str, Mapping[str, tuple[type, ...]]] = {
+    PROGRESS: {"percent": (int,), "text": (str,)},
+    NOTE: {"text": (str,)},
+    MESSAGE: {"to": (str,), "text": (str,)},
+    ASK: {"id": (str,), "text": (str,), "until": (int, float)},
+    ANSWERED: {"id": (str,), "text": (str,), "sender": (str,)},
+    COMPACT: {"goal": (str,), "now": (bool,)},
+    INTERRUPT: {"sender": (str,)},
+    PERMITTED: {"answered": (str,), "allow": (bool,), "what": (str,), "text": (str,), "sender": (str,)},
+}
 
 # The kind of a worker's end that leaves no exit status: its pane went with it.
 SERVER_DIED = "server died"
@@ -178,7 +188,10 @@ def _text(event: Event, key: str) -> str:
 
 def _number(event: Event, key: str) -> float:
     value = event.data.get(key)
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
+    try:
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else 0.0
+    except OverflowError:  # a whole number of any length
+        return 0.0
 
 
 def _letters(event: Event, key: str = "letters") -> tuple[str, ...]:
@@ -475,7 +488,7 @@ def _progressed(view: View, event: Event) -> View:
     percent = event.data.get("percent")
     return replace(
         view,
-        percent=min(100, max(0, percent)) if isinstance(percent, int) else view.percent,
+        percent=min(100, max(0, percent)) if type(percent) is int else view.percent,  # true is none
         progress=_text(event, "text"),
         says_itself=True,
     )

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,9 @@ from dodo_claude.errors import DodoClaudeError, one_line
 from dodo_claude.project import FILE, complete_stage, faults, find_config, find_root, project_tmux
 from dodo_claude.redact import Redactor
 from dodo_claude.talk import Here, drop
+
+if TYPE_CHECKING:
+    from dodo_claude.status import Status
 
 
 @click.command()
@@ -26,17 +30,24 @@ def status(as_json: bool) -> None:
 
     Example: dodo-claude status --json
     """
-    from dodo_claude import detached
     from dodo_claude import status as now
 
     with faults():
-        config = find_config()
-        tmux = project_tmux(config)
-        found = now.look(
-            config, detached.holder(config.root), tmux.living(), detached.session_name(config), Redactor(os.environ)
-        )  # fmt: skip
+        found = find_status()
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         click.echo(now.to_json(found) if as_json else now.text(found, width), nl=False)
+
+
+def find_status() -> Status:
+    """How the project stands in whose folder we are; DodoClaudeError where there is none."""
+    from dodo_claude import detached
+    from dodo_claude import status as now
+
+    config = find_config()
+    tmux = project_tmux(config)
+    return now.look(
+        config, detached.holder(config.root), tmux.living(), detached.session_name(config), Redactor(os.environ)
+    )  # fmt: skip
 
 
 @click.command()

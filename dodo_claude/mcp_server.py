@@ -14,14 +14,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dodo_claude import __version__, history, prompts, rendered, runs, talk
+from dodo_claude import __version__, look, prompts, rendered, talk
 from dodo_claude import lifecycle as life
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import STATE_DIR, StageLog
+from dodo_claude.journal import STATE_DIR
 from dodo_claude.project import (
     end,
     find_config,
@@ -32,6 +32,7 @@ from dodo_claude.project import (
 )
 from dodo_claude.redact import Redactor
 from dodo_claude.report import clean
+from dodo_claude.status import AT_WORK, StageStatus
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -78,28 +79,8 @@ class Desk:
 
     def list_workers(self) -> str:
         """The workers that are in tmux or at work now: state, what each does, how far it is, what it asks or waits for."""
-        config = find_config()
-        there = _sessions(config)
-        rows = []
-        for stage in config.stages:
-            last = StageLog(config.root / STATE_DIR, stage.name).last()
-            at_work = last is not None and last.result() is None
-            if stage.agent is None or not (at_work or stage.session in there):
-                continue
-            row: dict[str, object] = {"worker": stage.name, "in_tmux": there.get(stage.session, "no")}
-            if last is not None and at_work:
-                view = last.view()
-                row |= {
-                    "state": view.state.value,
-                    "does": view.activity,
-                    "percent": view.percent,
-                    "progress": view.progress,
-                    "waits_at_dialog": view.blocked_on,
-                    "asks": [{"id": ask.id, "text": ask.text} for ask in view.asks],
-                }
-            elif last is not None:
-                row["state"] = str((last.result() or {}).get("result"))
-            rows.append(row)
+        found = look.find_status()
+        rows = [_row(stage) for stage in found.stages if stage.in_tmux or stage.state in AT_WORK]
         return _data("workers", _lines(rows)) if rows else "no worker is in tmux"
 
     def read_screen(self, worker: str, lines: int = 0) -> str:
@@ -149,33 +130,17 @@ class Desk:
         return clean(done.stdout.strip())
 
     def status(self) -> str:
-        """Is a run in progress, how each stage stands, what is left and why, and which sessions are in tmux."""
-        from dodo_claude import detached
-
-        config = find_config()
-        holder = detached.holder(config.root)
-        try:
-            _, told = find_report(config=config)
-        except DodoClaudeError:  # nothing has run
-            told = history.report(config, runs.Span("", 0.0))
+        """Is a run in progress, and of each stage how it is now, what it waits for or failed of, what it has used, and whether
+        its session is in tmux. What its check said is in the report."""
+        found = look.find_status()
         head = {
-            "run_in_progress": _under_way(config),
-            "by": holder,
-            "states": told.totals.states,
-            "in_tmux": _sessions(config),
+            "run_in_progress": _under_way(find_config()),
+            "run": asdict(found.run),
+            "states": found.states,
+            "tokens": found.tokens,
+            "cost_usd": found.cost_usd,
         }
-        rows: list[Mapping[str, object]] = [
-            {
-                "stage": stage.name,
-                "state": stage.state,
-                "reason": stage.reason,
-                "seconds": stage.seconds,
-                "checks": [check.result for check in stage.checks],
-                "waits_for": stage.waits_for,
-            }
-            for stage in told.stages
-        ]
-        return f"{json.dumps(head)}\n{_data('stages', _lines(rows))}"
+        return f"{json.dumps(head)}\n{_data('stages', _lines([_row(stage) for stage in found.stages]))}"
 
     async def events(
         self, cursor: str | None = None, everything: bool = False, wait_seconds: float = 0
@@ -303,17 +268,9 @@ def _under_way(config: Config) -> bool:
     return detached.under_way(config, project_tmux(config))
 
 
-def _sessions(config: Config) -> dict[str, str]:
-    """The project's sessions that are in tmux: running, or ended."""
-    from dodo_claude import detached
-
-    tmux = project_tmux(config)
-    wanted = {stage.session for stage in config.stages} | {detached.session_name(config)}
-    return {
-        name: "running" if tmux.session_lives(session) else "ended"
-        for name, (session, mark) in tmux.sessions().items()
-        if name in wanted and mark
-    }
+def _row(stage: StageStatus) -> dict[str, object]:
+    """What there is to say of a stage."""
+    return {key: value for key, value in asdict(stage).items() if value not in (None, "", ())}
 
 
 def _data(what: str, text: str) -> str:

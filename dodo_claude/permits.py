@@ -38,15 +38,19 @@ def folder(attempt: Attempt) -> Path:
     return attempt.dir / FOLDER
 
 
-def give(attempt: Attempt, request: str, answer: str, **said: object) -> None:
-    """Let the hook that waits for `request` print `answer`, and tell of it as `said`.
+def give(
+    attempt: Attempt, request: str, answer: str,
+    *, allow: bool = True, what: str = "", text: str = "", sender: str = "the user",
+) -> None:  # fmt: skip
+    """Let the hook that waits for `request` print `answer`, and tell of it: was the call `what` allowed, else why not.
 
     Raises `RefusedError` when no hook waits, or not any more.
     """
     if not _claim(attempt, request):
         raise RefusedError("it was answered already")
     path = folder(attempt) / request
-    event = {"hook_event_name": PERMITTED, "answered": request, **said}
+    said = {"answered": request, "allow": allow, "what": what, "text": text, "sender": sender}
+    event = {"hook_event_name": PERMITTED, **said}
     write_atomic(path.with_name(f"{request}.said"), json.dumps(event))
     write_atomic(path.with_name(f"{request}.answer"), answer)
     if not _poke(path):

@@ -41,6 +41,14 @@ class RunStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What a worker asks. `id` says which of several an answer is for."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class StageStatus:
     """One stage. `about`: what it is blocked on, asks, waits for, or why it failed."""
 
@@ -61,6 +69,7 @@ class StageStatus:
     in_tmux: str | None  # running | ended
     session_id: str | None  # the client's
     waits_for: tuple[str, ...]
+    asks: tuple[Question, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +171,7 @@ def _stage(
         in_tmux=_there(sessions, stage.session),
         session_id=told.attempts[-1].session_id if told.attempts else None,
         waits_for=told.waits_for,
+        asks=tuple(Question(line(ask.id), line(ask.text)) for ask in view.asks),
     )
 
 

@@ -314,9 +314,11 @@ def permit(
     if agents.input_box(project_tmux(find_config()).capture(pane, escapes=True)) != "absent":
         raise RefusedError(f"'{name}': {asked}: was answered in its pane")
     no = "not allowed by the user; find another way" if refusal == "" else refusal
-    told = {"allow": no is None, "what": asked, "text": no or "", "sender": here.sender(sender)}
     try:
-        permits.give(attempt, view.request, agents.verdict(no), **told)
+        permits.give(
+            attempt, view.request, agents.verdict(no),
+            allow=no is None, what=asked, text=no or "", sender=here.sender(sender),
+        )  # fmt: skip
     except RefusedError as refused:
         raise RefusedError(f"'{name}': {asked}: {refused}") from refused
     return view.request, f"{'allowed' if no is None else 'denied'}: {asked}"
@@ -466,8 +468,19 @@ def record(told: Told) -> Mapping[str, object]:
         "stage": told.stage,
         "attempt": told.attempt,
         "kind": event.kind,
-        "data": event.data,
+        "data": _encodable(event.data),
     }
+
+
+def _encodable(value: object) -> object:
+    """`value` without halves of surrogate pairs: a worker can write them, and most readers of JSON refuse them."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_encodable(item) for item in value]
+    return value
 
 
 def line(told: Told) -> str:

@@ -8,11 +8,13 @@ import shlex
 import shutil
 import sys
 
+import jsonschema
 import pytest
 
 from dodo_claude import agents, doctor
 from tests.integration.scenes import configure
 from tests.project import Project
+from tests.schemas import shape
 
 pytestmark = pytest.mark.tmux
 GOOD = {"one": {"targets": ["it.txt"]}}
@@ -22,8 +24,7 @@ def look(project: Project, *options: str, code: int) -> dict[str, dict[str, str]
     ran = project.run("dodo-claude", "doctor", "--json", *options, check=code)
     found = [json.loads(line) for line in ran.out.splitlines()]
     for finding in found:
-        assert set(finding) == {"name", "result", "text", "remedy"}
-        assert finding["result"] in ("ok", "note", "wrong")
+        jsonschema.validate(finding, shape("finding"))
         assert finding["result"] != "wrong" or finding["text"]
     wrong = [finding["name"] for finding in found if finding["result"] == "wrong"]
     assert bool(wrong) == bool(code), found

@@ -25,46 +25,12 @@ from dodo_claude.records import Stage
 from dodo_claude.report import to_json
 from tests.integration.scenes import at_gate, configure, events, gate, open_gate, play, results, write
 from tests.project import Project
+from tests.schemas import shape
 from tests.test_history import API, Scene, scene
 
 __all__ = ["scene"]
 
-SHAPE = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["version", "removed", "bytes", "keep", "runs", "attempts"],
-    "properties": {
-        "version": {"const": 1},
-        "removed": {"type": "boolean"},
-        "bytes": {"type": "integer", "minimum": 0},
-        "keep": {"type": "integer", "minimum": 1},
-        "runs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["id", "bytes"],
-                "properties": {"id": {"type": "string"}, "bytes": {"type": "integer"}},
-            },
-        },
-        "attempts": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["stage", "folder", "number", "bytes", "keeps", "kept_bytes"],
-                "properties": {
-                    "stage": {"type": "string"},
-                    "folder": {"type": "string"},
-                    "number": {"type": "integer"},
-                    "bytes": {"type": "integer"},
-                    "keeps": {"type": "array", "items": {"type": "string"}},
-                    "kept_bytes": {"type": "integer"},
-                },
-            },
-        },
-    },
-}
+SHAPE = shape("gc")
 
 
 def run(scene: Scene, id: str, *, saved: bool = True) -> None:

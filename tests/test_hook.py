@@ -214,7 +214,7 @@ def test_a_request_waits_for_its_answer(shell: list[str], attempt: Attempt, bell
     (told,) = attempt.collect()
     assert (told.kind, told.data) == (
         lifecycle.PERMITTED,
-        {"answered": request, "allow": True, "sender": "me"},
+        {"answered": request, "allow": True, "what": "", "text": "", "sender": "me"},
     )
     with pytest.raises(RefusedError, match="answered already"):
         permits.give(attempt, request, "{}")

@@ -301,7 +301,7 @@ def test_an_unreadable_event_is_set_aside(attempt: Attempt, text: str | bytes) -
 def test_no_event_of_ours_comes_out_of_the_spool(attempt: Attempt) -> None:
     """They stand in the journal under names that a worker's hooks can't give."""
     ours = {kind for name, kind in vars(lifecycle).items() if name.isupper() and isinstance(kind, str)}
-    ours -= lifecycle.SAID  # these a worker may say of itself
+    ours -= set(lifecycle.SAID)  # these a worker may say of itself
     assert {"outcome", "verified", "spawned"} <= ours
     for number, kind in enumerate(sorted(ours | {"begun"})):
         put(attempt, str(number), json.dumps({"hook_event_name": kind}))

@@ -108,7 +108,7 @@ def test_a_run_from_its_start_to_its_report(project: Project) -> None:
                 == "SQLite or PostgreSQL?"
             )
             at_gate(project, "go")
-            workers = {row["worker"]: row for row in rows(await tool("list_workers"))}
+            workers = {row["name"]: row for row in rows(await tool("list_workers"))}
             assert set(workers) == {"one", "two"}
             assert workers["one"]["asks"][0]["text"] == "SQLite or PostgreSQL?"
             assert workers["two"]["in_tmux"] == "running"
@@ -131,7 +131,11 @@ def test_a_run_from_its_start_to_its_report(project: Project) -> None:
             head = json.loads(status.splitlines()[0])
             assert head["run_in_progress"] is True
             assert head["states"] == {"running": 2}
-            assert head["in_tmux"] == {"p--run": "running", "p-one": "running", "p-two": "running"}
+            assert (head["run"]["tmux"], head["run"]["in_tmux"]) == ("p--run", "running")
+            assert [(row["name"], row["in_tmux"]) for row in rows(status)] == [
+                ("one", "running"),
+                ("two", "running"),
+            ]
             open_gate(project, "end")
             open_gate(project, "go")
             ended: list[str] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import jsonschema
 import pytest
@@ -29,6 +28,7 @@ from dodo_claude.report import (
     to_json,
     why,
 )
+from tests.schemas import shape
 
 ATTEMPT = AttemptReport(
     2, "failed", "check `make` ended with exit status 2", 100.0, 40.0, 2, 7, 1, 1200, 0.25, "s-1",
@@ -51,93 +51,7 @@ RUN = RunReport(
 )  # fmt: skip
 
 
-def table(**keys: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": keys, "required": [*keys], "additionalProperties": False}
-
-
-def each(of: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": of}
-
-
-TEXT, NUMBER, COUNT = {"type": "string"}, {"type": "number"}, {"type": "integer", "minimum": 0}
-MAYBE_TEXT, MAYBE_NUMBER = {"type": ["string", "null"]}, {"type": ["number", "null"]}
-MAYBE_COUNT = {"type": ["integer", "null"], "minimum": 0}
-STATE = {"enum": ["done", "up to date", "ignored", "failed", "stopped", "running", "waiting", "not run"]}
-RESULT = {"enum": ["passed", "failed", "not run"]}
-STATES = {"type": "object", "propertyNames": STATE, "additionalProperties": COUNT}
-# What others may rely on, as long as `version` is 1.
-SHAPE = table(
-    version={"const": 1},
-    name=TEXT,
-    run=TEXT,
-    state={"enum": ["ended", "running", "cut off"]},
-    stopped=TEXT,
-    started=NUMBER,
-    ended=MAYBE_NUMBER,
-    seconds=NUMBER,
-    totals=table(
-        states=STATES,
-        checks={"type": "object", "propertyNames": RESULT, "additionalProperties": COUNT},
-        attempts=COUNT,
-        repairs=COUNT,
-        seconds=NUMBER,
-        tokens=COUNT,
-        cost_usd=MAYBE_NUMBER,
-        files=COUNT,
-        added=COUNT,
-        removed=COUNT,
-    ),
-    left=each(table(stage=TEXT, why=TEXT)),
-    groups=each(
-        table(name=TEXT, states=STATES, seconds=NUMBER, tokens=COUNT, cost_usd=MAYBE_NUMBER, stages=each(TEXT))
-    ),
-    stages=each(
-        table(
-            name=TEXT,
-            group=MAYBE_TEXT,
-            agent=MAYBE_TEXT,
-            state=STATE,
-            reason=TEXT,
-            waits_for=each(TEXT),
-            seconds=NUMBER,
-            repairs=COUNT,
-            tokens=COUNT,
-            cost_usd=MAYBE_NUMBER,
-            attempts=each(
-                table(
-                    number={"type": "integer", "minimum": 1},
-                    result={
-                        "enum": ["succeeded", "failed", "timed out", "aborted", "running", "cut off"],
-                    },
-                    why=TEXT,
-                    began=NUMBER,
-                    seconds=NUMBER,
-                    prompts=COUNT,
-                    tools=COUNT,
-                    repairs=COUNT,
-                    tokens=COUNT,
-                    cost_usd=MAYBE_NUMBER,
-                    session_id=MAYBE_TEXT,
-                    folder=TEXT,
-                )
-            ),
-            files=each(
-                table(
-                    path=TEXT,
-                    change={"enum": ["new", "changed", "unchanged", "set aside"]},
-                    bytes=COUNT,
-                    lines=MAYBE_COUNT,
-                    added=MAYBE_COUNT,
-                    removed=MAYBE_COUNT,
-                    kept=MAYBE_TEXT,
-                )
-            ),
-            checks=each(table(kind={"enum": ["check", "command"]}, command=TEXT, result=RESULT, output=TEXT)),
-            message=TEXT,
-            needs=each(TEXT),
-        )
-    ),
-)  # fmt: skip
+SHAPE = shape("report")
 
 
 def test_the_json_has_the_shape_that_others_read() -> None:
@@ -145,7 +59,7 @@ def test_the_json_has_the_shape_that_others_read() -> None:
 
 
 def test_the_states_are_those_of_the_shape() -> None:
-    assert list(report.STATES) == STATE["enum"]
+    assert list(report.STATES) == SHAPE["$defs"]["state"]["enum"]
 
 
 def test_what_was_written_is_read_again() -> None:

@@ -12,35 +12,11 @@ from dodo_claude import status
 from dodo_claude.lifecycle import Ask, State, View
 from tests.integration.scenes import at_gate, bash, configure, gate, kill, open_gate, play, worker_pid, write
 from tests.project import BIN, Project
+from tests.schemas import shape
 
 pytestmark = pytest.mark.tmux
 
-TEXT, NUMBER = {"type": "string"}, {"type": "number", "minimum": 0}
-COUNT = {"type": "integer", "minimum": 0}
-
-
-def _maybe(kind: str) -> dict[str, object]:
-    return {"type": [kind, "null"]}
-
-
-def _record(**keys: object) -> dict[str, object]:
-    return {"type": "object", "properties": keys, "required": [*keys], "additionalProperties": False}
-
-
-IN_TMUX = {"enum": ["running", "ended", None]}
-STAGE = _record(
-    name=TEXT, group=_maybe("string"), agent=_maybe("string"), state={"enum": list(status.STATES)}, about=TEXT, request=_maybe("string"),
-    activity=TEXT, percent=_maybe("integer"), progress=TEXT, seconds=NUMBER, tokens=COUNT, cost_usd=_maybe("number"),
-    attempt=_maybe("integer"), tmux=TEXT, in_tmux=IN_TMUX, session_id=_maybe("string"),
-    waits_for={"type": "array", "items": TEXT},
-)  # fmt: skip
-SHAPE = _record(
-    version={"const": 1}, name=TEXT,
-    run=_record(id=_maybe("string"), live={"type": "boolean"}, pid=_maybe("integer"), since=_maybe("string"),
-                tmux=_maybe("string"), in_tmux=IN_TMUX),
-    states={"type": "object", "propertyNames": {"enum": list(status.STATES)}, "additionalProperties": COUNT},
-    tokens=COUNT, cost_usd=_maybe("number"), stages={"type": "array", "items": STAGE},
-)  # fmt: skip
+SHAPE = shape("status")
 
 
 def told(project: Project) -> dict[str, Any]:
@@ -98,6 +74,8 @@ def test_of_each_stage_how_it_is(project: Project) -> None:
             "asks": "asks", "blocked": "blocked", "works": "running", "after": "waiting", "bad": "failed", "good": "done",
         }  # fmt: skip
         assert now["asks"]["about"] == "SQLite?"
+        assert [ask["text"] for ask in now["asks"]["asks"]] == ["SQLite?"]
+        assert now["works"]["asks"] == []
         assert now["blocked"]["about"] == "Bash touch forbidden"
         assert (now["works"]["percent"], now["works"]["progress"]) == (40, "half of it")
         assert now["works"]["activity"].startswith("Bash touch go.at")
@@ -144,6 +122,10 @@ def test_without_a_run_it_says_what_the_last_ones_left(project: Project) -> None
         "what it reads or makes was changed since it was done",
     )
     assert project.run("dodo-claude", "status", check=0).out.startswith("no run is in progress (the last: 20")
+
+
+def test_the_states_are_those_of_the_shape() -> None:
+    assert list(status.STATES) == SHAPE["$defs"]["state"]["enum"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,19 @@ def test_every_template_is_in_order(project: Project) -> None:
         assert first == "#:schema ./orchestrate.schema.json"
         assert project.run("dodo-claude", "check", f"{name}/orchestrate.toml", check=0).said("no problems")
         assert f"[{name}]({name}/)" in (templates_dir() / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.tmux
+def test_one_that_is_stopped_in_mid_work_goes_on(feature: Project) -> None:
+    """As the README has a newcomer try it."""
+    feature.env["DODO_CLAUDE_SCRIPTED_SPEED"] = "1"
+    with feature.started("--agent", "scripted") as live:
+        live.until("Bash head -n 40 checks/check_api.py")  # before it has written anything
+        assert live.kill(signal.SIGINT) == 130
+    feature.env["DODO_CLAUDE_SCRIPTED_SPEED"] = "0"
+    lines = play(feature)
+    assert "3 stages: 3 done" in lines[-2]
+    assert not [line for line in lines if "sent what is missing" in line]
 
 
 @pytest.mark.tmux

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import venv
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.project import Project
+from tests.schemas import NAMES
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = [pytest.mark.wheel, pytest.mark.tmux]
@@ -34,12 +36,23 @@ def test_it_holds_what_runs_need(wheel: Path) -> None:
         "dodo_claude/hook.sh",
         "dodo_claude/web.html",
         "dodo_claude/orchestrate.schema.json",
+        *(f"dodo_claude/schemas/{name}.schema.json" for name in NAMES),
         "dodo_claude/claude/orchestrate-parallel-dev.md",
         "dodo_claude/claude/orchestrate-status.md",
         "dodo_claude/templates/parallel-feature/orchestrate.toml",
         "dodo_claude/templates/parallel-feature/scenario.toml",
     } <= names
     assert not [name for name in names if name.startswith(("tests/", "demo/")) or "__pycache__" in name]
+
+
+def test_its_readme_has_no_picture_that_pypi_could_not_show(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+    text = zipfile.ZipFile(wheel).read(metadata).decode()
+    assert "Description-Content-Type: text/markdown" in text
+    assert "## A five-minute tour" in text
+    assert "![" not in text
+    assert not re.search(r"\]\((?!https?:|#)", text)  # nor a link that leads nowhere there
 
 
 def test_a_newcomer_installs_it_and_runs_a_template(wheel: Path, project: Project, tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ class Agent:
         self.values = launch.stage.values()
         # The index of the scenario's next turn.
         self.cursor = 0
+        # The prompt of a turn that begins anew, since the session was cut off in it.
+        self.cut_off: str | None = None
         # The prompt being answered, and the id of the last one that was.
         self.prompt: Prompt | None = None
         self.prompt_id: str | None = None

@@ -153,8 +153,9 @@ class _Check:
         if not isinstance(turn, dict) or "steps" not in turn:
             self.report(place, "a turn without steps", "add steps = [...]")
             return
-        self.keys(place, turn, ["when", "once", "context", "steps"])
-        for key, type_ in (("when", "regex"), ("once", "flag"), ("context", "percentage")):
+        self.keys(place, turn, ["when", "once", "again", "context", "steps"])
+        types = {"when": "regex", "once": "flag", "again": "flag", "context": "percentage"}
+        for key, type_ in types.items():
             if key in turn:
                 self.value(f"{place}.{key}", turn[key], type_)
         self.steps(f"{place}.steps", turn["steps"])

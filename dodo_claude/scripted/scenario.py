@@ -4,6 +4,7 @@
     [[stages.backend.turns]]         # the n-th turn answers the n-th prompt, the last one all later prompts
     when = "regex"                   # optional: play the first turn, from the current one on, that fits the prompt
     once = true                      # optional: do not play this turn again for later prompts
+    again = true                     # optional: a session that was cut off in this turn begins it anew when it is resumed
     context = 72                     # optional: how full the context is in this turn, in percent
     steps = [{ say = "Reading." }, { write = "api.py", text = "…{path}…" }]
 
@@ -48,6 +49,7 @@ class Turn(NamedTuple):
     when: str | None = None
     once: bool = False
     context: float | None = None
+    again: bool = False
 
 
 class Stage(NamedTuple):
@@ -136,7 +138,7 @@ def _fits(turn: Turn, prompt: str) -> bool:
 def _turn(entry: dict[str, Any], values: dict[str, str]) -> Turn:
     when = fill_pattern(entry["when"], values) if "when" in entry else None
     steps = tuple(_step(step) for step in entry["steps"])
-    return Turn(steps, when, entry.get("once", False), entry.get("context"))
+    return Turn(steps, when, entry.get("once", False), entry.get("context"), entry.get("again", False))
 
 
 def _step(entry: dict[str, Any]) -> Step:

@@ -38,7 +38,7 @@ def greet(agent: Agent) -> dict[str, Any]:
 
 
 def _recall(agent: Agent) -> dict[str, Any]:
-    """Show the history and set the cursor behind its last turn."""
+    """Show the history and set the cursor behind its last turn, or to it if it was cut off and says `again`."""
     tokens = 0
     for line in agent.transcript.lines():
         message = line.get("message") or {}
@@ -53,7 +53,11 @@ def _recall(agent: Agent) -> dict[str, Any]:
         elif line.get("subtype") == "compact_boundary":
             agent.forget()
         elif line.get("subtype") == "scripted_turn":
-            agent.cursor = line["next"]
+            agent.cursor, agent.cut_off = line["next"], line.get("again")
+        elif line.get("subtype") == "scripted_turn_end":
+            agent.cut_off = None
+    if agent.cut_off is not None:
+        agent.cursor -= 1
     silence = max(int(time.time() - os.path.getmtime(agent.transcript.path)), 0)
     return {
         "source": "resume",
@@ -96,16 +100,20 @@ def _stop_block_cap() -> int:
 
 def _play(agent: Agent, text: str, steps: tuple[Step, ...] | None) -> Flow[None]:
     if steps is None:
+        if agent.cut_off is not None:
+            text, agent.cut_off = agent.cut_off, None
         index = pick_turn(agent.stage.turns, agent.cursor, text)
         if index is None:
             agent.speak("The scenario has no turn for this prompt.")
             return
         agent.cursor = index + 1
-        agent.transcript.add("system", subtype="scripted_turn", next=agent.cursor)
         turn = agent.stage.turns[index]
+        again = {"again": text} if turn.again else {}
+        agent.transcript.add("system", subtype="scripted_turn", next=agent.cursor, **again)
         steps = turn.steps
         agent.percent = agent.stage.context if turn.context is None else turn.context
     yield from play(agent, steps, text)
+    agent.transcript.add("system", subtype="scripted_turn_end")
 
 
 def _stop(agent: Agent, active: bool) -> Flow[list[str]]:

@@ -8,6 +8,7 @@ import pty
 import signal
 import subprocess
 
+import jsonschema
 import pytest
 
 from dodo_claude import processes
@@ -23,6 +24,7 @@ from tests.integration.scenes import (
     write,
 )
 from tests.project import BIN, Live, Project
+from tests.schemas import shape
 
 pytestmark = [
     pytest.mark.tmux,
@@ -71,6 +73,7 @@ def test_allow_is_for_that_one_call(project: Project) -> None:
         assert not (project.root / "asked.txt").exists()
         # The example of its help.
         ran = project.run("dodo-claude", "allow", "backend", "--request", request, "--json", check=0)
+        jsonschema.validate(json.loads(ran.out), shape("permit"))
         assert json.loads(ran.out) == {
             "request": request,
             "state": "given",

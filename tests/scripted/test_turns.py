@@ -31,6 +31,34 @@ def test_a_resumed_session_goes_on_with_the_next_turn(start: Any) -> None:
     assert again.await_event("Stop")["last_assistant_message"] == "Finished."
 
 
+BASH = ("--permission-mode", "dontAsk", "--allowedTools", "Bash")
+AGAIN = """
+[[stages.backend.turns]]
+again = true
+steps = [
+    { capture = "name", from_prompt = 'write (\\w+)' },
+    { say = "Begun {name}." },
+    { bash = "test -e flag || { touch flag; kill -9 $PPID; }" },
+    { say = "Finished {name}." },
+]
+[[stages.backend.turns]]
+steps = [{ say = "Mended." }]
+"""
+
+
+def test_one_that_was_cut_off_in_a_turn_that_says_so_begins_it_anew(start: Any) -> None:
+    first = start(AGAIN, *BASH, "--", "Please write it")
+    assert first.await_exit() == -signal.SIGKILL
+    again = start(AGAIN, *BASH, "--resume", first.session, "--", "Your session was cut off. Go on")
+    assert again.await_event("Stop")["last_assistant_message"] == "Finished it."
+    again.await_done()
+    # Its end is an end: the next prompt has the next turn, also in a session that is resumed after it.
+    last = start(AGAIN, *BASH, "--resume", first.session)
+    last.await_event("SessionStart", 3)
+    last.type("and?" + ENTER)
+    assert last.await_event("Stop", 2)["last_assistant_message"] == "Mended."
+
+
 def test_a_blocked_stop_goes_on_with_the_next_turn(start: Any, tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     scenario = """
