@@ -22,7 +22,18 @@ from tests.bench.lab import Lab
 
 ROOT = Path(__file__).resolve().parents[2]
 # In this order: short ones first, and none between those that load the machine in the same way.
-BENCHES = ("hook", "reaction", "overhead", "makespan", "loading", "change", "nothing", "workers")
+BENCHES = (
+    "hook",
+    "reaction",
+    "overhead",
+    "client",
+    "peer",
+    "makespan",
+    "loading",
+    "change",
+    "nothing",
+    "workers",
+)
 
 
 def load(name: str) -> ModuleType:

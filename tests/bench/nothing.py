@@ -140,7 +140,7 @@ def _others(lab: Lab, project: Project, count: int) -> Iterator[tuple[str, Take,
     try:
         make = on_path("make")
         project.write("Makefile", makefile(count))
-        yield "make", partial(took, [make, "-s"], root, env), 100
+        yield "make", partial(took, [make, "-sr"], root, env), 100
     except Unavailable as why:
         yield Skipped(f"{NAME}/{count}/make", str(why))
     if count > 1000 or lab.quick:

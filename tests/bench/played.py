@@ -79,11 +79,17 @@ def play(project: Project, graph: Graph) -> Played:
     return Played(took, {name: _times(project, name) for name in graph})
 
 
-def _times(project: Project, stage: str) -> Times:
+def event_times(project: Project, stage: str) -> dict[str, float]:
+    """When each kind of event came first in the stage's last attempt."""
     log = StageLog(project.root / ".orchestrate", stage)
     at: dict[str, float] = {}
     for event in Attempt(log, log.attempts()[-1]).replay():
         at.setdefault(event.kind, event.at)
+    return at
+
+
+def _times(project: Project, stage: str) -> Times:
+    at = event_times(project, stage)
     return Times(at[life.BEGUN], at[life.SPAWNED], at["Stop"], at[life.OUTCOME])
 
 
