@@ -51,6 +51,11 @@ def test_what_is_compared_takes_turns_and_the_first_rounds_do_not_count() -> Non
     assert found == {"a": [4.0, 5.0], "b": [3.0, 6.0]}
 
 
+def test_what_takes_too_long_is_cut_short() -> None:
+    found = frame.in_turn(100, {"slow": lambda: 1.0}, within=-1.0)
+    assert found == {"slow": [1.0] * frame.LEAST_ROUNDS}
+
+
 def test_a_command_is_timed_to_its_end_and_must_do_what_it_should(tmp_path: Path) -> None:
     env = {"PATH": "/usr/bin:/bin"}
     done = frame.took(["sh", "-c", "echo said; exit 3"], tmp_path, env, code=3)

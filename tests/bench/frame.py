@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+# So many tell a median from an accident.
+LEAST_ROUNDS = 3
+
 
 class Spread(NamedTuple):
     """A median with its quartiles, of `number` values."""
@@ -71,10 +74,18 @@ def ratio(name: str, values: Sequence[float], of: Sequence[float], note: str = "
     return Figure(name, "×", spread([a / b for a, b in zip(values, of, strict=True)]), note)
 
 
-def in_turn(rounds: int, takers: Mapping[str, Callable[[], float]], warm: int = 1) -> dict[str, list[float]]:
-    """What each of `takers` measures, `rounds` times, in turn; the order turns round each time. `warm` do not count."""
+def in_turn(
+    rounds: int, takers: Mapping[str, Callable[[], float]], warm: int = 1, within: float = 60.0
+) -> dict[str, list[float]]:
+    """What each of `takers` measures, `rounds` times, in turn; the order turns round each time. `warm` do not count.
+
+    After `within` seconds the rest is left out, but for three rounds.
+    """
     found: dict[str, list[float]] = {name: [] for name in takers}
+    began = time.monotonic()
     for number in range(-warm, rounds):
+        if number >= LEAST_ROUNDS and time.monotonic() - began > within:
+            break
         names = list(takers) if number % 2 else list(takers)[::-1]
         for name in names:
             value = takers[name]()

@@ -38,7 +38,7 @@ def mapped(count: int) -> str:
 def run(lab: Lab) -> Iterator[Found]:
     for count in lab.sizes(1000, 10000):
         lab.say(f"{count} stages")
-        rounds = lab.rounds(5 if count < 10000 else 3, 1)
+        rounds = lab.rounds(5 if count < 10000 else 2, 1)
         for kind, text in (("", orchestration(count)), (", foreach", mapped(count))):
             name = f"{NAME}/{count}{kind}"
             cold, again, check, explain, memory = [], [], [], [], []

@@ -192,7 +192,7 @@ def _timed(lab: Lab, project: Project, count: int, tools: list[tuple[str, Take, 
         cpu["hand"].append(done.cpu)
         return done.wall
 
-    rounds = lab.rounds(7 if count > 1000 else 11)
+    rounds = lab.rounds(5 if count > 1000 else 9)
     takers: dict[str, Callable[[], float]] = {"ours": ours, "hand": by_hand}
     takers |= {name: partial(_wall, take) for name, take, most in tools if most >= rounds}
     if count == 1000:
