@@ -30,8 +30,9 @@ def test_a_spread_is_the_median_with_its_quartiles() -> None:
     assert frame.spread([4.0, 1.0, 2.0, 3.0, 5.0]) == Spread(3.0, 2.0, 4.0, 5)
     assert frame.spread([7.0]) == Spread(7.0, 7.0, 7.0, 1)
     assert frame.quantile([0.0, 1.0], 0.25) == 0.25
-    hundred = [float(value) for value in range(101)]
-    assert frame.spread_of_quantile(hundred, 0.99).median == 99.0
+    # Five blocks, of which one is slow.
+    values = [value for slowest in (2.0, 3.0, 4.0, 5.0, 90.0) for value in (*[1.0] * 9, slowest)]
+    assert frame.spread_of_quantile(values, 1.0) == Spread(4.0, 3.0, 5.0, 50)
 
 
 def test_a_ratio_is_that_of_each_round() -> None:

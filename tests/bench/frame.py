@@ -41,11 +41,10 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def spread_of_quantile(values: Sequence[float], share: float, blocks: int = 5) -> Spread:
-    """A quantile of all `values`, with the quartiles of what it is in each of `blocks` parts of them in turn."""
+    """The quantile of each of `blocks` parts of `values`, one after the other: median and quartiles of these."""
     size = max(1, len(values) // blocks)
     parts = [values[start : start + size] for start in range(0, size * blocks, size)]
-    each = [quantile(part, share) for part in parts if part]
-    return Spread(quantile(values, share), quantile(each, 0.25), quantile(each, 0.75), len(values))
+    return spread([quantile(part, share) for part in parts if part])._replace(number=len(values))
 
 
 @dataclass(frozen=True)
