@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -119,4 +120,6 @@ def surroundings_now() -> Iterator[tuple[str, str]]:
 
 
 if __name__ == "__main__":
+    # Whatever ends it, what it started ends with it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     raise SystemExit(main(sys.argv[1:]))

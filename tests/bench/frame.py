@@ -114,7 +114,12 @@ def took(argv: Sequence[str | Path], cwd: Path, env: Mapping[str, str], code: in
         process = subprocess.Popen(
             words, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:  # the bench is stopped
+            process.kill()
+            process.wait()
+            raise
         wall = time.perf_counter() - before
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
