@@ -12,17 +12,20 @@ from tests.project import BIN, Project
 
 NAME = "loading"
 TITLE = (
-    "An orchestrate.toml of so many stages read and validated: `cold`, for the first time, `again`, when nothing changed (in a "
+    "An orchestrate.toml of so many stages read, validated and made into doit's tasks: `cold`, for the first time, `again`, when nothing changed (in a "
     "process of its own each, its imports left out). `check`: all of `dodo-claude check`. `explain`: all of `doit orchestrate --explain`."
 )
+# As a run of doit's does it, up to doit's tasks.
 LOAD = """
-import json, resource, sys, time
-from pathlib import Path
-from dodo_claude.config import load_config
+import json, resource, time
+from dodo_claude.loader import StageLoader
+loader = StageLoader()
+loader.config, loader.cmd_names = {}, []
+loader.setup({"dodoFile": "dodo.py"})
 began = time.perf_counter()
-config = load_config(Path("orchestrate.toml"))
+loader.load_stages([], set())
 took = time.perf_counter() - began
-print(json.dumps([took, len(config.stages), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000]))
+print(json.dumps([took, len(loader.stage_config.stages), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000]))
 """
 
 
