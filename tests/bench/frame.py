@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import resource
 import subprocess
 import tempfile
 import time
@@ -94,11 +93,13 @@ def in_turn(
 
 
 class Took(NamedTuple):
-    """What a process and those that it waited for cost: seconds, and bytes of memory at the most."""
+    """What a process and those that it waited for cost, in seconds.
+
+    No memory: the kernel's most of a process begins with that of the one that started it.
+    """
 
     wall: float
     cpu: float
-    memory: int
     out: str
 
 
@@ -126,7 +127,7 @@ def took(argv: Sequence[str | Path], cwd: Path, env: Mapping[str, str], code: in
         said = out.read().decode("utf-8", "replace")
     if process.returncode != code:
         raise CommandFailed(f"{' '.join(words)}: ended with {process.returncode}\n{said[-2000:]}")
-    return Took(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, said)
+    return Took(wall, usage.ru_utime + usage.ru_stime, said)
 
 
 def milliseconds(name: str, seconds: Iterable[float], note: str = "") -> Figure:
@@ -135,9 +136,3 @@ def milliseconds(name: str, seconds: Iterable[float], note: str = "") -> Figure:
 
 def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def own_cpu() -> float:
-    """CPU seconds of this process so far."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 from tests.bench.frame import Figure, Found, milliseconds, spread, took
-from tests.bench.lab import Lab, environ, orchestrate
+from tests.bench.lab import MOST_MEMORY, Lab, environ, orchestrate
 from tests.bench.nothing import orchestration
 from tests.project import BIN, Project
 
@@ -16,16 +16,16 @@ TITLE = (
     "process of its own each, its imports left out). `check`: all of `dodo-claude check`. `explain`: all of `doit orchestrate --explain`."
 )
 # As a run of doit's does it, up to doit's tasks.
-LOAD = """
-import json, resource, time
+LOAD = f"""{MOST_MEMORY}
+import json, time
 from dodo_claude.loader import StageLoader
 loader = StageLoader()
-loader.config, loader.cmd_names = {}, []
-loader.setup({"dodoFile": "dodo.py"})
+loader.config, loader.cmd_names = {{}}, []
+loader.setup({{"dodoFile": "dodo.py"}})
 began = time.perf_counter()
 loader.load_stages([], set())
 took = time.perf_counter() - began
-print(json.dumps([took, len(loader.stage_config.stages), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000]))
+print(json.dumps([took, len(loader.stage_config.stages), most_memory()]))
 """
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench.frame import Figure, Found, Skipped, Took, in_turn, milliseconds, ratio, spread, took
-from tests.bench.lab import Lab, environ, orchestrate
+from tests.bench.lab import Lab, environ, memory_of, orchestrate
 from tests.bench.tools import Unavailable, from_pypi, on_path, version
 from tests.project import BIN, Project
 
@@ -178,13 +178,11 @@ def run(lab: Lab) -> Iterator[Found]:
 def _timed(lab: Lab, project: Project, count: int, tools: list[tuple[str, Take, int]]) -> Iterator[Found]:
     root, env = project.root, environ(project)
     cpu: dict[str, list[float]] = {"ours": [], "hand": []}
-    memory: list[float] = []
 
     def ours() -> float:
         done = orchestrate(project)
         assert not (project.root / ".orchestrate/stages").exists(), "a stage was run"
         cpu["ours"].append(done.cpu)
-        memory.append(done.memory / 1e6)
         return done.wall
 
     def by_hand() -> float:
@@ -210,7 +208,8 @@ def _timed(lab: Lab, project: Project, count: int, tools: list[tuple[str, Take, 
     )
     if "go-task" in found:
         yield ratio(f"{NAME}/{count}/of go-task", found["ours"], found["go-task"])
-    yield Figure(f"{NAME}/{count}/memory", "MB", spread(memory))
+    memory = memory_of(project, "orchestrate")
+    yield Figure(f"{NAME}/{count}/memory", "MB", spread([memory]))
 
 
 def _wall(take: Take) -> float:
