@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import sys
 import time
@@ -22,7 +23,18 @@ from tests.bench.lab import Lab
 
 ROOT = Path(__file__).resolve().parents[2]
 # In this order: short ones first, and none between those that load the machine in the same way.
-BENCHES = ("hook", "reaction", "overhead", "makespan", "loading", "change", "nothing", "workers")
+BENCHES = (
+    "hook",
+    "reaction",
+    "overhead",
+    "client",
+    "peer",
+    "makespan",
+    "loading",
+    "change",
+    "nothing",
+    "workers",
+)
 
 
 def load(name: str) -> ModuleType:
@@ -108,4 +120,6 @@ def surroundings_now() -> Iterator[tuple[str, str]]:
 
 
 if __name__ == "__main__":
+    # Whatever ends it, what it started ends with it.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     raise SystemExit(main(sys.argv[1:]))

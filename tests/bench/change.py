@@ -40,7 +40,7 @@ def run(lab: Lab) -> Iterator[Found]:
             "ours": partial(_changed, project, number, [BIN / "doit", "orchestrate"]),
             "hand": partial(_changed, by_hand, number, nothing.hand("run", "-f", "hand.py")),
         }
-        takers |= {name: partial(_changed, each, number, [name, "-s"]) for name, each in makes.items()}
+        takers |= {name: partial(_changed, each, number, [name, "-sr"]) for name, each in makes.items()}
         found = in_turn(lab.rounds(5), takers)
         for name, walls in found.items():
             yield milliseconds(f"{NAME}/{what}/{name}", walls)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import resource
 import subprocess
 import tempfile
 import time
@@ -12,6 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+# So many tell a median from an accident.
+LEAST_ROUNDS = 3
 
 
 class Spread(NamedTuple):
@@ -38,11 +40,10 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def spread_of_quantile(values: Sequence[float], share: float, blocks: int = 5) -> Spread:
-    """A quantile of all `values`, with the quartiles of what it is in each of `blocks` parts of them in turn."""
+    """The quantile of each of `blocks` parts of `values`, one after the other: median and quartiles of these."""
     size = max(1, len(values) // blocks)
     parts = [values[start : start + size] for start in range(0, size * blocks, size)]
-    each = [quantile(part, share) for part in parts if part]
-    return Spread(quantile(values, share), quantile(each, 0.25), quantile(each, 0.75), len(values))
+    return spread([quantile(part, share) for part in parts if part])._replace(number=len(values))
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,18 @@ def ratio(name: str, values: Sequence[float], of: Sequence[float], note: str = "
     return Figure(name, "×", spread([a / b for a, b in zip(values, of, strict=True)]), note)
 
 
-def in_turn(rounds: int, takers: Mapping[str, Callable[[], float]], warm: int = 1) -> dict[str, list[float]]:
-    """What each of `takers` measures, `rounds` times, in turn; the order turns round each time. `warm` do not count."""
+def in_turn(
+    rounds: int, takers: Mapping[str, Callable[[], float]], warm: int = 1, within: float = 60.0
+) -> dict[str, list[float]]:
+    """What each of `takers` measures, `rounds` times, in turn; the order turns round each time. `warm` do not count.
+
+    After `within` seconds the rest is left out, but for three rounds.
+    """
     found: dict[str, list[float]] = {name: [] for name in takers}
+    began = time.monotonic()
     for number in range(-warm, rounds):
+        if number >= LEAST_ROUNDS and time.monotonic() - began > within:
+            break
         names = list(takers) if number % 2 else list(takers)[::-1]
         for name in names:
             value = takers[name]()
@@ -84,11 +93,13 @@ def in_turn(rounds: int, takers: Mapping[str, Callable[[], float]], warm: int = 
 
 
 class Took(NamedTuple):
-    """What a process and those that it waited for cost: seconds, and bytes of memory at the most."""
+    """What a process and those that it waited for cost, in seconds.
+
+    No memory: the kernel's most of a process begins with that of the one that started it.
+    """
 
     wall: float
     cpu: float
-    memory: int
     out: str
 
 
@@ -104,14 +115,19 @@ def took(argv: Sequence[str | Path], cwd: Path, env: Mapping[str, str], code: in
         process = subprocess.Popen(
             words, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:  # the bench is stopped
+            process.kill()
+            process.wait()
+            raise
         wall = time.perf_counter() - before
         process.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         said = out.read().decode("utf-8", "replace")
     if process.returncode != code:
         raise CommandFailed(f"{' '.join(words)}: ended with {process.returncode}\n{said[-2000:]}")
-    return Took(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, said)
+    return Took(wall, usage.ru_utime + usage.ru_stime, said)
 
 
 def milliseconds(name: str, seconds: Iterable[float], note: str = "") -> Figure:
@@ -120,9 +136,3 @@ def milliseconds(name: str, seconds: Iterable[float], note: str = "") -> Figure:
 
 def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def own_cpu() -> float:
-    """CPU seconds of this process so far."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime

@@ -92,6 +92,27 @@ def orchestrate(project: Project, *args: str, code: int = 0) -> Took:
     return took([BIN / "doit", "orchestrate", *args], project.root, project.environ(), code)
 
 
+# A process's own: the kernel's other account of it begins with that of the process that started it.
+MOST_MEMORY = """
+def most_memory():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1000
+"""
+_DOIT = f"""{MOST_MEMORY}
+import sys
+from doit.doit_cmd import DoitMain
+code = DoitMain().run(sys.argv[1:])
+print("\\nmemory", most_memory())
+sys.exit(code)
+"""
+
+
+def memory_of(project: Project, *args: str) -> float:
+    """MB that `doit ARGS` has at the most."""
+    done = took([BIN / "python", "-c", _DOIT, *args], project.root, project.environ())
+    return float(done.out.split()[-1])
+
+
 def scripted(
     project: Project,
     stages: Mapping[str, Mapping[str, Any]],

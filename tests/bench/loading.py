@@ -6,23 +6,26 @@ import json
 from collections.abc import Iterator
 
 from tests.bench.frame import Figure, Found, milliseconds, spread, took
-from tests.bench.lab import Lab, environ, orchestrate
+from tests.bench.lab import MOST_MEMORY, Lab, environ, orchestrate
 from tests.bench.nothing import orchestration
 from tests.project import BIN, Project
 
 NAME = "loading"
 TITLE = (
-    "An orchestrate.toml of so many stages read and validated: `cold`, for the first time, `again`, when nothing changed (in a "
+    "An orchestrate.toml of so many stages read, validated and made into doit's tasks: `cold`, for the first time, `again`, when nothing changed (in a "
     "process of its own each, its imports left out). `check`: all of `dodo-claude check`. `explain`: all of `doit orchestrate --explain`."
 )
-LOAD = """
-import json, resource, sys, time
-from pathlib import Path
-from dodo_claude.config import load_config
+# As a run of doit's does it, up to doit's tasks.
+LOAD = f"""{MOST_MEMORY}
+import json, time
+from dodo_claude.loader import StageLoader
+loader = StageLoader()
+loader.config, loader.cmd_names = {{}}, []
+loader.setup({{"dodoFile": "dodo.py"}})
 began = time.perf_counter()
-config = load_config(Path("orchestrate.toml"))
+loader.load_stages([], set())
 took = time.perf_counter() - began
-print(json.dumps([took, len(config.stages), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000]))
+print(json.dumps([took, len(loader.stage_config.stages), most_memory()]))
 """
 
 
@@ -38,7 +41,7 @@ def mapped(count: int) -> str:
 def run(lab: Lab) -> Iterator[Found]:
     for count in lab.sizes(1000, 10000):
         lab.say(f"{count} stages")
-        rounds = lab.rounds(5 if count < 10000 else 3, 1)
+        rounds = lab.rounds(5 if count < 10000 else 2, 1)
         for kind, text in (("", orchestration(count)), (", foreach", mapped(count))):
             name = f"{NAME}/{count}{kind}"
             cold, again, check, explain, memory = [], [], [], [], []

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench.frame import Figure, Found, Skipped, Took, in_turn, milliseconds, ratio, spread, took
-from tests.bench.lab import Lab, environ, orchestrate
+from tests.bench.lab import Lab, environ, memory_of, orchestrate
 from tests.bench.tools import Unavailable, from_pypi, on_path, version
 from tests.project import BIN, Project
 
@@ -140,7 +140,7 @@ def _others(lab: Lab, project: Project, count: int) -> Iterator[tuple[str, Take,
     try:
         make = on_path("make")
         project.write("Makefile", makefile(count))
-        yield "make", partial(took, [make, "-s"], root, env), 100
+        yield "make", partial(took, [make, "-sr"], root, env), 100
     except Unavailable as why:
         yield Skipped(f"{NAME}/{count}/make", str(why))
     if count > 1000 or lab.quick:
@@ -178,13 +178,11 @@ def run(lab: Lab) -> Iterator[Found]:
 def _timed(lab: Lab, project: Project, count: int, tools: list[tuple[str, Take, int]]) -> Iterator[Found]:
     root, env = project.root, environ(project)
     cpu: dict[str, list[float]] = {"ours": [], "hand": []}
-    memory: list[float] = []
 
     def ours() -> float:
         done = orchestrate(project)
         assert not (project.root / ".orchestrate/stages").exists(), "a stage was run"
         cpu["ours"].append(done.cpu)
-        memory.append(done.memory / 1e6)
         return done.wall
 
     def by_hand() -> float:
@@ -192,7 +190,7 @@ def _timed(lab: Lab, project: Project, count: int, tools: list[tuple[str, Take, 
         cpu["hand"].append(done.cpu)
         return done.wall
 
-    rounds = lab.rounds(7 if count > 1000 else 11)
+    rounds = lab.rounds(5 if count > 1000 else 9)
     takers: dict[str, Callable[[], float]] = {"ours": ours, "hand": by_hand}
     takers |= {name: partial(_wall, take) for name, take, most in tools if most >= rounds}
     if count == 1000:
@@ -210,7 +208,8 @@ def _timed(lab: Lab, project: Project, count: int, tools: list[tuple[str, Take, 
     )
     if "go-task" in found:
         yield ratio(f"{NAME}/{count}/of go-task", found["ours"], found["go-task"])
-    yield Figure(f"{NAME}/{count}/memory", "MB", spread(memory))
+    memory = memory_of(project, "orchestrate")
+    yield Figure(f"{NAME}/{count}/memory", "MB", spread([memory]))
 
 
 def _wall(take: Take) -> float:

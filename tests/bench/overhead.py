@@ -32,4 +32,6 @@ def run(lab: Lab) -> Iterator[Found]:
             for number, part in enumerate(PARTS):
                 yield milliseconds(f"{NAME}/{part}{suffix}", [parts[number] for parts in found])
             if not suffix:
+                first = min(time.spawned for time in played.times.values())
+                yield milliseconds(f"{NAME}/run's start to its first worker", [first - played.started])
                 yield milliseconds(f"{NAME}/CPU of a run, each stage", [played.took.cpu / len(graph)])

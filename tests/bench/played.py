@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -40,6 +41,9 @@ class Times(NamedTuple):
 
 
 class Played(NamedTuple):
+    """`started`: wall time at which the run's process was started."""
+
+    started: float
     took: Took
     times: dict[str, Times]
 
@@ -75,15 +79,22 @@ def lay_out(project: Project, graph: Graph, slots: int, *, light: bool = False) 
 
 def play(project: Project, graph: Graph) -> Played:
     """Run all of it. Raises `CommandFailed` unless all stages succeed."""
+    started = time.time()
     took = orchestrate(project)
-    return Played(took, {name: _times(project, name) for name in graph})
+    return Played(started, took, {name: _times(project, name) for name in graph})
 
 
-def _times(project: Project, stage: str) -> Times:
+def event_times(project: Project, stage: str) -> dict[str, float]:
+    """When each kind of event came first in the stage's last attempt."""
     log = StageLog(project.root / ".orchestrate", stage)
     at: dict[str, float] = {}
     for event in Attempt(log, log.attempts()[-1]).replay():
         at.setdefault(event.kind, event.at)
+    return at
+
+
+def _times(project: Project, stage: str) -> Times:
+    at = event_times(project, stage)
     return Times(at[life.BEGUN], at[life.SPAWNED], at["Stop"], at[life.OUTCOME])
 
 

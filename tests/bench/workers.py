@@ -23,7 +23,7 @@ TITLE = (
 COUNTS = (1, 10, 100)
 # What a run looks at by itself, it looks at once a minute, after 20 s of silence.
 IDLE_SECONDS, SETTLE_SECONDS = 60.0, 21.0
-BUSY_SECONDS, EVERY_SECONDS = 15.0, 2.0
+BUSY_SECONDS, EVERY_SECONDS = 10.0, 2.0
 LONG = 900.0  # seconds, longer than the bench looks
 
 
