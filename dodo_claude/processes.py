@@ -261,7 +261,11 @@ def ours(pid: int, nonce: str) -> bool | None:
         environ = _read(pid, "environ")
     except OSError:
         return None
-    return f"{NONCE}={nonce}".encode() in environ.split(b"\0") if environ else None
+    return _carries(environ, f"{NONCE}={nonce}".encode()) if environ else None
+
+
+def _carries(environ: bytes, mark: bytes) -> bool:
+    return mark in environ and mark in environ.split(b"\0")
 
 
 def _read(pid: int, name: str) -> bytes:
@@ -303,9 +307,14 @@ def _tree(leader: int, nonce: str) -> list[int]:
         return [-leader] if leader > 1 and _group_lives(leader) else []
     # A stranger that got the leader's id later may lead a session, too.
     sessions = {leader} if leader > 1 and ours(leader, nonce) is not False else set()
-    for pid in pids:
-        mine = pid != os.getpid() and (ours(pid, nonce) or _session(pid) in sessions)
-        if mine and _lives(pid):  # a zombie keeps its session until its parent has looked
+    own, mark = os.getpid(), f"{NONCE}={nonce}".encode()
+    for pid in pids:  # of which there are hundreds, and this is done twice for each stage
+        try:
+            mine = _carries(_read(pid, "environ"), mark)
+        except OSError:
+            mine = False
+        mine = mine or (bool(sessions) and _session(pid) in sessions)
+        if mine and pid != own and _lives(pid):  # a zombie keeps its session until its parent has looked
             found.append(pid)
     return found
 
