@@ -204,6 +204,7 @@ class Orchestrate(DoitRun):
                 report.past = self._past
             runner = StageRunner(
                 self.dep_manager, report, continue_, always, stream, workers, run=run, stages=self._stages(),
+                past=self._past,
             )  # fmt: skip
             try:
                 return runner.run_all(self.control.task_dispatcher())

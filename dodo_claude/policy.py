@@ -336,7 +336,9 @@ def _decide_silent(view: View, facts: Facts) -> Instruction:
             return Interrupt()
         text = f"its worker was silent for {facts.silent:.0f} s, nudged and interrupted in vain"
         return _failed(text, retry=True, kind="silent")
-    unseen = max(LOOK_SECONDS - facts.silent, LOOK_AGAIN_SECONDS - facts.unlooked)
+    # The longer it is silent, the rarer: each look costs a process, and there may be a hundred such workers.
+    again = max(LOOK_AGAIN_SECONDS, facts.silent / 2)
+    unseen = max(LOOK_SECONDS - facts.silent, again - facts.unlooked)
     if unseen <= 0:
         return Look()
     return Wait(min(patience - facts.silent, unseen, LONGEST_WAIT))

@@ -25,6 +25,8 @@ NONCE = "DODO_CLAUDE_NONCE"
 GRACE_SECONDS = 5.0
 # How often the end of a tree is looked at. There is no event for "the last of these is gone".
 _LOOK_SECONDS = 0.02
+# How old what was counted of all processes may be.
+CENSUS_SECONDS = 20.0
 # Longer than an exec takes.
 _EXEC_SECONDS = 0.002
 # A line is waited for up to this length, so that no secret in it is cut in two.
@@ -160,16 +162,38 @@ class _Pump(threading.Thread):
         self._target.write(self._tail)
 
 
-def cpu_seconds(nonce: str, but: int) -> float:
-    """CPU time so far of the living processes that carry `nonce`, without process `but`."""
-    ticks = 0
+class Census:
+    """What all processes that carry a nonce have used of the CPU, looked up for all who ask at once: to go through
+    /proc for each of a hundred silent workers would cost more than all else that is done for them."""
+
+    def __init__(self, seconds: float = CENSUS_SECONDS) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._at = float("-inf")
+        self._found: dict[bytes, dict[int, int]] = {}  # nonce -> process id -> ticks
+
+    def cpu_seconds(self, nonce: str, but: int) -> float:
+        """CPU time of the living processes that carry `nonce`, without process `but`, some seconds ago at most."""
+        with self._lock:
+            if time.monotonic() - self._at >= self._seconds:
+                self._found = _ticks()
+                self._at = time.monotonic()
+            ticks = self._found.get(nonce.encode(), {})
+            return sum(each for pid, each in ticks.items() if pid != but) / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks() -> dict[bytes, dict[int, int]]:
+    found: dict[bytes, dict[int, int]] = {}
     with contextlib.suppress(FileNotFoundError):
         for name in os.listdir("/proc"):
-            if name.isdigit() and int(name) != but and ours(int(name), nonce):
+            if name.isdigit():
                 with contextlib.suppress(OSError, ValueError, IndexError):
-                    fields = _read(int(name), "stat").rpartition(b")")[2].split()
-                    ticks += int(fields[11]) + int(fields[12])  # utime, stime
-    return ticks / os.sysconf("SC_CLK_TCK")
+                    _, mark, rest = (b"\0" + _read(int(name), "environ")).partition(f"\0{NONCE}=".encode())
+                    if mark:
+                        fields = _read(int(name), "stat").rpartition(b")")[2].split()
+                        ticks = int(fields[11]) + int(fields[12])  # utime, stime
+                        found.setdefault(rest.partition(b"\0")[0], {})[int(name)] = ticks
+    return found
 
 
 def end_tree(
@@ -248,14 +272,24 @@ def ours(pid: int, nonce: str) -> bool | None:
         environ = _read(pid, "environ")
     except OSError:
         return None
-    return f"{NONCE}={nonce}".encode() in environ.split(b"\0") if environ else None
+    return _carries(environ, f"{NONCE}={nonce}".encode()) if environ else None
+
+
+def _carries(environ: bytes, mark: bytes) -> bool:
+    return mark in environ and mark in environ.split(b"\0")
 
 
 def _read(pid: int, name: str) -> bytes:
     """A file of /proc. By no `Path`, which interns the parts of its name: a stage asks about thousands, and Python
     then makes its table of interned strings (1 MB) anew every 50 stages, in whichever thread it is."""
-    with open(f"/proc/{pid}/{name}", "rb", buffering=0) as stream:
-        return stream.read()
+    fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = b""
+        while chunk := os.read(fd, 65_536):
+            data += chunk
+        return data
+    finally:
+        os.close(fd)
 
 
 def lives(pid: int, nonce: str) -> bool:
@@ -284,9 +318,14 @@ def _tree(leader: int, nonce: str) -> list[int]:
         return [-leader] if leader > 1 and _group_lives(leader) else []
     # A stranger that got the leader's id later may lead a session, too.
     sessions = {leader} if leader > 1 and ours(leader, nonce) is not False else set()
-    for pid in pids:
-        mine = pid != os.getpid() and (ours(pid, nonce) or _session(pid) in sessions)
-        if mine and _lives(pid):  # a zombie keeps its session until its parent has looked
+    own, mark = os.getpid(), f"{NONCE}={nonce}".encode()
+    for pid in pids:  # of which there are hundreds, and this is done twice for each stage
+        try:
+            mine = _carries(_read(pid, "environ"), mark)
+        except OSError:
+            mine = False
+        mine = mine or (bool(sessions) and _session(pid) in sessions)
+        if mine and pid != own and _lives(pid):  # a zombie keeps its session until its parent has looked
             found.append(pid)
     return found
 

@@ -54,14 +54,22 @@ def drive(stage: Stage, definition: Mapping[str, object], services: Services) ->
         _close_mail(log)
 
 
+def is_left(stage: Stage, state: Path) -> bool:
+    """Did a run begin an attempt that has no end?"""
+    with contextlib.suppress(OSError):
+        last = StageLog(state, stage.name).last()
+        return last is not None and last.result() is None
+    return True  # what can't be looked at
+
+
 def clear_left(stage: Stage, services: Services) -> None:
     """At a run's end: a worker of an earlier run whose stage this one did not come to works for nobody."""
     log = StageLog(services.state, stage.name, services.redact)
     log.sweep()
     last = log.last()
-    if last is not None and last.result() is None:
+    if last is not None:
         _clear_away(stage, services, last)
-        _close_mail(log)
+    _close_mail(log)
 
 
 def _close_mail(log: StageLog) -> None:

@@ -88,6 +88,7 @@ class Run:
         self.chosen: frozenset[str] | None = None  # the stages of this run, if not all
         self.started = time.time()
         self.report: Callable[[Stage, int, View], None] = lambda stage, attempt, view: None
+        self.freed: Callable[[str], None] = lambda stage: None  # its place can be another's
         self._lock = threading.Lock()
         self._lock_fd: int | None = None
         self._services: Services | None = None
@@ -208,6 +209,7 @@ class Run:
             prompt=self.render_prompt,
             environ=self.environ,
             report=lambda stage, attempt, view: self.report(stage, attempt, view),
+            freed=lambda stage: self.freed(stage),
             force=self.force,
         )
 
@@ -362,11 +364,11 @@ class Run:
         make_folder(folder.parent)
         make_folder(folder)
         plan = self.redact.data(self._plan())
-        text = _written(plan)
+        text = _tables(plan)
         if _read_back(text) != plan:
             # Some strings come out of the writer as other strings, or as no TOML: they go in as hex.
             plan = _armoured(plan)
-            text = _written(plan)
+            text = _tables(plan)
             if _read_back(text) != plan:
                 raise DodoClaudeError(
                     f"{folder}/plan.toml: can't be written so that it reads back (please report it)"
@@ -478,6 +480,14 @@ def _written(value: Mapping[str, Any]) -> str:
         return toml.dumps(value)
     except (IndexError, ValueError):  # for one, of a string that begins with a control character
         return "="
+
+
+def _tables(plan: Mapping[str, Mapping[str, Any]]) -> str:
+    """A plan as TOML. Table by table, since the writer's time goes by the square of what it is given."""
+    parts = [{"run": plan["run"]}]
+    for key in ("stages", "late"):
+        parts += [{key: {name: table}} for name, table in plan[key].items()] or [{key: {}}]
+    return "\n".join(map(_written, parts))
 
 
 def _read_back(text: str) -> object:

@@ -1,9 +1,12 @@
-"""doit's thread runner for our stages: preflight before the first start, and an orderly end on a signal."""
+"""doit's thread runner for our stages: preflight before the first start, the longest way first, and an orderly end on
+a signal.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import threading
 import time
@@ -15,8 +18,9 @@ from doit.exceptions import BaseFail, UnmetDependency
 from doit.runner import FAILURE, MThreadRunner
 
 from dodo_claude.config import Stage
+from dodo_claude.dispatch import Ready, ways
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import disk_problem
+from dodo_claude.journal import STATE_DIR, disk_problem
 from dodo_claude.run import Run
 from dodo_claude.tasks import StageStopped, stage_of
 
@@ -26,15 +30,32 @@ if TYPE_CHECKING:
 # A second signal within this time means: now.
 AGAIN_SECONDS = 3.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Stages whose worker is being ended do not count for -n; but no more than so many times -n are under way at all.
+MOST = 2
 
 
 class StageRunner(MThreadRunner):
     """Everything here but `execute_task` runs in doit's main thread."""
 
-    def __init__(self, *args: Any, run: Run | None, stages: Sequence[Stage] = (), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        run: Run | None,
+        stages: Sequence[Stage] = (),
+        past: Callable[[str], float | None] = lambda name: None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.run = run
         self.stages = stages  # those that this run may start
+        self.past = past  # a stage's seconds, when it last ran
+        self._waiting = Ready()
+        self._chosen: set[str] = set()  # that are to be run, and were not yet given to a thread
+        self._ordered = 0  # the number of tasks that were known when their order was made
+        # Of tasks under way: (name, None) when it needs its place no more, (name, (how it went,)) when it has ended.
+        self._news: queue.Queue[tuple[str, tuple[Any] | None]] = queue.Queue()
+        if run is not None:
+            run.freed = lambda name: self._news.put((name, None))
         self.signal: int | None = None
         self._signalled = 0.0
         self._ready = False
@@ -52,6 +73,89 @@ class StageRunner(MThreadRunner):
             self._ends[node.task.name] = (node.run_status, None, ())
             self._holds(node)
         return chosen
+
+    # -- what is done when
+
+    def run_tasks(self, task_dispatcher: Any) -> None:
+        """doit's, which begins tasks in the order in which they became ready, and the next when one has ended."""
+        self._run_tasks_init(task_dispatcher)
+        jobs: queue.Queue[Any] = queue.Queue()
+        threads: list[threading.Thread] = []
+        under_way: set[str] = set()
+        placed: set[str] = set()  # of those, who needs a place
+        self._gather(None)
+        while True:
+            while len(placed) < self.num_process and len(under_way) < MOST * self.num_process:
+                node = self._next()
+                if node is None:
+                    break
+                placed.add(node.task.name)
+                under_way.add(node.task.name)
+                jobs.put(node.task)
+                if len(threads) < len(under_way):
+                    threads.append(self.Child(target=self._work, args=(jobs,)))
+                    threads[-1].start()
+            if not under_way:
+                break
+            name, end = self._news.get()
+            placed.discard(name)
+            if end is None:
+                continue
+            under_way.discard(name)
+            (result,) = end
+            if isinstance(result, BaseException):
+                raise result
+            node = task_dispatcher.nodes[name]
+            self.process_task_result(node, result)
+            self._gather(node)
+        for _ in threads:
+            jobs.put(None)
+        for thread in threads:
+            thread.join()
+
+    def _work(self, jobs: queue.Queue[Any]) -> None:
+        """A thread: task after task."""
+        while (task := jobs.get()) is not None:
+            try:
+                self._news.put((task.name, (self.execute_task(task),)))
+            except BaseException as error:  # it ends the run, as in doit
+                self._news.put((task.name, (error,)))
+
+    def _gather(self, node: Any) -> None:
+        """Let doit's dispatcher say which tasks are ready, now that it is done with `node`."""
+        with contextlib.suppress(StopIteration):
+            while (found := self.task_dispatcher.generator.send(node)) != "hold on":
+                self._waiting.add(found)
+                node = None
+        if self._ordered and len(self.tasks) != self._ordered:
+            self._order()  # more of them became known
+
+    def _next(self) -> Any:
+        """The task that goes next. Those before it that need not be run are settled on the way."""
+        while self._waiting and not self._stop_running:
+            node = self._waiting.take()
+            name = node.task.name
+            if name in self._chosen:
+                self._chosen.discard(name)
+                return node
+            if not self.select_task(node, self.tasks):
+                self._gather(node)
+            elif not node.task.actions:  # a group
+                self.process_task_result(node, self.execute_task(node.task))
+                self._gather(node)
+            elif self._ordered:
+                return node
+            else:
+                # Only now is an order worth its while: in most runs nothing is to be done.
+                self._chosen.add(name)
+                self._waiting.add(node, back=True)
+                self._order()
+        return None
+
+    def _order(self) -> None:
+        self._ordered = len(self.tasks)
+        selected = self.task_dispatcher.selected_tasks
+        self._waiting.order(ways(self.tasks, selected, _takes_time, self.past))
 
     def process_task_result(self, node: Any, base_fail: BaseFail | None) -> None:
         """A task came to its end."""
@@ -88,9 +192,15 @@ class StageRunner(MThreadRunner):
         """Stopped early, or stopped by a failure: what an earlier run had at work on the rest ends, resumable."""
         if self.run is None or not self._ready:
             return
-        from concurrent.futures import ThreadPoolExecutor
+        from dodo_claude.recovery import clear_left, is_left
 
-        from dodo_claude.recovery import clear_left
+        state = self.run.config.root / STATE_DIR
+        done = {name for name, (status, _, _) in self._ends.items() if status == "successful"}
+        stages = [stage for stage in (*self.stages, *self.run.learned) if stage.name not in done]
+        left = [stage for stage in stages if is_left(stage, state)]
+        if not left:
+            return
+        from concurrent.futures import ThreadPoolExecutor
 
         def clear(stage: Stage) -> None:
             # What can't be written down now (a full disk), the next run clears away.
@@ -99,7 +209,7 @@ class StageRunner(MThreadRunner):
 
         services = self.run.services()
         with ThreadPoolExecutor() as pool:  # each worker has some seconds to end: all the same ones
-            list(pool.map(clear, [*self.stages, *self.run.learned]))
+            list(pool.map(clear, left))
 
     def _write_report(self) -> None:
         """Of a run that started something. Its work is done and saved: nothing that goes wrong here changes that."""
@@ -182,3 +292,8 @@ class StageRunner(MThreadRunner):
             stopping(signal.Signals(number).name, hurry=hurry)
         if self.run is not None:
             self.run.stop(hurry=hurry)
+
+
+def _takes_time(task: Any) -> bool:
+    """Is it a stage, or stands for some that are not known yet?"""
+    return stage_of(task) is not None or task.loader is not None

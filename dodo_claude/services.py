@@ -13,6 +13,7 @@ from typing import Protocol
 
 from dodo_claude.config import Stage
 from dodo_claude.lifecycle import Outcome, View
+from dodo_claude.processes import Census
 from dodo_claude.redact import NOTHING, Redactor
 from dodo_claude.terminal import Terminal
 from dodo_claude.usage import Usage
@@ -72,7 +73,9 @@ class Services:
     environ: Mapping[str, str]
     slot: Callable[[float, Callable[[], bool]], Slot | None]  # take one within so many seconds, or give up
     report: Callable[[Stage, int, View], None] = lambda stage, attempt, view: None
+    freed: Callable[[str], None] = lambda stage: None  # that stage gave its slot back before its end
     hurry: threading.Event = field(default_factory=threading.Event)  # kill, do not ask
+    census: Census = field(default_factory=Census)
     redact: Redactor = NOTHING
     targets: Collection[str] = ()  # of all stages
     orders: tuple[str, ...] = ()  # of nested orchestrations, and plans: not to be edited

@@ -65,6 +65,7 @@ class Watcher:
         # Only the thread closes them: closed by another, one's number could come back as a new pidfd
         # while the thread still acts on what it heard of the old.
         self._stale: list[int] = []
+        self._new: list[int] = []  # pidfds that it does not wait for yet
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="dodo-claude-watch", daemon=True)
         self._thread.start()
@@ -93,6 +94,7 @@ class Watcher:
         else:
             with self._lock:
                 self._pids[pidfd] = (ring.encode(), pid)
+                self._new.append(pidfd)
         self._wake()
 
     def gone(self, pid: int) -> bool:
@@ -151,22 +153,26 @@ class Watcher:
 
     def _run(self) -> None:
         pending = b""
+        poll = (
+            select.poll()
+        )  # kept: to make one of a hundred processes anew at each ring takes longer than the ring
+        poll.register(self._fd, select.POLLIN)
         while not self._closing:
             with self._lock:
+                for pidfd in self._new:
+                    poll.register(pidfd, select.POLLIN)
+                self._new.clear()
                 for pidfd in self._stale:
+                    poll.unregister(pidfd)
                     os.close(pidfd)
                 self._stale.clear()
-                watched = list(self._pids)
                 timeout = POLL_SECONDS * 1000 if self._polled else None
-            poll = select.poll()
-            poll.register(self._fd, select.POLLIN)
-            for pidfd in watched:
-                poll.register(pidfd, select.POLLIN)
             for fd, _ in poll.poll(timeout):
                 if fd == self._fd:
                     pending = self._read_bell(pending)
-                else:
-                    self._process_ended(fd)
+                elif self._process_ended(fd):
+                    poll.unregister(fd)
+                    os.close(fd)
             self._ask_polled()
 
     def _read_bell(self, pending: bytes) -> bytes:
@@ -177,13 +183,13 @@ class Watcher:
             self._ring(ring)
         return rest[-64:]  # a ring without an end is somebody's noise
 
-    def _process_ended(self, pidfd: int) -> None:
+    def _process_ended(self, pidfd: int) -> bool:
+        """False: nobody wants to know any more; it is among the stale ones."""
         with self._lock:
             entry = self._pids.pop(pidfd, None)
-            if entry is not None:
-                os.close(pidfd)
         if entry is not None:
             self._gone(entry[1], entry[0])
+        return entry is not None
 
     def _ask_polled(self) -> None:
         with self._lock:

@@ -62,6 +62,7 @@ class Work(ABC):
         self.guarded: tuple[Mapping[str, object], Mapping[str, object]] | None = None  # as the check left it
         self.began = time.time()
         self.clock = time.monotonic()  # the same moment on the clock that does not jump
+        self.slot: Slot | None = None  # its place among those that work at once
         self.paused = 0.0  # seconds spent in pauses; they do not count as time used
         self.pause_began: float | None = None  # wall time
 
@@ -144,13 +145,12 @@ class Work(ABC):
     def run(self) -> Done:
         """Start (or go on with) the attempt and see it to its end."""
         bell = self.services.waker.register(self.ring)
-        slot: Slot | None = None
         try:
-            slot = self._wait_for_a_place(bell)
-            if slot is None:
+            self.slot = self._wait_for_a_place(bell)
+            if self.slot is None:
                 self.remove()
                 return self.finish(Outcome(Result.ABORTED, self.services.stop_reason or "interrupted"))
-            return self.finish(self._work(bell, slot))
+            return self.finish(self._work(bell, self.slot))
         except DodoClaudeError as error:
             self.remove()
             return self.finish(Outcome(Result.FAILED, str(error)))
@@ -167,8 +167,14 @@ class Work(ABC):
         finally:
             self.services.waker.forget(self.ring)
             self.services.fleet.ended(self.key)
-            if slot is not None:
-                slot.release()
+            self._leave()
+
+    def _leave(self) -> None:
+        """Give its place back: nobody works on it any more."""
+        if self.slot is not None:
+            self.slot.release()
+            self.slot = None
+            self.services.freed(self.stage.name)
 
     @abstractmethod
     def _work(self, bell: threading.Event, slot: Slot) -> Outcome:

@@ -425,7 +425,9 @@ class Worker(Work):
             if self.view.transcript is not None:
                 grown = time.time() - os.stat(self.view.transcript).st_mtime
                 silence = min(silence, max(0.0, grown))
-        cpu = processes.cpu_seconds(self.nonce, but=self.pane.pid)
+        if silence < policy.LOOK_SECONDS:
+            return silence
+        cpu = self.services.census.cpu_seconds(self.nonce, but=self.pane.pid)
         if cpu - self.cpu >= CPU_SECONDS:
             self.cpu, self.heard, silence = cpu, now, 0.0
         return silence
@@ -600,6 +602,8 @@ class Worker(Work):
             self._keep_screen()
             self._mark_end(good=good)
             return outcome
+        if good:
+            self._leave()  # it works no more: that it ends costs the next one no time
         # One that is gone already may have left behind what it had started.
         self._end_monitors()
         gone = self.view.state is life.State.EXITED

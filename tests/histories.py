@@ -259,6 +259,9 @@ HISTORIES = {
     "silence: somebody should look": History(
         events(SPAWNED, SESSION, PROMPT), policy.Look(), facts={"silent": 25.0, "unlooked": 99.0}
     ),
+    "silence: a long one is looked into more rarely": History(
+        events(SPAWNED, SESSION, PROMPT), policy.Wait(51.0), facts={"silent": 300.0, "unlooked": 99.0}
+    ),
     "silence: a dialog that no hook tells of": History(
         events(SPAWNED, SESSION, PROMPT, (life.SCREEN, {"box": False, "text": "Do you want?"})),
         policy.Wait(60.0),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dodo_claude import processes
-from dodo_claude.processes import MAX_OUTPUT, NONCE, Ended, cpu_seconds, end_tree, lives, ours, run_command
+from dodo_claude.processes import MAX_OUTPUT, NONCE, Census, Ended, end_tree, lives, ours, run_command
 
 PATIENCE = 30.0
 
@@ -242,7 +242,7 @@ def test_a_look_at_all_processes_fills_no_table_of_pythons(
     interned: list[str] = []
     monkeypatch.setattr(sys, "intern", lambda text: interned.append(text) or text)
     end_tree(0, nonce)
-    cpu_seconds(nonce, but=0)
+    Census().cpu_seconds(nonce, but=0)
     assert not lives(os.getpid(), nonce)
     assert interned == []
 
@@ -258,6 +258,31 @@ def test_what_a_worker_started_knows_it_without_its_environment(nonce: str, belo
         env={**os.environ, **({NONCE: nonce} if below else {})}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout == f"{below}\n"
+
+
+def test_a_census_is_taken_once_for_all_who_ask(
+    tmp_path: Path, nonce: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = start(nonce, "touch up; while :; do :; done", tmp_path)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while Census().cpu_seconds(nonce, but=0) < 0.05:
+            assert time.monotonic() < deadline
+        assert Census().cpu_seconds(nonce, but=busy.pid) == 0
+        looked: list[str] = []
+        listing = os.listdir
+        monkeypatch.setattr(os, "listdir", lambda path: looked.append(path) or listing(path))
+        census = Census(seconds=PATIENCE)
+        assert census.cpu_seconds(nonce, but=0) == census.cpu_seconds(nonce, but=0) > 0
+        assert census.cpu_seconds("another", but=0) == 0
+        assert looked == ["/proc"]
+        lasting = Census(seconds=0)
+        lasting.cpu_seconds(nonce, but=0)
+        lasting.cpu_seconds(nonce, but=0)
+        assert len(looked) == 3
+    finally:
+        end_tree(busy.pid, nonce)
+        busy.wait()
 
 
 def test_lives_knows_a_zombie_and_nobody(tmp_path: Path, nonce: str) -> None:

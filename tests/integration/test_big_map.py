@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
 
+from tests.integration.scenes import events
 from tests.project import Project
 
 FILES = 200
@@ -58,12 +60,14 @@ def test_one_changed_file_of_200_costs_its_worker_and_the_reduce(project: Projec
     ran = project.run("doit", "orchestrate", check=0, timeout=300)
     assert f"{FILES + 1} stages: {FILES + 1} done" in ran.lines[-2]
     assert project.read("total.txt") == "w117 w199\n"
-    # Never more at once than there are slots, and at times as many.
-    running, most = 0, 0
-    for line in ran.lines:
-        running += (" started in tmux session" in line) - (" done in " in line)
-        most = max(most, running)
-    assert most == SLOTS
+    # Never more at work at once than there are slots, and at times as many.
+    changes = []
+    for number in range(FILES):
+        stage = f"map:pages/{number % 10}/page-{number:03}.txt"
+        changes += [(event.at, 1) for event in events(project, stage, "spawned")]
+        changes += [(event.at, -1) for event in events(project, stage, "verified")]
+    working = list(itertools.accumulate(change for _, change in sorted(changes)))
+    assert max(working) == SLOTS
 
     ran = project.run("doit", "orchestrate", check=0)
     assert f"{FILES + 1} stages: {FILES + 1} up to date" in ran.lines[-1]
