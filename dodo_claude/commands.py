@@ -4,6 +4,7 @@ it do" (--dry-run) and "why" (--explain).
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from doit.task import Stream
 from dodo_claude.loader import StageLoader
 
 if TYPE_CHECKING:
-    from dodo_claude.config import Stage
+    from dodo_claude.records import Stage
 
 _OWN_OPTIONS: tuple[dict[str, Any], ...] = (
     {
@@ -99,7 +100,12 @@ class Orchestrate(DoitRun):
         self.loader.agent = params.get("agent")
         self.loader.settles = not params.get("always")
         self.loader.looks = bool(params.get("dry_run") or params.get("explain"))
-        return int(super().execute(params, args))
+        # Until something runs hardly anything is made that does not stay.
+        gc.disable()
+        try:
+            return int(super().execute(params, args))
+        finally:
+            gc.enable()
 
     def _execute(
         self, outfile: Any, verbosity: Any = None, always: bool = False, continue_: bool = True,
@@ -110,7 +116,7 @@ class Orchestrate(DoitRun):
         dry_run: bool = False, explain: bool = False, board: bool | None = None,
     ) -> int:  # fmt: skip
         """Called by doit. Its parameters' names are the options' names, looked up by doit."""
-        from dodo_claude import consent, detached, explained
+        from dodo_claude import explained
         from dodo_claude.errors import DodoClaudeError
         from dodo_claude.journal import disk_problem
 
@@ -134,6 +140,10 @@ class Orchestrate(DoitRun):
                     from dodo_claude.approval import ALLOW_BYPASS
 
                     self.loader.run.environ[ALLOW_BYPASS] = "1"
+                if not (always or trust) and (done := self._done(reporter)):
+                    return self._nothing_to_do(outfile, reporter, done)
+                from dodo_claude import consent, detached
+
                 ask = not yes and sys.stdin.isatty() and sys.stdout.isatty() and not detached.is_inside()
                 self.loader.run.confirm = consent.confirmation(
                     self.loader.run, yes=yes, ask=ask, out=self.outstream
@@ -164,6 +174,32 @@ class Orchestrate(DoitRun):
             self.dep_manager.close()
             if self.loader.run is not None:
                 self.loader.run.close()
+
+    def _done(self, reporter: Any) -> list[str]:
+        """The stages of this run if all are up to date, as doit's own check has it; else, or if there are others, none.
+
+        doit's dispatcher and runner, made for tasks that do run, take as long again to come to the same.
+        """
+        from dodo_claude import explained
+
+        if reporter != "orchestrate" or not self._own_backend():
+            return []
+        names = []
+        with self.dep_manager.backend.at_once():
+            for task in explained.chosen(self.control):
+                if task.has_subtask and not task.actions and task.loader is None:
+                    continue
+                if not explained.is_done(task, self.control, self.dep_manager):
+                    return []
+                names.append(task.name)
+        return names
+
+    def _nothing_to_do(self, outfile: Any, reporter: str, names: list[str]) -> int:
+        with _opened(outfile) as out:
+            report = self.reporters[reporter](out, {})
+            report.nothing_to_do(names)
+        gc.freeze()  # Python's end would look for garbage among all that is left, several times
+        return 0
 
     def _stages(self) -> list[Stage]:
         """Those that were chosen on the command line, with what they need."""
@@ -205,6 +241,8 @@ class Orchestrate(DoitRun):
             runner = StageRunner(
                 self.dep_manager, report, continue_, always, stream, workers, run=run, stages=self._stages(),
             )  # fmt: skip
+            gc.freeze()
+            gc.enable()
             try:
                 return runner.run_all(self.control.task_dispatcher())
             finally:

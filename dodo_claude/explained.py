@@ -7,8 +7,7 @@ from typing import Any
 
 from doit.task import Task
 
-from dodo_claude.late import late_of
-from dodo_claude.tasks import freshness_of, stage_of
+from dodo_claude.tasks import freshness_of, late_of, stage_of
 
 _WORDS = {
     "changed_file_dep": "file '{}' changed",
@@ -53,6 +52,15 @@ def is_stale(control: Any, dep_manager: Any, base: str | None = None) -> bool:
         if dep_manager.get_status(task, control.tasks).status != "up-to-date":
             return True
     return False
+
+
+def is_done(task: Task, control: Any, dep_manager: Any) -> bool:
+    """Is it a stage, and up to date?"""
+    return bool(
+        stage_of(task) is not None
+        and not dep_manager.status_is_ignore(task)
+        and dep_manager.get_status(task, control.tasks).status == "up-to-date"
+    )
 
 
 def is_current(control: Any, dep_manager: Any, names: Collection[str]) -> bool:

@@ -69,7 +69,7 @@ ALONE = {
     "watch",
     "verify",
     "records",
-    "sources",
+    "inputs",
     "redact",
     "limits",
     "usage",
