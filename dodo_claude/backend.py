@@ -89,6 +89,7 @@ class DurableDB(SqliteDB):
         self._closed = False
         self._rows: dict[str, Any] | None = None
         self._seen: inputs.Signature | None = None  # the file as it was checked now
+        self.before: inputs.Signature | None = None  # the file before it was opened, if nobody had it open
         self._checked = self._read_checked()
         super().__init__(name, codec, module_name=module_name)
 
@@ -113,7 +114,7 @@ class DurableDB(SqliteDB):
     def _open(self, name: str) -> sqlite3.Connection:
         if self._state is not None:  # sqlite itself would let the group read it
             os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
-        seen = self._untouched(name)
+        self.before = seen = self._untouched(name)
         connection = sqlite3.connect(name, timeout=BUSY_SECONDS, isolation_level="DEFERRED")
         try:
             connection.execute("pragma journal_mode=WAL")

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from doit.cmd_base import DodoTaskLoader
 from doit.cmd_run import Run as DoitRun
-from doit.control import TaskControl
+from doit.control import TaskControl, TaskDispatcher
 from doit.exceptions import InvalidCommand
-from doit.task import Stream
+from doit.task import Stream, Task
 
 from dodo_claude.loader import StageLoader
 
@@ -74,6 +74,35 @@ def _run_options() -> Iterator[dict[str, Any]]:
         yield option
 
 
+class _Control(TaskControl):
+    """doit's control of tasks, where it takes the square of their number."""
+
+    @staticmethod
+    def set_implicit_deps(targets: dict[str, str], task_list: list[Task]) -> None:
+        """doit's looks through a list of all that a task waits for, for each of its file_deps."""
+        reads = [(task, task.file_dep) for task in task_list]
+        for task in task_list:
+            task.file_dep = set()
+        try:
+            TaskControl.set_implicit_deps(targets, task_list)
+        finally:
+            for task, files in reads:
+                task.file_dep = files
+        for task, files in reads:
+            known = {*task.task_dep}
+            for maker in (targets[file] for file in files if file in targets):
+                if maker not in known:
+                    known.add(maker)
+                    task.task_dep.append(maker)
+
+    def task_dispatcher(self) -> TaskDispatcher:
+        """What waits comes after what it waits for: else doit keeps for each task a list of all that wait for it."""
+        from dodo_claude.explained import chosen
+
+        first = [task.name for task in chosen(self, setup=False) if task.loader is None]
+        return TaskDispatcher(self.tasks, self.targets, list(dict.fromkeys([*first, *self.selected_tasks])))
+
+
 class Orchestrate(DoitRun):
     """The doit command. doit calls `_execute` with the options that its parameters name."""
 
@@ -100,6 +129,8 @@ class Orchestrate(DoitRun):
         self.loader.agent = params.get("agent")
         self.loader.settles = not params.get("always")
         self.loader.looks = bool(params.get("dry_run") or params.get("explain"))
+        other = ("always", "dry_run", "explain", "trust", "single")
+        self.loader.may_idle = params.get("reporter") == self.name and not any(map(params.get, other))
         # Until something runs hardly anything is made that does not stay.
         gc.disable()
         try:
@@ -124,7 +155,7 @@ class Orchestrate(DoitRun):
             raise InvalidCommand(
                 f"-P {par_type}: doit orchestrate works with threads only (leave the option out)"
             )
-        self.control = TaskControl(self.task_list, auto_delayed_regex=auto_delayed_regex)
+        self.control = _Control(self.task_list, auto_delayed_regex=auto_delayed_regex)
         self.control.process(self.sel_tasks)
         if single:
             self._without_dependencies()
@@ -140,7 +171,10 @@ class Orchestrate(DoitRun):
                     from dodo_claude.approval import ALLOW_BYPASS
 
                     self.loader.run.environ[ALLOW_BYPASS] = "1"
+                if self.loader.idle is not None:
+                    return self._nothing_to_do(outfile, reporter, self.loader.idle.names)
                 if not (always or trust) and (done := self._done(reporter)):
+                    self.loader.keep_idle(self)
                     return self._nothing_to_do(outfile, reporter, done)
                 from dodo_claude import consent, detached
 

@@ -18,19 +18,24 @@ _WORDS = {
 }
 
 
-def chosen(control: Any) -> list[Task]:
-    """The selected tasks of doit's `TaskControl` and all they need, dependencies first."""
+def chosen(control: Any, *, setup: bool = True) -> list[Task]:
+    """The selected tasks of doit's `TaskControl` and all they need, dependencies first.
+
+    `setup`: with what they need only when they run.
+    """
     order: dict[str, Task] = {}
+    begun: set[str] = set()  # tasks that wait in a circle are doit's to refuse
     path = [(name, False) for name in reversed(control.selected_tasks)]
     while path:
         name, ready = path.pop()
         task = control.tasks[name]
         if ready:
-            order.setdefault(name, task)
-        elif name not in order:
+            order[name] = task
+        elif name not in begun:
+            begun.add(name)
             path.append((name, True))
-            needs = [*reversed(task.task_dep), *task.setup_tasks]
-            path += [(need, False) for need in needs if need not in order]
+            needs = [*reversed(task.task_dep), *(task.setup_tasks if setup else ())]
+            path += [(need, False) for need in needs if need not in begun]
     return list(order.values())
 
 

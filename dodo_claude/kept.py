@@ -15,20 +15,24 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from dodo_claude import inputs, records
 from dodo_claude.journal import user_state, write_atomic
 from dodo_claude.records import Config, Stage
 
 # Of the file's form.
-FORM = 1
+FORM = 2
 # A configuration of 20000 stages with prompts of their own is smaller.
 MOST = 100_000_000  # bytes
+
+# What reading a file that is not as we wrote it raises.
+ODD = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
 
 _RECORDS = {
     cls.__name__: cls
@@ -73,31 +77,46 @@ def _program() -> list[object]:
     return [sorted(ours), packages, sys.version, sys.getfilesystemencoding()]
 
 
-def place(root: Path, environ: Mapping[str, str], *, now: bool) -> Path:
-    """Where the configuration of the project at `root` is kept. `now`: that of commands that run nothing."""
+def place(root: Path, environ: Mapping[str, str], what: str = "") -> Path:
+    """Where the configuration of the project at `root` is kept; or `what` belongs to it."""
     name = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
-    return user_state(environ) / "made" / f"{name}{'-now' if now else ''}.json"
+    return user_state(environ) / "made" / f"{name}{what}.json"
 
 
 def find(question: Question, environ: Mapping[str, str]) -> tuple[Config, dict[str, str]] | None:
     """The configuration and the digests that were kept with it; None: it has to be made."""
     path = _path(question, environ)
     try:
-        with open(path, "rb", opener=_own) as stream:
-            lines = stream.read(MOST).split(b"\n", 3)
-        if lines[0] != question.text().encode():
-            return None
-        seen = json.loads(lines[1])
-        different, renewed = inputs.changed(seen)
-        if different:
-            return None
-        found = _config(question.path, json.loads(lines[2]))
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
+        with open(path, "rb", opener=own) as stream:
+            same, renewed = _same(question, stream)
+            if same is None:
+                return None
+            data = stream.read(MOST)
+        found = _config(question.path, json.loads(data))
+    except ODD:
         return None
     if renewed is not None:
         # Else what was made a moment ago would be compared in full on each run.
-        _write(path, lines[0], json.dumps(renewed).encode(), lines[2])
+        write(path, question.text().encode(), json.dumps(renewed).encode(), same, data)
     return found
+
+
+def same(question: Question, environ: Mapping[str, str]) -> str | None:
+    """The mark of the configuration that `find` would give, without making it."""
+    try:
+        with open(_path(question, environ), "rb", opener=own) as stream:
+            mark, renewed = _same(question, stream)
+    except ODD:
+        return None
+    return mark.decode() if mark is not None and renewed is None else None
+
+
+def _same(question: Question, stream: BinaryIO) -> tuple[bytes | None, Any]:
+    if stream.readline(MOST) != question.text().encode() + b"\n":
+        return None, None
+    different, renewed = inputs.changed(json.loads(stream.readline(MOST)))
+    mark = stream.readline(MOST)
+    return (None, None) if different or not mark.endswith(b"\n") else (mark[:-1], renewed)
 
 
 def keep(
@@ -111,14 +130,16 @@ def keep(
     if config.late or config.plans or not question.path.is_absolute():
         return
     parts = [json.dumps(part).encode() for part in (seen.data(), _data(config, digests(config)))]
-    _write(_path(question, environ), question.text().encode(), *parts)
+    mark = secrets.token_hex(8).encode()
+    write(_path(question, environ), question.text().encode(), parts[0], mark, parts[1])
 
 
 def _path(question: Question, environ: Mapping[str, str]) -> Path:
-    return place(question.path.parent, environ, now=question.settled is None)
+    # That of commands that run nothing is another.
+    return place(question.path.parent, environ, "-now" if question.settled is None else "")
 
 
-def _own(path: str, flags: int) -> int:
+def own(path: str, flags: int) -> int:
     """A descriptor of a file that nobody else can have written."""
     fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     status = os.fstat(fd)
@@ -128,7 +149,8 @@ def _own(path: str, flags: int) -> int:
     return fd
 
 
-def _write(path: Path, *lines: bytes) -> None:
+def write(path: Path, *lines: bytes) -> None:
+    """For one of our files there. What can't be written is not."""
     with contextlib.suppress(OSError):
         for folder in (path.parent.parent, path.parent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from doit.cmd_base import DodoTaskLoader
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 from doit.task import Task
 
-from dodo_claude.backend import ContentChecker
+from dodo_claude.backend import ContentChecker, DurableDB
 from dodo_claude.journal import STATE_DIR
 from dodo_claude.tasks import definition_digests, stage_tasks
 
@@ -48,6 +48,9 @@ class StageLoader(DodoTaskLoader):
         self.settles = (
             False  # stages that are up to date need not be waited for: `doit orchestrate` without -a
         )
+        self.may_idle = False  # all stages are wanted, and only if they are stale
+        self.idle: Any = None  # idle.Idle, if nothing is to be done
+        self.question: Any = None  # kept.Question
         self.looks = False  # nothing will run: nobody need have seen a plan
 
     def setup(self, opt_values: Mapping[str, Any]) -> None:
@@ -97,10 +100,41 @@ class StageLoader(DodoTaskLoader):
         self.namespace = {
             name: value for name, value in self.namespace.items() if not getattr(value, "_dodo_claude", False)
         }
+        if self.may_idle and not self.namespace and self.path is not None and self._is_idle(cmd):
+            return []
         tasks = list(super().load_tasks(cmd, pos_args)) if self.namespace else []
         if self.path is not None:
             tasks = self._with_stages(tasks, cmd)
         return tasks
+
+    def _is_idle(self, cmd: Any) -> bool:
+        """Is it known, from the last time, that nothing is to be done?"""
+        from dodo_claude import idle, kept
+        from dodo_claude.run import Run
+
+        assert self.path is not None
+        backend, checker = cmd.dep_manager.backend, cmd.dep_manager.checker
+        if (
+            cmd.sel_tasks is not None
+            or not isinstance(backend, DurableDB)
+            or type(checker) is not ContentChecker
+        ):
+            return False
+        question = kept.Question(self.path, self.cmd_names, self.agent, {}, set())
+        self.idle = idle.find(question, backend.before, os.environ)
+        if self.idle is None:
+            self.question = question
+            return False
+        self.stage_config = self.idle.config
+        self.run = Run(self.stage_config)
+        return True
+
+    def keep_idle(self, cmd: Any) -> None:
+        """All is up to date, and was looked at."""
+        from dodo_claude import idle
+
+        if self.question is not None and not self.stage_config.late:
+            idle.keep(self.question, cmd.dep_manager.backend.before, self.stage_config, os.environ)
 
     def _with_stages(self, tasks: list[Task], cmd: Any) -> list[Task]:
         if not cmd.execute_tasks:
