@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dodo_claude import permits
-from dodo_claude.config import AgentProfile
 from dodo_claude.mail import HEAD
+from dodo_claude.records import AgentProfile
 
 # The client version that the flags, hook names and settings below were proved on.
 CLIENT_VERSION = "2.1.330"

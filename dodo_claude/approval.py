@@ -27,7 +27,7 @@ from pathlib import Path
 
 from dodo_claude import agents
 from dodo_claude.errors import DodoClaudeError, one_line
-from dodo_claude.journal import write_atomic
+from dodo_claude.journal import user_state, write_atomic
 from dodo_claude.records import AgentProfile, Config, Plan, Stage
 
 # The command line's consent to bypassPermissions; `--allow-bypass` sets it for one run.
@@ -227,11 +227,8 @@ def _digest(path: Path) -> str:
 
 def state_file(root: Path, environ: Mapping[str, str]) -> Path:
     """Where the approvals of the project at `root` lie."""
-    base = environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(base):  # as the standard of that variable says
-        base = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".local", "state")
     name = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
-    return Path(base) / "dodo-claude" / "approved" / f"{name}.json"
+    return user_state(environ) / "approved" / f"{name}.json"
 
 
 def _read(path: Path) -> dict[str, list[str]]:

@@ -12,17 +12,19 @@ doit removed on purpose (`doit forget`, a failure) stays removed.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from doit.dependency import MD5Checker, SqliteDB, get_file_md5
 from doit.exceptions import InvalidCommand
 
+from dodo_claude import inputs
 from dodo_claude.journal import (
     STATE_DIR,
     StageLog,
@@ -31,12 +33,15 @@ from dodo_claude.journal import (
     make_state_dir,
     no_room,
     reopen_all,
+    write_atomic,
 )
 
 # doit sets this key last in `save_success`, and alone when a task is ignored.
 _LAST_KEYS = frozenset({"deps:", "ignore:"})
 # Another doit command may hold the file for as long as it takes to commit one row.
 BUSY_SECONDS = 10.0
+# In the state folder.
+CHECKED = "state.checked"
 _FULL = "disk is full"
 _BROKEN = ("malformed", "not a database", "file is encrypted")
 
@@ -82,6 +87,10 @@ class DurableDB(SqliteDB):
         self._cache: dict[str, dict[str, Any]]
         self._dirty: set[str]
         self._closed = False
+        self._rows: dict[str, Any] | None = None
+        self._seen: inputs.Signature | None = None  # the file as it was checked now
+        self.before: inputs.Signature | None = None  # the file before it was opened, if nobody had it open
+        self._checked = self._read_checked()
         super().__init__(name, codec, module_name=module_name)
 
     def _sqlite3(self, name: str) -> sqlite3.Connection:
@@ -105,6 +114,7 @@ class DurableDB(SqliteDB):
     def _open(self, name: str) -> sqlite3.Connection:
         if self._state is not None:  # sqlite itself would let the group read it
             os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        self.before = seen = self._untouched(name)
         connection = sqlite3.connect(name, timeout=BUSY_SECONDS, isolation_level="DEFERRED")
         try:
             connection.execute("pragma journal_mode=WAL")
@@ -116,14 +126,33 @@ class DurableDB(SqliteDB):
                 connection.execute(
                     "create table if not exists doit (task_id text not null primary key, task_data json)"
                 )
-            # The whole check: the quick one does not miss an index that is cut off.
-            (verdict,) = connection.execute("pragma integrity_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(f"malformed: {verdict}")
+            if seen is None or self._checked != seen:
+                # The whole check: the quick one does not miss an index that is cut off.
+                (verdict,) = connection.execute("pragma integrity_check(1)").fetchone()
+                if verdict != "ok":
+                    raise sqlite3.DatabaseError(f"malformed: {verdict}")
+                self._seen = seen
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _untouched(self, name: str) -> inputs.Signature | None:
+        """What nobody has the file open, and wrote to it since it was so, tells; None: somebody has, or may."""
+        return None if os.path.lexists(f"{name}-wal") else inputs.settled(inputs.signature(name))
+
+    def _read_checked(self) -> object:
+        """The signature of the file that was checked last: of 10000 rows the check takes a tenth of a second."""
+        if self._state is not None:
+            with contextlib.suppress(OSError, ValueError):
+                return json.loads((self._state / CHECKED).read_bytes())
+        return ()
+
+    def _write_checked(self) -> None:
+        """Only if it still is the file that was checked, unwritten since."""
+        if self._state is not None and self._seen is not None and self._untouched(self.name) == self._seen:
+            with contextlib.suppress(OSError):
+                write_atomic(self._state / CHECKED, json.dumps(self._seen))
 
     def _set_aside(self, name: str) -> None:
         stamp = time.time_ns()
@@ -135,9 +164,26 @@ class DurableDB(SqliteDB):
             "journals tell, all else counts as not run"
         )
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Read all rows now, for who wants to see most of them: a question for each takes four times as long.
+
+        What was read is forgotten: a run that goes on for hours sees what other commands do meanwhile.
+        """
+        with contextlib.suppress(sqlite3.Error):
+            self._rows = dict(self._conn.execute("select task_id, task_data from doit"))
+        try:
+            yield
+        finally:
+            self._rows = None
+            self._cache = {name: self._cache[name] for name in self._dirty}
+
     def _get_task_data(self, task_id: str) -> dict[str, Any]:
         try:
-            row = self._conn.execute("select task_data from doit where task_id=?", (task_id,)).fetchone()
+            if self._rows is not None:
+                row = (self._rows[task_id],) if task_id in self._rows else None
+            else:
+                row = self._conn.execute("select task_data from doit where task_id=?", (task_id,)).fetchone()
             if row is None:
                 return {}
             data = self.codec.decode(row[0])
@@ -190,6 +236,7 @@ class DurableDB(SqliteDB):
         except sqlite3.Error as error:
             self._complain(error)
             self._conn.close()
+        self._write_checked()
 
     def _commit(self, statement: str, values: tuple[object, ...]) -> bool:
         try:

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
+from dodo_claude import inputs
 from dodo_claude.expand import Draft
 from dodo_claude.findings import At, listed, show
 from dodo_claude.foreach import Group, matching
@@ -86,7 +87,7 @@ def _nested(draft: Draft, path: str, other: Draft, folder: str) -> None:
 def _protected(drafts: list[Draft], project: Project, orders: Collection[str]) -> None:
     """No stage makes what it reads, nor what says what stages do."""
     prompts = {project.real(draft.stage.prompt_file) for draft in drafts if draft.stage.prompt_file}
-    files = {os.path.realpath(os.path.join(project.root, name)): name for name in orders}
+    files = {inputs.real(os.path.join(project.root, name)): name for name in orders}
     for draft in drafts:
         for path, place in draft.targets.items():
             real = project.real(path)

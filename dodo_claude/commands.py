@@ -4,6 +4,7 @@ it do" (--dry-run) and "why" (--explain).
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -13,14 +14,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from doit.cmd_base import DodoTaskLoader
 from doit.cmd_run import Run as DoitRun
-from doit.control import TaskControl
+from doit.control import TaskControl, TaskDispatcher
 from doit.exceptions import InvalidCommand
-from doit.task import Stream
+from doit.task import Stream, Task
 
 from dodo_claude.loader import StageLoader
 
 if TYPE_CHECKING:
-    from dodo_claude.config import Stage
+    from dodo_claude.records import Stage
 
 _OWN_OPTIONS: tuple[dict[str, Any], ...] = (
     {
@@ -73,6 +74,35 @@ def _run_options() -> Iterator[dict[str, Any]]:
         yield option
 
 
+class _Control(TaskControl):
+    """doit's control of tasks, where it takes the square of their number."""
+
+    @staticmethod
+    def set_implicit_deps(targets: dict[str, str], task_list: list[Task]) -> None:
+        """doit's looks through a list of all that a task waits for, for each of its file_deps."""
+        reads = [(task, task.file_dep) for task in task_list]
+        for task in task_list:
+            task.file_dep = set()
+        try:
+            TaskControl.set_implicit_deps(targets, task_list)
+        finally:
+            for task, files in reads:
+                task.file_dep = files
+        for task, files in reads:
+            known = {*task.task_dep}
+            for maker in (targets[file] for file in files if file in targets):
+                if maker not in known:
+                    known.add(maker)
+                    task.task_dep.append(maker)
+
+    def task_dispatcher(self) -> TaskDispatcher:
+        """What waits comes after what it waits for: else doit keeps for each task a list of all that wait for it."""
+        from dodo_claude.explained import chosen
+
+        first = [task.name for task in chosen(self, setup=False) if task.loader is None]
+        return TaskDispatcher(self.tasks, self.targets, list(dict.fromkeys([*first, *self.selected_tasks])))
+
+
 class Orchestrate(DoitRun):
     """The doit command. doit calls `_execute` with the options that its parameters name."""
 
@@ -99,7 +129,14 @@ class Orchestrate(DoitRun):
         self.loader.agent = params.get("agent")
         self.loader.settles = not params.get("always")
         self.loader.looks = bool(params.get("dry_run") or params.get("explain"))
-        return int(super().execute(params, args))
+        other = ("always", "dry_run", "explain", "trust", "single")
+        self.loader.may_idle = params.get("reporter") == self.name and not any(map(params.get, other))
+        # Until something runs hardly anything is made that does not stay.
+        gc.disable()
+        try:
+            return int(super().execute(params, args))
+        finally:
+            gc.enable()
 
     def _execute(
         self, outfile: Any, verbosity: Any = None, always: bool = False, continue_: bool = True,
@@ -110,7 +147,7 @@ class Orchestrate(DoitRun):
         dry_run: bool = False, explain: bool = False, board: bool | None = None,
     ) -> int:  # fmt: skip
         """Called by doit. Its parameters' names are the options' names, looked up by doit."""
-        from dodo_claude import consent, detached, explained
+        from dodo_claude import explained
         from dodo_claude.errors import DodoClaudeError
         from dodo_claude.journal import disk_problem
 
@@ -118,7 +155,7 @@ class Orchestrate(DoitRun):
             raise InvalidCommand(
                 f"-P {par_type}: doit orchestrate works with threads only (leave the option out)"
             )
-        self.control = TaskControl(self.task_list, auto_delayed_regex=auto_delayed_regex)
+        self.control = _Control(self.task_list, auto_delayed_regex=auto_delayed_regex)
         self.control.process(self.sel_tasks)
         if single:
             self._without_dependencies()
@@ -134,6 +171,13 @@ class Orchestrate(DoitRun):
                     from dodo_claude.approval import ALLOW_BYPASS
 
                     self.loader.run.environ[ALLOW_BYPASS] = "1"
+                if self.loader.idle is not None:
+                    return self._nothing_to_do(outfile, reporter, self.loader.idle.names)
+                if not (always or trust) and (done := self._done(reporter)):
+                    self.loader.keep_idle(self)
+                    return self._nothing_to_do(outfile, reporter, done)
+                from dodo_claude import consent, detached
+
                 ask = not yes and sys.stdin.isatty() and sys.stdout.isatty() and not detached.is_inside()
                 self.loader.run.confirm = consent.confirmation(
                     self.loader.run, yes=yes, ask=ask, out=self.outstream
@@ -164,6 +208,32 @@ class Orchestrate(DoitRun):
             self.dep_manager.close()
             if self.loader.run is not None:
                 self.loader.run.close()
+
+    def _done(self, reporter: Any) -> list[str]:
+        """The stages of this run if all are up to date, as doit's own check has it; else, or if there are others, none.
+
+        doit's dispatcher and runner, made for tasks that do run, take as long again to come to the same.
+        """
+        from dodo_claude import explained
+
+        if reporter != "orchestrate" or not self._own_backend():
+            return []
+        names = []
+        with self.dep_manager.backend.at_once():
+            for task in explained.chosen(self.control):
+                if task.has_subtask and not task.actions and task.loader is None:
+                    continue
+                if not explained.is_done(task, self.control, self.dep_manager):
+                    return []
+                names.append(task.name)
+        return names
+
+    def _nothing_to_do(self, outfile: Any, reporter: str, names: list[str]) -> int:
+        with _opened(outfile) as out:
+            report = self.reporters[reporter](out, {})
+            report.nothing_to_do(names)
+        gc.freeze()  # Python's end would look for garbage among all that is left, several times
+        return 0
 
     def _stages(self) -> list[Stage]:
         """Those that were chosen on the command line, with what they need."""
@@ -206,6 +276,8 @@ class Orchestrate(DoitRun):
                 self.dep_manager, report, continue_, always, stream, workers, run=run, stages=self._stages(),
                 past=self._past,
             )  # fmt: skip
+            gc.freeze()
+            gc.enable()
             try:
                 return runner.run_all(self.control.task_dispatcher())
             finally:

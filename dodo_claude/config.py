@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import beside, checks, documents, durations, expand, foreach, plans, profiles
+from dodo_claude import beside, checks, documents, durations, expand, foreach, inputs, plans, profiles
 from dodo_claude.documents import Documents, Table
 from dodo_claude.errors import ConfigError, Problem
 from dodo_claude.findings import Findings, did_you_mean, listed, show
@@ -92,10 +92,10 @@ class Blueprint:
         seen: dict[str, tuple[str, ...]],
         read: dict[str, documents.File],
     ) -> Config:
-        root = Path(os.path.realpath(self.path.parent))
+        root = Path(inputs.real(str(self.path.parent)))
 
         def planned(group: str, path: str) -> documents.File | None:
-            there = settled is None and os.path.lexists(root / path)
+            there = settled is None and inputs.is_there(str(root / path))
             if group not in read and (there or group in (settled or ())):
                 read[group] = plans.read(root / path, path)
             return read.get(group)
@@ -167,8 +167,8 @@ class Blueprint:
         stages = checks.connect(drafts, late, names, found.main.project, orders)
 
         def others(path: str) -> bool:
-            there = os.path.lexists(os.path.join(found.main.project.root, path))
-            unknown = self._made_by is None and self.path.with_name("dodo.py").exists()
+            there = inputs.is_there(os.path.join(found.main.project.root, path))
+            unknown = self._made_by is None and inputs.is_there(str(self.path.with_name("dodo.py")))
             return there or unknown or path in (self._made_by or ()) or any(g.may_make(path) for g in late)
 
         plans.judge_stages(drafts, others)

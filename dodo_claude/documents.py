@@ -9,7 +9,6 @@ Paths of an included file start from its folder and stay in it, so no file can i
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 import tomllib
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import locate, schema
+from dodo_claude import inputs, locate, schema
 from dodo_claude.errors import ConfigError, Problem
 from dodo_claude.findings import Findings, listed, show
 from dodo_claude.locate import KeyPath, Positions
@@ -143,7 +142,7 @@ def read(path: Path) -> File:
     values, positions = parsed(path.name, text_of(path, path.name))
     file = File(path.name, values, positions, Findings(path.name, positions))
     schema.judge(values, file.findings)
-    root = os.path.realpath(path.parent)
+    root = inputs.real(str(path.parent))
     _include(file, root, 0)
     return file
 
@@ -290,7 +289,7 @@ def files(file: File) -> Iterator[File]:
 
 def text_of(path: Path, name: str) -> str:
     try:
-        return read_text(path, MAX_FILE)
+        return read_text(path, MAX_FILE, always=True)
     except UnreadableError as error:
         problem = Problem(name, error.line, error.column, "", error.text, error.remedy)
         raise ConfigError((problem,)) from None

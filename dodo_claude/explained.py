@@ -7,8 +7,7 @@ from typing import Any
 
 from doit.task import Task
 
-from dodo_claude.late import late_of
-from dodo_claude.tasks import freshness_of, stage_of
+from dodo_claude.tasks import freshness_of, late_of, stage_of
 
 _WORDS = {
     "changed_file_dep": "file '{}' changed",
@@ -19,19 +18,24 @@ _WORDS = {
 }
 
 
-def chosen(control: Any) -> list[Task]:
-    """The selected tasks of doit's `TaskControl` and all they need, dependencies first."""
+def chosen(control: Any, *, setup: bool = True) -> list[Task]:
+    """The selected tasks of doit's `TaskControl` and all they need, dependencies first.
+
+    `setup`: with what they need only when they run.
+    """
     order: dict[str, Task] = {}
+    begun: set[str] = set()  # tasks that wait in a circle are doit's to refuse
     path = [(name, False) for name in reversed(control.selected_tasks)]
     while path:
         name, ready = path.pop()
         task = control.tasks[name]
         if ready:
-            order.setdefault(name, task)
-        elif name not in order:
+            order[name] = task
+        elif name not in begun:
+            begun.add(name)
             path.append((name, True))
-            needs = [*reversed(task.task_dep), *task.setup_tasks]
-            path += [(need, False) for need in needs if need not in order]
+            needs = [*reversed(task.task_dep), *(task.setup_tasks if setup else ())]
+            path += [(need, False) for need in needs if need not in begun]
     return list(order.values())
 
 
@@ -53,6 +57,15 @@ def is_stale(control: Any, dep_manager: Any, base: str | None = None) -> bool:
         if dep_manager.get_status(task, control.tasks).status != "up-to-date":
             return True
     return False
+
+
+def is_done(task: Task, control: Any, dep_manager: Any) -> bool:
+    """Is it a stage, and up to date?"""
+    return bool(
+        stage_of(task) is not None
+        and not dep_manager.status_is_ignore(task)
+        and dep_manager.get_status(task, control.tasks).status == "up-to-date"
+    )
 
 
 def is_current(control: Any, dep_manager: Any, names: Collection[str]) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dodo_claude import prompts, schema
+from dodo_claude import inputs, prompts, schema
 from dodo_claude.documents import Table
 from dodo_claude.errors import DodoClaudeError, Problem
 from dodo_claude.findings import dotted, listed, show
@@ -75,7 +75,7 @@ class Group:
         if self.plan:
             project = self.table.document.project
             there = (
-                project.files(path) if is_glob(path) else os.path.lexists(os.path.join(project.root, path))
+                project.files(path) if is_glob(path) else inputs.is_there(os.path.join(project.root, path))
             )
             return not there
         wanted = shape_of_glob(path) if is_glob(path) else tuple((char, False) for char in path)
@@ -225,7 +225,7 @@ class Search:
         return None if unknown and not self._beside(group, group.lines or "") else group._read[0]
 
     def _beside(self, group: Group, file: str) -> bool:
-        return os.path.lexists(os.path.join(group.table.document.project.root, file))
+        return inputs.is_there(os.path.join(group.table.document.project.root, file))
 
     def _read(self, group: Group) -> tuple[tuple[str, ...], tuple[Problem, ...]]:
         assert group.lines is not None

@@ -25,10 +25,13 @@ import stat
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from dodo_claude.lifecycle import OUTCOME, SAID, Event, View, advance
 from dodo_claude.redact import NOTHING, Redactor
+
+if TYPE_CHECKING:
+    from dodo_claude.lifecycle import Event, View
 
 STATE_DIR = ".orchestrate"
 # A hook's tool input may carry whole files; the journal needs to say what was done, not to repeat it.
@@ -157,6 +160,14 @@ def make_state_dir(root: Path) -> Path:
         finally:
             os.close(fd)
     return state
+
+
+def user_state(environ: Mapping[str, str]) -> Path:
+    """Our folder among the user's own, where no repository brings anything along."""
+    base = environ.get("XDG_STATE_HOME", "")
+    if not os.path.isabs(base):  # as the standard of that variable says
+        base = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".local", "state")
+    return Path(base) / "dodo-claude"
 
 
 class StageLog:
@@ -297,10 +308,14 @@ class Attempt:
 
     def record(self, kind: str, **data: object) -> Event:
         """Append an event of ours."""
+        from dodo_claude.lifecycle import Event
+
         return self._append(Event(kind, time.time(), data))
 
     def _append(self, event: Event) -> Event:
         """Write an event down. What is given back is as written, without secrets: people are shown it."""
+        from dodo_claude.lifecycle import Event
+
         event = Event(event.kind, event.at, self.log.redact.data(dict(event.data)))
         line = json.dumps({"at": event.at, "kind": event.kind, "data": event.data})
         with _naming(self.journal):
@@ -346,6 +361,7 @@ class Attempt:
 
     def collect(self) -> list[Event]:
         """Move the hook events that have arrived from the spool into the journal, in order."""
+
         arrived = []
         new = self.spool / "new"
         for name in os.listdir(new):
@@ -382,6 +398,8 @@ class Attempt:
 
     def view(self) -> View:
         """What is known of its worker now: the journal's events, and those that nobody took yet."""
+        from dodo_claude.lifecycle import View, advance
+
         view = View()
         for event in self.events():
             view = advance(view, event)
@@ -444,6 +462,8 @@ class Attempt:
                 return None
         except OSError:
             return None
+        from dodo_claude.lifecycle import OUTCOME, View, advance
+
         view, end = View(), None
         for event in self.replay():
             view = advance(view, event)
@@ -463,6 +483,8 @@ class Attempt:
 
 def parse_event(line: bytes) -> Event | None:
     """The event of one line of a journal; None if it is none."""
+    from dodo_claude.lifecycle import Event
+
     try:
         value = json.loads(line)
         return Event(str(value["kind"]), float(value["at"]), dict(value["data"]))
@@ -471,6 +493,8 @@ def parse_event(line: bytes) -> Event | None:
 
 
 def _read_hook(path: Path, at: float, name: str) -> Event | None:
+    from dodo_claude.lifecycle import SAID, Event
+
     try:
         if path.stat().st_size > MAX_EVENT:
             return None
@@ -511,6 +535,8 @@ def _by_hook(name: str) -> dict[str, object]:
 def _comes_by_spool(kind: str) -> bool:
     """The client's own events begin with a capital letter, and ours do not, but for what a worker itself may say:
     it can't say that it was verified."""
+    from dodo_claude.lifecycle import SAID
+
     return "A" <= kind[:1] <= "Z" or kind in SAID
 
 

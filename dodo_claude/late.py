@@ -17,14 +17,11 @@ from doit.task import DelayedLoader, Task
 from dodo_claude.errors import ConfigError, DodoClaudeError
 from dodo_claude.findings import listed, show
 from dodo_claude.records import Config, Foreach, Stage
-from dodo_claude.tasks import Fault, freshness_of, stage_of, stage_tasks
+from dodo_claude.tasks import LATE, Fault, freshness_of, stage_of, stage_tasks
 
 if TYPE_CHECKING:
     from dodo_claude.config import Blueprint
     from dodo_claude.run import Run
-
-# Under what name doit keeps the group that a placeholder stands for.
-_META = "dodo_claude.late"
 
 
 class Late:
@@ -74,7 +71,7 @@ class Late:
         loader = DelayedLoader(self._creator(late))
         loader.basename = late.group
         doc = f"known when {listed(late.makers)} is done"
-        return Task(name, None, task_dep=list(late.makers), loader=loader, meta={_META: late}, doc=doc)
+        return Task(name, None, task_dep=list(late.makers), loader=loader, meta={LATE: late}, doc=doc)
 
     def _creator(self, late: Foreach) -> Callable[[], Iterator[Task]]:
         def create() -> Iterator[Task]:
@@ -126,11 +123,6 @@ class Late:
                 yield Task(
                     name, [Fault(f"{late.source}: nothing there makes {show(name)} (there are: {items})")]
                 )
-
-
-def late_of(task: Task) -> Foreach | None:
-    """The group whose stages are not known yet that `task` stands for."""
-    return (task.meta or {}).get(_META) if task.loader else None
 
 
 def _renew(task: Task, made: Task, config: Config, group: str) -> None:

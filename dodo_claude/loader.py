@@ -6,20 +6,25 @@ Used by every doit command where the project's doit.cfg or pyproject.toml says `
 
 from __future__ import annotations
 
+import gc
 import inspect
 import os
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from doit import loader as doit_loader
 from doit.cmd_base import DodoTaskLoader
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 from doit.task import Task
 
-from dodo_claude.backend import ContentChecker
+from dodo_claude.backend import ContentChecker, DurableDB
 from dodo_claude.journal import STATE_DIR
+from dodo_claude.tasks import definition_digests, stage_tasks
+
+if TYPE_CHECKING:
+    from dodo_claude import kept
 
 FILE = "orchestrate.toml"
 # Our own file and our own format: doit's other commands, run without this loader, never touch it.
@@ -38,11 +43,14 @@ class StageLoader(DodoTaskLoader):
         self.path: Path | None = None  # orchestrate.toml, if there is one
         self.stage_config: Any = None  # config.Config
         self.run: Any = None  # run.Run
-        self.late: Any = None  # late.Late
+        self.late: Any = None  # late.Late, if there can be any
         self.agent: str | None = None  # --agent
         self.settles = (
             False  # stages that are up to date need not be waited for: `doit orchestrate` without -a
         )
+        self.may_idle = False  # all stages are wanted, and only if they are stale
+        self.idle: Any = None  # idle.Idle, if nothing is to be done
+        self.question: Any = None  # kept.Question
         self.looks = False  # nothing will run: nobody need have seen a plan
 
     def setup(self, opt_values: Mapping[str, Any]) -> None:
@@ -77,14 +85,56 @@ class StageLoader(DodoTaskLoader):
 
     def load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Task]:
         """dodo.py's tasks, then the stages in the file's order."""
+        # All that is made here stays: looking for garbage among it takes a quarter of the time.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return self._load_tasks(cmd, pos_args)
+        finally:
+            gc.freeze()
+            if collects:
+                gc.enable()
+
+    def _load_tasks(self, cmd: Any, pos_args: list[str]) -> list[Task]:
         # A dodo.py that imports our stages by hand would define each of them twice.
         self.namespace = {
             name: value for name, value in self.namespace.items() if not getattr(value, "_dodo_claude", False)
         }
+        if self.may_idle and not self.namespace and self.path is not None and self._is_idle(cmd):
+            return []
         tasks = list(super().load_tasks(cmd, pos_args)) if self.namespace else []
         if self.path is not None:
             tasks = self._with_stages(tasks, cmd)
         return tasks
+
+    def _is_idle(self, cmd: Any) -> bool:
+        """Is it known, from the last time, that nothing is to be done?"""
+        from dodo_claude import idle, kept
+        from dodo_claude.run import Run
+
+        assert self.path is not None
+        backend, checker = cmd.dep_manager.backend, cmd.dep_manager.checker
+        if (
+            cmd.sel_tasks is not None
+            or not isinstance(backend, DurableDB)
+            or type(checker) is not ContentChecker
+        ):
+            return False
+        question = kept.Question(self.path, self.cmd_names, self.agent, {}, set())
+        self.idle = idle.find(question, backend.before, os.environ)
+        if self.idle is None:
+            self.question = question
+            return False
+        self.stage_config = self.idle.config
+        self.run = Run(self.stage_config)
+        return True
+
+    def keep_idle(self, cmd: Any) -> None:
+        """All is up to date, and was looked at."""
+        from dodo_claude import idle
+
+        if self.question is not None and not self.stage_config.late:
+            idle.keep(self.question, cmd.dep_manager.backend.before, self.stage_config, os.environ)
 
     def _with_stages(self, tasks: list[Task], cmd: Any) -> list[Task]:
         if not cmd.execute_tasks:
@@ -103,7 +153,7 @@ class StageLoader(DodoTaskLoader):
                 found = tasks + self.load_stages(tasks, settled)
                 break
             settled |= more
-        if cmd.sel_tasks:
+        if cmd.sel_tasks and self.late is not None:
             cmd.sel_tasks = self.late.select(list(cmd.sel_tasks), found)
         return found
 
@@ -134,26 +184,45 @@ class StageLoader(DodoTaskLoader):
 
         `settled`: see config.Blueprint.
         """
+        from dodo_claude import kept
+        from dodo_claude.run import Run
+
+        assert self.path is not None
+        # A Task object with a command's name would be taken by `doit NAME` for the command.
+        names = [*(task.name for task in tasks), *self.cmd_names]
+        made_by = {target: task.name for task in tasks for target in task.targets}
+        question = kept.Question(self.path, names, self.agent, made_by, settled)
+        found = kept.find(question, os.environ)
+        if found is None:
+            return self._made(question)
+        self.stage_config, digests = found
+        self.run, self.late = Run(self.stage_config), None
+        return stage_tasks(self.stage_config, self.run, digests)
+
+    def _made(self, question: kept.Question) -> list[Task]:
+        """Like load_stages, from the files."""
+        from dodo_claude import inputs, kept
         from dodo_claude.config import Blueprint
         from dodo_claude.errors import DodoClaudeError
         from dodo_claude.late import Late
         from dodo_claude.run import Run
 
-        assert self.path is not None
         try:
-            # A Task object with a command's name would be taken by `doit NAME` for the command.
-            blueprint = Blueprint(
-                self.path,
-                task_names=[*(task.name for task in tasks), *self.cmd_names],
-                agent=self.agent,
-                made_by={target: task.name for task in tasks for target in task.targets},
-            )
-            self.stage_config = blueprint.config(settled)
+            with inputs.recording() as seen:
+                blueprint = Blueprint(
+                    question.path,
+                    task_names=question.task_names,
+                    agent=question.agent,
+                    made_by=question.made_by,
+                )
+                self.stage_config = blueprint.config(question.settled)
         except DodoClaudeError as error:
             raise InvalidDodoFile(f"{FILE} is not right:\n{error}") from error
         self.run = Run(self.stage_config)
-        self.late = late = Late(blueprint, self.run, settled or ())
-        return late.tasks()
+        kept.keep(question, self.stage_config, seen, definition_digests, self.run.environ)
+        self.late = Late(blueprint, self.run, question.settled or ())
+        found: list[Task] = self.late.tasks()
+        return found
 
 
 def _project(start: Path, *, seek: bool) -> Path:

@@ -9,9 +9,9 @@ import fnmatch
 import os
 import posixpath
 import re
-import stat
 from collections.abc import Callable, Iterable, Iterator
 
+from dodo_claude import inputs
 from dodo_claude.findings import show
 
 # Folders whose files are not a stage's to make: our own state, and what decides which code git runs.
@@ -64,7 +64,7 @@ class Project:
     """
 
     def __init__(self, root: str, base: str = "") -> None:
-        self.root = os.path.realpath(root)
+        self.root = inputs.real(root)
         self.base = base
         self._folders: dict[str, str] = {}
         self._trees: dict[tuple[str, int, bool], list[str]] = {}
@@ -88,7 +88,7 @@ class Project:
     def file(self, path: str) -> str:
         """Like inside, for what must be a file if it is there."""
         found = self.inside(path)
-        if path.endswith("/") or os.path.isdir(os.path.join(self.root, found)):
+        if path.endswith("/") or inputs.is_folder(os.path.join(self.root, found)):
             folder = normal(path)
             raise BadPathError(
                 f"{show(path)} is a folder",
@@ -99,7 +99,7 @@ class Project:
     def target(self, path: str) -> str:
         """Like inside, for a file that a stage makes."""
         found = self.inside(path)
-        if path.endswith("/") or os.path.isdir(os.path.join(self.root, found)):
+        if path.endswith("/") or inputs.is_folder(os.path.join(self.root, found)):
             raise BadPathError(
                 f"{show(path)} is a folder", "a target is a file: name the files that the stage makes"
             )
@@ -114,13 +114,13 @@ class Project:
         """Like inside, for what must be a folder if it is there."""
         found = self.inside(path)
         full = os.path.join(self.root, found)
-        if os.path.lexists(full) and not os.path.isdir(full):
+        if not inputs.is_folder(full) and inputs.is_there(full):
             raise BadPathError(f"{show(path)} is not a folder")
         return found
 
     def exists(self, path: str) -> bool:
         """Is there a file of that name, as a file in its folder writes it?"""
-        return os.path.lexists(os.path.join(self.root, self.base, path))
+        return inputs.is_there(os.path.join(self.root, self.base, path))
 
     def files(self, pattern: str) -> list[str]:
         """The project's files that a glob finds; hidden ones only where the pattern names the dot itself.
@@ -141,11 +141,11 @@ class Project:
         waiting = [(folder, depth)]
         while waiting:
             below, left = waiting.pop()
-            for entry in _entries(os.path.join(self.root, below)):
-                path = posixpath.join(below, entry.name) if below else entry.name
-                if entry.name.startswith(".") and (not hidden or (not below and entry.name in RESERVED)):
+            for name, is_folder in inputs.entries(os.path.join(self.root, below)):
+                path = posixpath.join(below, name) if below else name
+                if name.startswith(".") and (not hidden or (not below and name in RESERVED)):
                     continue
-                if entry.is_dir(follow_symlinks=False):
+                if is_folder:
                     if left != 1:
                         waiting.append((path, left - 1))
                 else:
@@ -155,17 +155,17 @@ class Project:
         """False for what is no plain file, or a link to one outside."""
         try:
             self.inside(path)
-            return stat.S_ISREG(os.stat(os.path.join(self.root, path)).st_mode)
-        except (BadPathError, OSError):
+            return inputs.is_regular(os.path.join(self.root, path))
+        except BadPathError:
             return False
 
     def real(self, path: str) -> str:
         """The real path of a normalised one; folders, which repeat, are looked up once."""
         folder, name = os.path.split(path)
         if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(os.path.join(self.root, folder))
+            self._folders[folder] = inputs.real(os.path.join(self.root, folder))
         full = os.path.join(self._folders[folder], name)
-        return os.path.realpath(full) if name == "." or os.path.islink(full) else full
+        return inputs.real(full) if name == "." or inputs.is_link(full) else full
 
 
 def matcher(pattern: str) -> Callable[[str], bool]:
@@ -207,11 +207,3 @@ def _skipping(parts: list[Matcher | None], states: Iterable[int]) -> set[int]:
 
 def _files_of(folder: str) -> str:
     return "**" if folder == "." else f"{folder}/**"
-
-
-def _entries(folder: str) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda entry: entry.name)
-    except OSError:  # a folder that is missing or closed to us holds no files for a glob
-        return []

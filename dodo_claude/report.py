@@ -15,14 +15,24 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from dodo_claude import verify
+from dodo_claude.records import (
+    DONE,
+    FAILED,
+    IGNORED,
+    NOT_RUN,
+    RUNNING,
+    SETTLED,
+    STATES,
+    STOPPED,
+    UP_TO_DATE,
+    WAITING,
+)  # fmt: skip
+
+__all__ = [
+    "DONE", "FAILED", "IGNORED", "NOT_RUN", "RUNNING", "SETTLED", "STATES", "STOPPED", "UP_TO_DATE", "WAITING",
+]  # fmt: skip
 
 VERSION = 1  # of the JSON: the next when a key goes or changes its meaning
-
-# States of a stage. What is left is what is none of the first three.
-DONE, UP_TO_DATE, IGNORED = "done", "up to date", "ignored"
-FAILED, STOPPED, RUNNING, WAITING, NOT_RUN = "failed", "stopped", "running", "waiting", "not run"
-SETTLED = (DONE, UP_TO_DATE, IGNORED)
-STATES = (*SETTLED, FAILED, STOPPED, RUNNING, WAITING, NOT_RUN)
 
 
 @dataclass(frozen=True, slots=True)

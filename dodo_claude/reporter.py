@@ -18,20 +18,20 @@ from doit.exceptions import BaseFail, UnmetDependency
 from doit.reporter import ConsoleReporter
 from doit.task import Task
 
-from dodo_claude import board, notify
-from dodo_claude.config import Stage
-from dodo_claude.fleet import Fleet
-from dodo_claude.lifecycle import State, View
-from dodo_claude.redact import Redactor
-from dodo_claude.report import DONE, FAILED, IGNORED, NOT_RUN, SETTLED, STOPPED, UP_TO_DATE
-from dodo_claude.status import answers
+from dodo_claude import notify
+from dodo_claude.records import DONE, FAILED, IGNORED, NOT_RUN, SETTLED, STOPPED, UP_TO_DATE, Stage
 from dodo_claude.tasks import StageStopped, is_ours, stage_of
 
 if TYPE_CHECKING:
+    from dodo_claude import board
+    from dodo_claude.fleet import Fleet
+    from dodo_claude.lifecycle import View
     from dodo_claude.live import Screen
 
 # Columns of a stage's name; longer ones push their line to the right.
 _NAME_WIDTH = 14
+# Of a run of more stages those that are up to date are only counted.
+MOST_SKIPPED = 100
 _MAX_ACTIVITY = 100  # characters of a worker's present activity
 
 
@@ -91,6 +91,7 @@ class StageReporter(ConsoleReporter):
         self._start = time.monotonic()
         self._done: list[str] = []
         self._skipped: list[str] = []
+        self._tells_skipped = True
         self._blocked: list[str] = []
         self._stopped: list[str] = []
         self._width = _NAME_WIDTH
@@ -107,7 +108,6 @@ class StageReporter(ConsoleReporter):
         self._first: dict[str, int] = {}  # of each stage its first attempt in this run
         self._chosen: frozenset[str] = frozenset()
         self._stopping = ""
-        self._redact = Redactor(os.environ)
         self._mute = False  # the user's command can't be started, and that was said
         self._plan: tuple[Any, list[str], dict[str, tuple[str, ...]], dict[str, Stage]] = (None, [], {}, {})
 
@@ -117,6 +117,7 @@ class StageReporter(ConsoleReporter):
         """Called by doit before the first task."""
         names = [name for name, task in tasks.items() if stage_of(task) is not None]
         self._width = min(max([_NAME_WIDTH, *map(len, names)]), 32)
+        self._tells_skipped = len(names) <= MOST_SKIPPED
         if self.board:
             self._chosen = _needed(tasks, selected_tasks)
             self._past = {name: seconds for name in names if (seconds := self.past(name))}
@@ -169,15 +170,27 @@ class StageReporter(ConsoleReporter):
             self._line(task.name, f"FAILED: {_one_line(fail.message)}")
             self._call(notify.FAILED, task.name, f"{task.name} failed: {_one_line(fail.message)}")
 
+    def nothing_to_do(self, names: list[str]) -> None:
+        """Called by the command in place of a run: these stages are up to date, and there is nothing else."""
+        self._tells_skipped = len(names) <= MOST_SKIPPED
+        self._width = min(max([_NAME_WIDTH, *map(len, names)]), 32)
+        for name in names:
+            self._skip(name)
+        self.complete_run()
+
     def skip_uptodate(self, task: Task) -> None:
         """Called by doit for a task that is up to date."""
         if stage_of(task) is None:
             if task.actions:
                 super().skip_uptodate(task)
             return
-        self._skipped.append(task.name)
-        self._note(task.name, state=UP_TO_DATE)
-        self._line(task.name, "up to date")
+        self._skip(task.name)
+
+    def _skip(self, name: str) -> None:
+        self._skipped.append(name)
+        self._note(name, state=UP_TO_DATE)
+        if self._tells_skipped:
+            self._line(name, "up to date")
 
     def skip_ignore(self, task: Task) -> None:
         """Called by doit for a task that the user ignores."""
@@ -257,7 +270,9 @@ class StageReporter(ConsoleReporter):
 
     def _call(self, kind: str, stage: str, text: str) -> None:
         """Tell a person who may look elsewhere, and who knows who else then. Called by any thread."""
-        text = self._redact.text(text)
+        from dodo_claude.redact import Redactor
+
+        text = Redactor(os.environ).text(text)
         notify.notify("dodo_claude", text, cast(TextIO, _Lasting(self._terminal)))  # a bell is no line
         config = self.config
         if config is None or not config.notify:
@@ -274,6 +289,8 @@ class StageReporter(ConsoleReporter):
         """Called by any thread; each stage is told of by one at a time."""
         if not self.board:
             return
+        from dodo_claude import board
+
         if "state" in said:
             said["ended"] = time.monotonic()
         self._told[name] = replace(self._told.get(name, board.Told()), **said)
@@ -305,6 +322,8 @@ class StageReporter(ConsoleReporter):
             self._screen = None
 
     def _draw(self, width: int, height: int) -> list[board.Line]:
+        from dodo_claude import board
+
         config, order, needs, stages = self._planned()
         now, fleet, told = time.monotonic(), self.fleet(), self._told
         over = {name for name, each in list(told.items()) if each.state in SETTLED}
@@ -330,6 +349,8 @@ class StageReporter(ConsoleReporter):
 
     def _planned(self) -> tuple[Any, list[str], dict[str, tuple[str, ...]], dict[str, Stage]]:
         """The stages of this run in the graph's order. A run may learn of more."""
+        from dodo_claude import board
+
         config = self.current()
         if self._plan[0] is not config:
             new = (
@@ -353,6 +374,9 @@ class StageReporter(ConsoleReporter):
         return f"nothing more is started: {_one_line(fleet.stopped)}" if fleet.stopped is not None else ""
 
     def _tell(self, stage: Stage, attempt: int, view: View, before: tuple[object, ...] | None) -> str:
+        from dodo_claude.lifecycle import State
+        from dodo_claude.status import answers
+
         said = (view.percent, view.progress, view.asks)
         if view.state is State.STARTING and view.pane and (before is None or before[0] is not State.STARTING):
             again = f" (attempt {attempt})" if attempt > 1 else ""

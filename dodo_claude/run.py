@@ -6,22 +6,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
-import secrets
-import shutil
 import threading
 import time
-import tomllib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dodo_claude import approval, trust, watch
-from dodo_claude.config import Config, Stage
+from dodo_claude import watch
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.fleet import Fleet, Limits, local_zone
 from dodo_claude.journal import (
     STATE_DIR,
     Attempt,
@@ -33,14 +28,15 @@ from dodo_claude.journal import (
     make_state_dir,
     write_atomic,
 )
-from dodo_claude.lifecycle import Result, View
-from dodo_claude.records import Phase, Plan
+from dodo_claude.records import Config, Phase, Plan, Stage
 from dodo_claude.redact import Redactor
-from dodo_claude.services import Services
-from dodo_claude.slots import Slots
 
 if TYPE_CHECKING:
+    from dodo_claude.fleet import Fleet
     from dodo_claude.history import Said
+    from dodo_claude.lifecycle import View
+    from dodo_claude.services import Services
+    from dodo_claude.slots import Slots
     from dodo_claude.tmux import Tmux
 
 HOOK = Path(__file__).with_name("hook.sh")
@@ -81,7 +77,6 @@ class Run:
         self.id = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         self.stopping = threading.Event()
         self.hurry = threading.Event()
-        self.redact = Redactor(self.environ)
         self.fleet: Fleet | None = None
         self.force = False
         self.workers: int | None = None  # -n
@@ -102,8 +97,15 @@ class Run:
         self.confirm: Callable[[Config, Plan], bool] | None = None
         self.plan_problems: Callable[[str], tuple[str, ...]] = lambda group: ()
 
+    @functools.cached_property
+    def redact(self) -> Redactor:
+        """Takes secrets out of all that is written."""
+        return Redactor(self.environ)
+
     def learn(self, config: Config) -> None:
         """Go on with a configuration that knows more stages. DodoClaudeError when they may not run."""
+        from dodo_claude import approval
+
         missing, plans = approval.split(config, approval.unapproved(config, self.environ))
         if missing and self._started:
             # A settings file in an item's folder, say: commands are approved as they are written.
@@ -118,6 +120,8 @@ class Run:
 
     def _confirm(self, config: Config, plan: Plan) -> None:
         """Have a person look at a plan. ApprovalError when nobody says yes."""
+        from dodo_claude import approval
+
         # Asked for the plan that is there, not for one that a planner which just failed left as it was.
         confirm = self.confirm if plan.planner in self.held else None
         if confirm is None:
@@ -164,6 +168,8 @@ class Run:
 
     def look(self, stages: Iterable[Stage]) -> None:
         """May workers start, and can they? Raises `DodoClaudeError`."""
+        from dodo_claude import approval
+
         later = [foreach.template for foreach in self.config.late]
         problems = preflight(self.config, [*stages, *later], self.environ)
         if problems:
@@ -180,6 +186,10 @@ class Run:
             return self._services
 
     def _make_services(self) -> Services:
+        from dodo_claude.fleet import Fleet, Limits, local_zone
+        from dodo_claude.services import Services
+        from dodo_claude.slots import Slots
+
         root = self.config.root
         runtime = watch.runtime_dir(root)
         bell = watch.make_bell(runtime)
@@ -268,6 +278,8 @@ class Run:
 
     def render_prompt(self, stage: Stage) -> str:
         """`stage`'s prompt with its files and messages in it as data, fenced by a mark nobody could know."""
+        import secrets
+
         from dodo_claude import prompts
 
         assert stage.prompt is not None
@@ -316,6 +328,8 @@ class Run:
 
     def message(self, name: str) -> str:
         """The last message of a stage; of a group, all of them under their names."""
+        from dodo_claude.lifecycle import Result
+
         members = dict(self.config.groups).get(name)
         if members is not None:
             return "\n\n".join(f"{member}:\n{self.message(member)}" for member in members)
@@ -378,6 +392,8 @@ class Run:
         return path
 
     def _plan(self) -> dict[str, Any]:
+        from datetime import datetime
+
         from dodo_claude import __version__
 
         stages = {}
@@ -491,6 +507,8 @@ def _tables(plan: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _read_back(text: str) -> object:
+    import tomllib
+
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError:
@@ -513,6 +531,10 @@ def _armoured(value: Any) -> Any:
 
 def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -> list[str]:
     """What every worker of `stages` needs and what of it is missing: fact and remedy, a line each."""
+    import shutil
+
+    from dodo_claude import trust
+
     problems: list[str] = []
     profiles = {stage.agent.full_name: stage.agent for stage in stages if stage.agent is not None}
     if profiles:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import BaseFail, UnmetDependency
 from doit.runner import FAILURE, MThreadRunner
 
-from dodo_claude.config import Stage
 from dodo_claude.dispatch import Ready, ways
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, disk_problem
+from dodo_claude.records import Stage
 from dodo_claude.run import Run
 from dodo_claude.tasks import StageStopped, stage_of
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import stat
 from pathlib import Path
+
+from dodo_claude import inputs
 
 
 class UnreadableError(Exception):
@@ -18,18 +19,17 @@ class UnreadableError(Exception):
         self.column = column
 
 
-def read_text(path: Path, limit: int) -> str:
-    """The text of a UTF-8 file of at most `limit` bytes, without its byte order mark; line ends as they are."""
+def read_text(path: Path, limit: int, *, always: bool = False) -> str:
+    """The text of a UTF-8 file of at most `limit` bytes, without its byte order mark; line ends as they are.
+
+    `always`: see inputs.read.
+    """
     try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise UnreadableError("is a folder, not a file")
-        if not stat.S_ISREG(mode):  # opening a pipe would wait for its other end
-            raise UnreadableError("is not a plain file")
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        data = inputs.read(os.fspath(path), limit + 1, always=always)
     except FileNotFoundError:
         raise UnreadableError("no such file") from None
+    except inputs.NotPlainError as error:
+        raise UnreadableError(str(error)) from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UnreadableError(f"can't be read: {reason.lower()}") from None

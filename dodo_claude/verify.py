@@ -44,7 +44,7 @@ def fingerprints(root: Path, names: Iterable[str]) -> dict[str, Fingerprint | No
     return {name: fingerprint(root / name) for name in names}
 
 
-def same_bytes(path: Path, recorded: object) -> bool:
+def same_bytes(path: Path | str, recorded: object) -> bool:
     """Does `path` hold what it held when `recorded` (a fingerprint, or what JSON made of it) was taken?
 
     A file with the recorded times, size and inode is taken as the same without reading it. The time of the last
@@ -53,13 +53,13 @@ def same_bytes(path: Path, recorded: object) -> bool:
     if not isinstance(recorded, list | tuple) or len(recorded) != 5:
         return False
     try:
-        status = path.stat()
+        status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             return False
         known = [*recorded[:3], recorded[4]]
         if [status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns] == known:
             return True
-        return bool(status.st_size == recorded[1] and digest_file(path) == recorded[3])
+        return bool(status.st_size == recorded[1] and digest_file(Path(path)) == recorded[3])
     except OSError:
         return False
 

@@ -8,13 +8,14 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from doit.dependency import JSONCodec
 from doit.exceptions import InvalidCommand
 
+from dodo_claude import backend, inputs
 from dodo_claude.backend import DurableDB
 from dodo_claude.journal import StageLog, make_state_dir
 from tests.project import PATIENCE, Project
@@ -104,6 +105,80 @@ def _lines(path: Path) -> int:
 
 
 # -- damage
+
+
+class Watched(sqlite3.Connection):
+    """Notes what it is asked."""
+
+    asked: list[str] = []  # noqa: RUF012 (of all of them)
+
+    def execute(self, sql: str, /, *args: object) -> sqlite3.Cursor:
+        self.asked.append(sql)
+        return super().execute(sql, *args)
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], int]:
+    """Opens a state and closes it; how often it was checked as a whole."""
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        backend.sqlite3, "connect", lambda *args, **more: connect(*args, **more, factory=Watched)
+    )
+    later = time.time_ns() + 10**12  # as if the file had not been written just now
+    monkeypatch.setattr(inputs.time, "time_ns", lambda: later)
+
+    def check(root: Path) -> int:
+        Watched.asked.clear()
+        DurableDB(str(root / ".orchestrate/state.db"), JSONCodec()).dump()
+        return sum("integrity_check" in sql for sql in Watched.asked)
+
+    return check
+
+
+def test_what_was_checked_and_nobody_wrote_since_is_not_checked_again(
+    tmp_path: Path, checks: Callable[[Path], int]
+) -> None:
+    path = tmp_path / ".orchestrate/state.db"
+    assert checks(tmp_path) == 1  # it is made
+    assert checks(tmp_path) == 1
+    assert checks(tmp_path) == 0
+    state = DurableDB(str(path), JSONCodec())
+    state.set("a", "deps:", [])
+    state.dump()
+    assert checks(tmp_path) == 1  # what is written is looked at once
+    assert checks(tmp_path) == 0
+    Path(f"{path}-wal").touch()  # somebody has it open, or died over it
+    assert checks(tmp_path) == 1
+    status = path.stat()
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert checks(tmp_path) >= 1  # twice where that was damage: the file is made anew
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", "\0"])
+def test_a_note_that_says_nothing_spares_nothing(
+    tmp_path: Path, checks: Callable[[Path], int], text: str
+) -> None:
+    assert checks(tmp_path) == 1
+    (tmp_path / ".orchestrate" / backend.CHECKED).write_text(text)
+    assert checks(tmp_path) == 1
+    Path(tmp_path / ".orchestrate/state.db-wal").touch()
+    (tmp_path / ".orchestrate" / backend.CHECKED).write_text(text)
+    assert checks(tmp_path) == 1
+
+
+def test_what_was_read_at_once_is_forgotten(tmp_path: Path) -> None:
+    ours, other = (DurableDB(str(tmp_path / ".orchestrate/state.db"), JSONCodec()) for _ in range(2))
+    other.set("a", "deps:", ["x"])
+    with ours.at_once():
+        other.set("b", "deps:", ["y"])
+        assert ours.get("a", "deps:") == ["x"]
+        assert ours.get("b", "deps:") is None
+    other.remove("a")
+    assert ours.get("a", "deps:") is None
+    assert ours.get("b", "deps:") == ["y"]
+    ours.dump()
+    other.dump()
 
 
 def test_cut_anywhere_it_is_set_aside_and_made_anew(tasks: Project) -> None:

@@ -80,7 +80,7 @@ ALONE = {
     "watch",
     "verify",
     "records",
-    "sources",
+    "inputs",
     "redact",
     "limits",
     "usage",

@@ -267,7 +267,7 @@ def test_the_plan_tells_what_runs(run: Run) -> None:
 def started(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run for which all is there: what is looked at before is tested elsewhere."""
     monkeypatch.setattr(runs, "preflight", lambda *args: [])
-    monkeypatch.setattr(runs.approval, "require", lambda *args: None)
+    monkeypatch.setattr(approval, "require", lambda *args: None)
     return run
 
 
