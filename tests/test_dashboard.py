@@ -157,7 +157,7 @@ def test_a_run_that_begins_is_followed(journals: Journals) -> None:
         await hands.sees("runs", "● api")
         await hands.choose("api")
         await hands.press("2")
-        await hands.sees("UserPromptSubmit")
+        await hands.sees("UserPromptSu")
         attempt.record("PreToolUse", tool_name="Bash", tool_input={"command": "make it"})
         await hands.sees("Bash make it")
         attempt.record(life.PROGRESS, percent=40, text="half of it")
