@@ -53,6 +53,8 @@ READ_SECONDS = 2.0
 MOST_EVENTS, MOST_BYTES = 2_000, 500_000
 # Columns of an event's line, and of a place that has room for whole names of kinds.
 LONGEST_EVENT, WIDE_EVENTS = desk.LONGEST_TEXT + 28, 60
+# A longer word is a dialog.
+MOST_LINES = 4
 # Who runs through the list follows no screen on the way.
 REST_SECONDS = 0.15
 SCREEN, EVENTS, PROMPT, FILES, CHECK, MESSAGES = desk.TABS
@@ -584,6 +586,10 @@ class Dashboard(App[None]):
     # -- keys: what is done
 
     def _told(self, text: str, *, severity: Any = "information") -> None:
+        lines = clean(text).split("\n")
+        if len(lines) > MOST_LINES:  # too much to be read while it is there
+            self.push_screen(Sure([((line.expandtabs(4), ""),) for line in lines]))
+            return
         self.notify(clean(text), severity=severity, markup=False, timeout=10 if severity == "error" else 5)
 
     async def _do(self, what: Callable[[], str]) -> None:

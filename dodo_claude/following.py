@@ -213,6 +213,8 @@ class Following:
             self._problem = f"{lines[0]}{more}"
             return False
         self._problem = ""
+        if not config.stages:
+            return False  # a file that is about to be written is empty first
         changed = config != self.config
         self.config = config
         return changed
