@@ -21,16 +21,16 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import Resize
 from textual.message import Message
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.strip import Strip
-from textual.widgets import Input
 from textual.worker import Worker
 
-from dodo_claude import desk, look, mirror, project, report, talk
+from dodo_claude import desk, look, mirror, project, report, steering, talk
 from dodo_claude import lifecycle as life
 from dodo_claude.board import Line
 from dodo_claude.desk import Desk
 from dodo_claude.details import Details, latest
+from dodo_claude.dialogs import Say, Sure, box_width, yes_no
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.events import Tail
 from dodo_claude.following import Following
@@ -45,8 +45,6 @@ from dodo_claude.tmux import Tmux
 
 # Set for one that may show and do nothing.
 READ_ONLY = "DODO_CLAUDE_READ_ONLY"
-# Answers a request for a permission: (here, worker, refusal or None for yes, the request's id) -> (its id, what was done).
-PERMIT: Callable[..., tuple[str, str]] | None = getattr(talk, "permit", None)
 # Of a stage at work, files and messages are read anew so often at most.
 READ_SECONDS = 2.0
 # What is kept of a stage's events, and read of a journal when the stage is chosen.
@@ -75,60 +73,6 @@ class _Lines(Sequence[Line]):
 
 class Changed(Message):
     """The desk is another."""
-
-
-def _box_width(app: App[Any]) -> int:
-    """Columns for text in a dialog."""
-    return max(20, min(104, app.size.width) - 4)
-
-
-class Say(ModalScreen[str | None]):
-    """A line of text, asked for."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", show=False)]
-
-    def __init__(
-        self, lines: Sequence[Line], value: str = "", typed: Callable[[str], None] | None = None
-    ) -> None:
-        super().__init__()
-        self._lines, self._value, self._typed = lines, value, typed
-
-    def compose(self) -> ComposeResult:
-        with Vertical(id="box"):
-            yield Still(id="about")
-            yield Input(self._value, id="text", select_on_focus=False, compact=True)
-
-    def on_mount(self) -> None:
-        self.query_one("#about", Still).show(desk.wrapped(self._lines, _box_width(self.app)))
-
-    @on(Input.Changed)
-    def _on_typed(self, event: Input.Changed) -> None:
-        if self._typed is not None:
-            self._typed(event.value)
-
-    @on(Input.Submitted)
-    def _on_submitted(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value)
-
-
-class Sure(ModalScreen[bool]):
-    """A question with yes and no, or a text to be read."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "dismiss(True)", show=False),
-        Binding("n,escape,q,enter,question_mark", "dismiss(False)", show=False),
-    ]
-
-    def __init__(self, lines: Sequence[Line]) -> None:
-        super().__init__()
-        self._lines = lines
-
-    def compose(self) -> ComposeResult:
-        with Vertical(id="box"):
-            yield Still(id="about")
-
-    def on_mount(self) -> None:
-        self.query_one("#about", Still).show(desk.wrapped(self._lines, _box_width(self.app)))
 
 
 class Dashboard(App[None]):
@@ -320,7 +264,7 @@ class Dashboard(App[None]):
             bar, self._tabs = desk.tab_bar(self.tab, right.size.width)
             main.query_one("#tabs", Still).show([bar])
         keys = desk.keys(
-            stage, live=self.desk.run.live, attaches=not self.is_web, permits=PERMIT is not None,
+            stage, live=self.desk.run.live, attaches=not self.is_web, permits=steering.PERMIT is not None,
             filtered=bool(self.words), shows_only=self.shows_only,
         )  # fmt: skip
         foot, self._keys = desk.foot(keys, width)
@@ -568,7 +512,7 @@ class Dashboard(App[None]):
         self.call_after_refresh(self.paint)
 
     def action_help(self) -> None:
-        self.push_screen(Sure(desk.help_lines(_box_width(self))))
+        self.push_screen(Sure(desk.help_lines(box_width(self))))
 
     @on(Clicked)
     def _on_clicked(self, event: Clicked) -> None:
@@ -646,16 +590,8 @@ class Dashboard(App[None]):
         if not self._works(stage):
             return
         text = await self.push_screen_wait(Say([(("message to ", ""), (clean_line(stage.name), "bold"))]))
-        if not text or not text.strip():
-            return
-
-        def send() -> str:
-            here = talk.Here()
-            mailbox = here.mailbox(stage.name)
-            letter = mailbox.post(text, here.sender("the user"))
-            return f"{stage.name}: message {talk.receipt(mailbox, letter, 0.0)}"
-
-        await self._do(send)
+        if text and text.strip():
+            await self._do(lambda: steering.send(stage.name, text))
 
     def action_answer(self) -> None:
         self._with_stage(self._answer)
@@ -683,15 +619,10 @@ class Dashboard(App[None]):
             ((clean_line(stage.name), "bold"), (" asks for:", "")),
             *(((line, "yellow"),) for line in what.split("\n")),
             (),
-            (
-                (" y ", "bold reverse"),
-                (" allow it, this once   ", ""),
-                (" n ", "bold reverse"),
-                (" not now", ""),
-            ),
+            yes_no("allow it, this once", "not now"),
         ]
         if await self.push_screen_wait(Sure(about)):
-            await self._do(lambda: _permit(stage.name, None, request))
+            await self._do(lambda: steering.permit(stage.name, None, request))
 
     def action_deny(self) -> None:
         self._with_stage(self._deny)
@@ -708,7 +639,7 @@ class Dashboard(App[None]):
         ]
         text = await self.push_screen_wait(Say(about))
         if text is not None:
-            await self._do(lambda: _permit(stage.name, text.strip(), request))
+            await self._do(lambda: steering.permit(stage.name, text.strip(), request))
 
     async def _dialog(self, stage: StageStatus) -> tuple[str, str] | None:
         """What a worker asks to be permitted, with the request's id; None is said."""
@@ -716,7 +647,7 @@ class Dashboard(App[None]):
         request = getattr(view, "request", "")
         if stage.attempt is None or view.state is not life.State.BLOCKED:
             self._told(f"{stage.name} asks for no permission now")
-        elif PERMIT is None or not request:
+        elif steering.PERMIT is None or not request:
             self._told(f"{stage.name}: its dialog can be answered in its own session only (a attaches)")
         else:
             return request, clean(self._redact.text(view.blocked_on or "a dialog"))
@@ -733,15 +664,8 @@ class Dashboard(App[None]):
             return
         about: list[Line] = [((clean_line(stage.name), "bold"), (" compacts its context when its turn ends. What is to be kept in view? (may be empty)", ""))]  # fmt: skip
         goal = await self.push_screen_wait(Say(about))
-        if goal is None:
-            return
-
-        def compact() -> str:
-            attempt, mailbox = talk.Here().at_work(stage.name)
-            talk.drop(attempt, mailbox, life.COMPACT, goal=goal, now=False)
-            return f"'{stage.name}' compacts its context when its turn ends"
-
-        await self._do(compact)
+        if goal is not None:
+            await self._do(lambda: steering.compact(stage.name, goal))
 
     def action_stop(self) -> None:
         self._with_stage(self._stop)
@@ -756,16 +680,10 @@ class Dashboard(App[None]):
             if self.desk.run.live
             else (("What it made stays.", "dim"),),
             (),
-            ((" y ", "bold reverse"), (" end it   ", ""), (" n ", "bold reverse"), (" leave it", "")),
+            yes_no("end it", "leave it"),
         ]
         if await self.push_screen_wait(Sure(about)):
-            config = self.following.config
-
-            def stop() -> str:
-                ended = project.end(config, project.project_tmux(config), stage.name)
-                return f"{stage.name}: ended" if ended else f"{stage.name}: had ended already"
-
-            await self._do(stop)
+            await self._do(lambda: steering.end(self.following.config, stage.name))
 
     def action_retry(self) -> None:
         self._with_stage(self._retry)
@@ -788,25 +706,8 @@ class Dashboard(App[None]):
             await self._orchestrate()
 
     async def _orchestrate(self, *names: str) -> None:
-        def start() -> str:
-            done = subprocess.run(
-                [sys.executable, "-m", "doit", "orchestrate", "--detach", *names],
-                cwd=self.following.config.root, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                errors="replace", check=False,
-            )  # fmt: skip
-            if done.returncode != 0:
-                said = done.stderr.strip() or done.stdout.strip()
-                raise DodoClaudeError(said or f"doit ended with {done.returncode}")
-            return done.stdout.strip()
-
         self._told(f"starts {', '.join(names) or 'all that is left'} …")
-        await self._do(start)
-
-
-def _permit(worker: str, refusal: str | None, request: str) -> str:
-    """Answer that request, and no other: with yes, or for `refusal` with no."""
-    assert PERMIT is not None
-    return PERMIT(talk.Here(), worker, refusal, request)[1]
+        await self._do(lambda: steering.orchestrate(self.following.config.root, names))
 
 
 def _columns(line: Line | Strip) -> int:

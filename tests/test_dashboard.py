@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from textual.pilot import Pilot
 
-from dodo_claude import cli, following
+from dodo_claude import cli, following, steering
 from dodo_claude import dashboard as module
 from dodo_claude import lifecycle as life
 from dodo_claude.dashboard import Dashboard
@@ -268,7 +268,7 @@ def test_a_request_for_a_permission_is_answered(journals: Journals, monkeypatch:
         said.append((worker, refusal, request))
         return request, "it was done"
 
-    monkeypatch.setattr(module, "PERMIT", permit)
+    monkeypatch.setattr(steering, "PERMIT", permit)
 
     async def look(hands: Hands) -> None:
         await hands.sees("! api", "y allow", "n deny")
