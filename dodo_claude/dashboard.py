@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -20,16 +21,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import Resize
 from textual.message import Message
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.strip import Strip
-from textual.widgets import Input
 from textual.worker import Worker
 
-from dodo_claude import desk, look, mirror, project, report, talk
-from dodo_claude import lifecycle as life
+from dodo_claude import desk, look, mirror, project, report, steering, talk
 from dodo_claude.board import Line
 from dodo_claude.desk import Desk
 from dodo_claude.details import Details, latest
+from dodo_claude.dialogs import Say, Sure, box_width, yes_no
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.events import Tail
 from dodo_claude.following import Following
@@ -40,6 +40,7 @@ from dodo_claude.records import Config, Stage
 from dodo_claude.redact import Redactor
 from dodo_claude.report import clean, clean_line
 from dodo_claude.status import AT_WORK, BLOCKED, StageStatus
+from dodo_claude.tmux import Tmux
 
 # Set for one that may show and do nothing.
 READ_ONLY = "DODO_CLAUDE_READ_ONLY"
@@ -47,65 +48,30 @@ READ_ONLY = "DODO_CLAUDE_READ_ONLY"
 READ_SECONDS = 2.0
 # What is kept of a stage's events, and read of a journal when the stage is chosen.
 MOST_EVENTS, MOST_BYTES = 2_000, 500_000
+# Columns of an event's line, and of a place that has room for whole names of kinds.
+LONGEST_EVENT, WIDE_EVENTS = desk.LONGEST_TEXT + 28, 60
+# A longer word is a dialog.
+MOST_LINES = 4
+# Who runs through the list follows no screen on the way.
+REST_SECONDS = 0.15
 SCREEN, EVENTS, PROMPT, FILES, CHECK, MESSAGES = desk.TABS
+
+
+class _Lines(Sequence[Line]):
+    """Events as lines, each made when it is seen."""
+
+    def __init__(self, events: Sequence[Event], line: Callable[[Event], Line]) -> None:
+        self._events, self._line = events, line
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def __getitem__(self, number: Any) -> Any:
+        return self._line(self._events[number])
 
 
 class Changed(Message):
     """The desk is another."""
-
-
-def _box_width(app: App[Any]) -> int:
-    """Columns for text in a dialog."""
-    return max(20, min(104, app.size.width) - 4)
-
-
-class Say(ModalScreen[str | None]):
-    """A line of text, asked for."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss(None)", show=False)]
-
-    def __init__(
-        self, lines: Sequence[Line], value: str = "", typed: Callable[[str], None] | None = None
-    ) -> None:
-        super().__init__()
-        self._lines, self._value, self._typed = lines, value, typed
-
-    def compose(self) -> ComposeResult:
-        with Vertical(id="box"):
-            yield Still(id="about")
-            yield Input(self._value, id="text", select_on_focus=False, compact=True)
-
-    def on_mount(self) -> None:
-        self.query_one("#about", Still).show(desk.wrapped(self._lines, _box_width(self.app)))
-
-    @on(Input.Changed)
-    def _on_typed(self, event: Input.Changed) -> None:
-        if self._typed is not None:
-            self._typed(event.value)
-
-    @on(Input.Submitted)
-    def _on_submitted(self, event: Input.Submitted) -> None:
-        self.dismiss(event.value)
-
-
-class Sure(ModalScreen[bool]):
-    """A question with yes and no, or a text to be read."""
-
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "dismiss(True)", show=False),
-        Binding("n,escape,q,enter,question_mark", "dismiss(False)", show=False),
-    ]
-
-    def __init__(self, lines: Sequence[Line]) -> None:
-        super().__init__()
-        self._lines = lines
-
-    def compose(self) -> ComposeResult:
-        with Vertical(id="box"):
-            yield Still(id="about")
-
-    def on_mount(self) -> None:
-        self.query_one("#about", Still).show(desk.wrapped(self._lines, _box_width(self.app)))
 
 
 class Dashboard(App[None]):
@@ -117,13 +83,13 @@ class Dashboard(App[None]):
     #head, #foot { height: auto; width: 100%; }
     #head { background: $panel; }
     #foot { background: $panel; }
-    #list { height: 1fr; width: 34; scrollbar-size-vertical: 1; }
+    #list { height: 1fr; width: 34; }
     #list > .listed--chosen { background: $primary-muted; }
     #right { height: 1fr; width: 1fr; border-left: solid $panel; }
     #right.alone { border-left: none; }
     #title, #tabs { width: 100%; height: auto; }
     #tabs { background: $panel; }
-    #body { height: 1fr; scrollbar-size: 1 1; scrollbar-gutter: stable; }
+    #body { height: 1fr; }
     Say, Sure { align: center middle; }
     #box { width: 100%; max-width: 104; height: auto; max-height: 100%; border: round $primary; padding: 0 1; background: $surface; }
     #box #about, #box Input { width: 100%; height: auto; }
@@ -169,6 +135,7 @@ class Dashboard(App[None]):
         self.chosen: str | None = None
         self.tab = SCREEN
         self.words = ""  # of the filter
+        self.alone = False  # the process is for nothing else
         self.shows_only = os.environ.get(READ_ONLY) == "1"
         self._shown: list[str] = []
         self._levels: Mapping[str, int] = {}
@@ -178,7 +145,8 @@ class Dashboard(App[None]):
         self._tabs: list[tuple[int, int, str]] = []
         self._keys: list[tuple[int, int, str]] = []
         self._tail: Tail | None = None
-        self._lines: list[Line] = []
+        self._told_events: list[Event] = []
+        self._lines: list[Line] = []  # of a kept screen
         self._screen_of: tuple[str, str | None] | None = None
         self._screen: list[Strip] | None = None
         self._mirror: Worker[None] | None = None
@@ -224,6 +192,9 @@ class Dashboard(App[None]):
         if self.following.fault is not None:
             raise self.following.fault
         before, self.desk = self.desk, self.following.desk
+        if self.alone and not before.stages:
+            gc.collect()
+            gc.freeze()  # what is there by now stays: to look through it for garbage makes keys wait
         if self._main() is None:
             return
         if [*before.stages] != [*self.desk.stages] or before.needs != self.desk.needs:
@@ -243,9 +214,9 @@ class Dashboard(App[None]):
         if name != self.chosen:
             self.chosen = name
             self._edges = desk.edges(self._shown, self.desk.needs, name)
-            self._tail, self._lines, self._body = None, [], ()
+            self._tail, self._body = None, ()
             self._read_at = 0.0
-            self.query_one("#body", Scrolled).scroll_to(0, 0, animate=False, immediate=True)
+            self._main_body().begin()
 
     @property
     def stage(self) -> StageStatus | None:
@@ -259,7 +230,7 @@ class Dashboard(App[None]):
 
     def _lay_out(self, width: int = 0) -> None:
         width = width or self.size.width
-        self._tail, self._lines = None, []  # they are broken for another width
+        self._tail = None  # its lines are for another width
         narrow = width < desk.NARROW
         left, right = self.query_one("#list"), self.query_one("#right")
         left.display = not self._zoomed
@@ -272,6 +243,9 @@ class Dashboard(App[None]):
         """The screen below all dialogs; None while the app comes up, or goes."""
         main = self._screen_stack[0] if self._screen_stack else None
         return main if main is not None and main.query("#foot") else None
+
+    def _main_body(self) -> Scrolled:
+        return self.screen_stack[0].query_one("#body", Scrolled)
 
     def paint(self) -> None:
         """Put everything as it is now; what did not change is not painted."""
@@ -361,22 +335,19 @@ class Dashboard(App[None]):
             return
         if self._tail is None or self._tail.attempt.number != stage.attempt:
             self._tail = Tail(self._attempt(stage), MOST_BYTES)
-            self._lines = []
-        width = max(10, body.scrollable_content_region.width)
-        root = f"{self.following.config.root}/"
-        new = desk.wrapped(
-            (desk.event_line(self._redacted(event), root) for event in self._tail.read()), width
-        )
-        first = not self._lines
-        if new:
-            self._lines = [*self._lines, *new][-MOST_EVENTS:]
-        body.show(self._lines, tail=True)
+            self._told_events = []
+        new = self._tail.read()
+        first = not self._told_events
+        if new or first:
+            self._told_events = [*self._told_events, *new][-MOST_EVENTS:]
+            wide = body.size.width >= WIDE_EVENTS
+            body.show(_Lines(self._told_events, lambda event: self._event_line(event, wide=wide)), tail=True, columns=LONGEST_EVENT)  # fmt: skip
         if first:
-            body.scroll_end(animate=False, immediate=True)
+            body.end()
 
-    def _redacted(self, event: Event) -> Event:
-        """A journal has no secrets of the run's environment; this one may have others."""
-        return Event(event.kind, event.at, self._redact.data(dict(event.data)))
+    def _event_line(self, event: Event, *, wide: bool) -> Line:
+        # A journal has no secrets of its run's environment; ours may have others.
+        return desk.event_line(event, f"{self.following.config.root}/", wide=wide, redact=self._redact)
 
     def _show_details(self, body: Scrolled, stage: StageStatus) -> None:
         told = self._details[1] if self._details[0][:1] == (stage.name,) else None
@@ -384,7 +355,7 @@ class Dashboard(App[None]):
             body.show([(("…", "dim"),)])
             return
         plain = self._plain(stage)
-        width = max(10, body.scrollable_content_region.width)
+        width = max(10, body.room)
         key = (self.tab, stage.name, width, self._details[0], stage.state)
         if plain is None or key == self._body:
             return
@@ -456,12 +427,23 @@ class Dashboard(App[None]):
 
     @work(exclusive=False)
     async def _mirror_it(self, wanted: tuple[str, str | None]) -> None:
+        await asyncio.sleep(REST_SECONDS)
         try:
-            tmux, session = await asyncio.to_thread(project.find_session, wanted[0])
+            tmux, session = await asyncio.to_thread(self._session, wanted[0])
         except DodoClaudeError as error:
             self._seen(wanted, str(error))
             return
         await mirror.follow(tmux.following(session), session, lambda text: self._seen(wanted, text))
+
+    def _session(self, name: str) -> tuple[Tmux, str]:
+        """The tmux server and the session's id of a stage's worker."""
+        config = self.following.config
+        wanted = next((stage.session for stage in config.stages if stage.name == name), "")
+        tmux = project.project_tmux(config)
+        session, mark = tmux.sessions().get(wanted, ("", ""))
+        if not mark:
+            raise DodoClaudeError(f"'{name}': has no session in tmux now")
+        return tmux, session
 
     def _seen(self, wanted: tuple[str, str | None], text: str) -> None:
         if self._screen_of == wanted:
@@ -509,19 +491,19 @@ class Dashboard(App[None]):
     def action_tab(self, name: str) -> None:
         if name != self.tab:
             self.tab, self._body = name, ()
-            self._tail, self._lines = None, []
-            self.query_one("#body", Scrolled).scroll_to(0, 0, animate=False, immediate=True)
+            self._tail = None
+            self._main_body().begin()
             self.paint()
 
     def action_turn(self, step: int) -> None:
         self.action_tab(desk.TABS[(desk.TABS.index(self.tab) + step) % len(desk.TABS)])
 
     def action_scroll_body(self, step: int) -> None:
-        body = self.query_one("#body", Scrolled)
-        body.scroll_relative(y=step * max(1, body.size.height - 2), animate=False)
+        body = self._main_body()
+        body.shift(step * max(1, body.size.height - 2))
 
     def action_scroll_sideways(self, step: int) -> None:
-        self.query_one("#body", Scrolled).scroll_relative(x=step * 20, animate=False)
+        self._main_body().shift(right=step * 20)
 
     def action_zoom(self) -> None:
         self._zoomed = not self._zoomed
@@ -529,7 +511,7 @@ class Dashboard(App[None]):
         self.call_after_refresh(self.paint)
 
     def action_help(self) -> None:
-        self.push_screen(Sure(desk.help_lines(_box_width(self))))
+        self.push_screen(Sure(desk.help_lines(box_width(self))))
 
     @on(Clicked)
     def _on_clicked(self, event: Clicked) -> None:
@@ -547,6 +529,10 @@ class Dashboard(App[None]):
     # -- keys: what is done
 
     def _told(self, text: str, *, severity: Any = "information") -> None:
+        lines = clean(text).split("\n")
+        if len(lines) > MOST_LINES:  # too much to be read while it is there
+            self.push_screen(Sure([((line.expandtabs(4), ""),) for line in lines]))
+            return
         self.notify(clean(text), severity=severity, markup=False, timeout=10 if severity == "error" else 5)
 
     async def _do(self, what: Callable[[], str]) -> None:
@@ -583,7 +569,7 @@ class Dashboard(App[None]):
 
     async def _attach_to(self, stage: StageStatus) -> None:
         try:
-            await asyncio.to_thread(project.find_session, stage.name)
+            await asyncio.to_thread(self._session, stage.name)
         except DodoClaudeError as error:
             self._told(str(error), severity="error")
             return
@@ -609,16 +595,8 @@ class Dashboard(App[None]):
         if not self._works(stage):
             return
         text = await self.push_screen_wait(Say([(("message to ", ""), (clean_line(stage.name), "bold"))]))
-        if not text or not text.strip():
-            return
-
-        def send() -> str:
-            here = talk.Here()
-            mailbox = here.mailbox(stage.name)
-            letter = mailbox.post(text, here.sender("the user"))
-            return f"{stage.name}: message {talk.receipt(mailbox, letter, 0.0)}"
-
-        await self._do(send)
+        if text and text.strip():
+            await self._do(lambda: steering.send(stage.name, text))
 
     def action_answer(self) -> None:
         self._with_stage(self._answer)
@@ -646,15 +624,10 @@ class Dashboard(App[None]):
             ((clean_line(stage.name), "bold"), (" asks for:", "")),
             *(((line, "yellow"),) for line in what.split("\n")),
             (),
-            (
-                (" y ", "bold reverse"),
-                (" allow it, this once   ", ""),
-                (" n ", "bold reverse"),
-                (" not now", ""),
-            ),
+            yes_no("allow it, this once", "not now"),
         ]
         if await self.push_screen_wait(Sure(about)):
-            await self._do(lambda: _permit(stage.name, None, request))
+            await self._do(lambda: steering.permit(stage.name, None, request))
 
     def action_deny(self) -> None:
         self._with_stage(self._deny)
@@ -671,7 +644,7 @@ class Dashboard(App[None]):
         ]
         text = await self.push_screen_wait(Say(about))
         if text is not None:
-            await self._do(lambda: _permit(stage.name, text.strip(), request))
+            await self._do(lambda: steering.permit(stage.name, text.strip(), request))
 
     async def _dialog(self, stage: StageStatus) -> tuple[str, str] | None:
         """What a worker asks to be permitted, with the request's id; None is said."""
@@ -698,15 +671,8 @@ class Dashboard(App[None]):
             return
         about: list[Line] = [((clean_line(stage.name), "bold"), (" compacts its context when its turn ends. What is to be kept in view? (may be empty)", ""))]  # fmt: skip
         goal = await self.push_screen_wait(Say(about))
-        if goal is None:
-            return
-
-        def compact() -> str:
-            attempt, mailbox = talk.Here().at_work(stage.name)
-            talk.drop(attempt, mailbox, life.COMPACT, goal=goal, now=False)
-            return f"'{stage.name}' compacts its context when its turn ends"
-
-        await self._do(compact)
+        if goal is not None:
+            await self._do(lambda: steering.compact(stage.name, goal))
 
     def action_stop(self) -> None:
         self._with_stage(self._stop)
@@ -721,16 +687,10 @@ class Dashboard(App[None]):
             if self.desk.run.live
             else (("What it made stays.", "dim"),),
             (),
-            ((" y ", "bold reverse"), (" end it   ", ""), (" n ", "bold reverse"), (" leave it", "")),
+            yes_no("end it", "leave it"),
         ]
         if await self.push_screen_wait(Sure(about)):
-            config = self.following.config
-
-            def stop() -> str:
-                ended = project.end(config, project.project_tmux(config), stage.name)
-                return f"{stage.name}: ended" if ended else f"{stage.name}: had ended already"
-
-            await self._do(stop)
+            await self._do(lambda: steering.end(self.following.config, stage.name))
 
     def action_retry(self) -> None:
         self._with_stage(self._retry)
@@ -753,30 +713,17 @@ class Dashboard(App[None]):
             await self._orchestrate()
 
     async def _orchestrate(self, *names: str) -> None:
-        def start() -> str:
-            done = subprocess.run(
-                [sys.executable, "-m", "doit", "orchestrate", "--detach", *names],
-                cwd=self.following.config.root, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                errors="replace", check=False,
-            )  # fmt: skip
-            if done.returncode != 0:
-                said = done.stderr.strip() or done.stdout.strip()
-                raise DodoClaudeError(said or f"doit ended with {done.returncode}")
-            return done.stdout.strip()
-
         self._told(f"starts {', '.join(names) or 'all that is left'} …")
-        await self._do(start)
-
-
-def _permit(worker: str, refusal: str | None, request: str) -> str:
-    """Answer that request, and no other: with yes, or for `refusal` with no."""
-    return talk.permit(talk.Here(), worker, refusal, request)[1]
+        await self._do(lambda: steering.orchestrate(self.following.config.root, names))
 
 
 def _columns(line: Line | Strip) -> int:
     return line.cell_length if isinstance(line, Strip) else sum(len(text) for text, _ in line)
 
 
-def show() -> None:
+def show() -> Dashboard:
     """Until the user leaves."""
-    Dashboard().run()
+    app = Dashboard()
+    app.alone = True
+    app.run()
+    return app

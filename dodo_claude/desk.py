@@ -16,6 +16,7 @@ from dodo_claude.cells import cells, clip, clock, count, dollars, fill
 from dodo_claude.details import Change, Details, Excerpt
 from dodo_claude.events import telling
 from dodo_claude.lifecycle import Event, View
+from dodo_claude.redact import NOTHING, Redactor
 from dodo_claude.report import DONE, FAILED, NOT_RUN, RUNNING, STOPPED, WAITING, clean, clean_line
 from dodo_claude.status import ASKS, AT_WORK, BLOCKED, IDLE, PAUSED, RunStatus, StageStatus
 
@@ -261,12 +262,14 @@ def tab_bar(chosen: str, width: int) -> tuple[Line, list[tuple[int, int, str]]]:
 # -- the tabs
 
 
-def event_line(event: Event, root: str = "") -> Line:
+def event_line(event: Event, root: str = "", *, wide: bool = True, redact: Redactor = NOTHING) -> Line:
     """An event in one line: when, what, and what of it says most."""
     stamp = time.strftime("%H:%M:%S", time.localtime(event.at)) if 0 <= event.at < 1e11 else "        "
     look = "bold" if event.kind[:1].islower() else "cyan"
-    text = clean_line(telling(event).replace(root, "") if root else telling(event))
-    return ((f"{stamp} ", "dim"), (f"{clean_line(event.kind):<18} ", look), (text[:LONGEST_TEXT], ""))  # fmt: skip
+    text = redact.text(telling(event)[: 4 * LONGEST_TEXT])
+    text = clean_line(text.replace(root, "") if root else text)
+    kind = fill(clean_line(event.kind), 18 if wide else 13)
+    return ((f"{stamp} ", "dim"), (f"{kind} ", look), (text[:LONGEST_TEXT], ""))
 
 
 def prompt(told: Details | None) -> list[Line]:

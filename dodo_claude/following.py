@@ -30,7 +30,7 @@ from dodo_claude.status import StageStatus
 from dodo_claude.usage import TranscriptReader, cost_of
 
 # At least so long between two pictures; clocks go on so often while a run is in progress.
-PAUSE_SECONDS, CLOCK_SECONDS = 0.2, 1.0
+PAUSE_SECONDS, CLOCK_SECONDS = 0.25, 1.0
 # How often tokens and dollars of workers at work are looked at; they come without an event.
 USED_SECONDS = 2.0
 # A session goes from tmux a moment after its attempt is over.
@@ -213,6 +213,8 @@ class Following:
             self._problem = f"{lines[0]}{more}"
             return False
         self._problem = ""
+        if not config.stages:
+            return False  # a file that is about to be written is empty first
         changed = config != self.config
         self.config = config
         return changed

@@ -15,7 +15,6 @@ from rich.text import Text
 from textual import events
 from textual.geometry import Region, Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -63,7 +62,23 @@ class Clicked(Message):
         return self.widget
 
 
-class Still(Widget):
+class _Plain(Widget):
+    """A widget whose lines know their own looks. What its styles say is asked once, not for each line."""
+
+    _base: Style | None = None
+
+    @property
+    def base(self) -> Style:
+        if self._base is None:
+            self._base = self.rich_style
+        return self._base
+
+    def notify_style_update(self) -> None:
+        self._base = None
+        super().notify_style_update()
+
+
+class Still(_Plain):
     """A few lines that do not scroll."""
 
     def __init__(self, *, id: str) -> None:
@@ -81,14 +96,65 @@ class Still(Widget):
 
     def render_line(self, y: int) -> Strip:
         line = self.lines[y] if y < len(self.lines) else ()
-        return strip(line, self.size.width, self.rich_style)
+        return strip(line, self.size.width, self.base)
 
     def on_click(self, event: events.Click) -> None:
         self.post_message(Clicked(self, event.x, event.y))
 
 
-class Scrolled(ScrollView, can_focus=False):
-    """Lines of which a part is seen. `tail`: it goes on with the last ones while these are seen."""
+class Window(_Plain):
+    """A part of many lines. Not Textual's ScrollView, which lays out the whole screen anew for each line that comes."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self.count = self.columns = 0  # of what there is
+        self.top = self.left = 0  # of what is seen
+
+    @property
+    def room(self) -> int:
+        """Columns of a line; the last one is the bar's."""
+        return max(0, self.size.width - 1)
+
+    @property
+    def _lowest(self) -> int:
+        return max(0, self.count - self.size.height)
+
+    def shift(self, down: int = 0, right: int = 0) -> None:
+        """See another part."""
+        top = max(0, min(self._lowest, self.top + down))
+        left = max(0, min(max(0, self.columns - self.room), self.left + right))
+        if (top, left) != (self.top, self.left):
+            self.top, self.left = top, left
+            self.refresh()
+
+    def begin(self) -> None:
+        """See the first part."""
+        self.shift(-self.top, -self.left)
+
+    def end(self) -> None:
+        """See the last lines."""
+        self.shift(self.count)
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        self.shift(3)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        self.shift(-3)
+
+    def on_click(self, event: events.Click) -> None:
+        self.post_message(Clicked(self, event.x, event.y + self.top))
+
+    def _with_bar(self, line: Strip, y: int, base: Style) -> Strip:
+        height, mark = self.size.height, " "
+        if self.count > height > 0:
+            long = max(1, height * height // self.count)
+            start = (height - long) * self.top // max(1, self._lowest)
+            mark = "▐" if start <= y < start + long else " "
+        return Strip.join([line, Strip([Segment(mark, base + _style("dim"))])])
+
+
+class Scrolled(Window):
+    """Lines. Those that come at the end are seen as long as the last ones are."""
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
@@ -97,22 +163,23 @@ class Scrolled(ScrollView, can_focus=False):
     def show(self, lines: Sequence[Line | Strip], *, tail: bool = False, columns: int = 0) -> None:
         if lines is self.lines or (len(lines) == len(self.lines) and lines == self.lines):
             return
-        follows = tail and self.scroll_offset.y >= self.max_scroll_y
-        self.lines = lines
-        self.virtual_size = Size(columns, len(lines))
-        if follows:
-            self.scroll_end(animate=False, immediate=True)
+        follows = tail and self.top >= self._lowest
+        self.lines, self.count, self.columns = lines, len(lines), columns
+        self.shift(self.count if follows else 0)
         self.refresh()
 
+    def on_resize(self) -> None:
+        self.shift()
+
     def render_line(self, y: int) -> Strip:
-        x, top = self.scroll_offset
-        width, base = self.scrollable_content_region.width, self.rich_style
-        line: Line | Strip = self.lines[top + y] if top + y < len(self.lines) else ()
-        found = line.apply_style(base) if isinstance(line, Strip) else strip(line, max(width + x, 1), base)
-        return found.crop_extend(x, x + width, base)
+        base, number = self.base, self.top + y
+        line: Line | Strip = self.lines[number] if number < self.count else ()
+        end = self.left + self.room
+        found = line.apply_style(base) if isinstance(line, Strip) else strip(line, end, base)
+        return self._with_bar(found.crop_extend(self.left, end, base), y, base)
 
 
-class Listed(ScrollView, can_focus=False):
+class Listed(Window):
     """Rows of which one is chosen. A row is made only when it is seen, and painted only when it changed."""
 
     COMPONENT_CLASSES = {"listed--chosen"}  # noqa: RUF012 (Textual's)
@@ -120,45 +187,40 @@ class Listed(ScrollView, can_focus=False):
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
         self._row: Callable[[int, int], Line] = lambda number, width: ()
-        self._count = 0
         self._chosen = -1
         self._painted: dict[int, tuple[Line, bool]] = {}
 
     def show(self, count: int, chosen: int, row: Callable[[int, int], Line]) -> None:
         """`row`: the line of a number, in so many columns."""
         self._row = row
-        if count != self._count:
-            self._count = count
-            self.virtual_size = Size(0, count)
+        if count != self.count:
+            self.count = count
             self._painted.clear()
+            self.shift()
             self.refresh()
         if chosen != self._chosen:
             self._chosen = chosen
             self._into_view()
-        width = self.scrollable_content_region.width
-        top = self.scroll_offset.y
-        for number in range(top, min(count, top + self.size.height)):
-            if self._painted.get(number) != (row(number, width), number == chosen):
-                self.refresh(Region(0, number - top, self.size.width, 1))
+        for y in range(min(count - self.top, self.size.height)):
+            number = self.top + y
+            if self._painted.get(number) != (row(number, self.room), number == chosen):
+                self.refresh(Region(0, y, self.size.width, 1))
 
     def _into_view(self) -> None:
-        if self._chosen >= 0:
-            top, height = self.scroll_offset.y, max(1, self.scrollable_content_region.height)
-            if not top <= self._chosen < top + height:
-                to = self._chosen if self._chosen < top else self._chosen - height + 1
-                self.scroll_to(y=to, animate=False, immediate=True)
+        if self._chosen < self.top:
+            self.shift(self._chosen - self.top)
+        elif self._chosen >= self.top + self.size.height:
+            self.shift(self._chosen - self.size.height + 1 - self.top)
 
     def on_resize(self) -> None:
+        self.shift()
         self._into_view()
 
     def render_line(self, y: int) -> Strip:
-        number, width = self.scroll_offset.y + y, self.scrollable_content_region.width
-        if number >= self._count or width <= 0:
-            return Strip.blank(width, self.rich_style)
-        line, chosen = self._row(number, width), number == self._chosen
+        number, base = self.top + y, self.base
+        if number >= self.count:
+            return Strip.blank(self.size.width, base)
+        line, chosen = self._row(number, self.room), number == self._chosen
         self._painted[number] = (line, chosen)
-        base = self.get_component_rich_style("listed--chosen") if chosen else self.rich_style
-        return strip(line, width, base)
-
-    def on_click(self, event: events.Click) -> None:
-        self.post_message(Clicked(self, event.x, event.y + self.scroll_offset.y))
+        look = self.get_component_rich_style("listed--chosen") if chosen else base
+        return self._with_bar(strip(line, self.room, look), y, base)

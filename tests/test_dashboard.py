@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from textual.pilot import Pilot
 
-from dodo_claude import cli, following
+from dodo_claude import cli, following, talk
 from dodo_claude import dashboard as module
 from dodo_claude import lifecycle as life
 from dodo_claude.dashboard import Dashboard
@@ -157,7 +157,7 @@ def test_a_run_that_begins_is_followed(journals: Journals) -> None:
         await hands.sees("runs", "● api")
         await hands.choose("api")
         await hands.press("2")
-        await hands.sees("UserPromptSubmit")
+        await hands.sees("UserPromptSu")
         attempt.record("PreToolUse", tool_name="Bash", tool_input={"command": "make it"})
         await hands.sees("Bash make it")
         attempt.record(life.PROGRESS, percent=40, text="half of it")
@@ -268,7 +268,7 @@ def test_a_request_for_a_permission_is_answered(journals: Journals, monkeypatch:
         said.append((worker, refusal, request))
         return request, "it was done"
 
-    monkeypatch.setattr(module.talk, "permit", permit)
+    monkeypatch.setattr(talk, "permit", permit)
 
     async def look(hands: Hands) -> None:
         await hands.sees("! api", "y allow", "n deny")

@@ -84,10 +84,9 @@ class Run:
 
 def sit(folder: str) -> None:
     """The dashboard; at its end, what it knows."""
-    from dodo_claude.dashboard import Dashboard
+    from dodo_claude.dashboard import show
 
-    app = Dashboard()
-    app.run()
+    app = show()
     Path(folder, "known.json").write_text(json.dumps(dict(app.following.counts())))
 
 
