@@ -138,7 +138,7 @@ def test_the_least_time_of_a_graph() -> None:
     assert graphs.bound(graphs.layers(10, 4, 0.3), 8) == pytest.approx(3.0)
     assert graphs.bound(graphs.chain(2, 1.0), 8, {"c0": 2.0, "c1": 0.5}) == 2.5
     gathered = graphs.gathered(32, 0.25)
-    assert graphs.least(gathered, 8) == 1.25
+    assert graphs.bound(gathered, 8) == graphs.least(gathered, 8) == 1.25
     last = graphs.chain_defined_last(48, 6, 0.5)
     assert graphs.bound(last, 8) == 3.375
     assert graphs.least(last, 8) == 3.5

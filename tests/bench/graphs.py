@@ -49,12 +49,17 @@ def chain_defined_last(count: int, length: int, seconds: float) -> dict[str, Nod
 
 
 def bound(graph: Graph, slots: int, seconds: Mapping[str, float] | None = None) -> float:
-    """No schedule is shorter: the longest path, or all work spread over all slots. `seconds`: instead of the nodes'."""
+    """No schedule is shorter: all that a stage needs, one after the other or spread over all slots, and then the longest
+    path from there; or all work spread over all slots. `seconds`: instead of the nodes'."""
     long = {name: node.seconds for name, node in graph.items()} | dict(seconds or {})
-    ends: dict[str, float] = {}
+    before: dict[str, set[str]] = {}
+    begins: dict[str, float] = {}
     for name, node in graph.items():  # what is needed is defined before
-        ends[name] = long[name] + max((ends[other] for other in node.needs), default=0.0)
-    return max(max(ends.values()), sum(long[name] for name in graph) / slots)
+        before[name] = set(node.needs).union(*(before[other] for other in node.needs))
+        path = max((begins[other] + long[other] for other in node.needs), default=0.0)
+        begins[name] = max(path, sum(long[other] for other in before[name]) / slots)
+    ends = max(begins[name] + long[name] for name in graph)
+    return max(ends, sum(long[name] for name in graph) / slots)
 
 
 def least(graph: Graph, slots: int) -> float:

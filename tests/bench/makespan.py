@@ -15,7 +15,7 @@ NAME = "makespan"
 SLOTS = 8
 SECONDS = 0.5
 TITLE = (
-    f"Makespan ÷ lower bound (the longest path, or all work ÷ {SLOTS} slots), from the first stage's begin to the last one's end. "
+    f"Makespan ÷ lower bound (the longest path, or all work before a stage ÷ {SLOTS} slots and the longest path from there), from the first stage's begin to the last one's end. "
     f"Stages of {SECONDS} s; the work is what each worker took by itself, from its start to its Stop hook, since scripted agents cost "
     "CPU of their own (60-80 ms each: eight at once with shorter stages keep two cores busy by themselves). `of sleep`: workers that "
     "cost next to nothing (a shell script with the same hooks), shorter stages, and the work is their sleep alone."
