@@ -56,6 +56,11 @@ class Changed(Message):
     """The desk is another."""
 
 
+def _box_width(app: App[Any]) -> int:
+    """Columns for text in a dialog."""
+    return max(20, min(104, app.size.width) - 4)
+
+
 class Say(ModalScreen[str | None]):
     """A line of text, asked for."""
 
@@ -70,11 +75,10 @@ class Say(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(id="box"):
             yield Still(id="about")
-            yield Input(self._value, id="text", select_on_focus=False)
+            yield Input(self._value, id="text", select_on_focus=False, compact=True)
 
     def on_mount(self) -> None:
-        width = max(20, min(100, self.app.size.width - 6))
-        self.query_one("#about", Still).show(desk.wrapped(self._lines, width))
+        self.query_one("#about", Still).show(desk.wrapped(self._lines, _box_width(self.app)))
 
     @on(Input.Changed)
     def _on_typed(self, event: Input.Changed) -> None:
@@ -103,8 +107,7 @@ class Sure(ModalScreen[bool]):
             yield Still(id="about")
 
     def on_mount(self) -> None:
-        width = max(20, min(100, self.app.size.width - 6))
-        self.query_one("#about", Still).show(desk.wrapped(self._lines, width))
+        self.query_one("#about", Still).show(desk.wrapped(self._lines, _box_width(self.app)))
 
 
 class Dashboard(App[None]):
@@ -124,9 +127,10 @@ class Dashboard(App[None]):
     #tabs { background: $panel; }
     #body { height: 1fr; scrollbar-size: 1 1; scrollbar-gutter: stable; }
     Say, Sure { align: center middle; }
-    #box { width: auto; max-width: 104; height: auto; max-height: 90%; border: round $primary; padding: 0 1; background: $surface; }
-    #box #about { width: 100; max-width: 100%; height: auto; }
-    #box Input { width: 100; max-width: 100%; }
+    #box { width: 100%; max-width: 104; height: auto; max-height: 100%; border: round $primary; padding: 0 1; background: $surface; }
+    #box #about, #box Input { width: 100%; height: auto; }
+    #box Input { height: 1; margin: 1 0 0 0; }
+    Say.low { align: center bottom; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "choose(-1)", show=False),
@@ -488,7 +492,9 @@ class Dashboard(App[None]):
         about: list[Line] = [
             (("show only: ", "bold"), ("words of names, or a state: running, failed, …", ""))
         ]
-        found = await self.push_screen_wait(Say(about, before, self._filtered))
+        box = Say(about, before, self._filtered)
+        box.add_class("low")  # the list is seen while it is typed
+        found = await self.push_screen_wait(box)
         self._filtered(before if found is None else found)
 
     def _filtered(self, words: str) -> None:
@@ -525,7 +531,7 @@ class Dashboard(App[None]):
         self.call_after_refresh(self.paint)
 
     def action_help(self) -> None:
-        self.push_screen(Sure([((f"{keys:<14}", "bold cyan"), (text, "")) for keys, text in desk.HELP]))
+        self.push_screen(Sure(desk.help_lines(_box_width(self))))
 
     @on(Clicked)
     def _on_clicked(self, event: Clicked) -> None:

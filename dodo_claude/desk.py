@@ -371,6 +371,15 @@ HELP: Sequence[tuple[str, str]] = (
 )
 
 
+def help_lines(width: int) -> list[Line]:
+    """All keys, and what each does."""
+    found: list[Line] = []
+    for names, text in HELP:
+        for number, line in enumerate(wrapped([((text, ""),)], max(10, width - 13))):
+            found.append(((f"{'' if number else names:<13}", "bold cyan"), *line))
+    return found
+
+
 def keys(
     stage: StageStatus | None, *, live: bool, attaches: bool, permits: bool, filtered: bool, shows_only: bool = False
 ) -> list[Key]:  # fmt: skip

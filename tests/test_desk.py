@@ -188,6 +188,15 @@ def test_help_and_the_way_out_are_always_there() -> None:
         assert all(text[start:end].split()[0] == key for start, end, key in places)
 
 
+@pytest.mark.parametrize("width", [40, 76, 100])
+def test_the_help_fits(width: int) -> None:
+    lines = desk.help_lines(width)
+    assert all(len(text) <= width for text in plains(lines))
+    assert width < 76 or len(lines) <= 20
+    whole = " ".join(" ".join(plains(lines)).split())
+    assert all(" ".join(text.split()) in whole for _, text in desk.HELP if width == 100)
+
+
 def test_every_key_is_in_the_help() -> None:
     helped = [*" ".join(keys for keys, _ in desk.HELP).split(), "T"]
     assert {key for state in ("asks", "blocked", "failed") for key, _ in desk.keys(stage("a", state, in_tmux="x"), live=False, attaches=True, permits=True, filtered=False)} - {"1-6"} <= {*helped}  # fmt: skip

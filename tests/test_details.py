@@ -263,3 +263,29 @@ def test_what_nobody_did_in_this_run_has_none(scene: Scene) -> None:
     scene.done("api", a_py="x\n")
     span = Span("r2", scene.now + 10)
     assert details(scene.config, span, history.report(scene.config, span)) == {}
+
+
+# -- of one stage, whether or not a run is in progress
+
+
+def test_the_latest_of_a_stage_whichever_run_it_was_in(scene: Scene) -> None:
+    def latest(since: float = 0.0) -> Details | None:
+        return module.latest(scene.config, scene.stage("api"), since, live=False)
+
+    assert latest() is None
+    first = scene.begin("api")
+    first.record(life.NOTE, text="in the first")
+    scene.end(first, "failed", "no")
+    scene.now += 100
+    scene.done("api", a_py="x = 1\n")
+    told = latest()
+    assert told is not None
+    assert told.changes == (Change("a.py", "new", ("x = 1",)),)
+    assert told.remarks == ()
+    both = latest(since=T0)
+    assert both is not None
+    assert [remark.text.text for remark in both.remarks] == ["in the first"]
+    later = latest(
+        since=scene.now + 999
+    )  # another run has begun since: its last attempt is told of all the same
+    assert later == told

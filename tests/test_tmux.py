@@ -263,6 +263,9 @@ def test_a_strangers_session_is_left_alone(server: Tmux, tmp_path: Path) -> None
     assert processes._lives(int(pid))
     assert server.sessions()["work-1"][1] == ""
     assert server.session_lives(first.session)
+    assert server.living() == {"other": True}
+    os.kill(first.pid, signal.SIGKILL)
+    until(lambda: server.living() == {"other": False})
 
 
 def test_our_own_earlier_session_makes_way_with_all_that_runs_in_it(server: Tmux, tmp_path: Path) -> None:
