@@ -307,7 +307,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         found.close()
         hint = "choose another --port" if port else "give an address of this machine's"
-        raise DodoClaudeError(f"{host}:{port}: {error.strerror} ({hint})") from error
+        raise DodoClaudeError(f"{host}{f':{port}' if port else ''}: {error.strerror} ({hint})") from error
     return found
 
 

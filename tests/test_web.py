@@ -21,7 +21,8 @@ import pytest
 
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.web import READ_ONLY, Limits, Site
-from tests.project import PATIENCE
+from tests.integration.scenes import configure
+from tests.project import BIN, PATIENCE, Project
 
 # An app in few words: says who it is, what it is told, and draws without end when it is told to.
 APP = f"""
@@ -410,33 +411,44 @@ def test_there_are_so_many_terminals_and_no_more() -> None:
     asyncio.run(many())
 
 
-def test_fifty_slow_ones_keep_nobody_out() -> None:
+async def _silent(guest: Guest) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection with half a request."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", guest.port)
+    writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
+    return reader, writer
+
+
+async def _ended(reader: asyncio.StreamReader) -> None:
+    with suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
+
+
+def test_fifty_slow_ones_keep_nobody_out_and_are_sent_away() -> None:
     async def slow() -> None:
-        async with site(limits=Limits(connections=60, idle_seconds=2)) as guest:
+        async with site(limits=Limits(idle_seconds=1.5)) as guest:
             await guest.enter()
-
-            async def connect() -> asyncio.StreamReader:
-                reader, writer = await asyncio.open_connection("127.0.0.1", guest.port)
-                writers.append(writer)
-                writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
-                return reader
-
-            writers: list[asyncio.StreamWriter] = []
-            readers = [await connect() for _ in range(50)]
+            slow = [await _silent(guest) for _ in range(50)]
             assert (await guest.inside(guest.folder)).status == 200
-            more = [await connect() for _ in range(20)]
-            # Beyond the limit a connection ends at once, the others when their time is over.
-            for reader in more[-10:]:
-                with suppress(ConnectionError):
-                    assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
-            for reader in readers:
-                with suppress(ConnectionError):
-                    assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
-            assert (await guest.inside(guest.folder)).status == 200
-            for writer in writers:
+            for reader, writer in slow:
+                await _ended(reader)
                 writer.close()
 
     asyncio.run(slow())
+
+
+def test_there_are_so_many_connections_and_no_more() -> None:
+    async def many() -> None:
+        async with site(limits=Limits(connections=5, idle_seconds=1000)) as guest:
+            slow = [await _silent(guest) for _ in range(6)]
+            await _ended(slow[5][0])
+            assert not any(reader.at_eof() for reader, _ in slow[:5])
+            slow[0][1].close()
+            await until(lambda: len(guest.site._http.connections) < 5)
+            await guest.enter()
+            for _, writer in slow:
+                writer.close()
+
+    asyncio.run(many())
 
 
 def test_who_does_not_read_takes_no_memory_and_nobodys_time() -> None:
@@ -520,6 +532,55 @@ def test_a_signal_ends_it_with_all_its_apps(number: int, code: int, control: boo
         assert rest == ""  # no traceback, no token a second time
 
     asyncio.run(ended())
+
+
+# -- the command
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--port", "8000"], "dashboard: --port, --host and --control are for --web (add it)"),
+        (["--host", "127.0.0.1"], "dashboard: --port, --host and --control are for --web (add it)"),
+        (["--control"], "dashboard: --port, --host and --control are for --web (add it)"),
+        (["--web"], "orchestrate.toml: not found here or above (dodo-claude init writes one)"),
+    ],
+)
+def test_what_is_asked_for_wrongly_is_said_in_a_line(project: Project, options: list[str], said: str) -> None:
+    assert project.run("dodo-claude", "dashboard", *options, check=2).err == f"{said}\n"
+
+
+def test_the_dashboard_itself_shows_and_does_nothing_more(project: Project) -> None:
+    configure(project, {"one": {"targets": ["it.txt"]}})
+
+    async def look() -> str:
+        server = await asyncio.create_subprocess_exec(
+            *(str(BIN / "dodo-claude"), "dashboard", "--web"),
+            cwd=project.root,
+            env=project.environ(),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        assert server.stdout is not None
+        url = (await server.stdout.readline()).decode().strip()
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+            async with session.get(url) as page:
+                assert "<title>project · dodo-claude</title>" in await page.text()
+            async with session.ws_connect(f"{page.url}ws?width=100&height=30") as window:
+                drawn = await text(window, "not run")
+                await window.send_str(json.dumps(["stdin", "T"]))
+                drawn += await text(window, "only shows")
+                await window.send_str(json.dumps(["stdin", "q"]))
+                while not window.closed:
+                    await window.receive()
+        server.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(server.wait(), PATIENCE) == 130
+        assert b"Traceback" not in await server.stdout.read()
+        return drawn
+
+    assert "one" in asyncio.run(look())
+    assert not list((project.root / ".orchestrate").glob("runs/*"))
+    assert not project.attempts("one")
 
 
 # -- a browser
