@@ -111,6 +111,23 @@ class Guest:
 
 
 @asynccontextmanager
+async def program(
+    *argv: str, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.StreamReader]]:
+    """A server in a process of its own, which no failing test leaves behind, and what it prints."""
+    server = await asyncio.create_subprocess_exec(
+        *argv, cwd=cwd, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    assert server.stdout is not None
+    try:
+        yield server, server.stdout
+    finally:
+        if server.returncode is None:
+            server.kill()
+        await server.wait()
+
+
+@asynccontextmanager
 async def site(
     command: list[str] = COMMAND, *, limits: Limits = USUAL, **options: object
 ) -> AsyncIterator[Guest]:
@@ -169,7 +186,7 @@ def test_it_listens_on_one_loopback_address() -> None:
 
 def test_also_on_the_other_loopback_and_then_there_alone() -> None:
     async def listening() -> None:
-        async with site(host="::1") as guest:
+        async with site(host="0:0::1") as guest:
             assert guest.site.url.startswith(f"http://[::1]:{guest.port}/?token=")
             async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
                 async with session.get(guest.site.url) as page:
@@ -504,16 +521,13 @@ def test_a_signal_ends_it_with_all_its_apps(number: int, code: int, control: boo
         pytest.skip("needs Linux: there a process can be tied to its parent")
 
     async def ended() -> None:
-        server = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", SERVE, repr(COMMAND), *(["--control"] if control else [])),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        assert server.stdout is not None
-        url = (await server.stdout.readline()).decode().strip()
-        way_in = await server.stdout.readline()
-        assert (b"can act;" in way_in) == control
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        argv = [sys.executable, "-c", SERVE, repr(COMMAND), *(["--control"] if control else [])]
+        async with (
+            program(*argv) as (server, printed),
+            aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session,
+        ):
+            url = (await printed.readline()).decode().strip()
+            assert (b"can act;" in await printed.readline()) == control
             async with session.get(url) as page:
                 folder = str(page.url)
             async with session.ws_connect(f"{folder}ws") as one, session.ws_connect(f"{folder}ws") as two:
@@ -526,10 +540,9 @@ def test_a_signal_ends_it_with_all_its_apps(number: int, code: int, control: boo
                     while not window.closed:
                         await window.receive()
                 assert await asyncio.wait_for(server.wait(), PATIENCE) == code
-        for pid in pids:
-            await gone(pid)
-        rest = (await server.stdout.read()).decode()
-        assert rest == ""  # no traceback, no token a second time
+            for pid in pids:
+                await gone(pid)
+            assert await printed.read() == b""  # no traceback, no token a second time
 
     asyncio.run(ended())
 
@@ -554,16 +567,12 @@ def test_the_dashboard_itself_shows_and_does_nothing_more(project: Project) -> N
     configure(project, {"one": {"targets": ["it.txt"]}})
 
     async def look() -> str:
-        server = await asyncio.create_subprocess_exec(
-            *(str(BIN / "dodo-claude"), "dashboard", "--web"),
-            cwd=project.root,
-            env=project.environ(),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        assert server.stdout is not None
-        url = (await server.stdout.readline()).decode().strip()
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        argv = [str(BIN / "dodo-claude"), "dashboard", "--web"]
+        async with (
+            program(*argv, cwd=project.root, env=project.environ()) as (server, printed),
+            aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session,
+        ):
+            url = (await printed.readline()).decode().strip()
             async with session.get(url) as page:
                 assert "<title>project · dodo-claude</title>" in await page.text()
             async with session.ws_connect(f"{page.url}ws?width=100&height=30") as window:
@@ -573,10 +582,10 @@ def test_the_dashboard_itself_shows_and_does_nothing_more(project: Project) -> N
                 await window.send_str(json.dumps(["stdin", "q"]))
                 while not window.closed:
                     await window.receive()
-        server.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(server.wait(), PATIENCE) == 130
-        assert b"Traceback" not in await server.stdout.read()
-        return drawn
+            server.send_signal(signal.SIGINT)
+            assert await asyncio.wait_for(server.wait(), PATIENCE) == 130
+            assert b"Traceback" not in await printed.read()
+            return drawn
 
     assert "one" in asyncio.run(look())
     assert not list((project.root / ".orchestrate").glob("runs/*"))
