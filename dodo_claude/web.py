@@ -85,7 +85,7 @@ class Site:
         self._title, self._report, self._limits = title, report, limits
         self._token, self._ticket, self._folder = (secrets.token_urlsafe(32) for _ in range(3))
         self._socket = _listen(host, port)
-        port = self._socket.getsockname()[1]
+        host, port = self._socket.getsockname()[:2]  # as browsers write it
         name = f"[{host}]" if ":" in host else host
         # A page of elsewhere whose name was made to lead here (rebinding) would ask for that name.
         self._names = {f"{name}:{port}"} | ({f"localhost:{port}"} if _is_loopback(host) else set())
@@ -127,7 +127,7 @@ class Site:
         except (ConnectionError, TimeoutError):
             raise  # the browser went
         except Exception as error:
-            self._report(f"dashboard --web: {type(error).__name__}: {error}")
+            self._report(f"dashboard --web: {type(error).__name__}: {one_line(str(error))}")
             answer = _plain(500, "something went wrong; the terminal of dodo-claude says what")
         if not answer.prepared:
             answer.headers.update(_HEADERS)
@@ -307,7 +307,7 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         found.close()
         hint = "choose another --port" if port else "give an address of this machine's"
-        raise DodoClaudeError(f"{host}:{port}: {error.strerror} ({hint})") from error
+        raise DodoClaudeError(f"{host}{f':{port}' if port else ''}: {error.strerror} ({hint})") from error
     return found
 
 

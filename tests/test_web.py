@@ -21,7 +21,8 @@ import pytest
 
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.web import READ_ONLY, Limits, Site
-from tests.project import PATIENCE
+from tests.integration.scenes import configure
+from tests.project import BIN, PATIENCE, Project
 
 # An app in few words: says who it is, what it is told, and draws without end when it is told to.
 APP = f"""
@@ -110,6 +111,23 @@ class Guest:
 
 
 @asynccontextmanager
+async def program(
+    *argv: str, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, asyncio.StreamReader]]:
+    """A server in a process of its own, which no failing test leaves behind, and what it prints."""
+    server = await asyncio.create_subprocess_exec(
+        *argv, cwd=cwd, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    assert server.stdout is not None
+    try:
+        yield server, server.stdout
+    finally:
+        if server.returncode is None:
+            server.kill()
+        await server.wait()
+
+
+@asynccontextmanager
 async def site(
     command: list[str] = COMMAND, *, limits: Limits = USUAL, **options: object
 ) -> AsyncIterator[Guest]:
@@ -168,7 +186,7 @@ def test_it_listens_on_one_loopback_address() -> None:
 
 def test_also_on_the_other_loopback_and_then_there_alone() -> None:
     async def listening() -> None:
-        async with site(host="::1") as guest:
+        async with site(host="0:0::1") as guest:
             assert guest.site.url.startswith(f"http://[::1]:{guest.port}/?token=")
             async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
                 async with session.get(guest.site.url) as page:
@@ -410,33 +428,44 @@ def test_there_are_so_many_terminals_and_no_more() -> None:
     asyncio.run(many())
 
 
-def test_fifty_slow_ones_keep_nobody_out() -> None:
+async def _silent(guest: Guest) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection with half a request."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", guest.port)
+    writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
+    return reader, writer
+
+
+async def _ended(reader: asyncio.StreamReader) -> None:
+    with suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
+
+
+def test_fifty_slow_ones_keep_nobody_out_and_are_sent_away() -> None:
     async def slow() -> None:
-        async with site(limits=Limits(connections=60, idle_seconds=2)) as guest:
+        async with site(limits=Limits(idle_seconds=1.5)) as guest:
             await guest.enter()
-
-            async def connect() -> asyncio.StreamReader:
-                reader, writer = await asyncio.open_connection("127.0.0.1", guest.port)
-                writers.append(writer)
-                writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
-                return reader
-
-            writers: list[asyncio.StreamWriter] = []
-            readers = [await connect() for _ in range(50)]
+            slow = [await _silent(guest) for _ in range(50)]
             assert (await guest.inside(guest.folder)).status == 200
-            more = [await connect() for _ in range(20)]
-            # Beyond the limit a connection ends at once, the others when their time is over.
-            for reader in more[-10:]:
-                with suppress(ConnectionError):
-                    assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
-            for reader in readers:
-                with suppress(ConnectionError):
-                    assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
-            assert (await guest.inside(guest.folder)).status == 200
-            for writer in writers:
+            for reader, writer in slow:
+                await _ended(reader)
                 writer.close()
 
     asyncio.run(slow())
+
+
+def test_there_are_so_many_connections_and_no_more() -> None:
+    async def many() -> None:
+        async with site(limits=Limits(connections=5, idle_seconds=1000)) as guest:
+            slow = [await _silent(guest) for _ in range(6)]
+            await _ended(slow[5][0])
+            assert not any(reader.at_eof() for reader, _ in slow[:5])
+            slow[0][1].close()
+            await until(lambda: len(guest.site._http.connections) < 5)
+            await guest.enter()
+            for _, writer in slow:
+                writer.close()
+
+    asyncio.run(many())
 
 
 def test_who_does_not_read_takes_no_memory_and_nobodys_time() -> None:
@@ -492,16 +521,13 @@ def test_a_signal_ends_it_with_all_its_apps(number: int, code: int, control: boo
         pytest.skip("needs Linux: there a process can be tied to its parent")
 
     async def ended() -> None:
-        server = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", SERVE, repr(COMMAND), *(["--control"] if control else [])),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        assert server.stdout is not None
-        url = (await server.stdout.readline()).decode().strip()
-        way_in = await server.stdout.readline()
-        assert (b"can act;" in way_in) == control
-        async with aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session:
+        argv = [sys.executable, "-c", SERVE, repr(COMMAND), *(["--control"] if control else [])]
+        async with (
+            program(*argv) as (server, printed),
+            aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session,
+        ):
+            url = (await printed.readline()).decode().strip()
+            assert (b"can act;" in await printed.readline()) == control
             async with session.get(url) as page:
                 folder = str(page.url)
             async with session.ws_connect(f"{folder}ws") as one, session.ws_connect(f"{folder}ws") as two:
@@ -514,12 +540,56 @@ def test_a_signal_ends_it_with_all_its_apps(number: int, code: int, control: boo
                     while not window.closed:
                         await window.receive()
                 assert await asyncio.wait_for(server.wait(), PATIENCE) == code
-        for pid in pids:
-            await gone(pid)
-        rest = (await server.stdout.read()).decode()
-        assert rest == ""  # no traceback, no token a second time
+            for pid in pids:
+                await gone(pid)
+            assert await printed.read() == b""  # no traceback, no token a second time
 
     asyncio.run(ended())
+
+
+# -- the command
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--port", "8000"], "dashboard: --port, --host and --control are for --web (add it)"),
+        (["--host", "127.0.0.1"], "dashboard: --port, --host and --control are for --web (add it)"),
+        (["--control"], "dashboard: --port, --host and --control are for --web (add it)"),
+        (["--web"], "orchestrate.toml: not found here or above (dodo-claude init writes one)"),
+    ],
+)
+def test_what_is_asked_for_wrongly_is_said_in_a_line(project: Project, options: list[str], said: str) -> None:
+    assert project.run("dodo-claude", "dashboard", *options, check=2).err == f"{said}\n"
+
+
+def test_the_dashboard_itself_shows_and_does_nothing_more(project: Project) -> None:
+    configure(project, {"one": {"targets": ["it.txt"]}})
+
+    async def look() -> str:
+        argv = [str(BIN / "dodo-claude"), "dashboard", "--web"]
+        async with (
+            program(*argv, cwd=project.root, env=project.environ()) as (server, printed),
+            aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as session,
+        ):
+            url = (await printed.readline()).decode().strip()
+            async with session.get(url) as page:
+                assert "<title>project · dodo-claude</title>" in await page.text()
+            async with session.ws_connect(f"{page.url}ws?width=100&height=30") as window:
+                drawn = await text(window, "not run")
+                await window.send_str(json.dumps(["stdin", "T"]))
+                drawn += await text(window, "only shows")
+                await window.send_str(json.dumps(["stdin", "q"]))
+                while not window.closed:
+                    await window.receive()
+            server.send_signal(signal.SIGINT)
+            assert await asyncio.wait_for(server.wait(), PATIENCE) == 130
+            assert b"Traceback" not in await printed.read()
+            return drawn
+
+    assert "one" in asyncio.run(look())
+    assert not list((project.root / ".orchestrate").glob("runs/*"))
+    assert not project.attempts("one")
 
 
 # -- a browser
