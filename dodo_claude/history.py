@@ -143,9 +143,20 @@ def _with_waits(config: Config, stages: list[StageReport], *, live: bool) -> lis
     """What nobody has looked at waits for those of its needs that are not done."""
     needs = config.needs()
     unsettled = {stage.name for stage in stages if stage.state not in SETTLED}
+    # Of a run in progress that one is up to date is what we infer: once its needs are done, it is looked at again.
+    inferred = {stage.name for stage in stages if live and stage.state == UP_TO_DATE}
+    after: dict[str, list[str]] = {}
+    for name in inferred:
+        for need in needs[name]:
+            after.setdefault(need, []).append(name)
+    open_ends = list(unsettled)
+    while open_ends:
+        new = [name for name in after.get(open_ends.pop(), ()) if name not in unsettled]
+        unsettled.update(new)
+        open_ends += new
     found = []
     for told in stages:
-        if told.state == WAITING:
+        if told.state == WAITING or (told.name in inferred and told.name in unsettled):
             waits = tuple(name for name in needs[told.name] if name in unsettled)
             told = replace(told, state=WAITING if live else NOT_RUN, waits_for=waits)
         found.append(told)

@@ -306,6 +306,22 @@ def test_without_doit_it_is_inferred_from_the_bytes(scene: Scene) -> None:
     ]
 
 
+def test_what_comes_after_one_at_work_is_not_up_to_date_yet(scene: Scene) -> None:
+    """Its bytes are as they were, for now; the run looks again when what it reads was made."""
+    last = replace(SOME, name="last", targets=("l.md",), file_dep=("d.md",), check=None)
+    scene.stages = [API, DOC, last]
+    for name, file in (("api", "a_py"), ("doc", "d_md"), ("last", "l_md")):
+        scene.done(name, **{file: "x\n"})
+    scene.now += 100
+    later = scene.now
+    assert [stage.state for stage in scene.report(later, live=True).stages] == ["up to date"] * 3
+    scene.begin("api")
+    told = scene.report(later, live=True)
+    assert [(stage.state, stage.waits_for) for stage in told.stages] == [
+        ("running", ()), ("waiting", ("api",)), ("waiting", ("doc",)),
+    ]  # fmt: skip
+
+
 def test_a_run_that_ended_did_not_look_at_what_doit_says_nothing_of(scene: Scene) -> None:
     scene.done("api", a_py="x\n")
     told = scene.report(scene.now + 100, said={})

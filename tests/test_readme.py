@@ -47,6 +47,40 @@ def _each(part: dict[str, Any]) -> dict[str, Any]:
     return dict(entry)
 
 
+def test_every_option_that_it_names_exists() -> None:
+    from click.testing import CliRunner
+
+    from dodo_claude.cli import main
+    from dodo_claude.commands import Orchestrate
+
+    rows = [
+        row.split("|")[1]
+        for row in section("Commands").replace("\\|", " ").splitlines()
+        if row.startswith("| `")
+    ]
+    ours = {
+        f"--{option[key]}"
+        for option in Orchestrate.cmd_options
+        for key in ("long", "inverse")
+        if option.get(key)
+    }
+    for row in rows:
+        for name, rest in re.findall(r"`(…|doit orchestrate|dodo-claude [a-z]+)([^`]*)`", row):
+            options = set(re.findall(r"--[a-z-]+", rest))
+            if name.startswith("dodo-claude"):
+                known = CliRunner().invoke(main, [name.split()[1], "--help"]).output
+                assert all(re.search(rf"{option}\b", known) for option in options), row
+            else:
+                assert options <= ours, row
+
+
+def test_every_link_within_it_leads_somewhere() -> None:
+    text = README.read_text()
+    titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.S), re.M)
+    there = {re.sub(r"[^a-z0-9 _-]", "", title.lower()).replace(" ", "-") for title in titles}
+    assert set(re.findall(r"\]\(#([^)]*)\)", text)) <= there
+
+
 def section(title: str) -> str:
     """What stands below a heading."""
     return README.read_text().split(f"\n## {title}\n")[1].split("\n## ")[0]
