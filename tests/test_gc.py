@@ -18,6 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dodo_claude import gc, history, runs
+from dodo_claude.attempts import COPIES
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.history import Said
 from dodo_claude.journal import Attempt
@@ -394,6 +395,10 @@ def test_after_it_a_rerun_skips_and_a_cut_off_stage_goes_on(project: Project) ->
     assert results(project, "slow") == ["aborted", "succeeded"]
     assert events(project, "slow", "SessionStart")[-1].data["session_id"] == session
     assert project.read("slow.txt") == "whole"
+    # What we write into an attempt's folder is known as ours; what is not would be kept for ever.
+    names = {path.name for stage in ("quick", "slow") for path in project.log(stage).dir.glob("[0-9]*/*")}
+    assert {"prompt.md", "journal.jsonl", "output.log", "before", "partial", "task.md"} <= names
+    assert [name for name in sorted(names - {*COPIES}) if not gc._OURS.fullmatch(name)] == []
 
 
 def test_without_anything_there_is_nothing_to_remove(project: Project) -> None:

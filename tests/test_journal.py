@@ -189,7 +189,9 @@ def test_a_damaged_line_is_skipped(attempt: Attempt, line: bytes) -> None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.dictionaries(st.text(), st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))
+    st.dictionaries(
+        st.text(), st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=8)
+    )
 )
 def test_what_is_recorded_is_replayed(attempt: Attempt, data: dict[str, object]) -> None:
     attempt.journal.unlink(missing_ok=True)
@@ -474,8 +476,8 @@ LINES = st.one_of(
 )
 
 
-@given(st.lists(LINES, max_size=12))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(LINES, max_size=8))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_outline_has_of_its_kinds_what_a_replay_has(attempt: Attempt, lines: list[bytes]) -> None:
     attempt.journal.write_bytes(b"\n".join(lines))
     events = list(attempt.replay())

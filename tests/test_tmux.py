@@ -19,6 +19,7 @@ import pytest
 from dodo_claude import processes, tmux
 from dodo_claude.terminal import Pane
 from dodo_claude.tmux import Tmux, TmuxError, check_version
+from tests.integration.scenes import alive
 
 pytestmark = pytest.mark.tmux
 PATIENCE = 20.0
@@ -87,12 +88,24 @@ class Listener:
     [("exit 0", 0), ("exit 7", 7), ("exit 127", 127), ("kill -9 $$", -9), ("kill -15 $$", -15)],
 )
 def test_an_end_at_once_has_its_status(server: Tmux, tmp_path: Path, script: str, status: int) -> None:
+    """Of its screen there is no more to be had than that: Linux drops what a session's leader wrote, and nobody read
+    yet, when it exits."""
     for number in range(3):
         pane = spawn(server, tmp_path, "/bin/sh", "-c", f"echo hello; {script}", session=f"w-{number}")
+        until(lambda pane=pane: not alive(pane.pid))
         assert server.exit_status(pane) == status
-        # Its own note about the end pushes the first line off the screen.
-        assert "hello" in server.capture(pane, history=10)
+        assert "Pane is dead" in server.capture(pane)
         assert not server.session_lives(pane.session)
+
+
+def test_an_ended_process_leaves_its_screen(server: Tmux, tmp_path: Path) -> None:
+    pane = spawn(server, tmp_path, "/bin/sh", "-c", "echo hello; read line; exit 7")
+    until(lambda: "hello" in server.capture(pane))
+    server.press(pane, "Enter")
+    until(lambda: not alive(pane.pid))
+    assert server.exit_status(pane) == 7
+    # Its own note about the end pushes the first line off the screen.
+    assert "hello" in server.capture(pane, history=10)
 
 
 def heights(server: Tmux) -> list[str]:

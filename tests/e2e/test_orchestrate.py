@@ -148,23 +148,19 @@ def test_a_worker_that_never_makes_its_target_fails_by_name(client: Project, api
     assert client.processes() == []
 
 
+# Each begins, ends or holds what something on the way might act on; "hash" ends with a semicolon.
 PROMPTS = {
-    "quotes": 'say "it\'s" $(touch pwned) `touch pwned` $HOME \\n 100%',
-    "emoji": "naïve 👩‍👩‍👧 café — “x”",
+    "inside": 'say "it\'s" $(touch pwned) `touch pwned` $HOME \\n 100%, naïve 👩‍👩‍👧 café — “x”\r\ntwo\r\na\x1b[201~b\x03c',
     "dash": "--dangerously-skip-permissions is what this text begins with",
-    "path": "/etc/hosts is a file",
+    "path": "/etc/hosts is a file, and a backslash ends it \\",
     "command": "/help is no command here",
     "bang": "! echo this is text",
     "hash": "# a heading\n\n- a list;",
-    "backslash": "ends with a backslash \\",
-    "semicolon": "ends with a semicolon;",
-    "crlf": "one\r\ntwo\r\n",
-    "paste_end": "a\x1b[201~b\x03c",
     "long": "".join(f"line {number:05}: {'x' * 40}\n" for number in range(1700)),
     "longer": "".join(f"line {number:05}: {'y' * 40}\n" for number in range(3000)),
 }
 # What changes on the way, and who does it: README, "What reaches the model".
-ALTERED = {"crlf": "one\ntwo\n", "paste_end": "a[201~bc"}
+ALTERED = {"inside": PROMPTS["inside"].replace("\r", "").replace("\x1b", "").replace("\x03", "")}
 
 
 def test_prompts_reach_the_model_as_written(client: Project, api: MessagesApi) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dodo_claude import detached
 from tests.project import Project
 
 STAGE = """
@@ -25,7 +26,8 @@ def test_it_runs_without_a_terminal_and_leaves_its_screen(project: Project) -> N
         "runs in tmux session project--run; look: dodo-claude attach run"
     )
     project.wait_for(lambda: (project.root / "one.txt").exists(), "the target")
-    project.wait_for(lambda: "no run is in progress" in project.run("dodo-claude", "status").out, "its end")
+    project.wait_for(lambda: detached.holder(project.root) is None, "its end")
+    assert "no run is in progress" in project.run("dodo-claude", "status", check=0).out
     assert "1 stage: 1 done" in project.run("dodo-claude", "capture", "run", check=0).out
     assert project.orchestrate().said("1 stage: 1 up to date")
     assert project.run("dodo-claude", "stop", "--all", check=0).out == "ended 1 session\n"

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from dodo_claude.journal import Attempt
+from dodo_claude.mail import Mailbox
 from tests.integration.scenes import (
     Step,
     alive,
@@ -439,12 +440,13 @@ def test_32_a_worker_without_hooks_is_named(project: Project) -> None:
 
 
 def hook_file(project: Project, stage: str, attempt: int, event: dict[str, object]) -> None:
-    """What hook.sh would leave."""
+    """What hook.sh would leave, and its ring."""
     spool = project.log(stage).dir / str(attempt) / "spool"
     # As hook.sh's, none that is still there: it would be removed with that one.
     name = str(time.monotonic_ns())
     (spool / "tmp" / name).write_text(json.dumps(event))
     os.replace(spool / "tmp" / name, spool / "new" / name)
+    Mailbox(project.log(stage)).ring()
 
 
 def test_35_what_older_attempts_and_strange_sessions_say_counts_for_nothing(project: Project) -> None:
