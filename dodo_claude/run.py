@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from dodo_claude.tmux import Tmux
 
 HOOK = Path(__file__).with_name("hook.sh")
+# Whoever asks who holds the lock has it, shared, for a moment: a status, a dashboard.
+PEEK_SECONDS = 0.05
 
 
 class RunInProgressError(DodoClaudeError):
@@ -54,14 +56,20 @@ def lock(root: Path) -> int:
     """Hold the project in `root`, as long as the descriptor that is given back is open. Raises `RunInProgressError`."""
     state = make_state_dir(root)
     fd = os.open(state / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "unknown"
-        os.close(fd)
-        raise RunInProgressError(
-            f"run in progress: {holder} (wait for it, or stop it with Ctrl-C there)"
-        ) from error
+    end = time.monotonic() + PEEK_SECONDS
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except OSError as error:
+            if time.monotonic() < end:
+                time.sleep(PEEK_SECONDS / 10)
+                continue
+            holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "unknown"
+            os.close(fd)
+            raise RunInProgressError(
+                f"run in progress: {holder} (wait for it, or stop it with Ctrl-C there)"
+            ) from error
     with contextlib.suppress(OSError):  # a full disk: the lock is what counts, its text is for people
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)

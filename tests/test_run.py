@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -95,6 +96,15 @@ def test_the_lock_is_let_go(run: Run, root: Path) -> None:
     run.close()
     other.take_lock()
     other.close()
+
+
+def test_who_only_asks_keeps_no_run_from_starting(run: Run, root: Path) -> None:
+    run.take_lock()
+    run.close()
+    asks = os.open(root / ".orchestrate/run.lock", os.O_RDONLY)
+    fcntl.flock(asks, fcntl.LOCK_SH)
+    threading.Timer(0.01, os.close, [asks]).start()
+    run.take_lock()
 
 
 def test_what_a_killed_run_was_writing_goes_also_when_nothing_is_to_do(run: Run, root: Path) -> None:

@@ -51,7 +51,7 @@ class Clock:
     def time(self): return time.time() + self.shift
 Clock.shift = calendar.timegm(time.strptime("2026-06-01 {starts or "00:00:00"}", "%Y-%m-%d %H:%M:%S")) - time.time()
 Fleet = dodo_claude.fleet.Fleet
-dodo_claude.run.Fleet = lambda *args, **named: Fleet(*args, clock=Clock(), **named)
+dodo_claude.fleet.Fleet = lambda *args, **named: Fleet(*args, clock=Clock(), **named)
 """,
     )
 
