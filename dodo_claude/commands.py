@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -155,6 +157,7 @@ class Orchestrate(DoitRun):
             raise InvalidCommand(
                 f"-P {par_type}: doit orchestrate works with threads only (leave the option out)"
             )
+        before: dict[int, Any] = {}  # what minded signals
         self.control = _Control(self.task_list, auto_delayed_regex=auto_delayed_regex)
         self.control.process(self.sel_tasks)
         if single:
@@ -165,6 +168,7 @@ class Orchestrate(DoitRun):
                     out.write(explained.text(self.control, self.dep_manager, reasons=explain))
                 return 0
             if self.loader.run is not None:
+                before = _mind_signals(_stop)
                 self.loader.run.take_lock()
                 self.loader.run.force = always or not self._own_backend()
                 if allow_bypass:
@@ -202,12 +206,25 @@ class Orchestrate(DoitRun):
         except OSError as error:  # a full disk, a file without permission
             sys.stderr.write(f"ERROR: {disk_problem(error, Path.cwd())}\n")
             return 3
-        except KeyboardInterrupt:  # before the runner minds signals, or after
-            return 130
+        except KeyboardInterrupt as stopped:  # before the runner minds signals, or after
+            return self._stopped(stopped)
         finally:
             self.dep_manager.close()
             if self.loader.run is not None:
                 self.loader.run.close()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stopped(self, stopped: KeyboardInterrupt) -> int:
+        """As the runner ends a run. It holds the lock, so what an earlier run left at work is its own."""
+        from dodo_claude.runner import clear_left
+
+        run = self.loader.run
+        if run is not None:
+            _mind_signals(lambda number, frame: run.hurry.set())
+            run.stopping.set()
+            clear_left(run, self._stages())
+        return 128 + (stopped.args[0] if stopped.args else signal.SIGINT)
 
     def _done(self, reporter: Any) -> list[str]:
         """The stages of this run if all are up to date, as doit's own check has it; else, or if there are others, none.
@@ -288,6 +305,19 @@ class Orchestrate(DoitRun):
         """How long a stage took when it last ran."""
         seconds = (self.dep_manager.get_values(name) or {}).get("seconds")
         return float(seconds) if isinstance(seconds, int | float) else None
+
+
+def _stop(number: int, frame: object) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def _mind_signals(handler: Callable[[int, Any], object]) -> dict[int, Any]:
+    """What minded them before."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {
+        number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    }
 
 
 def _shows(stream: TextIO, quiet: bool) -> bool:

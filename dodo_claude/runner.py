@@ -190,26 +190,11 @@ class StageRunner(MThreadRunner):
 
     def _clear_left(self) -> None:
         """Stopped early, or stopped by a failure: what an earlier run had at work on the rest ends, resumable."""
-        if self.run is None or not self._ready:
-            return
-        from dodo_claude.recovery import clear_left, is_left
-
-        state = self.run.config.root / STATE_DIR
-        done = {name for name, (status, _, _) in self._ends.items() if status == "successful"}
-        stages = [stage for stage in (*self.stages, *self.run.learned) if stage.name not in done]
-        left = [stage for stage in stages if is_left(stage, state)]
-        if not left:
-            return
-        from concurrent.futures import ThreadPoolExecutor
-
-        def clear(stage: Stage) -> None:
-            # What can't be written down now (a full disk), the next run clears away.
-            with contextlib.suppress(OSError, DodoClaudeError):
-                clear_left(stage, services)
-
-        services = self.run.services()
-        with ThreadPoolExecutor() as pool:  # each worker has some seconds to end: all the same ones
-            list(pool.map(clear, left))
+        if self.run is not None and (self._ready or self.signal is not None):
+            done = {name for name, (status, _, _) in self._ends.items() if status == "successful"}
+            clear_left(
+                self.run, [stage for stage in (*self.stages, *self.run.learned) if stage.name not in done]
+            )
 
     def _write_report(self) -> None:
         """Of a run that started something. Its work is done and saved: nothing that goes wrong here changes that."""
@@ -292,6 +277,31 @@ class StageRunner(MThreadRunner):
             stopping(signal.Signals(number).name, hurry=hurry)
         if self.run is not None:
             self.run.stop(hurry=hurry)
+
+
+def clear_left(run: Run, stages: Sequence[Stage]) -> None:
+    """End the workers that an earlier run had at work on these stages."""
+    from dodo_claude import recovery
+
+    left = [stage for stage in stages if recovery.is_left(stage, run.config.root / STATE_DIR)]
+    if not left:
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    def clear(stage: Stage) -> None:
+        # What can't be written down now (a full disk), the next run clears away.
+        with contextlib.suppress(OSError, DodoClaudeError):
+            recovery.clear_left(stage, services)
+
+    try:
+        services = run.services()
+    except (
+        OSError,
+        DodoClaudeError,
+    ):  # stopped before anybody knew whether workers can start: they can't even end
+        return
+    with ThreadPoolExecutor() as pool:  # each worker has some seconds to end: all the same ones
+        list(pool.map(clear, left))
 
 
 def _takes_time(task: Any) -> bool:

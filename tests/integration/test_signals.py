@@ -14,6 +14,7 @@ from tests.integration.scenes import (
     gate,
     launch,
     on_terminal,
+    patch,
     play,
     results,
     write,
@@ -123,3 +124,19 @@ def test_3_while_nothing_runs_yet_it_ends_at_once(project: Project) -> None:
     assert project.processes() == []
     assert project.orchestrate().said("1 stage: 1 done")
     assert "--resume" in launch(project, "a", 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_one_before_anything_has_started_ends_what_an_earlier_run_left(project: Project, number: int) -> None:
+    configure(project, {"one": {"targets": ["it.txt"]}})
+    play(project, {"one": [[gate("go"), write("it.txt")]]})
+    with project.started() as live:
+        at_gate(project, "go")
+        live.kill()
+    assert project.processes()
+    patch(
+        project,
+        f"import os, dodo_claude.consent as consent\nconsent.settle = lambda *args, **named: os.kill(os.getpid(), {int(number)})\n",
+    )
+    project.orchestrate(check=128 + number)
+    assert project.processes() == []
