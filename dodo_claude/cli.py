@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import sys
 from contextlib import suppress
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dodo_claude import __version__, look, talk
-from dodo_claude.errors import DodoClaudeError
+from dodo_claude.errors import ConfigError, DodoClaudeError
 from dodo_claude.project import (
     FILE,
     complete_stage,
@@ -245,29 +248,58 @@ def _write_new(path: Path, text: str) -> None:
         stream.write(text)
 
 
-@main.command()
-@click.argument("file", required=False, default=FILE, type=click.Path(path_type=Path))
-def check(file: Path) -> None:
-    """Say all that is wrong with FILE (default: orchestrate.toml). Starts nothing.
-
-    Example: dodo-claude check
-    """
+def _checked(file: Path) -> Config:
+    """Read `file`, and all that it names. DodoClaudeError when something is wrong."""
     from dodo_claude.config import Blueprint
     from dodo_claude.scripted.scenario import check_scenario
 
+    blueprint = Blueprint(file)
+    config = blueprint.config()
+    for plan in config.plans:
+        if plan.digest is None and (config.root / plan.file).exists():
+            raise DodoClaudeError("\n".join(blueprint.plan_problems(plan.group)))
+    scenarios = {
+        stage.agent.scenario
+        for stage in config.stages
+        if stage.agent is not None and stage.agent.base == "scripted" and stage.agent.scenario
+    }
+    for name in sorted(scenarios):
+        check_scenario(Path(os.path.relpath(config.root / name)))
+    return config
+
+
+def _checked_json(file: Path) -> dict[str, Any]:
+    """As schemas/check.schema.json has it."""
+    told: dict[str, Any] = {"version": 1, "file": str(file), "stages": [], "notes": [], "problems": []}
+    try:
+        config = _checked(file)
+    except ConfigError as error:
+        told["problems"] = [asdict(problem) for problem in error.problems]
+    except DodoClaudeError as error:
+        nowhere = {"file": str(file), "line": None, "column": None, "path": "", "remedy": ""}
+        told["problems"] = [{**nowhere, "text": line} for line in str(error).splitlines()]
+    else:
+        told["stages"] = [stage.name for stage in config.stages]
+        told["notes"] = [str(note) for note in config.notes]
+    return told
+
+
+@main.command()
+@click.argument("file", required=False, default=FILE, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="as JSON, for programs")
+def check(file: Path, as_json: bool) -> None:
+    """Say all that is wrong with FILE (default: orchestrate.toml). Starts nothing.
+
+    Exit status: 0 nothing is wrong, 2 something is.
+
+    Example: dodo-claude check
+    """
     with faults():
-        blueprint = Blueprint(file)
-        config = blueprint.config()
-        for plan in config.plans:
-            if plan.digest is None and (config.root / plan.file).exists():
-                raise DodoClaudeError("\n".join(blueprint.plan_problems(plan.group)))
-        scenarios = {
-            stage.agent.scenario
-            for stage in config.stages
-            if stage.agent is not None and stage.agent.base == "scripted" and stage.agent.scenario
-        }
-        for name in sorted(scenarios):
-            check_scenario(Path(os.path.relpath(config.root / name)))
+        if as_json:
+            told = _checked_json(file)
+            click.echo(json.dumps(told, indent=1))
+            sys.exit(2 if told["problems"] else 0)
+        config = _checked(file)
         count = len(config.stages)
         for note in config.notes:
             click.echo(f"note: {note}")

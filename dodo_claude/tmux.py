@@ -319,6 +319,7 @@ class Tmux:
              ";", "set-option", "-g", "mouse", "on",
              ";", "set-option", "-g", "status-right", f"{WAITING} %H:%M",
              ";", "set-option", "-g", "status-right-length", "120",
+             ";", "set-option", "-g", "status-left-length", "40",
              ";", "set-option", "-g", "status-interval", str(STATUS_SECONDS),
              ";", "set-option", "-s", "escape-time", "10",
              ";", *command],

@@ -6,7 +6,7 @@ import json
 from importlib import resources
 from typing import Any
 
-NAMES = ("status", "report", "event", "finding", "receipt", "permit", "gc")
+NAMES = ("status", "report", "event", "finding", "receipt", "permit", "gc", "check")
 
 
 def shape(name: str) -> dict[str, Any]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
+import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from dodo_claude import cli
+from dodo_claude import cli, errors
 from tests.integration.scenes import at_gate, bash, configure, gate, play, write
 from tests.project import Project
+from tests.schemas import shape
 from tests.test_config import BROKEN, EXPECTED
 
 # `check` runs no dodo.py, so it can't know of a clash with one of its tasks; `doit orchestrate` says it.
@@ -33,6 +36,11 @@ def test_check_says_exactly_what_is_wrong(name: str, monkeypatch: pytest.MonkeyP
     result = CliRunner().invoke(cli.main, ["check", name])
     assert result.exit_code == 2
     assert result.output.splitlines() == EXPECTED[name]
+    told = json.loads(CliRunner().invoke(cli.main, ["check", "--json", name]).output)
+    jsonschema.validate(told, shape("check"))
+    for problem, line in zip(told["problems"], EXPECTED[name], strict=True):
+        place = f"{problem['file']}:{problem['line']}:{problem['column']}: " if problem["line"] else ""
+        assert line.startswith(errors.one_line(place) if place else errors.one_line(problem["text"]))
 
 
 def test_check_is_content_with_every_template() -> None:
@@ -40,6 +48,14 @@ def test_check_is_content_with_every_template() -> None:
         result = CliRunner().invoke(cli.main, ["check", str(cli.templates_dir() / name / "orchestrate.toml")])
         assert result.exit_code == 0, result.output
         assert "no problems" in result.output
+    told = json.loads(
+        CliRunner()
+        .invoke(cli.main, ["check", "--json", str(cli.templates_dir() / "single/orchestrate.toml")])
+        .output
+    )
+    jsonschema.validate(told, shape("check"))
+    assert told["stages"]
+    assert not told["problems"]
 
 
 def test_check_judges_the_scenario_too(project: Project) -> None:
