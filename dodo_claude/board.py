@@ -235,7 +235,8 @@ def _table(rows: Sequence[Row], width: int) -> list[Line]:
     return found
 
 
-def _clipped(line: Line, width: int) -> Line:
+def cut(line: Iterable[Piece], width: int) -> Line:
+    """At most so many columns of a line."""
     found: list[Piece] = []
     for text, look in line:
         fits = clip(text, width)
@@ -244,6 +245,11 @@ def _clipped(line: Line, width: int) -> Line:
         width -= cells(fits)
         if fits != text:
             break
+    return tuple(found)
+
+
+def _clipped(line: Line, width: int) -> Line:
+    found = list(cut(line, width))
     if found:  # blanks at its end say nothing, and would wrap when the terminal shrinks
         found[-1] = (found[-1][0].rstrip(), found[-1][1])
     return tuple(piece for piece in found if piece[0])

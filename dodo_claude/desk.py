@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dodo_claude import board, status
-from dodo_claude.board import Line, Piece
+from dodo_claude.board import Line, Piece, cut
 from dodo_claude.cells import cells, clip, clock, count, dollars, fill
 from dodo_claude.details import Change, Details, Excerpt
 from dodo_claude.events import telling
@@ -432,19 +432,6 @@ def foot(found: Sequence[Key], width: int) -> tuple[Line, list[tuple[int, int, s
 
 
 # -- lines
-
-
-def cut(line: Iterable[Piece], width: int) -> Line:
-    """At most so many columns of a line."""
-    found: list[Piece] = []
-    for text, look in line:
-        fits = clip(text, width)
-        if fits:
-            found.append((fits, look))
-        width -= cells(fits)
-        if fits != text:
-            break
-    return tuple(found)
 
 
 def wrapped(lines: Iterable[Line], width: int) -> list[Line]:
