@@ -74,8 +74,8 @@ class Run:
 
     def _event(self, attempt: Attempt, count: int) -> None:
         tool = TOOLS[count % len(TOOLS)]
-        told = {"tool_name": tool, "session_id": "s", "cwd": "/work/project", "transcript_path": "/none.jsonl",
-                "tool_input": {"file_path": f"/work/project/src/module_{count % 97}.py", "content": "x = 1\n" * 20}}  # fmt: skip
+        told = {"tool_name": tool, "session_id": "s", "cwd": "/home/you/project", "transcript_path": "/none.jsonl",
+                "tool_input": {"file_path": f"/home/you/project/src/module_{count % 97}.py", "content": "x = 1\n" * 20}}  # fmt: skip
         if count % 20 == 0:
             attempt.record("progress", percent=count // 20 % 101, text=f"step {count}")
         else:
