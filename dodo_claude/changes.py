@@ -11,14 +11,18 @@ import os
 import select
 import struct
 import sys
+import threading
 import time
 from collections.abc import Collection
 from pathlib import Path
 
 # Only without inotify: how often folders are looked at.
 LOOK_SECONDS = 0.5
-# Written to, closed after that, moved here or away, made, removed; the folder itself went.
-_MASK = 0x002 | 0x008 | 0x040 | 0x080 | 0x100 | 0x200 | 0x400 | 0x01000000
+# What inotify tells of: an entry closed after it was written to, or moved here; one written to, moved away, made, removed.
+_ARRIVED = 0x008 | 0x080
+_TOUCHED = 0x002 | 0x040 | 0x100 | 0x200
+# Of a folder and nothing else; that it went is told, too.
+_FOLDER = 0x400 | 0x01000000
 _OVERFLOW, _IGNORED = 0x4000, 0x8000
 _HEAD = struct.Struct("iIII")
 
@@ -27,41 +31,57 @@ Change = tuple[Path, str]
 
 
 class Changes:
-    """Watches folders. `wait` and `watch` belong to one thread; anyone may `wake` it."""
+    """Watches folders. `wait` belongs to one thread; any may call the others."""
 
-    def __init__(self, *, told: bool = True) -> None:
-        """`told`: by the kernel, if it can."""
+    def __init__(self, *, told: bool = True, arrivals: bool = False) -> None:
+        """`told`: by the kernel, if it can. `arrivals`: only of what is whole, written and closed or moved there."""
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._mask = _FOLDER | _ARRIVED | (0 if arrivals else _TOUCHED)
+        self._lock = threading.Lock()
+        self._numbers: dict[Path, int] = {}  # of the folders that the kernel tells of
         self._folders: dict[int, Path] = {}
-        self._seen: dict[Path, dict[str, tuple[int, int]]] = {}  # only without inotify
-        self._watched: set[Path] = set()
+        self._seen: dict[
+            Path, dict[str, tuple[int, int]]
+        ] = {}  # those that are looked at, and what was found
         self._libc = ctypes.CDLL(None, use_errno=True) if told and sys.platform == "linux" else None
-        self._fd = -1
-        if self._libc is not None:
-            self._fd = self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._fd = -1 if self._libc is None else self._libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
 
     @property
     def is_told(self) -> bool:
-        """Does the kernel tell?"""
-        return self._fd >= 0
+        """Does the kernel tell of everything?"""
+        return self._fd >= 0 and not self._seen
+
+    @property
+    def fds(self) -> list[int]:
+        """What gets something to read when there is something to `take`, as far as it is told."""
+        return [fd for fd in (self._wake_read, self._fd) if fd >= 0]
 
     def watch(self, folder: Path) -> bool:
         """Tell of `folder`'s entries from now on. False if it is not there, or watched already."""
-        if folder in self._watched or not folder.is_dir():
-            return False
-        if self._fd >= 0 and self._libc is not None:
-            number = self._libc.inotify_add_watch(self._fd, os.fsencode(folder), _MASK)
-            if number < 0:  # no more of them are allowed: look by ourselves, at all
-                os.close(self._fd)
-                self._fd = -1
-                for known in self._watched:
-                    self._seen[known] = _entries(known)
-            else:
+        with self._lock:
+            if folder in self._numbers or folder in self._seen or not folder.is_dir():
+                return False
+            number = -1
+            if self._fd >= 0 and self._libc is not None:
+                number = self._libc.inotify_add_watch(self._fd, os.fsencode(folder), self._mask)
+            if number >= 0:
+                self._numbers[folder] = number
                 self._folders[number] = folder
-        self._watched.add(folder)
-        if self._fd < 0:
+                return True
+            # No inotify, or no more watches are allowed: look by ourselves.
             self._seen[folder] = _entries(folder)
+        self.wake()  # whoever waits must look from now on
         return True
+
+    def forget(self, folder: Path) -> None:
+        """Tell no more of `folder`; fine if it is not watched."""
+        with self._lock:
+            self._seen.pop(folder, None)
+            number = self._numbers.pop(folder, None)
+            if number is not None:
+                self._folders.pop(number, None)
+                if self._libc is not None:
+                    self._libc.inotify_rm_watch(self._fd, number)  # fails if the folder is gone
 
     def wake(self) -> None:
         """End a `wait`."""
@@ -70,11 +90,26 @@ class Changes:
 
     def wait(self, seconds: float | None) -> Collection[Change]:
         """What changed; nothing after so many seconds, or when it was woken."""
-        if self._fd < 0:
-            return self._look(seconds)
-        ready, _, _ = select.select([self._fd, self._wake_read], [], [], seconds)
-        self._awake()
-        return self._read() if self._fd in ready else ()
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            timeout = min((each for each in (left, self.patience) if each is not None), default=None)
+            woken = self._wake_read in select.select(self.fds, [], [], timeout)[0]
+            found = self.take()
+            if found or woken or (deadline is not None and time.monotonic() >= deadline):
+                return found
+
+    @property
+    def patience(self) -> float | None:
+        """After so many seconds there may be something to `take` that `fds` say nothing of."""
+        return LOOK_SECONDS if self._seen else None
+
+    def take(self) -> Collection[Change]:
+        """What changed until now."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wake_read, 4096)
+        with self._lock:
+            return self._read() | self._look()
 
     def close(self) -> None:
         """Watch nothing any more."""
@@ -83,45 +118,35 @@ class Changes:
                 os.close(fd)
         self._fd = -1
 
-    def _awake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._wake_read, 4096)
-
-    def _read(self) -> Collection[Change]:
+    def _read(self) -> set[Change]:
         found: set[Change] = set()
-        while True:
+        while self._fd >= 0:
             try:
                 data = os.read(self._fd, 1 << 16)
             except BlockingIOError:
-                return found
+                break
             at = 0
             while at < len(data):
                 number, mask, _, length = _HEAD.unpack_from(data, at)
                 name = data[at + _HEAD.size : at + _HEAD.size + length].rstrip(b"\0")
                 at += _HEAD.size + length
                 if mask & _OVERFLOW:
-                    found |= {(folder, "") for folder in self._watched}
+                    found |= {(folder, "") for folder in self._numbers}
                 elif mask & _IGNORED:
-                    self._watched.discard(self._folders.pop(number, Path()))
+                    if (folder := self._folders.pop(number, None)) is not None:
+                        self._numbers.pop(folder, None)
                 elif number in self._folders:
                     found.add((self._folders[number], os.fsdecode(name)))
+        return found
 
-    def _look(self, seconds: float | None) -> Collection[Change]:
-        deadline = None if seconds is None else time.monotonic() + seconds
-        while True:
-            found: set[Change] = set()
-            for folder in list(self._watched):
-                before, now = self._seen.get(folder, {}), _entries(folder)
-                found |= {(folder, name) for name in before.keys() | now.keys() if before.get(name) != now.get(name)}  # fmt: skip
-                self._seen[folder] = now
-                if not folder.is_dir():
-                    self._watched.discard(folder)
-            left = LOOK_SECONDS if deadline is None else min(LOOK_SECONDS, deadline - time.monotonic())
-            if found or left <= 0:
-                return found
-            if select.select([self._wake_read], [], [], left)[0]:
-                self._awake()
-                return ()
+    def _look(self) -> set[Change]:
+        found: set[Change] = set()
+        for folder, before in list(self._seen.items()):
+            now = self._seen[folder] = _entries(folder)
+            found |= {(folder, name) for name in before.keys() | now.keys() if before.get(name) != now.get(name)}  # fmt: skip
+            if not folder.is_dir():
+                del self._seen[folder]
+        return found
 
 
 def _entries(folder: Path) -> dict[str, tuple[int, int]]:

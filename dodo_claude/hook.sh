@@ -1,28 +1,35 @@
 #!/bin/sh
-# One hook event of a worker becomes one file under tmp/ of its attempt's spool, and, once that is whole, an empty one
-# of the same name under new/, so nobody ever reads half an event; then a ring of the bell wakes the orchestrator. (To
-# rename it would cost a process more, of three.) Nothing is lost while no orchestrator runs: the files stay. It
-# always succeeds and prints
-# nothing but an answer: a hook's output and exit status steer the client.
-# Arguments: spool folder, bell (a FIFO), the attempt's ring, and optionally
+# One hook event of a worker becomes one file under new/ of its attempt's spool, whose arrival wakes the orchestrator. An
+# event is a JSON object, which is none before its last byte: so it may be written where it is read, and whoever finds a
+# half one knows it. Nothing is lost while no orchestrator runs: the files stay. It always succeeds, but on a full disk,
+# and prints nothing but an answer: a hook's output and exit status steer the client.
+# Arguments: spool folder, and optionally
 #   answer FILE       print FILE
 #   mail FOLDER EVENT give the messages in FOLDER/new (see mail.py) to the client as EVENT's additional context
 #   permit FOLDER     wait for somebody's answer to this request for a permission (see permits.py), and print it
+export LC_ALL=C # bytes; and a language costs a program the files that it is in
 umask 077
 exec 2>/dev/null
-spool=$1 bell=$2 ring=$3 what=$4 place=$5 event=$6
+trap 'exit 0' EXIT # a shell ends where it can't open a file
+spool=$1 what=$2 place=$3 event=$4
 name=$$
-while [ -e "$spool/tmp/$name" ]; do name=$name.$$; done # a process id comes round again
-cat >"$spool/tmp/$name" || name=
+while [ -e "$spool/new/$name" ] || [ -e "$spool/tmp/$name" ]; do name=$name.$$; done # a process id comes round again
+if [ "$what" = mail ]; then
+    set -- "$place"/new/*
+    [ -e "$1" ] || what=''
+fi
+# In this shell's place: the client waits for each process that it takes.
+[ -n "$what" ] || exec cat >"$spool/new/$name"
+if [ "$what" = answer ]; then
+    cat >"$spool/new/$name"
+    cat "$place"
+    exit
+fi
+# What is found out here is told of in the event's own name: it gets that when it is whole.
 told='' id=''
-ring() {
-    # In the background: a full bell (its orchestrator was suspended) makes a writer wait. Opened for both ways,
-    # since for writing alone it would block while nobody listens; then for writing alone, since a writer that
-    # holds the reading end, too, would wait for itself after the orchestrator is gone.
-    if [ -p "$bell" ]; then (trap '' PIPE && exec 3<>"$bell" 4>"$bell" 3<&- && printf '%s\n' "$ring" >&4) </dev/null >/dev/null & fi
-}
+cat >"$spool/tmp/$name" || what=''
 set --
-if [ "$what" = mail ] && [ -n "$name" ]; then
+if [ "$what" = mail ]; then
     for letter in "$place"/new/*; do
         [ -e "$letter" ] || break
         # A subagent's tool: what it were told would not reach the worker itself.
@@ -36,7 +43,7 @@ if [ "$what" = mail ] && [ -n "$name" ]; then
     done
 fi
 # A subagent's request is left to its dialog, which the client opens only when this hook has ended.
-if [ "$what" = permit ] && [ -n "$name" ] && ! grep -q '"agent_id"' "$spool/tmp/$name"; then
+if [ "$what" = permit ] && ! grep -q '"agent_id"' "$spool/tmp/$name"; then
     id=$name-$(date +%s) # a process id comes round again, and an answer is for one request
     # Opened before it is told of: whoever answers finds a reader. For both ways, so that opening does not wait.
     if mkfifo "$place/$id" && (exec 3<>"$place/$id"); then
@@ -48,15 +55,15 @@ if [ "$what" = permit ] && [ -n "$name" ] && ! grep -q '"agent_id"' "$spool/tmp/
     fi
 fi
 # The messages are told of with the event itself: so a turn's end that was answered with one is known for none.
-# `true`, since a shell ends where it can't open a file for `:`.
-if [ -n "$name" ]; then true >"$spool/new/$name$told"; fi
-ring
+if ! mv "$spool/tmp/$name" "$spool/new/$name$told" && [ -n "$id" ]; then
+    rm -f "$place/$id" # nobody could know of it
+    id=''
+fi
 if [ $# -gt 0 ]; then
     printf '{"hookSpecificOutput":{"hookEventName":"%s","additionalContext":"' "$event"
     cat "$@"
     printf '"}}\n'
 fi
-if [ "$what" = answer ]; then cat "$place"; fi
 if [ -n "$id" ]; then
     # A client that is killed does not end its hooks. It may be dead and still have its number.
     client=${CLAUDE_PID:-$PPID}
@@ -69,7 +76,6 @@ if [ -n "$id" ]; then
     if mv "$place/$id.answer" "$place/$id.given"; then
         # Told of before the client acts on it.
         mv "$place/$id.said" "$spool/new/$name-said"
-        ring
         cat "$place/$id.given"
     fi
 fi

@@ -40,6 +40,7 @@ MAX_MESSAGE = 100_000  # characters kept of a worker's last message, which other
 MAX_EVENT = 8_000_000  # bytes; a larger spool file is set aside unread
 MAX_DEPTH = 20  # levels kept of a nested value
 MAX_FOLDER_NAME = 255  # bytes, what file systems allow
+HOOK_SECONDS = 60.0  # a hook that wrote nothing for so long writes no more
 LITTLE = 16_384  # bytes; with less free the disk is full
 # A line as `_append` writes it, with its time and its kind.
 _OUTLINE = re.compile(rb'^(?=\{"at": ([0-9]+(?:\.[0-9]+)?), "kind": "([^"\\]*)")(.*)$', re.M)
@@ -105,9 +106,12 @@ def write_atomic(path: Path, text: str, mode: int = 0o600, *, durable: bool = Tr
 
 def being_written(temporary: Path) -> bool:
     """Does the process that `write_atomic` wrote it in still live?"""
-    number = temporary.name.split(".")[-2]
+    return _lives(temporary.name.split(".")[-2])
+
+
+def _lives(pid: str) -> bool:
     try:
-        os.kill(int(number), 0)
+        os.kill(int(pid), 0)
     except (ValueError, OverflowError, ProcessLookupError):
         return False
     except PermissionError:
@@ -303,6 +307,7 @@ class Attempt:
         self.dir = log.dir / str(number)
         self.spool = self.dir / "spool"
         self.journal = self.dir / "journal.jsonl"
+        self.unfinished = False  # its spool held a half event when it was last looked at
 
     # -- the journal
 
@@ -360,35 +365,35 @@ class Attempt:
         return first, last, found
 
     def collect(self) -> list[Event]:
-        """Move the hook events that have arrived from the spool into the journal, in order."""
+        """Move the hook events that have arrived from the spool into the journal, in order.
 
-        arrived = []
-        new = self.spool / "new"
+        One that a hook is still writing is left: `unfinished` says so. Raises `OSError` when there are none, and hooks
+        can't write theirs, since the disk is full.
+        """
+        new, arrived = self.spool / "new", []
         for name in os.listdir(new):
             with contextlib.suppress(FileNotFoundError):
-                path = self._text_of(name)
                 # A file system's clock ticks some milliseconds apart: then the process ids tell.
-                arrived.append((os.stat(path).st_mtime_ns, len(_number(name)), name, path))
-        events = []
-        for mtime, _, name, path in sorted(arrived):
+                arrived.append((os.stat(new / name).st_mtime_ns, len(_number(name)), name))
+        events, self.unfinished = [], False
+        for mtime, _, name in sorted(arrived):
+            path = new / name
             event = _read_hook(path, mtime / 1e9, name)
-            if event is None:
-                # Set aside rather than dropped: it may tell why a hook misbehaves.
-                os.replace(path, self.spool / f"unreadable-{name}")
-            else:
+            if event is not None:
                 events.append(self._append(event))
-            for done in (new / name, path):  # in this order: a text without its name is nothing
-                done.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+            elif _is_written(name, mtime / 1e9) or no_room(new):
+                self.unfinished = True
+            else:
+                self._set_aside(name)
+        if self.unfinished and not events and no_room(new):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.spool))
         return events
 
-    def _text_of(self, name: str) -> Path:
-        """Where the text is of the event `name` in new/: hook.sh leaves it in tmp/, other senders move it. An event is
-        whole as soon as it has its name there. FileNotFoundError when it has none any more."""
-        path = self.spool / "new" / name
-        if path.stat().st_size:
-            return path
-        text = self.spool / "tmp" / _number(name)
-        return text if text.exists() else path
+    def _set_aside(self, name: str) -> None:
+        """What is in the spool and no event: it may tell why a hook misbehaves."""
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(self.spool / "new" / name, self.spool / f"unreadable-{name}")
 
     def drop(self, kind: str, **data: object) -> None:
         """Tell the attempt something the way its hooks do; its orchestrator takes it, now or later."""
@@ -415,25 +420,18 @@ class Attempt:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for name in os.listdir(self.spool / "new"):
                 with contextlib.suppress(FileNotFoundError):
-                    path = self._text_of(name)
+                    path = self.spool / "new" / name
                     event = _read_hook(path, path.stat().st_mtime, name)
                     if event is not None:
                         found.append(event)
         return sorted(found, key=lambda event: event.at)
 
-    def lost_a_hook(self) -> bool:
-        """Is the disk so full that a hook could not write its event? It leaves a half one behind."""
-        tmp = self.spool / "tmp"
-        with contextlib.suppress(OSError):
-            return bool(os.listdir(tmp)) and no_room(tmp)
-        return False
-
     def sweep(self) -> None:
         """Its worker is gone: what its hooks left half-written is nobody's; what is whole stays for who looks."""
         with contextlib.suppress(OSError):
             for name in os.listdir(self.spool / "new"):
-                path = self._text_of(name)
-                os.replace(path, self.spool / "new" / name)
+                if _read_hook(self.spool / "new" / name, 0.0, name) is None:
+                    self._set_aside(name)
             for name in os.listdir(self.spool / "tmp"):
                 (self.spool / "tmp" / name).unlink()
 
@@ -521,8 +519,13 @@ def _finite(text: str) -> float:
 
 
 def _number(name: str) -> str:
-    """What an event's file is called under tmp/."""
+    """What tells one hook from another in the name of its event: its process id, and more where that came round again."""
     return re.split("[+%]", name)[0]
+
+
+def _is_written(name: str, at: float) -> bool:
+    """May the hook still be writing that event, of which something came at `at`?"""
+    return time.time() - at < HOOK_SECONDS and _lives(name.partition(".")[0])
 
 
 def _by_hook(name: str) -> dict[str, object]:

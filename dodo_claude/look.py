@@ -82,7 +82,7 @@ def escape(here: Here, worker: str) -> str:
     from dodo_claude.terminal import Pane
 
     name = here.name(worker)
-    attempt, mailbox = here.at_work(name)
+    attempt, _ = here.at_work(name)
     view = attempt.view()
     tmux, session = find_session(name)
     pane = Pane(view.pane or session, session, view.pid or 0)
@@ -96,7 +96,7 @@ def escape(here: Here, worker: str) -> str:
     if refused:
         raise RefusedError(f"'{name}': {refused}")
     tmux.press(pane, "Escape")
-    drop(attempt, mailbox, life.INTERRUPT, sender=here.stage or "the user")
+    drop(attempt, life.INTERRUPT, sender=here.stage or "the user")
     return f"interrupted '{name}'; it waits: dodo-claude send {name} TEXT"
 
 

@@ -1,6 +1,6 @@
 """Messages to a worker at work: each is one file, and the folder it lies in is what became of it.
 
-    .orchestrate/stages/<stage>/mail/at_work   who takes them now: attempt, bell, ring (JSON)
+    .orchestrate/stages/<stage>/mail/at_work   which attempt takes them now (JSON)
                                      new/      queued: the next hook of the worker takes it, or its orchestrator
                                      taken/    given to the client by a hook, not proved yet
                                      pasted/   pasted by the orchestrator, not proved yet
@@ -23,7 +23,6 @@ import select
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from dodo_claude.errors import DodoClaudeError, one_line
 from dodo_claude.journal import Attempt, StageLog, make_folder, write_atomic
@@ -93,7 +92,6 @@ class Mailbox:
         write_atomic(self.dir / QUEUED / letter.id, _in_json(self._shown(letter)))
         if self.at_work() is None and self._move(letter.id, QUEUED, REFUSED):
             raise RefusedError(self._nobody())  # its end came in between
-        self.ring()
         return letter.id
 
     def _nobody(self) -> str:
@@ -108,16 +106,10 @@ class Mailbox:
         write_atomic(path, letter.text)
         return f"{head}\n{letter.text[: MAX_INLINE // 2]}…\n(The whole message is in {path}: read it.)"
 
-    def ring(self) -> None:
-        """Wake the orchestrator, if one listens."""
-        place = self.at_work()
-        if place is not None:
-            ring_bell(str(place.get("bell")), str(place.get("ring")))
-
     # -- whoever wants to know
 
     def at_work(self) -> Mapping[str, object] | None:
-        """`attempt`, `bell` and `ring` of the worker that takes messages now."""
+        """`attempt`: that of the worker that takes messages now."""
         try:
             value = json.loads((self.dir / "at_work").read_bytes())
         except (OSError, ValueError):
@@ -150,15 +142,11 @@ class Mailbox:
 
     # -- the orchestrator
 
-    def open(self, attempt: int, bell: Path, ring: str) -> None:
+    def open(self, attempt: int) -> None:
         """From now on `attempt`'s worker takes messages. What an earlier one was given and never proved is unknown."""
         for name in (*STATES, "letters", "asks"):
             make_folder(self.dir / name)
-        write_atomic(
-            self.dir / "at_work",
-            json.dumps({"attempt": attempt, "bell": str(bell), "ring": ring}) + "\n",
-            durable=False,
-        )
+        write_atomic(self.dir / "at_work", json.dumps({"attempt": attempt}) + "\n", durable=False)
 
     def close(self) -> list[str]:
         """Nobody takes messages any more; the ids of those that were never taken, now refused."""
@@ -254,16 +242,6 @@ class Mailbox:
         except FileNotFoundError:
             return None
         return path.with_suffix(".given").read_text(encoding="utf-8", errors="replace")
-
-
-def ring_bell(bell: str, ring: str) -> None:
-    """Ring as a hook does. Nobody there, or a full bell, is no error: what it tells of lies in a file."""
-    with contextlib.suppress(OSError):
-        fd = os.open(bell, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            os.write(fd, f"{ring}\n".encode())
-        finally:
-            os.close(fd)
 
 
 def _new_id() -> str:

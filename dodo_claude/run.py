@@ -200,8 +200,7 @@ class Run:
 
         root = self.config.root
         runtime = watch.runtime_dir(root)
-        bell = watch.make_bell(runtime)
-        self._watcher = watch.Watcher(bell)
+        self._watcher = watch.Watcher()
         self.fleet = Fleet(
             Limits.of(self.config), zone=local_zone(self.environ), listener=self._watcher.ring_all
         )
@@ -213,7 +212,6 @@ class Run:
             state=make_state_dir(root),
             runtime=runtime,
             hook=("/bin/sh", str(HOOK)),
-            bell=bell,
             terminal=self.terminal,
             waker=self._watcher,
             fleet=self.fleet,

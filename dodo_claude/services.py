@@ -24,6 +24,7 @@ class Waker(Protocol):
     """What a stage needs of `watch.Watcher`."""
 
     def register(self, ring: str) -> threading.Event: ...
+    def watch_folder(self, ring: str, folder: Path) -> None: ...
     def watch_process(self, ring: str, pid: int) -> None: ...
     def gone(self, pid: int) -> bool: ...
     def forget(self, ring: str) -> None: ...
@@ -62,9 +63,8 @@ class Services:
 
     root: Path
     state: Path  # .orchestrate
-    runtime: Path  # private, in memory where the system has it: sockets, the bell, environments
-    hook: tuple[str, ...]  # hook.sh's command line without spool, bell and ring
-    bell: Path
+    runtime: Path  # private, in memory where the system has it: sockets, environments
+    hook: tuple[str, ...]  # hook.sh's command line without its spool
     terminal: Callable[[], Terminal]  # made when first needed: tmux costs an import
     waker: Waker
     fleet: Fleet

@@ -26,8 +26,8 @@ def permit(worker: str, refusal: str | None, request: str) -> str:
 
 
 def compact(worker: str, goal: str) -> str:
-    attempt, mailbox = talk.Here().at_work(worker)
-    talk.drop(attempt, mailbox, life.COMPACT, goal=goal, now=False)
+    attempt, _ = talk.Here().at_work(worker)
+    talk.drop(attempt, life.COMPACT, goal=goal, now=False)
     return f"'{worker}' compacts its context when its turn ends"
 
 

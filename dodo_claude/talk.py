@@ -84,15 +84,14 @@ def _text(words: tuple[str, ...]) -> str:
     return sys.stdin.read() if words == ("-",) else " ".join(words)
 
 
-def drop(attempt: Attempt, mailbox: Mailbox, kind: str, **data: object) -> None:
-    """Tell the orchestrator; it is woken."""
+def drop(attempt: Attempt, kind: str, **data: object) -> None:
+    """Tell the orchestrator: what arrives in the spool wakes it."""
     try:
         attempt.drop(kind, **data)
     except OSError as error:
         raise DodoClaudeError(
             f"{attempt.spool}: {error.strerror} (is this attempt still at work?)"
         ) from error
-    mailbox.ring()
 
 
 @click.command()
@@ -116,7 +115,7 @@ def send(worker: str, text: tuple[str, ...], wait: str, sender: str, as_json: bo
     with faults():
         here, seconds = Here(), _seconds("--wait", wait)
         if worker == ORCHESTRATOR:
-            drop(*here.own(), life.MESSAGE, to=ORCHESTRATOR, text=_text(text))
+            drop(here.own()[0], life.MESSAGE, to=ORCHESTRATOR, text=_text(text))
             return
         name = here.name(worker)
         mailbox = here.mailbox(name)
@@ -165,7 +164,7 @@ def ask(text: tuple[str, ...], wait: str, deadline: str) -> None:
         until = time.time() + max(patience, _seconds("--deadline", deadline))
         asking = _text(text)
         with mailbox.question(question) as answer:
-            drop(attempt, mailbox, life.ASK, id=question, text=asking, until=until)
+            drop(attempt, life.ASK, id=question, text=asking, until=until)
             found = answer(patience)
         if found is None:
             found = (
@@ -197,7 +196,7 @@ def reply(here: Here, worker: str, said: str, question: str | None = None, sende
         raise DodoClaudeError(f"'{name}': asks nothing now (dodo-claude send {name} TEXT tells it something)")
     sender = here.sender(sender)
     letter = mailbox.answer(asks[0].id, said, sender)
-    drop(attempt, mailbox, life.ANSWERED, id=asks[0].id, text=said, sender=sender)
+    drop(attempt, life.ANSWERED, id=asks[0].id, text=said, sender=sender)
     how = "it goes on" if letter is None else f"sent as message {letter}"
     return f"answered: {one_line(asks[0].text)} ({how})"
 
@@ -355,7 +354,7 @@ def add_note(here: Here, said: str, sender: str = "the user") -> None:
     except OSError as error:
         raise DodoClaudeError(f"{path}: {error.strerror} (has the project run yet?)") from error
     if here.stage is not None:
-        drop(*here.own(), life.NOTE, text=said)
+        drop(here.own()[0], life.NOTE, text=said)
 
 
 @click.command()
@@ -367,7 +366,7 @@ def progress(percent: int, text: tuple[str, ...]) -> None:
     Example: dodo-claude progress 60 "handlers done"
     """
     with faults():
-        drop(*Here().own(), life.PROGRESS, percent=percent, text=" ".join(text))
+        drop(Here().own()[0], life.PROGRESS, percent=percent, text=" ".join(text))
 
 
 @click.command()
@@ -382,8 +381,8 @@ def compact(worker: str, goal: str, now: bool) -> None:
     with faults():
         here = Here()
         name = here.name(worker)
-        attempt, mailbox = here.at_work(name)
-        drop(attempt, mailbox, life.COMPACT, goal=goal, now=now)
+        attempt, _ = here.at_work(name)
+        drop(attempt, life.COMPACT, goal=goal, now=now)
         click.echo(f"'{name}' compacts its context {'now' if now else 'when its turn ends'}")
 
 

@@ -1,9 +1,9 @@
 """Waking up: one thread that tells each stage when something happened to its worker.
 
-Two things ring: a hook (it writes its attempt's ring into the bell, a FIFO), and the end of a pane's
-process (a pidfd). Waiting costs nothing and polls nothing; where the system has no pidfd the processes
-are asked once a second. The bell carries no facts: those are in the spool, so a lost or a forged ring
-does no harm.
+Two things wake it: what arrives in a folder (a hook's event in an attempt's spool, a message in a mailbox), and the end
+of a pane's process (a pidfd). Waiting costs nothing and polls nothing where the system has inotify and pidfds; elsewhere
+folders are looked at twice, and processes asked once a second. What wakes a stage carries no facts: those are in the
+files, so a word too many does no harm, and nothing is lost while nobody listens.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from pathlib import Path
 
 # Only without pidfd_open (macOS): how often the watched processes are asked whether they live.
 POLL_SECONDS = 1.0
-_WAKE = b"\n"  # an empty ring: look at the list of processes again
 
 
 def runtime_dir(root: Path) -> Path:
@@ -39,29 +38,20 @@ def runtime_dir(root: Path) -> Path:
     return own
 
 
-def make_bell(folder: Path) -> Path:
-    """The FIFO in `folder` that hooks ring."""
-    import stat
-
-    bell = folder / "bell"
-    if bell.exists() and not stat.S_ISFIFO(bell.lstat().st_mode):
-        bell.unlink()  # a plain file would always be ready to be read: the thread would spin
-    with contextlib.suppress(FileExistsError):
-        os.mkfifo(bell, 0o600)
-    return bell
-
-
 class Watcher:
-    """The one waiting thread of a run. `register` a ring, then wait on the event it gives."""
+    """The one waiting thread of a run. `register` a ring, the name of one who waits, then wait on the event it gives."""
 
-    def __init__(self, bell: Path) -> None:
-        # Both ways, so that it neither blocks in opening nor ends when the last hook closes it.
-        self._fd = os.open(bell, os.O_RDWR | os.O_NONBLOCK)
+    def __init__(self) -> None:
+        # Here, since it takes ctypes along, and a run with nothing to do does not come so far.
+        from dodo_claude.changes import Changes
+
+        self._changes = Changes(arrivals=True)
         self._lock = threading.Lock()
-        self._events: dict[bytes, threading.Event] = {}
-        self._pids: dict[int, tuple[bytes, int]] = {}  # pidfd -> ring, pid
-        self._polled: dict[int, bytes] = {}  # pid -> ring, where there is no pidfd
-        self._watched: dict[int, bytes] = {}  # pid -> ring, of all processes that still live
+        self._events: dict[str, threading.Event] = {}
+        self._folders: dict[Path, str] = {}  # whose ring
+        self._pids: dict[int, tuple[str, int]] = {}  # pidfd -> ring, pid
+        self._polled: dict[int, str] = {}  # pid -> ring, where there is no pidfd
+        self._watched: dict[int, str] = {}  # pid -> ring, of all processes that still live
         # Only the thread closes them: closed by another, one's number could come back as a new pidfd
         # while the thread still acts on what it heard of the old.
         self._stale: list[int] = []
@@ -74,28 +64,34 @@ class Watcher:
         """The event that is set when `ring` rings."""
         event = threading.Event()
         with self._lock:
-            self._events[ring.encode()] = event
+            self._events[ring] = event
         return event
+
+    def watch_folder(self, ring: str, folder: Path) -> None:
+        """Ring when something arrives in `folder`. What lies there already does not ring."""
+        with self._lock:
+            self._folders[folder] = ring
+        self._changes.watch(folder)
 
     def watch_process(self, ring: str, pid: int) -> None:
         """Ring once when process `pid` is gone; at once if it is gone already."""
         with self._lock:
             if pid in self._watched:
                 return
-            self._watched[pid] = ring.encode()
+            self._watched[pid] = ring
         try:
             pidfd = os.pidfd_open(pid)
         except ProcessLookupError:
-            self._gone(pid, ring.encode())
+            self._gone(pid, ring)
             return
         except (AttributeError, OSError):
             with self._lock:
-                self._polled[pid] = ring.encode()
+                self._polled[pid] = ring
         else:
             with self._lock:
-                self._pids[pidfd] = (ring.encode(), pid)
+                self._pids[pidfd] = (ring, pid)
                 self._new.append(pidfd)
-        self._wake()
+        self._changes.wake()
 
     def gone(self, pid: int) -> bool:
         """Has process `pid`, watched before, ended?"""
@@ -104,18 +100,22 @@ class Watcher:
 
     def forget(self, ring: str) -> None:
         """No more rings for this one."""
-        key = ring.encode()
         with self._lock:
-            self._events.pop(key, None)
-            for pid in [pid for pid, other in self._watched.items() if other == key]:
+            self._events.pop(ring, None)
+            for pid in [pid for pid, other in self._watched.items() if other == ring]:
                 del self._watched[pid]
-            for pid in [pid for pid, other in self._polled.items() if other == key]:
+            for pid in [pid for pid, other in self._polled.items() if other == ring]:
                 del self._polled[pid]
-            stale = [pidfd for pidfd, (other, _) in self._pids.items() if other == key]
+            stale = [pidfd for pidfd, (other, _) in self._pids.items() if other == ring]
             for pidfd in stale:
                 del self._pids[pidfd]
             self._stale += stale
-        self._wake()
+            folders = [folder for folder, other in self._folders.items() if other == ring]
+            for folder in folders:
+                del self._folders[folder]
+                self._changes.forget(folder)
+        if stale:
+            self._changes.wake()
 
     def ring_all(self) -> None:
         """Wake every stage: the run is being stopped."""
@@ -127,36 +127,32 @@ class Watcher:
     def close(self) -> None:
         """End the thread."""
         self._closing = True
-        self._wake()
+        self._changes.wake()
         self._thread.join()
         with self._lock:
             for pidfd in (*self._pids, *self._stale):
                 os.close(pidfd)
             self._pids.clear()
             self._stale.clear()
-        os.close(self._fd)
+        self._changes.close()
 
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # full of rings: it wakes up anyway
-            os.write(self._fd, _WAKE)
-
-    def _gone(self, pid: int, key: bytes) -> None:
+    def _gone(self, pid: int, ring: str) -> None:
         with self._lock:
             self._watched.pop(pid, None)
-        self._ring(key)
+        self._ring(ring)
 
-    def _ring(self, key: bytes) -> None:
+    def _ring(self, ring: str) -> None:
         with self._lock:
-            event = self._events.get(key)
+            event = self._events.get(ring)
         if event is not None:
             event.set()
 
     def _run(self) -> None:
-        pending = b""
-        poll = (
-            select.poll()
-        )  # kept: to make one of a hundred processes anew at each ring takes longer than the ring
-        poll.register(self._fd, select.POLLIN)
+        # Kept: to make one of a hundred processes anew each time takes longer than all else.
+        poll = select.poll()
+        told = self._changes.fds
+        for fd in told:
+            poll.register(fd, select.POLLIN)
         while not self._closing:
             with self._lock:
                 for pidfd in self._new:
@@ -166,22 +162,20 @@ class Watcher:
                     poll.unregister(pidfd)
                     os.close(pidfd)
                 self._stale.clear()
-                timeout = POLL_SECONDS * 1000 if self._polled else None
-            for fd, _ in poll.poll(timeout):
-                if fd == self._fd:
-                    pending = self._read_bell(pending)
-                elif self._process_ended(fd):
+                waits = [seconds for seconds in (self._changes.patience, POLL_SECONDS if self._polled else None) if seconds]  # fmt: skip
+            for fd, _ in poll.poll(min(waits) * 1000 if waits else None):
+                if fd not in told and self._process_ended(fd):
                     poll.unregister(fd)
                     os.close(fd)
+            self._hear()
             self._ask_polled()
 
-    def _read_bell(self, pending: bytes) -> bytes:
-        with contextlib.suppress(BlockingIOError):
-            pending += os.read(self._fd, 65536)
-        *rings, rest = pending.split(b"\n")
-        for ring in set(rings):
+    def _hear(self) -> None:
+        arrived = {folder for folder, _ in self._changes.take()}
+        with self._lock:
+            rings = {self._folders.get(folder, "") for folder in arrived}
+        for ring in rings:
             self._ring(ring)
-        return rest[-64:]  # a ring without an end is somebody's noise
 
     def _process_ended(self, pidfd: int) -> bool:
         """False: nobody wants to know any more; it is among the stale ones."""

@@ -109,7 +109,7 @@ class Work(ABC):
 
     @property
     def ring(self) -> str:
-        """What its hooks ring the bell with."""
+        """What it is called where it waits: see `watch.Watcher`."""
         return self.nonce[:16]
 
     @property

@@ -10,7 +10,6 @@ Rule this file keeps: no text goes into a session whose input box is not known t
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import re
@@ -27,7 +26,7 @@ from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, make_folder, write_atomic
 from dodo_claude.lifecycle import Outcome, Result
-from dodo_claude.mail import DELIVERED, UNKNOWN, Mailbox
+from dodo_claude.mail import DELIVERED, QUEUED, UNKNOWN, Mailbox
 from dodo_claude.services import Done, Services, Slot
 from dodo_claude.terminal import Pane
 from dodo_claude.usage import CostMeter, TranscriptReader, Usage, context_used, cost_of
@@ -44,6 +43,8 @@ MAX_WORDS = 200  # characters of it in a reason
 DRAFT_SECONDS = 1.0
 # After an Escape the client needs this long to show its input box again.
 ESCAPE_SECONDS = 1.0
+# A hook that left half an event is about to end, or was killed: nothing tells which.
+HALF_SECONDS = 0.5
 # A child that used less CPU than this since the last look is not at work.
 CPU_SECONDS = 0.05
 DATA = "\n\nOutput of the check, as data:\n"
@@ -159,7 +160,9 @@ class Worker(Work):
                 self.cost.started(saved.saved_cost)
             self._spawn(slot)
         if self.interactive:
-            self.mailbox.open(self.attempt.number, self.services.bell, self.ring)
+            self.mailbox.open(self.attempt.number)
+            self.services.waker.watch_folder(self.ring, self.mailbox.dir / QUEUED)
+            self.services.waker.watch_folder(self.ring, self.attempt.spool / "new")
             self.mailbox.put_back(but=(*self.view.mailed, *self.view.received))
             for problem in monitors.start(self.stage, self.attempt, self._pane(), self.nonce, self.services):
                 self.tell(problem)
@@ -192,7 +195,7 @@ class Worker(Work):
             orders=tuple(name for name in services.orders if name != stage.plan),
             deny_dialogs=stage.on_permission == "deny",
             handover=self.handover.dir / "handover.md" if self.handover is not None else None,
-            hook=(*services.hook, str(self.attempt.spool), str(services.bell), self.ring),
+            hook=(*services.hook, str(self.attempt.spool)),
             mail=self.mailbox.dir,
             notes=services.state / "notes.md",
             patience=stage.person_timeout,
@@ -332,7 +335,7 @@ class Worker(Work):
         terminal = self.services.terminal
         match instruction:
             case policy.Wait(seconds):
-                bell.wait(seconds)
+                bell.wait(min(seconds, HALF_SECONDS) if self.attempt.unfinished else seconds)
             case policy.Verify():
                 self.problems, self.check_output = self._examine(bell)
                 self.attempt.record(life.VERIFIED, ok=not self.problems, problems=list(self.problems))
@@ -381,9 +384,6 @@ class Worker(Work):
         for event in events:
             self._advance(event)
         self._settle_mail()
-        if not events and self.attempt.lost_a_hook():
-            # Its worker would be waited for in vain: what it says does not reach us any more.
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.attempt.spool))
         self._count()
         if gone:
             self._note(life.EXITED, status=self.services.terminal().exit_status(self._pane()))

@@ -60,6 +60,9 @@ class FakeWaker:
         self.calls.append(("register", ring))
         return FakeBell(self.meanwhile)
 
+    def watch_folder(self, ring: str, folder: Path) -> None:
+        self.calls.append(("folder", folder))
+
     def watch_process(self, ring: str, pid: int) -> None:
         self.calls.append(("watch", pid))
 

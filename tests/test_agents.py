@@ -46,7 +46,7 @@ JOB = Job(
     nonce=NONCE,
     targets=("api/profile.py",),
     check="make test",
-    hook=("/bin/sh", "/h/hook.sh", "/a spool", "/bell", "ring"),
+    hook=("/bin/sh", "/h/hook.sh", "/a spool"),
     resume=False,
     deny_dialogs=False,
     handover=None,
@@ -131,7 +131,7 @@ def settings_of(profile: AgentProfile, job: Job) -> dict[str, object]:
 
 
 def test_settings() -> None:
-    hook = {"type": "command", "command": "/bin/sh /h/hook.sh '/a spool' /bell ring", "timeout": 60}
+    hook = {"type": "command", "command": "/bin/sh /h/hook.sh '/a spool'", "timeout": 60}
 
     def answering(kind: str, what: str) -> dict[str, object]:
         return {**hook, "command": f"{hook['command']} {kind} {what}"}
@@ -173,8 +173,8 @@ def test_a_hook_waits_for_a_permission_as_long_as_its_dialog_may() -> None:
 def test_what_would_be_asked_can_be_refused() -> None:
     hooks = settings_of(CLAUDE, replace(JOB, deny_dialogs=True))["hooks"]
     answered = {name: entry[0]["hooks"][0]["command"] for name, entry in hooks.items()}
-    assert answered["PermissionRequest"].endswith(" ring answer /p/.orchestrate/stages/api/3/denial.json")
-    assert answered["Notification"].endswith(" ring")
+    assert answered["PermissionRequest"].endswith("spool' answer /p/.orchestrate/stages/api/3/denial.json")
+    assert answered["Notification"].endswith("spool'")
 
 
 def test_the_status_line_keeps_what_the_client_tells(tmp_path: Path) -> None:

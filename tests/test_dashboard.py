@@ -261,7 +261,7 @@ def test_a_request_for_a_permission_is_answered(journals: Journals, monkeypatch:
     journals.run_begins()
     attempt = journals.begin("api")
     attempt.record("PermissionRequest", tool_name="Bash", tool_input={"command": "make [x]"}, request="r-1")
-    Mailbox(attempt.log).open(attempt.number, journals.root / "no-bell", "x")
+    Mailbox(attempt.log).open(attempt.number)
     said: list[tuple[str, str | None, str]] = []
 
     def permit(here: object, worker: str, refusal: str | None, request: str) -> tuple[str, str]:

@@ -177,7 +177,7 @@ def test_messages_are_told_of_where_they_came_from_and_where_they_went(
     monkeypatch.setattr("dodo_claude.mail.time.time", lambda: scene.now)
     one, two = scene.begin("api"), scene.begin("doc")
     box = Mailbox(scene.log("api"))
-    box.open(one.number, scene.root / "bell", "r")
+    box.open(one.number)
     scene.now -= 500
     old = box.post("of a run before", "x")
     assert box.take()[0][0] == old

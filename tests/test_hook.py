@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from dodo_claude import lifecycle, permits
 from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.mail import RefusedError
 from dodo_claude.run import HOOK
+from dodo_claude.watch import Watcher
 
 SHELLS = [
     pytest.param(["dash"], id="dash", marks=pytest.mark.skipif(not shutil.which("dash"), reason="no dash")),
@@ -27,7 +27,6 @@ SHELLS = [
 ]  # fmt: skip
 # A hook that blocks would do so for ever.
 DEADLINE = 20.0
-RING = "0123456789abcdef"
 pytestmark = pytest.mark.parametrize("shell", SHELLS)
 
 
@@ -36,128 +35,117 @@ def attempt(tmp_path: Path) -> Attempt:
     return StageLog(tmp_path / "state", "s").begin()
 
 
-@pytest.fixture
-def bell(tmp_path: Path) -> Path:
-    os.mkfifo(tmp_path / "bell", 0o600)
-    return tmp_path / "bell"
-
-
-def run(shell: list[str], spool: Path, bell: Path, event: bytes = b'{"hook_event_name":"Stop"}') -> None:
-    """Whatever is wrong around it: silent, status 0, no waiting."""
+def run(shell: list[str], spool: Path, *more: str, event: bytes = b'{"hook_event_name":"Stop"}') -> bytes:
+    """What it prints. Whatever is wrong around it: no complaint, status 0, no waiting."""
     done = subprocess.run(
-        [*shell, str(HOOK), str(spool), str(bell), RING],
-        input=event,
-        capture_output=True,
-        timeout=DEADLINE,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        [*shell, str(HOOK), str(spool), *more], input=event, capture_output=True, timeout=DEADLINE, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    return done.stdout
 
 
-def heard(fd: int) -> bytes:
-    """The first thing that comes out of the bell."""
-    assert select.select([fd], [], [], DEADLINE)[0]
-    return os.read(fd, 65536)
+def left(attempt: Attempt) -> list[str]:
+    return os.listdir(attempt.spool / "tmp") + os.listdir(attempt.spool / "new")
 
 
-def test_an_event_becomes_a_file_and_a_ring(shell: list[str], attempt: Attempt, bell: Path) -> None:
-    listener = os.open(bell, os.O_RDWR | os.O_NONBLOCK)
-    try:
-        run(shell, attempt.spool, bell)
-        assert heard(listener) == RING.encode() + b"\n"
-    finally:
-        os.close(listener)
-    (file,) = (attempt.spool / "tmp").iterdir()
+def test_an_event_becomes_a_file(shell: list[str], attempt: Attempt) -> None:
+    assert run(shell, attempt.spool) == b""
+    (file,) = (attempt.spool / "new").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
     assert [event.kind for event in attempt.collect()] == ["Stop"]
-    assert not os.listdir(attempt.spool / "tmp") + os.listdir(attempt.spool / "new")
+    assert left(attempt) == []
 
 
-def test_a_megabyte_arrives_whole(shell: list[str], attempt: Attempt, bell: Path) -> None:
-    event = json.dumps({"hook_event_name": "PreToolUse", "tool_input": {"content": "é" * 500_000}}).encode()
-    event += b" " * (1_000_000 - len(event) % 1_000_000)
-    run(shell, attempt.spool, bell, event)
+@pytest.mark.parametrize("more", [(), ("mail", "no such folder", "Stop"), ("answer", "no such file")])
+def test_its_arrival_wakes_who_listens(shell: list[str], attempt: Attempt, more: tuple[str, ...]) -> None:
+    watcher = Watcher()
+    try:
+        awake = watcher.register("it")
+        watcher.watch_folder("it", attempt.spool / "new")
+        run(shell, attempt.spool, *more)
+        assert awake.wait(DEADLINE)
+        assert [event.kind for event in attempt.collect()] == ["Stop"]
+    finally:
+        watcher.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, 1_000_000])
+def test_an_event_arrives_whole(shell: list[str], attempt: Attempt, size: int) -> None:
+    event = json.dumps({"hook_event_name": "PreToolUse", "x": "é" * (size // 6)}).encode().ljust(size)
+    run(shell, attempt.spool, event=event)
     (file,) = (attempt.spool / "new").iterdir()
-    assert attempt._text_of(file.name).read_bytes() == event
+    assert file.read_bytes() == event
+
+
+def test_an_answer_is_printed(shell: list[str], attempt: Attempt, tmp_path: Path) -> None:
+    (tmp_path / "it").write_bytes(b'{"a": "\\n $HOME %s"}\n')
+    assert run(shell, attempt.spool, "answer", str(tmp_path / "it")) == b'{"a": "\\n $HOME %s"}\n'
+    assert [event.kind for event in attempt.collect()] == ["Stop"]
 
 
 @pytest.mark.parametrize(
-    "what", ["no bell", "a plain file for a bell", "no spool", "a file for a spool", "no tmp"]
+    "more", [(), ("mail", "box", "Stop"), ("answer", "box/new/a"), ("permit", "box/new")]
 )
-def test_what_is_missing_is_no_fault(shell: list[str], attempt: Attempt, tmp_path: Path, what: str) -> None:
-    spool, bell = attempt.spool, tmp_path / "bell"
-    if what == "a plain file for a bell":
-        bell.write_text("keep\n")
-    elif what == "no spool":
+@pytest.mark.parametrize("what", ["no spool", "a file for a spool", "no tmp", "no new"])
+def test_what_is_missing_is_no_fault(
+    shell: list[str], attempt: Attempt, tmp_path: Path, what: str, more: tuple[str, ...]
+) -> None:
+    spool = attempt.spool
+    for name in ("new", "taken"):
+        (tmp_path / "box" / name).mkdir(parents=True)
+    (tmp_path / "box/new/a").write_text("it")
+    if what in ("no spool", "a file for a spool"):
         shutil.rmtree(spool)
-    elif what == "a file for a spool":
-        shutil.rmtree(spool)
+    if what == "a file for a spool":
         spool.write_text("")
-    elif what == "no tmp":
-        (spool / "tmp").rmdir()
-    run(shell, spool, bell)
-    if what.endswith("bell"):
-        assert len(os.listdir(spool / "new")) == 1
-    if what == "a plain file for a bell":
-        assert bell.read_text() == "keep\n"
+    if what in ("no tmp", "no new"):
+        (spool / what.removeprefix("no ")).rmdir()
+    run(shell, spool, *(str(tmp_path / word) if "/" in word or word == "box" else word for word in more))
 
 
-def test_nobody_listens(shell: list[str], attempt: Attempt, bell: Path) -> None:
-    run(shell, attempt.spool, bell)
-    assert len(os.listdir(attempt.spool / "new")) == 1
+def test_a_full_disk_leaves_what_tells_of_it(shell: list[str], attempt: Attempt) -> None:
+    """`cat` fails after a part of it. A limit on its files' size does the same."""
+    limited = f'ulimit -f 8; exec {shlex.join(shell)} "$@"'
+    for more in ((), ("answer", "/dev/null"), ("permit", "/dev/null")):
+        subprocess.run(
+            ["sh", "-c", limited, "sh", str(HOOK), str(attempt.spool), *more],
+            input=b'{"hook_event_name":"' + b"x" * 100_000, capture_output=True, timeout=DEADLINE, check=False,
+        )  # fmt: skip
+        assert len(os.listdir(attempt.spool / "new")) == 1
+        assert attempt.collect() == []
+        assert (len(os.listdir(attempt.spool)), left(attempt)) == (3, [])
+        next(attempt.spool.glob("unreadable-*")).unlink()
 
 
-def test_a_full_bell_holds_up_no_hook_and_keeps_no_process(
-    shell: list[str], attempt: Attempt, bell: Path
-) -> None:
-    """As when the orchestrator was suspended for long, and then killed."""
-    listener = os.open(bell, os.O_RDWR | os.O_NONBLOCK)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(listener, b"x" * 4096)
-    left, right = os.pipe()  # its writing end is held by every process that the hook leaves behind
-    process = subprocess.Popen(
-        [*shell, str(HOOK), str(attempt.spool), str(bell), RING],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, pass_fds=[right],
-    )  # fmt: skip
-    os.close(right)
-    process.communicate(b'{"hook_event_name":"Stop"}', timeout=DEADLINE)
-    assert process.returncode == 0
-    assert len(os.listdir(attempt.spool / "new")) == 1
-    os.close(listener)
-    assert select.select([left], [], [], DEADLINE)[0], "a ringer waits for ever"
-    assert os.read(left, 1) == b""
-    os.close(left)
-
-
-def test_a_process_id_that_comes_round_again(
-    shell: list[str], attempt: Attempt, bell: Path, tmp_path: Path
-) -> None:
+def test_a_process_id_that_comes_round_again(shell: list[str], attempt: Attempt) -> None:
     """The shell's own id is a name that is taken: it is told to another process first."""
-    script = f'for n in "" .$$ ; do echo old > "{attempt.spool}/tmp/$$$n"; done; set -- "$@"; . "{HOOK}"'
+    script = f'for n in tmp/$$ new/$$.$$; do echo old > "{attempt.spool}/$n"; done; set -- "$@"; . "{HOOK}"'
     done = subprocess.run(
-        [*shell, "-c", script, "hook", str(attempt.spool), str(bell), RING],
+        [*shell, "-c", script, "hook", str(attempt.spool)],
         input=b'{"hook_event_name":"Stop"}', capture_output=True, timeout=DEADLINE, check=False,
     )  # fmt: skip
     assert done.returncode == 0
-    texts = sorted(file.read_text() for file in (attempt.spool / "tmp").iterdir())
+    texts = sorted(file.read_text() for file in attempt.spool.glob("*/*"))
     assert texts == ["old\n", "old\n", '{"hook_event_name":"Stop"}']
     assert [event.kind for event in attempt.collect()] == ["Stop"]
 
 
-def test_a_hook_that_is_killed_leaves_no_half_event(shell: list[str], attempt: Attempt, bell: Path) -> None:
+def test_a_hook_that_is_killed_leaves_no_event(shell: list[str], attempt: Attempt) -> None:
     process = subprocess.Popen(
-        [*shell, str(HOOK), str(attempt.spool), str(bell), RING],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
+        [*shell, str(HOOK), str(attempt.spool)], stdin=subprocess.PIPE, start_new_session=True
     )
     assert process.stdin is not None
     process.stdin.write(b'{"hook_event_name":')
     process.stdin.flush()
+    until(lambda: [file for file in (attempt.spool / "new").iterdir() if file.stat().st_size])
+    assert attempt.collect() == []
+    assert attempt.unfinished
     os.killpg(process.pid, signal.SIGKILL)
     process.stdin.close()
     process.wait(DEADLINE)
     assert attempt.collect() == []
+    assert left(attempt) == []
+    assert not attempt.unfinished
 
 
 # -- requests for a permission
@@ -168,12 +156,12 @@ ASKED = b'{"hook_event_name":"PermissionRequest","tool_name":"Bash","tool_input"
 class Asking:
     """A hook that waits, with a process in its client's place."""
 
-    def __init__(self, shell: list[str], attempt: Attempt, bell: Path, asked: bytes = ASKED) -> None:
+    def __init__(self, shell: list[str], attempt: Attempt, asked: bytes = ASKED) -> None:
         self.attempt = attempt
         permits.folder(attempt).mkdir(exist_ok=True)
         self.client = subprocess.Popen(["sleep", "1000"])
         self.process = subprocess.Popen(
-            [*shell, str(HOOK), str(attempt.spool), str(bell), RING, "permit", str(permits.folder(attempt))],
+            [*shell, str(HOOK), str(attempt.spool), "permit", str(permits.folder(attempt))],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={**os.environ, "CLAUDE_PID": str(self.client.pid)},
         )  # fmt: skip
@@ -204,8 +192,8 @@ def until(what: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_a_request_waits_for_its_answer(shell: list[str], attempt: Attempt, bell: Path) -> None:
-    hook = Asking(shell, attempt, bell)
+def test_a_request_waits_for_its_answer(shell: list[str], attempt: Attempt) -> None:
+    hook = Asking(shell, attempt)
     (event,) = attempt.collect()
     request = str(event.data["request"])
     assert hook.process.poll() is None
@@ -220,8 +208,8 @@ def test_a_request_waits_for_its_answer(shell: list[str], attempt: Attempt, bell
         permits.give(attempt, request, "{}")
 
 
-def test_of_two_answers_one_counts(shell: list[str], attempt: Attempt, bell: Path) -> None:
-    hook = Asking(shell, attempt, bell)
+def test_of_two_answers_one_counts(shell: list[str], attempt: Attempt) -> None:
+    hook = Asking(shell, attempt)
     request = hook.request()
     answer = f"from dodo_claude import permits; from dodo_claude.journal import *; from pathlib import Path; permits.give(Attempt(StageLog(Path({str(attempt.log.dir.parent.parent)!r}), 's'), 1), {request!r}, 'N\\n')"
     tries = [subprocess.Popen([sys.executable, "-c", answer.replace("N", str(n))], stderr=subprocess.PIPE) for n in range(3)]  # fmt: skip
@@ -231,10 +219,8 @@ def test_of_two_answers_one_counts(shell: list[str], attempt: Attempt, bell: Pat
     assert [event.kind for event in attempt.collect()] == ["PermissionRequest", lifecycle.PERMITTED]
 
 
-def test_a_dialog_that_is_over_ends_its_hook_without_a_word(
-    shell: list[str], attempt: Attempt, bell: Path
-) -> None:
-    hook = Asking(shell, attempt, bell)
+def test_a_dialog_that_is_over_ends_its_hook_without_a_word(shell: list[str], attempt: Attempt) -> None:
+    hook = Asking(shell, attempt)
     request = hook.request()
     permits.let_go(attempt, request)
     assert hook.said() == (0, b"", b"")
@@ -244,8 +230,8 @@ def test_a_dialog_that_is_over_ends_its_hook_without_a_word(
     permits.let_go(attempt, "")
 
 
-def test_a_dialog_that_is_broken_off_ends_its_hook(shell: list[str], attempt: Attempt, bell: Path) -> None:
-    hook = Asking(shell, attempt, bell)
+def test_a_dialog_that_is_broken_off_ends_its_hook(shell: list[str], attempt: Attempt) -> None:
+    hook = Asking(shell, attempt)
     request = hook.request()
     hook.process.terminate()
     assert hook.said() == (0, b"", b"")
@@ -253,17 +239,17 @@ def test_a_dialog_that_is_broken_off_ends_its_hook(shell: list[str], attempt: At
         permits.give(attempt, request, "late")
 
 
-def test_it_outlives_no_client_that_was_killed(shell: list[str], attempt: Attempt, bell: Path) -> None:
-    hook = Asking(shell, attempt, bell)
+def test_it_outlives_no_client_that_was_killed(shell: list[str], attempt: Attempt) -> None:
+    hook = Asking(shell, attempt)
     hook.client.kill()  # and nobody takes its end: it is a zombie
     assert hook.said() == (0, b"", b"")
 
 
 def test_one_that_is_killed_itself_takes_no_answer(
-    shell: list[str], attempt: Attempt, bell: Path, monkeypatch: pytest.MonkeyPatch
+    shell: list[str], attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(permits, "TAKE_SECONDS", 0.2)
-    hook = Asking(shell, attempt, bell)
+    hook = Asking(shell, attempt)
     request = hook.request()
     hook.process.kill()
     assert hook.process.communicate(timeout=DEADLINE) == (b"", b"")
@@ -275,15 +261,15 @@ def test_one_that_is_killed_itself_takes_no_answer(
     hook.client.wait()
 
 
-def test_a_subagents_request_is_left_to_its_dialog(shell: list[str], attempt: Attempt, bell: Path) -> None:
+def test_a_subagents_request_is_left_to_its_dialog(shell: list[str], attempt: Attempt) -> None:
     asked = b'{"hook_event_name":"PermissionRequest","agent_id":"a1","tool_name":"Bash"}'
-    hook = Asking(shell, attempt, bell, asked)
+    hook = Asking(shell, attempt, asked)
     assert hook.said() == (0, b"", b"")
     assert (hook.left(), hook.request()) == ([], "")
 
 
-def test_without_its_folder_nobody_is_waited_for(shell: list[str], attempt: Attempt, bell: Path) -> None:
-    command = [*shell, str(HOOK), str(attempt.spool), str(bell), RING, "permit", str(attempt.dir / "none")]
+def test_without_its_folder_nobody_is_waited_for(shell: list[str], attempt: Attempt) -> None:
+    command = [*shell, str(HOOK), str(attempt.spool), "permit", str(attempt.dir / "none")]
     done = subprocess.run(command, input=ASKED, capture_output=True, timeout=DEADLINE, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert attempt.view().request == ""

@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +31,10 @@ def log(tmp_path: Path) -> StageLog:
 @pytest.fixture
 def attempt(log: StageLog) -> Attempt:
     return log.begin()
+
+
+# No process has this number.
+NOBODY = "9999999"
 
 
 def put(attempt: Attempt, name: str, text: str | bytes) -> None:
@@ -238,16 +243,12 @@ def test_a_full_disk_costs_the_line_it_cut(attempt: Attempt, monkeypatch: pytest
 # -- the spool
 
 
-def test_300_hooks_at_once_lose_and_tear_nothing(attempt: Attempt, tmp_path: Path) -> None:
-    bell = tmp_path / "bell"
-    os.mkfifo(bell)
+def test_300_hooks_at_once_lose_and_tear_nothing(attempt: Attempt) -> None:
     texts = [f"{number} " + "x" * (number * 37) for number in range(300)]
 
     def fire(text: str) -> None:
         event = json.dumps({"hook_event_name": "Notification", "message": text})
-        subprocess.run(
-            ["/bin/sh", str(HOOK), str(attempt.spool), str(bell), "r"], input=event.encode(), check=True
-        )
+        subprocess.run(["/bin/sh", str(HOOK), str(attempt.spool)], input=event.encode(), check=True)
 
     events = []
     with ThreadPoolExecutor(12) as pool:
@@ -292,12 +293,46 @@ def test_events_come_in_the_order_of_their_time(attempt: Attempt) -> None:
     ids=lambda text: repr(text[:20]),
 )
 def test_an_unreadable_event_is_set_aside(attempt: Attempt, text: str | bytes) -> None:
-    put(attempt, "1", text)
+    put(attempt, NOBODY, text)
     put(attempt, "2", '{"hook_event_name": "Stop"}')
     assert [event.kind for event in attempt.collect()] == ["Stop"]
-    assert (attempt.spool / "unreadable-1").exists()
-    put(attempt, "1", text)  # the same process id once more
+    assert (attempt.spool / f"unreadable-{NOBODY}").exists()
+    put(attempt, NOBODY, text)  # the same process id once more
     assert attempt.collect() == []
+    assert not attempt.unfinished
+
+
+def test_half_an_event_is_left_to_its_hook(attempt: Attempt) -> None:
+    whole = b'{"hook_event_name": "Stop", "last_assistant_message": "\xc3\xa9"}'
+    for size in range(len(whole)):
+        put(attempt, str(os.getpid()), whole[:size])
+        assert attempt.collect() == []
+        assert attempt.unfinished
+        assert attempt._waiting() == []
+    put(attempt, str(os.getpid()), whole)
+    assert [event.data["last_assistant_message"] for event in attempt.collect()] == ["é"]
+    assert not attempt.unfinished
+
+
+def test_half_an_event_whose_hook_hangs_is_set_aside_one_day(attempt: Attempt) -> None:
+    name = f"{os.getpid()}.1"
+    put(attempt, name, "{")
+    long_ago = time.time() - journal.HOOK_SECONDS
+    os.utime(attempt.spool / "new" / name, (long_ago, long_ago))
+    assert attempt.collect() == []
+    assert (attempt.spool / f"unreadable-{name}").exists()
+
+
+def test_half_an_event_on_a_full_disk_is_no_hooks_fault(
+    attempt: Attempt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "no_room", lambda folder: True)
+    put(attempt, NOBODY, "{")
+    put(attempt, "2", '{"hook_event_name": "Stop"}')
+    assert [event.kind for event in attempt.collect()] == ["Stop"]
+    assert attempt.unfinished
+    with pytest.raises(OSError, match="No space left"):
+        attempt.collect()
 
 
 def test_no_event_of_ours_comes_out_of_the_spool(attempt: Attempt) -> None:
@@ -323,17 +358,17 @@ def test_a_sweep_leaves_what_a_living_sender_writes(attempt: Attempt) -> None:
 
 
 def test_a_folder_among_the_events_is_set_aside(attempt: Attempt) -> None:
-    (attempt.spool / "new" / "1").mkdir()
+    (attempt.spool / "new" / NOBODY).mkdir()
     put(attempt, "2", '{"hook_event_name": "Stop"}')
     assert [event.kind for event in attempt.collect()] == ["Stop"]
     assert attempt.collect() == []
 
 
 def test_an_event_too_large_is_not_read(attempt: Attempt) -> None:
-    put(attempt, "1", "")
-    os.truncate(attempt.spool / "new" / "1", journal.MAX_EVENT + 1)
+    put(attempt, NOBODY, "")
+    os.truncate(attempt.spool / "new" / NOBODY, journal.MAX_EVENT + 1)
     assert attempt.collect() == []
-    assert (attempt.spool / "unreadable-1").stat().st_size == journal.MAX_EVENT + 1
+    assert (attempt.spool / f"unreadable-{NOBODY}").stat().st_size == journal.MAX_EVENT + 1
 
 
 def test_long_and_deep_values_are_cut(attempt: Attempt) -> None:
@@ -356,11 +391,12 @@ def test_long_and_deep_values_are_cut(attempt: Attempt) -> None:
 
 
 def test_what_is_whole_outlives_the_sweep_and_what_is_half_does_not(attempt: Attempt) -> None:
-    (attempt.spool / "tmp/7").write_text('{"hook_event_name":"Stop"}')
-    (attempt.spool / "new/7+20260101-a").touch()
-    (attempt.spool / "tmp/8").write_text('{"hook_event_name":"Sto')
+    put(attempt, "7+20260101-a", '{"hook_event_name":"Stop"}')
+    for place in ("tmp/8", "new/8"):
+        (attempt.spool / place).write_text('{"hook_event_name":"Sto')
     attempt.sweep()
     assert os.listdir(attempt.spool / "tmp") == []
+    assert os.listdir(attempt.spool / "new") == ["7+20260101-a"]
     assert [event.kind for event in attempt._waiting()] == ["Stop"]
     (event,) = attempt.collect()
     assert event.data["mail"] == ["20260101-a"]

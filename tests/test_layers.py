@@ -87,7 +87,6 @@ ALONE = {
     "errors",
     "durations",
     "terminal",
-    "watch",
     "verify",
     "records",
     "inputs",

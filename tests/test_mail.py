@@ -39,7 +39,7 @@ def attempt(tmp_path: Path) -> Attempt:
 @pytest.fixture
 def box(attempt: Attempt, tmp_path: Path) -> Mailbox:
     made = Mailbox(attempt.log)
-    made.open(attempt.number, tmp_path / "no bell", "ring")
+    made.open(attempt.number)
     return made
 
 
@@ -103,7 +103,7 @@ def test_secrets_are_not_written(tmp_path: Path) -> None:
     log = StageLog(tmp_path / "state", "s", Redactor({"MY_TOKEN": secret}))
     log.begin()
     box = Mailbox(log)
-    box.open(1, tmp_path / "bell", "r")
+    box.open(1)
     box.post(f"the password is {secret}", "x")
     assert not [path for path in log.dir.rglob("*") if path.is_file() and secret in path.read_text()]
 
@@ -139,7 +139,7 @@ def test_many_go_a_few_at_a_time_in_order(box: Mailbox) -> None:
 def run_hook(attempt: Attempt, box: Mailbox, event: dict[str, object]) -> str:
     name = str(event["hook_event_name"])
     return subprocess.run(
-        ["/bin/sh", str(HOOK), str(attempt.spool), "no-bell", "ring", "mail", str(box.dir), name],
+        ["/bin/sh", str(HOOK), str(attempt.spool), "mail", str(box.dir), name],
         input=json.dumps(event), capture_output=True, text=True, check=True, timeout=20,
     ).stdout  # fmt: skip
 

@@ -262,7 +262,7 @@ class Desk:
         self.started: list[subprocess.Popen[str]] = []
 
     def open(self) -> None:
-        self.mailbox.open(1, self.root / "bell", "ring")
+        self.mailbox.open(1)
 
     def start(self, command: str, **keys: object) -> subprocess.Popen[str]:
         orders = replace(self.orders, monitor=replace(MONITOR, command=command, **keys))  # type: ignore[arg-type]

@@ -9,41 +9,38 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from dodo_claude import watch
-from dodo_claude.watch import Watcher, make_bell, runtime_dir
+from dodo_claude import changes, watch
+from dodo_claude.watch import Watcher, runtime_dir
 
 # How long anything may take that must happen; far above what it takes.
 PATIENCE = 20.0
 
 
 @pytest.fixture
-def bell(tmp_path: Path) -> Path:
-    return make_bell(tmp_path)
-
-
-@pytest.fixture
-def watcher(bell: Path) -> Iterator[Watcher]:
-    made = Watcher(bell)
+def watcher() -> Iterator[Watcher]:
+    made = Watcher()
     yield made
     if made._thread.is_alive():
         made.close()
 
 
-def ring(bell: Path, data: bytes) -> None:
-    fd = os.open(bell, os.O_WRONLY | os.O_NONBLOCK)
-    try:
-        os.write(fd, data)
-    finally:
-        os.close(fd)
+def arrive(folder: Path, name: str = "it") -> None:
+    """As a hook's event does."""
+    with (folder / name).open("w") as stream:
+        stream.write("x")
 
 
-def flush(bell: Path, watcher: Watcher) -> None:
-    """Come back when all that was rung before has been heard."""
+def flush(watcher: Watcher, folder: Path) -> None:
+    """Come back when all that happened before has been heard."""
+    place = folder / "flush"
+    place.mkdir(exist_ok=True)
     event = watcher.register("flush")
-    ring(bell, b"\nflush\n")
+    watcher.watch_folder("flush", place)
+    arrive(place)
     assert event.wait(PATIENCE)
 
 
@@ -51,104 +48,131 @@ def sleeper() -> subprocess.Popen[bytes]:
     return subprocess.Popen(["sleep", "1000"])
 
 
-# -- rings
+# -- folders
 
 
-def test_a_ring_wakes_its_own_event_only(bell: Path, watcher: Watcher) -> None:
+@pytest.fixture(params=["told", "looking"])
+def folders(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """Two that are there, where inotify is, and where it is not."""
+    if request.param == "looking":
+        monkeypatch.setattr(changes, "sys", SimpleNamespace(platform="darwin"))
+        monkeypatch.setattr(changes, "LOOK_SECONDS", 0.02)
+    made = [tmp_path / name for name in ("one", "other")]
+    for folder in made:
+        folder.mkdir()
+    return made
+
+
+def test_what_arrives_wakes_its_own_event_only(folders: list[Path], watcher: Watcher) -> None:
     one, other = watcher.register("one"), watcher.register("other")
-    ring(bell, b"one\n")
+    for name, folder in zip(("one", "other"), folders, strict=True):
+        watcher.watch_folder(name, folder)
+    arrive(folders[0])
     assert one.wait(PATIENCE)
-    flush(bell, watcher)
+    flush(watcher, folders[0].parent)
     assert not other.is_set()
+    one.clear()
+    arrive(folders[0])  # once more, under the same name
+    assert one.wait(PATIENCE)
 
 
-@pytest.mark.parametrize(
-    "noise",
-    [
-        b"",
-        b"\n\n\n",
-        b"nobody\n",
-        b"\xff\xfe\0\n",
-        b"on",
-        b"x" * 3000,
-        b"x" * 3000 + b"\n",
-        b"one \n One\n",
-        b"one\r\n",
-    ],
-    ids=lambda noise: repr(noise[:10]),
-)
-def test_noise_wakes_nobody_and_hides_no_ring(bell: Path, watcher: Watcher, noise: bytes) -> None:
+def test_what_is_moved_there_arrives(folders: list[Path], watcher: Watcher) -> None:
     event = watcher.register("one")
-    ring(bell, noise + b"\n")
-    flush(bell, watcher)
-    assert event.is_set() == (noise == b"on\n")
-    ring(bell, b"one\n")
+    watcher.watch_folder("one", folders[0])
+    arrive(folders[1])
+    flush(watcher, folders[0].parent)
+    assert not event.is_set()
+    (folders[1] / "it").rename(folders[0] / "it")
     assert event.wait(PATIENCE)
 
 
-def test_noise_without_an_end_takes_no_memory(watcher: Watcher, bell: Path) -> None:
-    rest = b""
-    for _ in range(50):
-        ring(bell, b"x" * 4000)
-        rest = watcher._read_bell(rest)
-        assert len(rest) <= 64
-    # The thread itself may have read some of it; it lives on.
-    ring(bell, b"\n")
-    flush(bell, watcher)
-
-
-def test_a_ring_that_comes_in_two_parts(bell: Path, watcher: Watcher) -> None:
-    event = watcher.register("0123456789abcdef")
-    ring(bell, b"01234567")
-    ring(bell, b"89abcdef\n")
+def test_what_is_not_whole_or_goes_wakes_nobody(watcher: Watcher, tmp_path: Path) -> None:
+    arrive(tmp_path, "old")
+    event = watcher.register("one")
+    watcher.watch_folder("one", tmp_path)
+    (tmp_path / "old").unlink()
+    with (tmp_path / "it").open("w") as stream:
+        stream.write("half")
+        stream.flush()
+        flush(watcher, tmp_path)
+        assert not event.is_set()
     assert event.wait(PATIENCE)
 
 
-def test_a_full_bell_stops_nobody(bell: Path) -> None:
-    """Each of 200 workers rings 50 times while the thread is kept from reading."""
-    watcher = Watcher(bell)
-    events = [watcher.register(f"{number:016x}") for number in range(200)]
-    with watcher._lock:  # the thread stands still at its first ring
-        for _ in range(50):
-            for number in range(200):
-                try:
-                    ring(bell, f"{number:016x}\n".encode())
-                except BlockingIOError:
-                    break
-    for number in range(200):
-        while True:
-            try:
-                ring(bell, f"{number:016x}\n".encode())
-                break
-            except BlockingIOError:
-                time.sleep(0.001)
-    for event in events:
+def test_one_ring_of_two_folders(folders: list[Path], watcher: Watcher) -> None:
+    event = watcher.register("one")
+    for folder in folders:
+        watcher.watch_folder("one", folder)
+        watcher.watch_folder("one", folder)  # a second time changes nothing
+    for folder in folders:
+        arrive(folder)
         assert event.wait(PATIENCE)
-    watcher.close()
+        flush(watcher, folder.parent)
+        event.clear()
 
 
-def test_every_worker_hears_after_each_of_its_rings(bell: Path, watcher: Watcher) -> None:
-    """200 workers, 50 rings each: whoever clears before it looks misses none."""
+def test_a_folder_that_passes_to_another(folders: list[Path], watcher: Watcher) -> None:
+    """A stage's mailbox, to its next attempt."""
+    old = watcher.register("old")
+    watcher.watch_folder("old", folders[0])
+    new = watcher.register("new")
+    watcher.watch_folder("new", folders[0])
+    watcher.forget("old")
+    arrive(folders[0])
+    assert new.wait(PATIENCE)
+    assert not old.is_set()
+
+
+def test_a_folder_that_is_not_there_or_goes_is_no_fault(folders: list[Path], watcher: Watcher) -> None:
+    event = watcher.register("one")
+    watcher.watch_folder("one", folders[0] / "no")
+    watcher.watch_folder("one", folders[0])
+    watcher.watch_folder("one", folders[1])
+    folders[0].rmdir()
+    flush(watcher, folders[1].parent)
+    event.clear()
+    arrive(folders[1])
+    assert event.wait(PATIENCE)
+    watcher.forget("one")
+
+
+def test_with_no_watch_to_be_had_it_looks(
+    folders: list[Path], watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's limit on watches is reached in the middle of a run: no event is missed for it."""
+    monkeypatch.setattr(changes, "LOOK_SECONDS", 0.02)
+    one, other = watcher.register("one"), watcher.register("other")
+    watcher.watch_folder("one", folders[0])
+    flush(watcher, folders[0].parent)
+    with monkeypatch.context() as patch:
+        patch.setattr(watcher._changes, "_libc", SimpleNamespace(inotify_add_watch=lambda *_: -1))
+        watcher.watch_folder("other", folders[1])
+    for folder, event in zip(folders, (one, other), strict=True):
+        arrive(folder)
+        assert event.wait(PATIENCE)
+
+
+def test_every_worker_hears_after_each_of_its_events(tmp_path: Path, watcher: Watcher) -> None:
+    """200 workers, 50 events each: whoever clears before it looks misses none."""
     names = [f"{number:016x}" for number in range(200)]
     events = {name: watcher.register(name) for name in names}
-    sent = dict.fromkeys(names, 0)
+    for name in names:
+        (tmp_path / name).mkdir()
+        watcher.watch_folder(name, tmp_path / name)
 
-    def ring_all() -> None:
-        fd = os.open(bell, os.O_WRONLY)  # blocking, as a hook's
-        for _ in range(50):
+    def arrive_all() -> None:
+        for number in range(50):
             for name in names:
-                sent[name] += 1
-                os.write(fd, f"{name}\n".encode())
-        os.close(fd)
+                arrive(tmp_path / name, str(number))
 
-    thread = threading.Thread(target=ring_all)
+    thread = threading.Thread(target=arrive_all)
     thread.start()
     seen = dict.fromkeys(names, 0)
     while min(seen.values()) < 50:
         for name, event in events.items():
             assert seen[name] == 50 or event.wait(PATIENCE)
             event.clear()
-            seen[name] = sent[name]
+            seen[name] = len(os.listdir(tmp_path / name))
     thread.join(PATIENCE)
 
 
@@ -158,11 +182,11 @@ def test_ring_all(watcher: Watcher) -> None:
     assert all(event.is_set() for event in events)
 
 
-def test_idle_it_never_wakes_up(bell: Path, watcher: Watcher) -> None:
+def test_idle_it_never_wakes_up(tmp_path: Path, watcher: Watcher) -> None:
     process = sleeper()
     watcher.register("one")
     watcher.watch_process("one", process.pid)
-    flush(bell, watcher)
+    flush(watcher, tmp_path)
     status = Path(f"/proc/self/task/{watcher._thread.native_id}/status")
     if not status.exists():
         pytest.skip("no /proc")
@@ -218,20 +242,21 @@ def test_one_that_is_gone_already_rings_at_once(way: str, watcher: Watcher) -> N
     assert watcher.gone(process.pid)
 
 
-def test_a_forgotten_one_rings_no_more(way: str, bell: Path, watcher: Watcher) -> None:
+def test_a_forgotten_one_rings_no_more(way: str, tmp_path: Path, watcher: Watcher) -> None:
     event = watcher.register("one")
     process = sleeper()
     watcher.watch_process("one", process.pid)
+    watcher.watch_folder("one", tmp_path)
     watcher.forget("one")
     process.kill()
     process.wait()
-    ring(bell, b"one\n")
-    flush(bell, watcher)
+    arrive(tmp_path)
+    flush(watcher, tmp_path)
     assert not event.is_set()
     watcher.forget("one")
 
 
-def test_forgetting_while_waiting_mixes_up_no_processes(bell: Path, watcher: Watcher) -> None:
+def test_forgetting_while_waiting_mixes_up_no_processes(tmp_path: Path, watcher: Watcher) -> None:
     """Descriptors are numbers that come again: the end of one must never be taken for another's."""
     lasting = sleeper()
     for number in range(60):
@@ -243,7 +268,7 @@ def test_forgetting_while_waiting_mixes_up_no_processes(bell: Path, watcher: Wat
         event = watcher.register(f"long-{number}")
         watcher.watch_process(f"long-{number}", lasting.pid)
         short.wait()
-        flush(bell, watcher)
+        flush(watcher, tmp_path)
         assert not watcher.gone(lasting.pid)
         assert not event.is_set()
         watcher.forget(f"long-{number}")
@@ -251,13 +276,14 @@ def test_forgetting_while_waiting_mixes_up_no_processes(bell: Path, watcher: Wat
     lasting.wait()
 
 
-def test_close_ends_the_thread_and_leaks_no_descriptor(bell: Path) -> None:
+def test_close_ends_the_thread_and_leaks_no_descriptor(tmp_path: Path) -> None:
     process = sleeper()
     before = set(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else set()
     for _ in range(5):
-        watcher = Watcher(bell)
+        watcher = Watcher()
         for name in ("one", "two"):
             watcher.register(name)
+            watcher.watch_folder(name, tmp_path)
         watcher.watch_process("one", process.pid)
         watcher.forget("one")
         watcher.watch_process("two", process.pid)
@@ -322,9 +348,3 @@ def test_without_a_runtime_folder_it_is_under_tmp(tmp_path: Path) -> None:
     folder = Path(done.stdout.strip())
     assert folder.parent == Path(f"/tmp/dodo-claude-{os.getuid()}")
     folder.rmdir()
-
-
-def test_a_plain_file_for_a_bell_makes_way(tmp_path: Path) -> None:
-    (tmp_path / "bell").write_text("x")
-    assert make_bell(tmp_path).is_fifo()
-    assert make_bell(tmp_path).is_fifo()

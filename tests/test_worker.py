@@ -66,7 +66,7 @@ class Desk:
         self.prompts: list[str] = []
         self.fleet = FakeFleet()
         self.services = Services(
-            root=root, state=make_state_dir(root), runtime=root / "run", hook=("/bin/sh", "hook.sh"), bell=root / "bell",
+            root=root, state=make_state_dir(root), runtime=root / "run", hook=("/bin/sh", "hook.sh"),
             terminal=lambda: self.terminal, waker=self.waker, stopping=threading.Event(),
             fleet=self.fleet, slot=lambda seconds, give_up: FakeSlot(),
             prompt=lambda stage: str(stage.prompt), environ={"PATH": os.environ["PATH"], "HOME": str(root)},

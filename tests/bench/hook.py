@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -11,7 +13,6 @@ from pathlib import Path
 
 from dodo_claude.journal import StageLog, make_state_dir
 from dodo_claude.run import HOOK
-from dodo_claude.watch import Watcher, make_bell
 from tests.bench.frame import Figure, Found, in_turn, milliseconds, ratio, spread
 from tests.bench.lab import Lab
 from tests.bench.tools import on_path
@@ -24,6 +25,17 @@ TITLE = (
 AT_ONCE = 50
 LARGE = 100_000  # bytes of an event
 _F_SETPIPE_SZ = 1031
+# Listens to the folder that it is given, as a run does: a process of its own, which the client is not.
+RUN = """
+import sys
+from pathlib import Path
+from dodo_claude.watch import Watcher
+watcher = Watcher()
+watcher.register("ring")
+watcher.watch_folder("ring", Path(sys.argv[1]))
+print(flush=True)
+sys.stdin.read()
+"""
 
 
 class Listener:
@@ -34,13 +46,20 @@ class Listener:
         self.attempt = StageLog(make_state_dir(folder), "stage").begin()
         for name in ("new", "taken"):
             (folder / "mail" / name).mkdir(parents=True)
-        self.bell = make_bell(folder)
-        self.watcher = Watcher(self.bell)
-        self.watcher.register("ring")
+        self.run = subprocess.Popen(
+            [sys.executable, "-c", RUN, str(self.attempt.spool / "new")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self.run.stdout is not None
+        self.run.stdout.readline()
+
+    def close(self) -> None:
+        self.run.communicate()
 
     @property
     def hook(self) -> list[str]:
-        return ["/bin/sh", str(HOOK), str(self.attempt.spool), str(self.bell), "ring"]
+        return ["/bin/sh", str(HOOK), str(self.attempt.spool)]
 
     @property
     def mail_hook(self) -> list[str]:
@@ -124,7 +143,7 @@ def run(lab: Lab) -> Iterator[Found]:
         )
         yield from _at_once(lab, listener)
     finally:
-        listener.watcher.close()
+        listener.close()
 
 
 def _at_once(lab: Lab, listener: Listener) -> Iterator[Found]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dodo_claude.journal import Attempt, StageLog, make_state_dir
 from dodo_claude.run import HOOK
-from dodo_claude.watch import Watcher, make_bell
+from dodo_claude.watch import Watcher
 from tests.bench.frame import Figure, Found, milliseconds, spread_of_quantile
 from tests.bench.lab import Lab
 
@@ -53,17 +53,17 @@ def run(lab: Lab) -> Iterator[Found]:
 def _reactions(folder: Path, times: int, others: int) -> tuple[list[float], list[float]]:
     """Milliseconds from the hook's start until the stage was awake, and until it had read the event."""
     attempt = StageLog(make_state_dir(folder), "stage").begin()
-    bell = make_bell(folder)
     with contextlib.ExitStack() as stack:
-        watcher = Watcher(bell)
+        watcher = Watcher()
         stack.callback(watcher.close)
         awake = watcher.register("ring")
+        watcher.watch_folder("ring", attempt.spool / "new")
         for number in range(others):
             process = stack.enter_context(subprocess.Popen(["sleep", "600"]))
             stack.callback(process.kill)
             watcher.register(str(number))
             watcher.watch_process(str(number), process.pid)
-        hook = ["/bin/sh", str(HOOK), str(attempt.spool), str(bell), "ring"]
+        hook = ["/bin/sh", str(HOOK), str(attempt.spool)]
         return _hear(hook, attempt, awake, times)
 
 

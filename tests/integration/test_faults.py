@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from dodo_claude.journal import Attempt
-from dodo_claude.mail import Mailbox
 from tests.integration.scenes import (
     Step,
     alive,
@@ -440,13 +439,12 @@ def test_32_a_worker_without_hooks_is_named(project: Project) -> None:
 
 
 def hook_file(project: Project, stage: str, attempt: int, event: dict[str, object]) -> None:
-    """What hook.sh would leave, and its ring."""
+    """What hook.sh would leave."""
     spool = project.log(stage).dir / str(attempt) / "spool"
     # As hook.sh's, none that is still there: it would be removed with that one.
     name = str(time.monotonic_ns())
     (spool / "tmp" / name).write_text(json.dumps(event))
     os.replace(spool / "tmp" / name, spool / "new" / name)
-    Mailbox(project.log(stage)).ring()
 
 
 def test_35_what_older_attempts_and_strange_sessions_say_counts_for_nothing(project: Project) -> None:
@@ -470,7 +468,6 @@ def test_35_what_older_attempts_and_strange_sessions_say_counts_for_nothing(proj
         ):
             heard = len(events(project, "one"))
             hook_file(project, "one", 2, {**event, **strange})
-            subprocess.run(_bell(project), check=True)
             project.wait_for(lambda heard=heard: len(events(project, "one")) > heard, "its being read")
         open_gate(project, "go")
         assert live.wait() == 0, live.text
@@ -478,13 +475,6 @@ def test_35_what_older_attempts_and_strange_sessions_say_counts_for_nothing(proj
     assert project.result("one")["session_id"] == session
     assert len(events(project, "one", "verified")) == 1
     assert project.attempts("one") == 2
-
-
-def _bell(project: Project) -> list[str]:
-    """The command that rings for attempt 2 of stage one."""
-    (bell,) = project.runtime.glob("dodo-claude/*/bell")
-    ring = str(events(project, "one", "begun")[-1].data["nonce"])[:16]
-    return ["/bin/sh", "-c", 'printf "%s\\n" "$1" > "$2"', "sh", ring, str(bell)]
 
 
 # -- checks
