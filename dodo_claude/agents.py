@@ -419,7 +419,8 @@ def env_script(env: Mapping[str, str]) -> str:
 _SGR = r"(?:\x1b\[[0-9;]*m)*"
 _RULE = re.compile(rf"^{_SGR}─{{20,}}")
 # A no-break space follows the sign in the input box alone; history and menus have a plain one.
-_BOX = re.compile(rf"^{_SGR}❯\xa0")
+BOX = "❯\xa0"
+_BOX = re.compile(rf"^{_SGR}{BOX}")
 _EMPTY = re.compile(rf"^{_SGR}❯\xa0{_SGR}\x1b\[7m{_SGR} ?{_SGR}\s*$")
 _PLACEHOLDER = re.compile(rf"^{_SGR}❯\xa0{_SGR}\x1b\[7m{_SGR}\S\x1b\[(?:0;)?2m[^\n]*$")
 

@@ -379,10 +379,13 @@ class Attempt:
         for mtime, _, name in sorted(arrived):
             path = new / name
             event = _read_hook(path, mtime / 1e9, name)
+            written = event is None and _is_written(name, mtime / 1e9)
+            if event is None and not written:
+                event = _read_hook(path, mtime / 1e9, name)  # its hook may have ended since the first look
             if event is not None:
                 events.append(self._append(event))
                 path.unlink(missing_ok=True)
-            elif _is_written(name, mtime / 1e9) or no_room(new):
+            elif written or no_room(new):
                 self.unfinished = True
             else:
                 self._set_aside(name)

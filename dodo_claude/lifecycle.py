@@ -394,6 +394,9 @@ def _looked(view: View, event: Event) -> View:
     seen = replace(view, looked=event.at)
     if event.data.get("box") is False and view.state in (State.STARTING, State.RUNNING):
         return replace(seen, state=State.BLOCKED, blocked_on=_text(event, "text") or "an unknown dialog")
+    if event.data.get("box") is True and view.state is State.BLOCKED and view.submitted:
+        # Answered in its pane: the tool that was asked for runs, and no hook tells of it before its end.
+        return replace(seen, state=State.RUNNING, blocked_on=None, heard=event.at)
     return seen
 
 

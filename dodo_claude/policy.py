@@ -6,7 +6,8 @@ the instruction.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from dodo_claude.lifecycle import SERVER_DIED, Outcome, Result, State, Step, View
 
@@ -39,6 +40,8 @@ ERRORS_BORNE = 4
 # A dialog that no hook tells of is looked for on the screen after this silence, then every so often.
 LOOK_SECONDS = 20.0
 LOOK_AGAIN_SECONDS = 60.0
+# What was seen so long ago still holds.
+FRESH_SECONDS = 5.0
 # What follows a nudge, and then an Escape, gets this part of `idle_timeout`.
 PATIENCE_PART = 1 / 3
 # A compaction is one request of the whole context: minutes at most. Then the next prompt goes without it.
@@ -48,8 +51,14 @@ CONTEXT_SECONDS = 4.0
 CONTEXT_LOOK_SECONDS = 0.1
 # So many times in a row a context may be full again right after the client compacted it.
 COMPACTIONS_BORNE = 3
-# No wait is longer: budgets, clocks and silence are looked at again.
+# No wait is longer: clocks are looked at again.
 LONGEST_WAIT = 60.0
+# And none is shorter, when the run's time is as good as over.
+SOON_SECONDS = 0.01
+# The longest for a worker who works: whatever it does wakes us, and there may be a hundred.
+LONGEST_REST = 600.0
+# From this part of `idle_timeout` on it is asked what its processes do: that takes a look at all of the machine's.
+CENSUS_PART = 1 / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +72,11 @@ class Facts:
     interactive: bool = True  # False: a command that takes a prompt and exits when done
     stop: str | None = None  # why the whole run is being stopped
     silent: float = 0.0  # since the worker's last sign of life: a hook, its transcript, its processes' CPU
-    unlooked: float = 0.0  # since its screen was looked at
+    unlooked: float = 0.0  # since its screen was looked at for itself
+    strange: bool = False  # the lookout saw something else than it was to see
     idle_timeout: float = 900.0
     person_timeout: float = 1800.0
+    run_left: float = math.inf  # until the run's time is used up
     pause_left: float = 0.0  # of the fleet's pause
     max_turns: int = 200
     problems: tuple[str, ...] | None = None  # of the last verification; None: not verified since the turn
@@ -81,9 +92,11 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Do nothing until an event, or for `seconds`."""
+    """Do nothing until an event, or for `seconds`. `box`: what the lookout should see meanwhile, an input box or, since a
+    dialog is open, none; None: it need not look."""
 
     seconds: float
+    box: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +307,10 @@ def _decide_error(view: View, facts: Facts) -> Instruction:
 
 def _decide_blocked(view: View, facts: Facts) -> Instruction:
     left = facts.person_timeout - facts.in_state
+    if facts.strange or (left <= 0 and facts.unlooked >= FRESH_SECONDS):
+        return Look()  # no hook tells of an answer that was given in its pane
     if left > 0:
-        return Wait(min(left, LONGEST_WAIT))
+        return Wait(min(left, LONGEST_REST), box=False)
     return _failed(
         f"a dialog waited {facts.person_timeout:g} s for a person: {view.blocked_on}; allow it in "
         '`allowed_tools`, or refuse all by on_permission = "deny"'
@@ -336,12 +351,10 @@ def _decide_silent(view: View, facts: Facts) -> Instruction:
             return Interrupt()
         text = f"its worker was silent for {facts.silent:.0f} s, nudged and interrupted in vain"
         return _failed(text, retry=True, kind="silent")
-    # The longer it is silent, the rarer: each look costs a process, and there may be a hundred such workers.
-    again = max(LOOK_AGAIN_SECONDS, facts.silent / 2)
-    unseen = max(LOOK_SECONDS - facts.silent, again - facts.unlooked)
-    if unseen <= 0:
+    if facts.strange:
         return Look()
-    return Wait(min(patience - facts.silent, unseen, LONGEST_WAIT))
+    census = facts.idle_timeout * CENSUS_PART
+    return Wait(min((census if facts.silent < census else patience) - facts.silent, LONGEST_REST), box=True)
 
 
 def _decide_living(view: View, facts: Facts) -> Instruction:
@@ -384,4 +397,14 @@ def decide(view: View, facts: Facts) -> Instruction:
             "(give it less to read, or split the stage)"
         )
     instruction = _decide_living(view, facts)
-    return Wait(min(left, instruction.seconds)) if isinstance(instruction, Wait) else instruction
+    if isinstance(instruction, Wait):
+        return replace(instruction, seconds=min(left, max(facts.run_left, SOON_SECONDS), instruction.seconds))
+    return instruction
+
+
+def next_look(heard: float, looked: float) -> float:
+    """When to look at the screen of a worker that was last heard, and looked at, at these moments (-inf: never)."""
+    if looked < heard:
+        return heard + LOOK_SECONDS
+    # The longer it is silent, the rarer.
+    return looked + max(LOOK_AGAIN_SECONDS, (looked - heard) / 2)

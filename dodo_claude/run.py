@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dodo_claude.fleet import Fleet
     from dodo_claude.history import Said
     from dodo_claude.lifecycle import View
+    from dodo_claude.lookout import Lookout
     from dodo_claude.services import Services
     from dodo_claude.slots import Slots
     from dodo_claude.tmux import Tmux
@@ -96,6 +97,7 @@ class Run:
         self._lock_fd: int | None = None
         self._services: Services | None = None
         self._watcher: watch.Watcher | None = None
+        self._lookout: Lookout | None = None
         self._slots: Slots | None = None
         self._started = False
         self._tmux: Tmux | None = None
@@ -194,13 +196,16 @@ class Run:
             return self._services
 
     def _make_services(self) -> Services:
+        from dodo_claude.agents import BOX
         from dodo_claude.fleet import Fleet, Limits, local_zone
+        from dodo_claude.lookout import Lookout
         from dodo_claude.services import Services
         from dodo_claude.slots import Slots
 
         root = self.config.root
         runtime = watch.runtime_dir(root)
         self._watcher = watch.Watcher()
+        self._lookout = Lookout(lambda: self.terminal().without(BOX), self._watcher.ring)
         self.fleet = Fleet(
             Limits.of(self.config), zone=local_zone(self.environ), listener=self._watcher.ring_all
         )
@@ -214,6 +219,7 @@ class Run:
             hook=("/bin/sh", str(HOOK)),
             terminal=self.terminal,
             waker=self._watcher,
+            lookout=self._lookout,
             fleet=self.fleet,
             stopping=self.stopping,
             hurry=self.hurry,
@@ -248,6 +254,10 @@ class Run:
 
     def close(self) -> None:
         """Let go of everything. Workers that are kept stay in tmux."""
+        with self._lock:
+            lookout, self._lookout = self._lookout, None
+        if lookout is not None:
+            lookout.close()  # without the lock: it may be asking for the terminal
         with self._lock:
             if self._watcher is not None:
                 self._watcher.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -46,6 +46,10 @@ class Terminal(Protocol):
 
     def capture(self, pane: Pane, *, history: int = 0, escapes: bool = False) -> str:
         """The visible text and up to `history` lines above it; '' when the pane is gone."""
+        ...
+
+    def without(self, text: str) -> Collection[str]:
+        """The ids of all panes on whose screens `text` is not to be seen."""
         ...
 
     def rename(self, pane: Pane, name: str) -> None:

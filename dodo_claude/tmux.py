@@ -201,6 +201,15 @@ class Tmux:
         except TmuxError:
             return ""
 
+    def without(self, text: str) -> set[str]:
+        """The ids of all panes on whose screens `text`, without any `#`, `{}`, or pattern's signs, is not to be seen."""
+        try:
+            rows = self._cmd("list-panes", "-a", "-F", f"#{{pane_id}} #{{C:{text}}}")
+        except TmuxError:
+            return set()  # no server
+        # The number of the first row that has it, from 1.
+        return {pane for pane, _, row in (line.partition(" ") for line in rows) if row == "0"}
+
     def rename(self, pane: Pane, name: str) -> None:
         """The name of the pane's window; fine if it is gone."""
         # A name is a format when it is given, and may hold styles when it is drawn: `#` begins both.

@@ -139,9 +139,10 @@ class Watcher:
     def _gone(self, pid: int, ring: str) -> None:
         with self._lock:
             self._watched.pop(pid, None)
-        self._ring(ring)
+        self.ring(ring)
 
-    def _ring(self, ring: str) -> None:
+    def ring(self, ring: str) -> None:
+        """Wake who waits under that name, if anybody does."""
         with self._lock:
             event = self._events.get(ring)
         if event is not None:
@@ -175,7 +176,7 @@ class Watcher:
         with self._lock:
             rings = {self._folders.get(folder, "") for folder in arrived}
         for ring in rings:
-            self._ring(ring)
+            self.ring(ring)
 
     def _process_ended(self, pidfd: int) -> bool:
         """False: nobody wants to know any more; it is among the stale ones."""

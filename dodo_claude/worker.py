@@ -87,6 +87,7 @@ class Worker(Work):
         self.pasted = False  # and that this run did send it
         self.mailbox = Mailbox(attempt.log)
         self.cpu = 0.0  # CPU seconds of its children when last asked
+        self.asked = float("-inf")  # and when that was
         self.cost = CostMeter()
         self.context: float | None = None  # how full it is, in percent, as the client last said
         self.context_at = 0.0  # and when, in wall time
@@ -330,11 +331,15 @@ class Worker(Work):
                     return done
             else:
                 self._carry_out(instruction, bell)
+                if not isinstance(instruction, policy.Wait | policy.Look):
+                    self.services.lookout.forget(self.ring)
 
     def _carry_out(self, instruction: policy.Instruction, bell: threading.Event) -> None:
         terminal = self.services.terminal
         match instruction:
-            case policy.Wait(seconds):
+            case policy.Wait(seconds, box):
+                if box is not None:
+                    self.services.lookout.watch(self.ring, self._pane().id, self.heard, box=box)
                 bell.wait(min(seconds, HALF_SECONDS) if self.attempt.unfinished else seconds)
             case policy.Verify():
                 self.problems, self.check_output = self._examine(bell)
@@ -401,8 +406,10 @@ class Worker(Work):
             stop=self.services.end_reason,
             silent=self._silence(now),
             unlooked=now - self.looked,
+            strange=self.services.lookout.was_strange(self.ring),
             idle_timeout=stage.idle_timeout,
             person_timeout=stage.person_timeout,
+            run_left=60 * fleet.minutes_left(),
             pause_left=fleet.pause_left(),
             max_turns=stage.max_turns,
             problems=self.problems,
@@ -425,11 +432,14 @@ class Worker(Work):
             if self.view.transcript is not None:
                 grown = time.time() - os.stat(self.view.transcript).st_mtime
                 silence = min(silence, max(0.0, grown))
-        if silence < policy.LOOK_SECONDS:
+        if silence < self.stage.idle_timeout * policy.CENSUS_PART:
             return silence
         cpu = self.services.census.cpu_seconds(self.nonce, but=self.pane.pid)
-        if cpu - self.cpu >= CPU_SECONDS:
-            self.cpu, self.heard, silence = cpu, now, 0.0
+        # What they used before it fell silent says nothing.
+        busy = self.asked >= self.heard and cpu - self.cpu >= CPU_SECONDS
+        self.cpu, self.asked = cpu, now
+        if busy:
+            self.heard, silence = now, 0.0
         return silence
 
     def _look(self) -> None:

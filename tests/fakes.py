@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
 
-from dodo_claude import processes
+from dodo_claude import policy, processes
+from dodo_claude.agents import BOX
 from dodo_claude.fleet import Fleet, Limits
 from dodo_claude.terminal import Pane
 
@@ -71,6 +73,25 @@ class FakeWaker:
 
     def forget(self, ring: str) -> None:
         self.calls.append(("forget", ring))
+
+
+class FakeLookout:
+    """Looks at once."""
+
+    def __init__(self, terminal: FakeTerminal) -> None:
+        self.terminal = terminal
+        self.strange = False
+
+    def watch(self, ring: str, pane: str, heard: float, *, box: bool) -> None:
+        if time.monotonic() >= policy.next_look(heard, float("-inf")):
+            self.strange = (pane in self.terminal.without(BOX)) is box
+
+    def was_strange(self, ring: str) -> bool:
+        strange, self.strange = self.strange, False
+        return strange
+
+    def forget(self, ring: str) -> None:
+        pass
 
 
 class FakeFleet(Fleet):
@@ -145,6 +166,9 @@ class FakeTerminal:
     def press(self, pane: Pane, key: str) -> None:
         self.calls.append((key.lower(),))
         self.play(pane)
+
+    def without(self, text: str) -> set[str]:
+        return set() if text in (self.screens or [FREE])[0] else {"%1"}
 
     def rename(self, pane: Pane, name: str) -> None:
         self.windows.append(name)

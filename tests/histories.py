@@ -37,6 +37,11 @@ SPAWNED = (life.SPAWNED, {"pane": "%1", "session": "$1", "pid": 77})
 SESSION = ("SessionStart", {"session_id": "s-1", "transcript_path": "/t.jsonl", "source": "startup"})
 PROMPT = ("UserPromptSubmit", {"prompt": "do it"})
 WRITE = ("PreToolUse", {"tool_name": "Write", "tool_input": {"file_path": "a.txt", "content": "x"}})
+# It does what it should, and is looked at meanwhile.
+WORKS = policy.Wait(90.0, box=True)
+# A dialog is open, as far as we know.
+DIALOG = ("PermissionRequest", {"tool_name": "Bash", "tool_input": {"command": "make"}})
+BLOCKED = policy.Wait(90.0, box=False)
 STOP = ("Stop", {"last_assistant_message": "made a.txt", "background_tasks": [], "stop_hook_active": False})
 
 HISTORIES = {
@@ -54,7 +59,7 @@ HISTORIES = {
     ),
     "at work": History(
         events(SPAWNED, SESSION, PROMPT, WRITE),
-        policy.Wait(60.0),
+        WORKS,
         {"state": State.RUNNING, "activity": "Write a.txt"},
     ),
     "no hook ever": History(
@@ -71,7 +76,7 @@ HISTORIES = {
     ),
     "a Stop with a background task is not the end": History(
         events(SPAWNED, SESSION, PROMPT, ("Stop", {"background_tasks": [{"type": "shell"}]})),
-        policy.Wait(60.0),
+        WORKS,
         {"background": 1},
     ),
     "the second Stop is": History(
@@ -88,7 +93,7 @@ HISTORIES = {
     ),
     "a repair was sent and taken": History(
         events(SPAWNED, SESSION, PROMPT, STOP, (life.SENT, {"text": "x"}), PROMPT),
-        policy.Wait(60.0),
+        WORKS,
         {"state": State.RUNNING, "repairs": 1, "submitted": True, "turn_done": False},
     ),
     "a Stop of the turn before the repair comes late": History(
@@ -98,7 +103,7 @@ HISTORIES = {
     ),
     "the Enter was swallowed once": History(
         events(SPAWNED, SESSION, PROMPT, STOP, (life.SENT, {"text": "x"}), life.ENTER, PROMPT),
-        policy.Wait(60.0),
+        WORKS,
         {"enters": 0, "submitted": True},
     ),
     "a permission dialog": History(
@@ -108,7 +113,7 @@ HISTORIES = {
             PROMPT,
             ("PermissionRequest", {"tool_name": "Bash", "tool_input": {"command": "make"}}),
         ),
-        policy.Wait(60.0),
+        BLOCKED,
         {"state": State.BLOCKED, "blocked_on": "Bash make"},
     ),
     "a dialog that only a Notification tells of": History(
@@ -118,12 +123,12 @@ HISTORIES = {
             PROMPT,
             ("Notification", {"notification_type": "agent_needs_input", "message": "hm"}),
         ),
-        policy.Wait(60.0),
+        BLOCKED,
         {"state": State.BLOCKED, "blocked_on": "hm"},
     ),
     "the dialog was answered": History(
         events(SPAWNED, SESSION, PROMPT, ("PermissionRequest", {"tool_name": "Bash"}), WRITE),
-        policy.Wait(60.0),
+        WORKS,
         {"state": State.RUNNING, "blocked_on": None},
     ),
     "a reminder of idleness is no dialog": History(
@@ -141,7 +146,7 @@ HISTORIES = {
             ("SessionStart", {"source": "compact", "session_id": "s-1"}),
             "PostCompact",
         ),
-        policy.Wait(60.0),
+        WORKS,
         {"state": State.RUNNING, "since": 2.0},
     ),
     "the API gave up": History(
@@ -257,14 +262,34 @@ HISTORIES = {
         {"errors": 1},
     ),
     "silence: somebody should look": History(
-        events(SPAWNED, SESSION, PROMPT), policy.Look(), facts={"silent": 25.0, "unlooked": 99.0}
+        events(SPAWNED, SESSION, PROMPT), policy.Look(), facts={"silent": 25.0, "strange": True}
     ),
-    "silence: a long one is looked into more rarely": History(
-        events(SPAWNED, SESSION, PROMPT), policy.Wait(51.0), facts={"silent": 300.0, "unlooked": 99.0}
+    "silence: what its processes do is asked in the middle of it": History(
+        events(SPAWNED, SESSION, PROMPT),
+        policy.Wait(150.0, box=True),
+        facts={"silent": 300.0, "timeout": 5000.0},
+    ),
+    "silence: and at its end": History(
+        events(SPAWNED, SESSION, PROMPT),
+        policy.Wait(400.0, box=True),
+        facts={"silent": 500.0, "timeout": 5000.0},
+    ),
+    "silence: nobody waits for ever": History(
+        events(SPAWNED, SESSION, PROMPT),
+        policy.Wait(600.0, box=True),
+        facts={"idle_timeout": 90000.0, "timeout": 5000.0},
+    ),
+    "the run's time is over first": History(
+        events(SPAWNED, SESSION, PROMPT), policy.Wait(7.0, box=True), facts={"run_left": 7.0}
+    ),
+    "the run's time is as good as over": History(
+        events(SPAWNED, SESSION, PROMPT),
+        policy.Wait(policy.SOON_SECONDS, box=True),
+        facts={"run_left": 0.0},
     ),
     "silence: a dialog that no hook tells of": History(
         events(SPAWNED, SESSION, PROMPT, (life.SCREEN, {"box": False, "text": "Do you want?"})),
-        policy.Wait(60.0),
+        BLOCKED,
         {"state": State.BLOCKED, "blocked_on": "Do you want?", "looked": 4.0},
     ),
     "silence: nudge": History(
@@ -291,8 +316,31 @@ HISTORIES = {
     ),
     "silence: it woke up": History(
         events(SPAWNED, SESSION, PROMPT, (life.CONTINUED, {"nudge": True}), WRITE),
-        policy.Wait(60.0),
+        WORKS,
         {"nudges": 0, "heard": 5.0},
+    ),
+    "a dialog that is not on the screen any more: somebody should look": History(
+        events(SPAWNED, SESSION, PROMPT, DIALOG), policy.Look(), facts={"strange": True}
+    ),
+    "a dialog that was answered in its pane": History(
+        events(SPAWNED, SESSION, PROMPT, DIALOG, (life.SCREEN, {"box": True})),
+        WORKS,
+        {"state": State.RUNNING, "blocked_on": None, "request": "", "heard": 5.0},
+    ),
+    "a dialog that is still there": History(
+        events(SPAWNED, SESSION, PROMPT, DIALOG, (life.SCREEN, {"box": False, "text": "else"})),
+        BLOCKED,
+        {"state": State.BLOCKED, "blocked_on": "Bash make"},
+    ),
+    "a dialog before its first prompt is not over with a box": History(
+        events(SPAWNED, (life.SCREEN, {"box": False}), (life.SCREEN, {"box": True})),
+        BLOCKED,
+        {"state": State.BLOCKED},
+    ),
+    "before a dialog is given up, somebody looks": History(
+        events(SPAWNED, SESSION, PROMPT, DIALOG),
+        policy.Look(),
+        facts={"in_state": 1800.0, "timeout": 5000.0, "elapsed": 1900.0, "unlooked": 60.0},
     ),
     "nobody answers the dialog": History(
         events(
@@ -312,17 +360,17 @@ HISTORIES = {
     ),
     "a message was given by a hook: the turn goes on, the next event proves it": History(
         events(SPAWNED, SESSION, PROMPT, WRITE, ("PostToolBatch", {"mail": ["m1", "m2"]}), WRITE),
-        policy.Wait(60.0),
+        WORKS,
         {"state": State.RUNNING, "handed": (), "received": ("m1", "m2")},
     ),
     "a message that nothing came after is not proved": History(
         events(SPAWNED, SESSION, PROMPT, WRITE, ("PostToolBatch", {"mail": ["m1"]})),
-        policy.Wait(60.0),
+        WORKS,
         {"handed": ("m1",), "received": ()},
     ),
     "a turn's end that was answered with a message is none": History(
         events(SPAWNED, SESSION, PROMPT, (STOP[0], {**STOP[1], "mail": ["m1"]})),
-        policy.Wait(60.0),
+        WORKS,
         {"state": State.RUNNING, "turn_done": False, "handed": ("m1",)},
     ),
     "the next turn's end is one": History(
@@ -339,7 +387,7 @@ HISTORIES = {
             WRITE,
             (life.RECEIVED, {"letters": ["m1"]}),
         ),
-        policy.Wait(60.0),
+        WORKS,
         {"received": ()},
     ),
     "a message waits, the session is idle": History(
@@ -360,17 +408,17 @@ HISTORIES = {
     ),
     "no message into a session that waits at a dialog": History(
         events(SPAWNED, SESSION, PROMPT, ("PermissionRequest", {"tool_name": "Bash"})),
-        policy.Wait(60.0),
+        BLOCKED,
         facts={"mail": True},
     ),
     "what would be asked is refused by a hook: nobody is waited for": History(
         events((life.BEGUN, {"on_permission": "deny"}), SPAWNED, SESSION, PROMPT, ("PermissionRequest", {})),
-        policy.Wait(60.0),
+        WORKS,
         {"state": State.RUNNING},
     ),
     "how far it is": History(
         events(SPAWNED, SESSION, PROMPT, (life.PROGRESS, {"percent": 160, "text": "nearly"})),
-        policy.Wait(60.0),
+        WORKS,
         {"percent": 100, "progress": "nearly", "heard": 4.0},
     ),
     "how far it is by its list of tasks": History(
@@ -381,7 +429,7 @@ HISTORIES = {
             *[("TaskCreated", {"task_id": number, "task_subject": f"task {number}"}) for number in "123"],
             ("TaskCompleted", {"task_id": "1", "task_subject": "task 1"}),
         ),
-        policy.Wait(60.0),
+        WORKS,
         {"percent": 33, "progress": "task 1"},
     ),
     "by a list that comes whole": History(
@@ -402,7 +450,7 @@ HISTORIES = {
                 },
             ),
         ),
-        policy.Wait(60.0),
+        WORKS,
         {"percent": 50, "progress": "Doing b"},
     ),
     "its own word counts more than its list": History(
@@ -413,7 +461,7 @@ HISTORIES = {
             (life.PROGRESS, {"percent": 80, "text": "nearly"}),
             ("TaskCreated", {"task_id": "1"}),
         ),
-        policy.Wait(60.0),
+        WORKS,
         {"percent": 80, "progress": "nearly"},
     ),
     "a question is open: no repair yet": History(
@@ -440,7 +488,7 @@ HISTORIES = {
             (life.ASK, {"id": "q", "text": "a?", "until": 99.0}),
             (life.ANSWERED, {"id": "q"}),
         ),
-        policy.Wait(60.0),
+        WORKS,
         {"asks": ()},
     ),
     "a phase is verified": History(
@@ -629,7 +677,7 @@ HISTORIES = {
         {"problems": ("x",), "context": 90.0, "compact_at": 70.0},
     ),
     "somebody wants it compacted: when the turn ends": History(
-        events(SPAWNED, SESSION, PROMPT, (life.COMPACT, {"goal": "g"}), WRITE), policy.Wait(60.0)
+        events(SPAWNED, SESSION, PROMPT, (life.COMPACT, {"goal": "g"}), WRITE), WORKS
     ),
     "the turn has ended": History(
         events(SPAWNED, SESSION, PROMPT, (life.COMPACT, {"goal": "g"}), STOP), policy.Clear("g")
@@ -686,7 +734,7 @@ HISTORIES = {
     ),
     "compactions with work between them": History(
         events(SPAWNED, SESSION, PROMPT, *("PostCompact", WRITE, WRITE, WRITE) * 6),
-        policy.Wait(60.0),
+        WORKS,
         {"compactions": 1},
     ),
 }

@@ -12,7 +12,7 @@ from dodo_claude import lifecycle as life
 from dodo_claude import policy
 from dodo_claude.lifecycle import Event, Outcome, Result, State, View, advance
 from dodo_claude.policy import Facts, decide
-from tests.histories import HISTORIES, fold
+from tests.histories import HISTORIES, WORKS, fold
 
 FACTS = Facts(elapsed=10.0, in_state=1.0, timeout=100.0, repairs=1)
 IDLE = View(state=State.IDLE, turn_done=True, prompts=1)
@@ -95,7 +95,7 @@ def test_history_leads_to_its_view_and_instruction(name: str) -> None:
 
 
 CASES: list[tuple[str, View, Facts, object]] = [
-    ("nothing to do while it works", View(state=State.RUNNING), FACTS, policy.Wait(60.0)),
+    ("nothing to do while it works", View(state=State.RUNNING), FACTS, WORKS),
     ("a turn's end is verified", IDLE, FACTS, policy.Verify()),
     ("verified well", IDLE, replace(FACTS, problems=()), policy.Stop(Outcome(Result.SUCCEEDED))),
     ("something is missing", IDLE, replace(FACTS, problems=("x",)), policy.Send(("x",))),
@@ -111,7 +111,7 @@ CASES: list[tuple[str, View, Facts, object]] = [
         replace(FACTS, problems=("x",), repairs=0),
         policy.Stop(Outcome(Result.FAILED, "x")),
     ),
-    ("background tasks run on", replace(IDLE, background=1), FACTS, policy.Wait(60.0)),
+    ("background tasks run on", replace(IDLE, background=1), FACTS, WORKS),
     (
         "time is over",
         View(state=State.RUNNING),

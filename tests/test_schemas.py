@@ -174,6 +174,10 @@ def test_nothing_that_a_worker_writes_breaks_them(written: list[tuple[str, dict[
         REPORT.validate(strictly(to_json(scene.report())))
 
 
+# No process has this number.
+NO_PID = 9_999_999
+
+
 def spooled(attempt: Attempt, number: int, text: str) -> None:
     (attempt.spool / "new").mkdir(parents=True, exist_ok=True)
     path = attempt.spool / "new" / str(number)
@@ -199,6 +203,6 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 )
 def test_what_is_not_said_as_our_commands_do_is_set_aside(scene: Scene, text: str) -> None:
     attempt = scene.begin("api")
-    spooled(attempt, 1, text)
+    spooled(attempt, NO_PID, text)
     assert attempt.collect() == []
-    assert (attempt.spool / "unreadable-1").read_text() == text
+    assert (attempt.spool / f"unreadable-{NO_PID}").read_text() == text

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from dodo_claude import processes, tmux
+from dodo_claude.agents import BOX
 from dodo_claude.terminal import Pane
 from dodo_claude.tmux import Tmux, TmuxError, check_version
 from tests.integration.scenes import alive
@@ -443,6 +444,28 @@ def test_capture_with_history_and_colours(server: Tmux, tmp_path: Path) -> None:
     assert "\x1b" not in server.capture(pane)
     assert f"red {1:0300}" in server.capture(pane)  # wrapped lines are joined
     assert "\n500\n" in server.capture_session(pane.session)
+
+
+def test_of_all_panes_those_that_do_not_show_a_text(server: Tmux, tmp_path: Path) -> None:
+    scripts = {
+        "has it": f"printf 'x {BOX} y'",
+        "a plain space": "printf '❯ y'",
+        "scrolled away": f"printf '{BOX}'; seq 1 200",
+        "nothing": "true",
+        "scrolling": f"printf '{BOX}'",
+    }
+    panes = {
+        name: spawn(server, tmp_path, "/bin/sh", "-c", f"{script}; touch '{tmp_path}/{name}'; exec sleep 1000", session=f"w{number}").id
+        for number, (name, script) in enumerate(scripts.items())
+    }  # fmt: skip
+    until(lambda: all((tmp_path / name).exists() for name in scripts))
+    raw(server, "copy-mode", "-t", panes["scrolling"])
+    expected = {panes[name] for name in ("a plain space", "scrolled away", "nothing")}
+    until(lambda: server.without(BOX) == expected)
+
+
+def test_without_a_server_no_pane_lacks_anything(server: Tmux) -> None:
+    assert server.without(BOX) == set()
 
 
 # -- the server

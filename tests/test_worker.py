@@ -32,6 +32,7 @@ from tests.fakes import (
     STOP,
     WORK,
     FakeFleet,
+    FakeLookout,
     FakeSlot,
     FakeTerminal,
     FakeWaker,
@@ -65,9 +66,10 @@ class Desk:
         self.terminal = FakeTerminal(root, self.waker)
         self.prompts: list[str] = []
         self.fleet = FakeFleet()
+        self.lookout = FakeLookout(self.terminal)
         self.services = Services(
             root=root, state=make_state_dir(root), runtime=root / "run", hook=("/bin/sh", "hook.sh"),
-            terminal=lambda: self.terminal, waker=self.waker, stopping=threading.Event(),
+            terminal=lambda: self.terminal, waker=self.waker, lookout=self.lookout, stopping=threading.Event(),
             fleet=self.fleet, slot=lambda seconds, give_up: FakeSlot(),
             prompt=lambda stage: str(stage.prompt), environ={"PATH": os.environ["PATH"], "HOME": str(root)},
         )  # fmt: skip

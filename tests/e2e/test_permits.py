@@ -10,6 +10,8 @@ import subprocess
 import pytest
 
 from dodo_claude import processes
+from dodo_claude.agents import BOX
+from dodo_claude.tmux import Tmux
 from tests.integration.scenes import at_gate, events, open_gate, wait_event
 from tests.project import Project
 
@@ -79,8 +81,13 @@ def test_answered_in_its_pane_meanwhile(client: Project, api: MessagesApi) -> No
     with client.started() as live:
         live.until("NEEDS A PERSON")
         request = str(wait_event(client, "one", "PermissionRequest").data["request"])
+        pane = str(wait_event(client, "one", "spawned").data["pane"])
+        (socket,) = client.runtime.glob("dodo-claude/*/tmux.sock")
+        client.wait_for(lambda: Tmux(socket).without(BOX) == {pane}, "a screen without an input box")
         press(client, "Enter")
         at_gate(client, "go")
+        client.wait_for(lambda: Tmux(socket).without(BOX) == set(), "its input box")
+        # Which the lookout will see, long before anybody has waited too long for it.
         os.kill(int(request.partition("-")[0]), 0)
         late = client.run("dodo-claude", "deny", "one", check=1)
         assert late.err.endswith("was answered in its pane\n")
