@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dodo_claude import permits
+from dodo_claude.journal import in_lines
 from dodo_claude.mail import HEAD
 from dodo_claude.records import AgentProfile
 
@@ -260,7 +261,7 @@ def settings(profile: AgentProfile, job: Job) -> str:
     if profile.permission_mode == BYPASS:
         # Its warning is a dialog that exits by default; who may use this mode is settled in approval.py.
         made["skipDangerousModePermissionPrompt"] = True
-    return json.dumps(made, indent=1)
+    return in_lines(made)
 
 
 def never(profile: AgentProfile, job: Job) -> list[str]:

@@ -62,7 +62,7 @@ def start(run: Run, arguments: Sequence[str]) -> str:
         f"#!/bin/sh\n. {quoted} && rm -f {quoted}\ncd {shlex.quote(os.getcwd())} || exit 126\nexec {command}\n",
         0o700,
     )
-    run.terminal().spawn(name, ["env", "-i", "/bin/sh", str(script)], config.root, "run")
+    run.terminal().spawn(name, ["env", "-i", "/bin/sh", str(script)], config.root, "run", "run")
     return f"runs in tmux session {name}; look: dodo-claude attach run, dodo-claude status"
 
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# One hook event of a worker becomes one file under new/ of its attempt's spool, whose arrival wakes the orchestrator. An
-# event is a JSON object, which is none before its last byte: so it may be written where it is read, and whoever finds a
-# half one knows it. Nothing is lost while no orchestrator runs: the files stay. It always succeeds, but on a full disk,
+# One hook event of a worker becomes one file in its attempt's spool, whose arrival wakes the orchestrator. An event is
+# a JSON object, which is none before its last byte: so it may be written where it is read, and whoever finds half of one
+# knows it. Nothing is lost while no orchestrator runs: the files stay. It always succeeds, but on a full disk,
 # and prints nothing but an answer: a hook's output and exit status steer the client.
 # Arguments: spool folder, and optionally
 #   answer FILE       print FILE
@@ -13,27 +13,27 @@ exec 2>/dev/null
 trap 'exit 0' EXIT # a shell ends where it can't open a file
 spool=$1 what=$2 place=$3 event=$4
 name=$$
-while [ -e "$spool/new/$name" ] || [ -e "$spool/tmp/$name" ]; do name=$name.$$; done # a process id comes round again
+while [ -e "$spool/$name" ] || [ -e "$spool/.$name" ]; do name=$name.$$; done # a process id comes round again
 if [ "$what" = mail ]; then
     set -- "$place"/new/*
     [ -e "$1" ] || what=''
 fi
 # In this shell's place: the client waits for each process that it takes.
-[ -n "$what" ] || exec cat >"$spool/new/$name"
+[ -n "$what" ] || exec cat >"$spool/$name"
 if [ "$what" = answer ]; then
-    cat >"$spool/new/$name"
+    cat >"$spool/$name"
     cat "$place"
     exit
 fi
 # What is found out here is told of in the event's own name: it gets that when it is whole.
 told='' id=''
-cat >"$spool/tmp/$name" || what=''
+cat >"$spool/.$name" || what=''
 set --
 if [ "$what" = mail ]; then
     for letter in "$place"/new/*; do
         [ -e "$letter" ] || break
         # A subagent's tool: what it were told would not reach the worker itself.
-        if [ $# = 0 ] && grep -q '"agent_id"' "$spool/tmp/$name"; then break; fi
+        if [ $# = 0 ] && grep -q '"agent_id"' "$spool/.$name"; then break; fi
         # Whoever moves it delivers it.
         if mv "$letter" "$place/taken/"; then
             told=$told+${letter##*/}
@@ -43,9 +43,10 @@ if [ "$what" = mail ]; then
     done
 fi
 # A subagent's request is left to its dialog, which the client opens only when this hook has ended.
-if [ "$what" = permit ] && ! grep -q '"agent_id"' "$spool/tmp/$name"; then
+if [ "$what" = permit ] && ! grep -q '"agent_id"' "$spool/.$name"; then
     id=$name-$(date +%s) # a process id comes round again, and an answer is for one request
     # Opened before it is told of: whoever answers finds a reader. For both ways, so that opening does not wait.
+    [ -d "$place" ] || mkdir "$place"
     if mkfifo "$place/$id" && (exec 3<>"$place/$id"); then
         exec 3<>"$place/$id"
         trap 'rm -f "$place/$id"; exit 0' HUP INT TERM # its dialog was broken off, or waited too long
@@ -55,7 +56,7 @@ if [ "$what" = permit ] && ! grep -q '"agent_id"' "$spool/tmp/$name"; then
     fi
 fi
 # The messages are told of with the event itself: so a turn's end that was answered with one is known for none.
-if ! mv "$spool/tmp/$name" "$spool/new/$name$told" && [ -n "$id" ]; then
+if ! mv "$spool/.$name" "$spool/$name$told" && [ -n "$id" ]; then
     rm -f "$place/$id" # nobody could know of it
     id=''
 fi
@@ -75,7 +76,7 @@ if [ -n "$id" ]; then
     rm -f "$place/$id"
     if mv "$place/$id.answer" "$place/$id.given"; then
         # Told of before the client acts on it.
-        mv "$place/$id.said" "$spool/new/$name-said"
+        mv "$place/$id.said" "$spool/$name-said"
         cat "$place/$id.given"
     fi
 fi

@@ -89,19 +89,33 @@ def write_atomic(path: Path, text: str, mode: int = 0o600, *, durable: bool = Tr
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with _naming(path):
-            # Bytes of the system (a path, a variable) that are no UTF-8 go through as they came.
-            with os.fdopen(
-                _make(temporary, mode), "w", encoding="utf-8", errors="surrogateescape", newline=""
-            ) as stream:
-                stream.write(text)
-                stream.flush()
-                if durable:
-                    os.fsync(stream.fileno())
+            _write(temporary, text, mode, durable=durable)
             os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def write_new(path: Path, text: str, mode: int = 0o600) -> None:
+    """Write a file that is read by whoever is started, or told of it, after it is whole."""
+    with _naming(path):
+        _write(path, text, mode, durable=False)
+
+
+def _write(path: Path, text: str, mode: int, *, durable: bool) -> None:
+    # Bytes of the system (a path, a variable) that are no UTF-8 go through as they came.
+    with os.fdopen(_make(path, mode), "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+        stream.write(text)
+        stream.flush()
+        if durable:
+            os.fsync(stream.fileno())
+
+
+def in_lines(data: Mapping[str, object]) -> str:
+    """`data` as JSON, a line for each of its keys: people read it, and `indent` would take ten times as long."""
+    rows = (f" {json.dumps(key)}: {json.dumps(value)}" for key, value in data.items())
+    return "{\n" + ",\n".join(rows) + "\n}\n"
 
 
 def being_written(temporary: Path) -> bool:
@@ -241,8 +255,7 @@ class StageLog:
                 break
         attempt = Attempt(self, number)
         try:
-            for name in ("tmp", "new"):
-                make_folder(attempt.spool / name)
+            make_folder(attempt.spool)
             write_atomic(self.dir / "open", f"{number}\n", durable=False)
         except BaseException:
             # Else each run on a full disk would leave an empty attempt, and hide the one that can be resumed.
@@ -370,14 +383,14 @@ class Attempt:
         One that a hook is still writing is left: `unfinished` says so. Raises `OSError` when there are none, and hooks
         can't write theirs, since the disk is full.
         """
-        new, arrived = self.spool / "new", []
-        for name in os.listdir(new):
+        arrived = []
+        for name in self._names():
             with contextlib.suppress(FileNotFoundError):
                 # A file system's clock ticks some milliseconds apart: then the process ids tell.
-                arrived.append((os.stat(new / name).st_mtime_ns, len(_number(name)), name))
+                arrived.append((os.stat(self.spool / name).st_mtime_ns, len(_number(name)), name))
         events, self.unfinished = [], False
         for mtime, _, name in sorted(arrived):
-            path = new / name
+            path = self.spool / name
             event = _read_hook(path, mtime / 1e9, name)
             written = event is None and _is_written(name, mtime / 1e9)
             if event is None and not written:
@@ -385,24 +398,27 @@ class Attempt:
             if event is not None:
                 events.append(self._append(event))
                 path.unlink(missing_ok=True)
-            elif written or no_room(new):
+            elif written or no_room(self.spool):
                 self.unfinished = True
             else:
                 self._set_aside(name)
-        if self.unfinished and not events and no_room(new):
+        if self.unfinished and not events and no_room(self.spool):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.spool))
         return events
 
     def _set_aside(self, name: str) -> None:
         """What is in the spool and no event: it may tell why a hook misbehaves."""
         with contextlib.suppress(FileNotFoundError):
-            os.replace(self.spool / "new" / name, self.spool / f"unreadable-{name}")
+            os.replace(self.spool / name, self.spool / f".unreadable-{name}")
+
+    def _names(self) -> list[str]:
+        """Of the events in the spool. What begins with a point is none: not whole yet, or set aside."""
+        return [name for name in os.listdir(self.spool) if not name.startswith(".")]
 
     def drop(self, kind: str, **data: object) -> None:
         """Tell the attempt something the way its hooks do; its orchestrator takes it, now or later."""
         name = f"{os.getpid()}.{secrets.token_hex(4)}"
-        write_atomic(self.spool / "tmp" / name, json.dumps({"hook_event_name": kind, **data}), durable=False)
-        os.rename(self.spool / "tmp" / name, self.spool / "new" / name)
+        write_atomic(self.spool / name, json.dumps({"hook_event_name": kind, **data}), durable=False)
 
     def view(self) -> View:
         """What is known of its worker now: the journal's events, and those that nobody took yet."""
@@ -421,9 +437,9 @@ class Attempt:
     def _waiting(self) -> list[Event]:
         found = []
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            for name in os.listdir(self.spool / "new"):
+            for name in self._names():
                 with contextlib.suppress(FileNotFoundError):
-                    path = self.spool / "new" / name
+                    path = self.spool / name
                     event = _read_hook(path, path.stat().st_mtime, name)
                     if event is not None:
                         found.append(event)
@@ -432,19 +448,18 @@ class Attempt:
     def sweep(self) -> None:
         """Its worker is gone: what its hooks left half-written is nobody's; what is whole stays for who looks."""
         with contextlib.suppress(OSError):
-            for name in os.listdir(self.spool / "new"):
-                if _read_hook(self.spool / "new" / name, 0.0, name) is None:
-                    self._set_aside(name)
-            for name in os.listdir(self.spool / "tmp"):
-                (self.spool / "tmp" / name).unlink()
+            for name in os.listdir(self.spool):
+                if not name.startswith("."):
+                    if _read_hook(self.spool / name, 0.0, name) is None:
+                        self._set_aside(name)
+                elif not name.startswith(".unreadable-"):
+                    (self.spool / name).unlink()
 
     # -- the result
 
     def finish(self, result: Mapping[str, object]) -> None:
         """Write the attempt's result, durable before doit hears of it."""
-        write_atomic(
-            self.dir / "result.json", json.dumps(self.log.redact.data(dict(result)), indent=1) + "\n"
-        )
+        write_atomic(self.dir / "result.json", in_lines(self.log.redact.data(dict(result))))
 
     def result(self) -> dict[str, object] | None:
         """What `finish` wrote; None if the attempt never got so far.

@@ -84,6 +84,8 @@ class Mailbox:
                 f"'{self.log.stage}': waits for a person at a dialog: {one_line(blocked.blocked_on or '')} "
                 f"(dodo-claude attach {self.log.stage} to answer it)"
             )
+        for name in (QUEUED, TAKEN, "letters"):
+            make_folder(self.dir / name)
         letter = Letter(_new_id(), one_line(sender), time.time(), self.log.redact.text(text))
         write_atomic(
             self.dir / "letters" / f"{letter.id}.json",
@@ -144,8 +146,9 @@ class Mailbox:
 
     def open(self, attempt: int) -> None:
         """From now on `attempt`'s worker takes messages. What an earlier one was given and never proved is unknown."""
-        for name in (*STATES, "letters", "asks"):
-            make_folder(self.dir / name)
+        make_folder(
+            self.dir / QUEUED
+        )  # the others when there is something for them: most workers get no message
         write_atomic(self.dir / "at_work", json.dumps({"attempt": attempt}) + "\n", durable=False)
 
     def close(self) -> list[str]:
@@ -189,11 +192,15 @@ class Mailbox:
         return self.letters(TAKEN, PASTED)
 
     def _move(self, letter: str, source: str, target: str) -> bool:
-        try:
-            os.rename(self.dir / source / letter, self.dir / target / letter)
-        except FileNotFoundError:
-            return False
-        return True
+        for _ in range(2):
+            try:
+                os.rename(self.dir / source / letter, self.dir / target / letter)
+                return True
+            except FileNotFoundError:
+                if (self.dir / target).is_dir():
+                    return False
+                make_folder(self.dir / target)
+        return False
 
     # -- questions
 
@@ -204,6 +211,7 @@ class Mailbox:
         What is answered from here on is not missed, so the question itself is told of inside.
         """
         fifo = self.dir / "asks" / question
+        make_folder(fifo.parent)
         os.mkfifo(fifo, 0o600)
         fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -222,6 +230,7 @@ class Mailbox:
     def answer(self, question: str, text: str, sender: str) -> str | None:
         """Answer a question: to whoever waits for it, else by a message, whose id is given back."""
         path = self.dir / "asks" / f"{question}.answer"
+        make_folder(path.parent)
         write_atomic(path, self.log.redact.text(text))
         try:
             fd = os.open(self.dir / "asks" / question, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)

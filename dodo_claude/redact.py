@@ -65,16 +65,35 @@ class Redactor:
 
     def data(self, value: Any) -> Any:
         """JSON-like data without secrets in its strings, keys included."""
+        # Most have none. All strings are looked through as one: what is between them is no part of a word.
+        strings: list[str] = []
+        copy = _copy(value, strings)
+        together = "\0".join(strings)
+        return copy if self.text(together) == together else self._redacted(copy)
+
+    def _redacted(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
             return {
-                self.text(key) if isinstance(key, str) else key: self.data(item)
+                self.text(key) if isinstance(key, str) else key: self._redacted(item)
                 for key, item in value.items()
             }
-        if isinstance(value, list | tuple):
-            return [self.data(item) for item in value]
+        if isinstance(value, list):
+            return [self._redacted(item) for item in value]
         return value
+
+
+def _copy(value: Any, strings: list[str]) -> Any:
+    """`value` as JSON has it, tuples as lists, and all its strings, keys too."""
+    if isinstance(value, str):
+        strings.append(value)
+    elif isinstance(value, dict):
+        strings += [key for key in value if isinstance(key, str)]
+        return {key: _copy(item, strings) for key, item in value.items()}
+    elif isinstance(value, list | tuple):
+        return [_copy(item, strings) for item in value]
+    return value
 
 
 NOTHING = Redactor({})

@@ -32,6 +32,7 @@ from dodo_claude.records import Config, Phase, Plan, Stage
 from dodo_claude.redact import Redactor
 
 if TYPE_CHECKING:
+    from dodo_claude.afterwards import Afterwards
     from dodo_claude.fleet import Fleet
     from dodo_claude.history import Said
     from dodo_claude.lifecycle import View
@@ -99,6 +100,7 @@ class Run:
         self._watcher: watch.Watcher | None = None
         self._lookout: Lookout | None = None
         self._slots: Slots | None = None
+        self._afterwards: Afterwards | None = None
         self._started = False
         self._tmux: Tmux | None = None
         self.learned: list[Stage] = []  # stages that were not known when the run began
@@ -196,6 +198,7 @@ class Run:
             return self._services
 
     def _make_services(self) -> Services:
+        from dodo_claude.afterwards import Afterwards
         from dodo_claude.agents import BOX
         from dodo_claude.fleet import Fleet, Limits, local_zone
         from dodo_claude.lookout import Lookout
@@ -209,6 +212,7 @@ class Run:
         self.fleet = Fleet(
             Limits.of(self.config), zone=local_zone(self.environ), listener=self._watcher.ring_all
         )
+        self._afterwards = Afterwards()
         folder = runtime / "slots"
         folder.mkdir(mode=0o700, exist_ok=True)
         self._slots = Slots.of_parent(self.environ) or Slots(folder, self.workers or self.config.max_workers)
@@ -232,6 +236,7 @@ class Run:
             environ=self.environ,
             report=lambda stage, attempt, view: self.report(stage, attempt, view),
             freed=lambda stage: self.freed(stage),
+            afterwards=self._afterwards.do,
             force=self.force,
         )
 
@@ -252,8 +257,14 @@ class Run:
         if self._watcher is not None:
             self._watcher.ring_all()
 
+    def settle(self) -> None:
+        """Wait for what was left to be done beside the stages."""
+        if self._afterwards is not None:
+            self._afterwards.settle()
+
     def close(self) -> None:
         """Let go of everything. Workers that are kept stay in tmux."""
+        self.settle()
         with self._lock:
             lookout, self._lookout = self._lookout, None
         if lookout is not None:
@@ -265,12 +276,21 @@ class Run:
             if self._tmux is None and self._lock_fd is not None and self._left_a_server():
                 self._tmux = open_tmux(self.config, self.environ)
             if self._tmux is not None:
+                if self._lock_fd is not None:
+                    self._take_down_left(self._tmux)
                 self._tmux.stop_server_if_empty()
                 self._tmux = None
             self._services = None
             if self._lock_fd is not None:
                 os.close(self._lock_fd)
                 self._lock_fd = None
+
+    def _take_down_left(self, tmux: Tmux) -> None:
+        from dodo_claude.afterwards import take_down_left
+
+        with contextlib.suppress(OSError, DodoClaudeError):
+            stages = (*self.config.stages, *self.learned)
+            take_down_left(tmux, stages, self.config.root / STATE_DIR, self.redact)
 
     def _left_a_server(self) -> bool:
         """Did a run that was killed leave a server of ours, of which this one had no need?"""

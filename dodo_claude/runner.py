@@ -185,6 +185,8 @@ class StageRunner(MThreadRunner):
             except KeyboardInterrupt:
                 self.signal = self.signal or signal.SIGINT
             self._clear_left()
+            if self.run is not None:
+                self.run.settle()
             self._write_report()
         return 128 + self.signal if self.signal is not None else self.final_result
 

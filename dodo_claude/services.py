@@ -84,6 +84,7 @@ class Services:
     slot: Callable[[float, Callable[[], bool]], Slot | None]  # take one within so many seconds, or give up
     report: Callable[[Stage, int, View], None] = lambda stage, attempt, view: None
     freed: Callable[[str], None] = lambda stage: None  # that stage gave its slot back before its end
+    afterwards: Callable[[Callable[[], None]], None] = lambda job: job()  # do what nobody need wait for
     hurry: threading.Event = field(default_factory=threading.Event)  # kill, do not ask
     census: Census = field(default_factory=Census)
     redact: Redactor = NOTHING

@@ -20,8 +20,8 @@ class Pane:
 class Terminal(Protocol):
     """A place where workers run and people look. `tmux.Tmux` is the real one."""
 
-    def spawn(self, session: str, argv: Sequence[str], cwd: Path, mark: str) -> Pane:
-        """Run `argv` in a new session of that name; the pane stays when the process ends."""
+    def spawn(self, session: str, argv: Sequence[str], cwd: Path, mark: str, name: str) -> Pane:
+        """Run `argv` in a new session, in which people see it called `name`; the pane stays when the process ends."""
         ...
 
     def respawn(self, pane: Pane, argv: Sequence[str], cwd: Path) -> Pane:

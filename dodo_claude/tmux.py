@@ -74,6 +74,11 @@ def _quote(text: str) -> str:
     return text[:-1] + "\\;" if text.endswith(";") else text
 
 
+def _window_name(name: str) -> str:
+    """A name is a format when it is given, and may hold styles when it is drawn: `#` begins both."""
+    return _quote(re.sub(r"\s", " ", clean_text(name)).replace("#", "_"))
+
+
 class Tmux:
     """`terminal.Terminal` on a tmux server: our own at `socket`, or the user's default one (None)."""
 
@@ -93,8 +98,9 @@ class Tmux:
 
     # -- terminal.Terminal
 
-    def spawn(self, session: str, argv: Sequence[str], cwd: Path, mark: str) -> Pane:
-        """Run `argv` in a new session called `session`; a finished one of ours by that name makes way."""
+    def spawn(self, session: str, argv: Sequence[str], cwd: Path, mark: str, name: str) -> Pane:
+        """Run `argv` in a new session called `session`, its window called `name`; a finished one of ours by that name
+        makes way."""
         if not cwd.is_dir():
             raise TmuxError(f"{cwd}: no such folder to start a worker in")
         at = f"={session}:"
@@ -102,7 +108,7 @@ class Tmux:
         # end only after all of these are done, so even a worker that ends at once leaves a pane to look at.
         command = [
             "new-session", "-d", "-P", "-F", _FIELD.join(["#{session_id}", "#{pane_id}", "#{pane_pid}"]),
-            "-s", session, "-n", "worker", "-x", str(COLUMNS), "-y", str(ROWS),
+            "-s", session, "-n", _window_name(name), "-x", str(COLUMNS), "-y", str(ROWS),
             "-c", _quote(str(cwd)), *argv,
             ";", "set-option", "-t", at, MARK, self._owner + mark,
             # Of this pane alone: what a monitor, or a person, opens beside it goes when it ends.
@@ -212,10 +218,8 @@ class Tmux:
 
     def rename(self, pane: Pane, name: str) -> None:
         """The name of the pane's window; fine if it is gone."""
-        # A name is a format when it is given, and may hold styles when it is drawn: `#` begins both.
-        name = clean_text(name).replace("#", "_")
         with contextlib.suppress(TmuxError):
-            self._cmd("rename-window", "-t", pane.id, "--", _quote(name))
+            self._cmd("rename-window", "-t", pane.id, "--", _window_name(name))
 
     def close(self, session: str, mark: str) -> None:
         """Remove the worker's session, with whatever a person opened in it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import operator
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -46,14 +47,17 @@ class Usage:
         return self.input_tokens + self.output_tokens + self.cache_read + self.cache_write
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, part.name) + getattr(other, part.name) for part in fields(self)))
+        return Usage(*map(operator.add, _NUMBERS(self), _NUMBERS(other)))
 
     def __sub__(self, other: Usage) -> Usage:
-        return Usage(*(getattr(self, part.name) - getattr(other, part.name) for part in fields(self)))
+        return Usage(*map(operator.sub, _NUMBERS(self), _NUMBERS(other)))
 
     def at_least(self, other: Usage) -> Usage:
         """Each number the larger of the two: what was used does not come back."""
-        return Usage(*(max(getattr(self, part.name), getattr(other, part.name)) for part in fields(self)))
+        return Usage(*map(max, _NUMBERS(self), _NUMBERS(other)))
+
+
+_NUMBERS = operator.attrgetter(*(part.name for part in fields(Usage)))
 
 
 class TranscriptReader:

@@ -68,7 +68,7 @@ class Watcher:
         return event
 
     def watch_folder(self, ring: str, folder: Path) -> None:
-        """Ring when something arrives in `folder`. What lies there already does not ring."""
+        """Ring when something arrives in `folder` whose name does not begin with a point. What lies there does not ring."""
         with self._lock:
             self._folders[folder] = ring
         self._changes.watch(folder)
@@ -172,7 +172,8 @@ class Watcher:
             self._ask_polled()
 
     def _hear(self) -> None:
-        arrived = {folder for folder, _ in self._changes.take()}
+        # What begins with a point is on its way to its name.
+        arrived = {folder for folder, name in self._changes.take() if not name.startswith(".")}
         with self._lock:
             rings = {self._folders.get(folder, "") for folder in arrived}
         for ring in rings:

@@ -22,9 +22,10 @@ from pathlib import Path
 
 from dodo_claude import agents, monitors, permits, phases, policy, processes, verify
 from dodo_claude import lifecycle as life
+from dodo_claude.afterwards import SCREEN_LINES, keep_screen
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import Attempt, make_folder, write_atomic
+from dodo_claude.journal import Attempt, write_atomic, write_new
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.mail import DELIVERED, QUEUED, UNKNOWN, Mailbox
 from dodo_claude.services import Done, Services, Slot
@@ -32,8 +33,6 @@ from dodo_claude.terminal import Pane
 from dodo_claude.usage import CostMeter, TranscriptReader, Usage, context_used, cost_of
 from dodo_claude.work import Work
 
-# Lines of the pane kept in screen.txt when a worker ends.
-SCREEN_LINES = 2_000
 # Lines of a dialog that are shown to whoever is asked to look.
 DIALOG_LINES = 12
 # tmux's own line below what a dead pane shows.
@@ -94,6 +93,7 @@ class Worker(Work):
         self.transcript: TranscriptReader | None = None
         self.reading: str | None = None  # the transcript's path
         self.past = Usage()  # of sessions before that one
+        self.counted: tuple[object, ...] = ()  # what the fleet knows
         self.marked: str | None = None  # what its window is called
         self.over = False  # and it is so for good
         self.book: str | None = None  # what the fleet's books call the work on this stage
@@ -163,7 +163,7 @@ class Worker(Work):
         if self.interactive:
             self.mailbox.open(self.attempt.number)
             self.services.waker.watch_folder(self.ring, self.mailbox.dir / QUEUED)
-            self.services.waker.watch_folder(self.ring, self.attempt.spool / "new")
+            self.services.waker.watch_folder(self.ring, self.attempt.spool)
             self.mailbox.put_back(but=(*self.view.mailed, *self.view.received))
             for problem in monitors.start(self.stage, self.attempt, self._pane(), self.nonce, self.services):
                 self.tell(problem)
@@ -181,7 +181,7 @@ class Worker(Work):
         assert stage.agent is not None
         self._take_summaries()
         prompt = self._first_prompt()
-        write_atomic(folder / "prompt.md", prompt, durable=False)
+        write_new(folder / "prompt.md", prompt)
         job = agents.Job(
             stage=stage.name,
             attempt=self.attempt.number,
@@ -206,9 +206,8 @@ class Worker(Work):
             else len(prompt.encode()) > agents.MAX_ARGUMENT,
         )
         self.launch = agents.launch(stage.agent, job, services.environ, {**dict(stage.env), **slot.environ})
-        make_folder(permits.folder(self.attempt))
         for name, text in self.launch.files.items():
-            write_atomic(folder / name, text, durable=False)
+            write_new(folder / name, text)
         self._remind()
         self._start(job.cwd, agents.launch_script(job, self.launch.command, self._env_file()))
 
@@ -296,12 +295,13 @@ class Worker(Work):
     def _start(self, cwd: Path, script: str) -> None:
         assert self.launch is not None
         path = self.attempt.dir / "launch.sh"
-        write_atomic(path, script, 0o700, durable=False)
-        write_atomic(self._env_file(), agents.env_script(self.launch.env), durable=False)
+        write_new(path, script, 0o700)
+        write_new(self._env_file(), agents.env_script(self.launch.env))
         argv = ["env", "-i", "/bin/sh", str(path)]
         terminal = self.services.terminal()
         if self.pane is None:
-            self.pane = terminal.spawn(self.stage.session, argv, cwd, self.nonce)
+            self.marked = self.stage.name
+            self.pane = terminal.spawn(self.stage.session, argv, cwd, self.nonce, self.marked)
         else:
             self.pane = terminal.respawn(self.pane, argv, cwd)
         self._note(life.SPAWNED, pane=self.pane.id, session=self.pane.session, pid=self.pane.pid)
@@ -315,7 +315,7 @@ class Worker(Work):
 
     def _mark_end(self, *, good: bool) -> None:
         self._mark(_ENDED[good])
-        self.over = True  # its last hooks are still to be read
+        self.over = True
 
     # -- following it
 
@@ -413,7 +413,9 @@ class Worker(Work):
             pause_left=fleet.pause_left(),
             max_turns=stage.max_turns,
             problems=self.problems,
-            mail=self.interactive and self.mailbox.waiting(),
+            mail=self.interactive
+            and (self.view.state is life.State.IDLE or self.view.held)
+            and self.mailbox.waiting(),
             ask_left=max((ask.until - time.time() for ask in self.view.asks), default=0.0),
             phases=phases.count(stage),
             goal=coming.compact if coming is not None else None,
@@ -470,7 +472,10 @@ class Worker(Work):
                     self.cost.saw(cost)
         # By its first session: a resumed one goes on in the same transcript, under another attempt's number.
         self.book = self.book or self.view.session_id
-        self.services.fleet.spent(self.book or self.key, *self._usage(), stage=self.stage.name)
+        used = (self.book or self.key, *self._usage())
+        if used != self.counted:
+            self.counted = used
+            self.services.fleet.spent(*used, stage=self.stage.name)
 
     def _usage(self) -> tuple[Usage, float | None]:
         usage = self.past
@@ -623,9 +628,11 @@ class Worker(Work):
         processes.end_tree(0 if gone else self._pane().pid, self.nonce, hurry=self.services.hurry.is_set)
         altered = good and verify.fingerprints(self.services.root, stage.targets) != marks
         closing = stage.keep == "never" or (good and not altered and stage.keep == "on-failure")
-        if good or gone or idle:
-            # Only now: the client draws a turn's last lines after its Stop hook. A dead pane keeps its screen.
-            self._keep_screen(closing=closing and good and not altered)
+        # Only now: the client draws a turn's last lines after its Stop hook. A dead pane keeps its screen.
+        if closing and good and not altered:
+            self.services.afterwards(self._take_down)
+        elif good or gone or idle:
+            self._keep_screen()
         if outcome.kind == "died" and not self.view.prompts:
             outcome = replace(outcome, reason=outcome.reason + self._last_words())
         if altered:
@@ -634,23 +641,23 @@ class Worker(Work):
             self._note(life.EXITED, status=self.services.terminal().exit_status(self._pane()))
             self.view = replace(self.view, turn_done=True)
             return None
-        self._mark_end(good=good)
+        if not closing:
+            self._mark_end(good=good)
+        self.over = True  # its last hooks are still to be read
         if outcome.fatal:
             self.services.fleet.fatal(outcome.kind, outcome.reason)
         if closing and not good:
             self.services.terminal().close(stage.session, self.nonce)
         return outcome
 
-    def _keep_screen(self, *, closing: bool = False) -> None:
-        terminal, pane = self.services.terminal(), self._pane()
-        if closing:
-            screen = terminal.take_down(pane, self.stage.session, self.nonce, history=SCREEN_LINES)
-        else:
-            screen = terminal.capture(pane, history=SCREEN_LINES)
-        if screen:
-            text = self.services.redact.text(screen.rstrip() + "\n")
-            with contextlib.suppress(OSError):  # for people to look at: no work is lost for it
-                write_atomic(self.attempt.dir / "screen.txt", text, durable=False)
+    def _keep_screen(self) -> None:
+        screen = self.services.terminal().capture(self._pane(), history=SCREEN_LINES)
+        keep_screen(self.attempt, screen, self.services.redact)
+
+    def _take_down(self) -> None:
+        terminal, session = self.services.terminal(), self.stage.session
+        screen = terminal.take_down(self._pane(), session, self.nonce, history=SCREEN_LINES)
+        keep_screen(self.attempt, screen, self.services.redact)
 
     def _last_words(self) -> str:
         """The last line of its screen: why a client does not start stands there, and nowhere else."""

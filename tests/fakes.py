@@ -143,7 +143,7 @@ class FakeTerminal:
             self.statuses[pane.pid] = turn.exits
         return pane
 
-    def spawn(self, session: str, argv: Sequence[str], cwd: Path, mark: str) -> Pane:
+    def spawn(self, session: str, argv: Sequence[str], cwd: Path, mark: str, name: str) -> Pane:
         self.calls.append(("spawn", session, cwd))
         self.folder = Path(argv[-1]).parent
         return self.play(Pane("%1", "$1", next(self._pids)))
@@ -198,5 +198,5 @@ def drop(folder: Path, step: Step) -> None:
     kind, data = (step, {}) if isinstance(step, str) else step
     spool = folder / "spool"
     name = f"{next(_numbers):09}"
-    (spool / "tmp" / name).write_text(json.dumps({"hook_event_name": kind, **data}))
-    (spool / "tmp" / name).rename(spool / "new" / name)
+    (spool / f".{name}").write_text(json.dumps({"hook_event_name": kind, **data}))
+    (spool / f".{name}").rename(spool / name)

@@ -352,11 +352,11 @@ def test_what_never_began_moves_no_target(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_hook_that_finds_no_room_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = make(tmp_path / "p", monkeypatch)
     monkeypatch.setattr(journal, "no_room", lambda folder: True)
-    desk.waker.meanwhile.append(lambda: (desk.terminal.folder / "spool/new/77").write_text('{"hook_ev'))
+    desk.waker.meanwhile.append(lambda: (desk.terminal.folder / "spool/77").write_text('{"hook_ev'))
     end = _drive(desk, STAGE, (Turn({"a": "half"}, WORK),), Disk(0, 0))
     spool = desk.last.spool
     assert end == f"disk full while writing {spool}: No space left on device (free it; then run again)"
-    assert os.listdir(spool / "tmp") == []
+    assert os.listdir(spool) == [".unreadable-77"]
     assert desk.text("a") == OLD
     assert not desk.terminal.workers.living  # type: ignore[attr-defined]
 
@@ -777,9 +777,9 @@ def test_what_a_killed_process_left_half_written_is_cleared(tmp_path: Path) -> N
     log.sweep()
     assert sorted(os.listdir(log.dir)) == ["1", "2", "open"]
     assert [path for path in attempt.dir.rglob("*") if path.is_file()] == []
-    (attempt.spool / "tmp/9").write_text("half")
+    (attempt.spool / ".9").write_text("half")
     attempt.sweep()
-    assert os.listdir(attempt.spool / "tmp") == []
+    assert os.listdir(attempt.spool) == []
 
 
 def test_a_sweep_looks_at_no_older_attempt_once_the_newest_has_ended(

@@ -217,7 +217,7 @@ def test_files_of_others_stay(scene: Scene, tmp_path_factory: pytest.TempPathFac
     (outside / "mine.txt").write_text("mine\n")
     first, second = five(scene)[:2]
     (first.dir / "my notes.txt").write_text("why it failed\n")
-    (first.dir / "spool/new/1").write_text("{}")
+    (first.dir / "spool/1").write_text("{}")
     shutil.rmtree(second.dir / "before")
     (second.dir / "before").symlink_to(outside)
     (scene.log("api").dir / "0").symlink_to(outside)

@@ -45,12 +45,12 @@ def run(shell: list[str], spool: Path, *more: str, event: bytes = b'{"hook_event
 
 
 def left(attempt: Attempt) -> list[str]:
-    return os.listdir(attempt.spool / "tmp") + os.listdir(attempt.spool / "new")
+    return os.listdir(attempt.spool)
 
 
 def test_an_event_becomes_a_file(shell: list[str], attempt: Attempt) -> None:
     assert run(shell, attempt.spool) == b""
-    (file,) = (attempt.spool / "new").iterdir()
+    (file,) = attempt.spool.iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
     assert [event.kind for event in attempt.collect()] == ["Stop"]
     assert left(attempt) == []
@@ -61,7 +61,7 @@ def test_its_arrival_wakes_who_listens(shell: list[str], attempt: Attempt, more:
     watcher = Watcher()
     try:
         awake = watcher.register("it")
-        watcher.watch_folder("it", attempt.spool / "new")
+        watcher.watch_folder("it", attempt.spool)
         run(shell, attempt.spool, *more)
         assert awake.wait(DEADLINE)
         assert [event.kind for event in attempt.collect()] == ["Stop"]
@@ -73,7 +73,7 @@ def test_its_arrival_wakes_who_listens(shell: list[str], attempt: Attempt, more:
 def test_an_event_arrives_whole(shell: list[str], attempt: Attempt, size: int) -> None:
     event = json.dumps({"hook_event_name": "PreToolUse", "x": "é" * (size // 6)}).encode().ljust(size)
     run(shell, attempt.spool, event=event)
-    (file,) = (attempt.spool / "new").iterdir()
+    (file,) = attempt.spool.iterdir()
     assert file.read_bytes() == event
 
 
@@ -86,7 +86,7 @@ def test_an_answer_is_printed(shell: list[str], attempt: Attempt, tmp_path: Path
 @pytest.mark.parametrize(
     "more", [(), ("mail", "box", "Stop"), ("answer", "box/new/a"), ("permit", "box/new")]
 )
-@pytest.mark.parametrize("what", ["no spool", "a file for a spool", "no tmp", "no new"])
+@pytest.mark.parametrize("what", ["no spool", "a file for a spool"])
 def test_what_is_missing_is_no_fault(
     shell: list[str], attempt: Attempt, tmp_path: Path, what: str, more: tuple[str, ...]
 ) -> None:
@@ -94,12 +94,9 @@ def test_what_is_missing_is_no_fault(
     for name in ("new", "taken"):
         (tmp_path / "box" / name).mkdir(parents=True)
     (tmp_path / "box/new/a").write_text("it")
-    if what in ("no spool", "a file for a spool"):
-        shutil.rmtree(spool)
+    shutil.rmtree(spool)
     if what == "a file for a spool":
         spool.write_text("")
-    if what in ("no tmp", "no new"):
-        (spool / what.removeprefix("no ")).rmdir()
     run(shell, spool, *(str(tmp_path / word) if "/" in word or word == "box" else word for word in more))
 
 
@@ -111,21 +108,22 @@ def test_a_full_disk_leaves_what_tells_of_it(shell: list[str], attempt: Attempt)
             ["sh", "-c", limited, "sh", str(HOOK), str(attempt.spool), *more],
             input=b'{"hook_event_name":"' + b"x" * 100_000, capture_output=True, timeout=DEADLINE, check=False,
         )  # fmt: skip
-        assert len(os.listdir(attempt.spool / "new")) == 1
+        assert len(os.listdir(attempt.spool)) == 1
         assert attempt.collect() == []
-        assert (len(os.listdir(attempt.spool)), left(attempt)) == (3, [])
-        next(attempt.spool.glob("unreadable-*")).unlink()
+        (name,) = left(attempt)
+        assert name.startswith(".unreadable-")
+        (attempt.spool / name).unlink()
 
 
 def test_a_process_id_that_comes_round_again(shell: list[str], attempt: Attempt) -> None:
     """The shell's own id is a name that is taken: it is told to another process first."""
-    script = f'for n in tmp/$$ new/$$.$$; do echo old > "{attempt.spool}/$n"; done; set -- "$@"; . "{HOOK}"'
+    script = f'for n in .$$ $$.$$; do echo old > "{attempt.spool}/$n"; done; set -- "$@"; . "{HOOK}"'
     done = subprocess.run(
         [*shell, "-c", script, "hook", str(attempt.spool)],
         input=b'{"hook_event_name":"Stop"}', capture_output=True, timeout=DEADLINE, check=False,
     )  # fmt: skip
     assert done.returncode == 0
-    texts = sorted(file.read_text() for file in attempt.spool.glob("*/*"))
+    texts = sorted(file.read_text() for file in attempt.spool.iterdir())
     assert texts == ["old\n", "old\n", '{"hook_event_name":"Stop"}']
     assert [event.kind for event in attempt.collect()] == ["Stop"]
 
@@ -137,14 +135,14 @@ def test_a_hook_that_is_killed_leaves_no_event(shell: list[str], attempt: Attemp
     assert process.stdin is not None
     process.stdin.write(b'{"hook_event_name":')
     process.stdin.flush()
-    until(lambda: [file for file in (attempt.spool / "new").iterdir() if file.stat().st_size])
+    until(lambda: [file for file in attempt.spool.iterdir() if file.stat().st_size])
     assert attempt.collect() == []
     assert attempt.unfinished
     os.killpg(process.pid, signal.SIGKILL)
     process.stdin.close()
     process.wait(DEADLINE)
     assert attempt.collect() == []
-    assert left(attempt) == []
+    assert left(attempt) == [f".unreadable-{process.pid}"]
     assert not attempt.unfinished
 
 
@@ -158,7 +156,6 @@ class Asking:
 
     def __init__(self, shell: list[str], attempt: Attempt, asked: bytes = ASKED) -> None:
         self.attempt = attempt
-        permits.folder(attempt).mkdir(exist_ok=True)
         self.client = subprocess.Popen(["sleep", "1000"])
         self.process = subprocess.Popen(
             [*shell, str(HOOK), str(attempt.spool), "permit", str(permits.folder(attempt))],
@@ -169,7 +166,7 @@ class Asking:
         self.process.stdin.write(asked)
         self.process.stdin.close()
         self.process.stdin = None
-        until(lambda: os.listdir(attempt.spool / "new"))
+        until(attempt._names)
 
     def request(self) -> str:
         return self.attempt.view().request
@@ -182,7 +179,7 @@ class Asking:
         return self.process.returncode, out, err
 
     def left(self) -> list[str]:
-        return sorted(os.listdir(permits.folder(self.attempt)))
+        return sorted(path.name for path in permits.folder(self.attempt).glob("*"))
 
 
 def until(what: Callable[[], object]) -> None:
@@ -269,7 +266,7 @@ def test_a_subagents_request_is_left_to_its_dialog(shell: list[str], attempt: At
 
 
 def test_without_its_folder_nobody_is_waited_for(shell: list[str], attempt: Attempt) -> None:
-    command = [*shell, str(HOOK), str(attempt.spool), "permit", str(attempt.dir / "none")]
+    command = [*shell, str(HOOK), str(attempt.spool), "permit", str(attempt.dir / "no/folder")]
     done = subprocess.run(command, input=ASKED, capture_output=True, timeout=DEADLINE, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert attempt.view().request == ""

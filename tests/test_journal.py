@@ -38,7 +38,7 @@ NOBODY = "9999999"
 
 
 def put(attempt: Attempt, name: str, text: str | bytes) -> None:
-    (attempt.spool / "new" / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    (attempt.spool / name).write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
 # -- attempts
@@ -261,13 +261,13 @@ def test_300_hooks_at_once_lose_and_tear_nothing(attempt: Attempt) -> None:
         for text in texts
     )
     assert list(attempt.replay()) == events
-    assert not os.listdir(attempt.spool / "new") + os.listdir(attempt.spool / "tmp")
+    assert os.listdir(attempt.spool) == []
 
 
 def test_events_come_in_the_order_of_their_time(attempt: Attempt) -> None:
     for name, at in (("9", 300), ("1", 100), ("5", 200), ("10000", 200), ("9999", 200)):
         put(attempt, name, json.dumps({"hook_event_name": "Stop", "name": name}))
-        os.utime(attempt.spool / "new" / name, ns=(at, at))
+        os.utime(attempt.spool / name, ns=(at, at))
     # At one tick of the clock the lower process id was first.
     assert [event.data["name"] for event in attempt.collect()] == ["1", "5", "9999", "10000", "9"]
     assert attempt.collect() == []
@@ -296,7 +296,7 @@ def test_an_unreadable_event_is_set_aside(attempt: Attempt, text: str | bytes) -
     put(attempt, NOBODY, text)
     put(attempt, "2", '{"hook_event_name": "Stop"}')
     assert [event.kind for event in attempt.collect()] == ["Stop"]
-    assert (attempt.spool / f"unreadable-{NOBODY}").exists()
+    assert (attempt.spool / f".unreadable-{NOBODY}").exists()
     put(attempt, NOBODY, text)  # the same process id once more
     assert attempt.collect() == []
     assert not attempt.unfinished
@@ -318,9 +318,9 @@ def test_half_an_event_whose_hook_hangs_is_set_aside_one_day(attempt: Attempt) -
     name = f"{os.getpid()}.1"
     put(attempt, name, "{")
     long_ago = time.time() - journal.HOOK_SECONDS
-    os.utime(attempt.spool / "new" / name, (long_ago, long_ago))
+    os.utime(attempt.spool / name, (long_ago, long_ago))
     assert attempt.collect() == []
-    assert (attempt.spool / f"unreadable-{name}").exists()
+    assert (attempt.spool / f".unreadable-{name}").exists()
 
 
 def test_half_an_event_on_a_full_disk_is_no_hooks_fault(
@@ -358,7 +358,7 @@ def test_a_sweep_leaves_what_a_living_sender_writes(attempt: Attempt) -> None:
 
 
 def test_a_folder_among_the_events_is_set_aside(attempt: Attempt) -> None:
-    (attempt.spool / "new" / NOBODY).mkdir()
+    (attempt.spool / NOBODY).mkdir()
     put(attempt, "2", '{"hook_event_name": "Stop"}')
     assert [event.kind for event in attempt.collect()] == ["Stop"]
     assert attempt.collect() == []
@@ -366,9 +366,9 @@ def test_a_folder_among_the_events_is_set_aside(attempt: Attempt) -> None:
 
 def test_an_event_too_large_is_not_read(attempt: Attempt) -> None:
     put(attempt, NOBODY, "")
-    os.truncate(attempt.spool / "new" / NOBODY, journal.MAX_EVENT + 1)
+    os.truncate(attempt.spool / NOBODY, journal.MAX_EVENT + 1)
     assert attempt.collect() == []
-    assert (attempt.spool / f"unreadable-{NOBODY}").stat().st_size == journal.MAX_EVENT + 1
+    assert (attempt.spool / f".unreadable-{NOBODY}").stat().st_size == journal.MAX_EVENT + 1
 
 
 def test_long_and_deep_values_are_cut(attempt: Attempt) -> None:
@@ -392,11 +392,11 @@ def test_long_and_deep_values_are_cut(attempt: Attempt) -> None:
 
 def test_what_is_whole_outlives_the_sweep_and_what_is_half_does_not(attempt: Attempt) -> None:
     put(attempt, "7+20260101-a", '{"hook_event_name":"Stop"}')
-    for place in ("tmp/8", "new/8"):
-        (attempt.spool / place).write_text('{"hook_event_name":"Sto')
+    for name in (".8", "8"):
+        (attempt.spool / name).write_text('{"hook_event_name":"Sto')
     attempt.sweep()
-    assert os.listdir(attempt.spool / "tmp") == []
-    assert os.listdir(attempt.spool / "new") == ["7+20260101-a"]
+    attempt.sweep()
+    assert sorted(os.listdir(attempt.spool)) == [".unreadable-8", "7+20260101-a"]
     assert [event.kind for event in attempt._waiting()] == ["Stop"]
     (event,) = attempt.collect()
     assert event.data["mail"] == ["20260101-a"]

@@ -78,13 +78,13 @@ def test_none_is_sent_into_a_dialog(attempt: Attempt, box: Mailbox) -> None:
     attempt.record(life.SPAWNED, pane="%1", session="$1", pid=1)
     # Nobody has taken the hook's event yet: an orchestrator may be dead.
     attempt.drop("ask", id="q", text="?", until=1.0)
-    (attempt.spool / "new/1").write_text('{"hook_event_name": "PermissionRequest", "tool_name": "Bash"}')
+    (attempt.spool / "1").write_text('{"hook_event_name": "PermissionRequest", "tool_name": "Bash"}')
     with pytest.raises(
         RefusedError, match=r"'s': waits for a person at a dialog: Bash \(dodo-claude attach s"
     ):
         box.post("yes", "x")
     assert box.letters(*STATES) == []
-    (attempt.spool / "new/2").write_text('{"hook_event_name": "PostToolBatch"}')
+    (attempt.spool / "2").write_text('{"hook_event_name": "PostToolBatch"}')
     assert box.post("thanks", "x")
 
 

@@ -65,6 +65,30 @@ def test_no_surroundings_hide_a_secret(before: str, secret: str, after: str) -> 
     assert secret not in Redactor(ENV).text(f"{before} {secret} {after}")
 
 
+TEXTS = st.text() | st.sampled_from(
+    [*SECRETS, "sk-", "-----BEGIN A PRIVATE KEY-----", "://a", "b@c", "AKIA" + "A" * 16]
+)
+
+
+@given(
+    st.recursive(
+        TEXTS | st.integers() | st.none(),
+        lambda part: st.lists(part) | st.tuples(part) | st.dictionaries(TEXTS, part),
+    )
+)
+def test_data_is_its_texts_each_for_itself(value: object) -> None:
+    redactor = Redactor(ENV)
+
+    def each(value: object) -> object:
+        if isinstance(value, str):
+            return redactor.text(value)
+        if isinstance(value, dict):
+            return {redactor.text(key): each(item) for key, item in value.items()}
+        return [each(item) for item in value] if isinstance(value, list | tuple) else value
+
+    assert redactor.data(value) == each(value)
+
+
 @given(st.text())
 def test_twice_is_once(text: str) -> None:
     redactor = Redactor(ENV)

@@ -303,7 +303,7 @@ def test_close_leaves_no_empty_server_and_keeps_a_full_one(started: Run, root: P
     terminal = run.terminal()
     assert isinstance(terminal, Tmux)
     assert run.terminal() is terminal
-    pane = terminal.spawn("w", ["sleep", "1000"], root, "m")
+    pane = terminal.spawn("w", ["sleep", "1000"], root, "m", "it")
     run.close()
     again = run.terminal()
     assert again.sessions() == {"w": (pane.session, "m")}

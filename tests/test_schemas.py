@@ -179,8 +179,8 @@ NO_PID = 9_999_999
 
 
 def spooled(attempt: Attempt, number: int, text: str) -> None:
-    (attempt.spool / "new").mkdir(parents=True, exist_ok=True)
-    path = attempt.spool / "new" / str(number)
+    attempt.spool.mkdir(parents=True, exist_ok=True)
+    path = attempt.spool / str(number)
     path.write_text(text)
     os.utime(path, (1_000 + number, 1_000 + number))
 
@@ -205,4 +205,4 @@ def test_what_is_not_said_as_our_commands_do_is_set_aside(scene: Scene, text: st
     attempt = scene.begin("api")
     spooled(attempt, NO_PID, text)
     assert attempt.collect() == []
-    assert (attempt.spool / f"unreadable-{NO_PID}").read_text() == text
+    assert (attempt.spool / f".unreadable-{NO_PID}").read_text() == text

@@ -66,7 +66,7 @@ def until(what: Callable[[], object]) -> None:
 
 
 def spawn(server: Tmux, tmp_path: Path, *argv: str, session: str = "work-1", mark: str = MARK) -> Pane:
-    return server.spawn(session, argv or ("sleep", "1000"), tmp_path, mark)
+    return server.spawn(session, argv or ("sleep", "1000"), tmp_path, mark, "it")
 
 
 class Listener:
@@ -253,14 +253,15 @@ FOLDERS = [
         ("! api", "! api"),
         ("a #(touch run) ##(touch run) #[fg=red]#{pid}#W", "a _(touch run) __(touch run) _[fg=red]_{pid}_W"),
         ("-d; kill-server ;", "-d; kill-server ;"),
-        ("{a,b}\t\x1b[2J", "{a,b}\\t"),
+        ("{a,b}\t\x1b[2J\nc", "{a,b}  c"),
     ],
 )
 def test_a_windows_name_is_only_a_name(server: Tmux, tmp_path: Path, name: str, shown: str) -> None:
     one, two = spawn(server, tmp_path), spawn(server, tmp_path, session="work-2")
     server.rename(one, name)
-    assert raw(server, "-u", "display-message", "-p", "-t", one.id, "#{window_name}") == shown
-    assert raw(server, "-u", "display-message", "-p", "-t", two.id, "#{window_name}") == "worker"
+    three = server.spawn("work-3", ["sleep", "1000"], tmp_path, MARK, name)
+    for pane, text in ((one, shown), (two, "it"), (three, shown)):
+        assert raw(server, "-u", "display-message", "-p", "-t", pane.id, "#{window_name}") == text
     raw(server, "-u", "display-message", "-p", "-t", two.id, "#{E:status-right}")
     assert not (tmp_path / "run").exists()
     server.rename(Pane("%77", "$9", 1), "gone")  # no error
@@ -306,7 +307,7 @@ def test_a_folders_name_is_only_a_name(
     monkeypatch.chdir(caller)  # where tmux would run what it takes for a command
     log = tmp_path / "where"
     script = f"pwd > {log}.new; mv {log}.new {log}; exec sleep 1000"
-    pane = server.spawn("work-1", ["/bin/sh", "-c", script], folder, MARK)
+    pane = server.spawn("work-1", ["/bin/sh", "-c", script], folder, MARK, "it")
     until(log.exists)
     assert log.read_text() == f"{folder}\n"
     # Later messages travel through a file beside the attempt's other files.
@@ -323,7 +324,7 @@ def test_a_folders_name_is_only_a_name(
 
 def test_a_missing_folder_starts_nothing_elsewhere(server: Tmux, tmp_path: Path) -> None:
     with pytest.raises(TmuxError, match="gone: no such folder to start a worker in"):
-        server.spawn("work-1", ["touch", str(tmp_path / "ran")], tmp_path / "gone", MARK)
+        server.spawn("work-1", ["touch", str(tmp_path / "ran")], tmp_path / "gone", MARK, "it")
     assert server.sessions() == {}
     assert not (tmp_path / "ran").exists()
 
@@ -360,7 +361,7 @@ def test_a_strangers_session_is_left_alone(server: Tmux, tmp_path: Path) -> None
 def test_our_own_earlier_session_makes_way_with_all_that_runs_in_it(server: Tmux, tmp_path: Path) -> None:
     script = f"trap '' HUP; sleep 1000 & echo $! > {tmp_path}/child; wait"
     launch = ["env", f"{processes.NONCE}={MARK}", "/bin/sh", "-c", script]
-    old = server.spawn("work-1", launch, tmp_path, MARK)
+    old = server.spawn("work-1", launch, tmp_path, MARK, "it")
     until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
     new = spawn(server, tmp_path, mark="other")
     assert server.sessions() == {"work-1": (new.session, "other")}

@@ -47,7 +47,7 @@ class Listener:
         for name in ("new", "taken"):
             (folder / "mail" / name).mkdir(parents=True)
         self.run = subprocess.Popen(
-            [sys.executable, "-c", RUN, str(self.attempt.spool / "new")],
+            [sys.executable, "-c", RUN, str(self.attempt.spool)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

@@ -20,7 +20,7 @@ LIGHT = """#!/bin/sh
 while [ "$1" != --settings ]; do shift; done
 command=
 while IFS= read -r line; do
-    case $line in *hook.sh*) command=${line#*'"command": "'}; command=${command%'",'}; command=${command%'"'}; break ;; esac
+    case $line in *hook.sh*) command=${line#*'"command": "'}; command=${command%%'"'*}; break ;; esac
 done <"$2"
 say() { printf '{"hook_event_name":"%s","session_id":"light"%s}' "$1" "$2" | /bin/sh -c "$command"; }
 say SessionStart ',"source":"startup"'

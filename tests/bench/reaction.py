@@ -57,7 +57,7 @@ def _reactions(folder: Path, times: int, others: int) -> tuple[list[float], list
         watcher = Watcher()
         stack.callback(watcher.close)
         awake = watcher.register("ring")
-        watcher.watch_folder("ring", attempt.spool / "new")
+        watcher.watch_folder("ring", attempt.spool)
         for number in range(others):
             process = stack.enter_context(subprocess.Popen(["sleep", "600"]))
             stack.callback(process.kill)

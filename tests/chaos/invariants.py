@@ -22,7 +22,7 @@ from tests.project import Project
 
 # How long a hook that its worker's end left behind may take to end.
 LINGER_SECONDS = 1.0
-TEMPORARY = ("**/.*.tmp", "**/env-*", "**/paste-*", "**/.probe-*", "**/spool/tmp/*")
+TEMPORARY = ("**/.*.tmp", "**/env-*", "**/paste-*", "**/.probe-*", "**/spool/.[!u]*")
 SETTLED = ("succeeded", "failed", "timed out", "aborted")
 
 

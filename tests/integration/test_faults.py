@@ -443,8 +443,8 @@ def hook_file(project: Project, stage: str, attempt: int, event: dict[str, objec
     spool = project.log(stage).dir / str(attempt) / "spool"
     # As hook.sh's, none that is still there: it would be removed with that one.
     name = str(time.monotonic_ns())
-    (spool / "tmp" / name).write_text(json.dumps(event))
-    os.replace(spool / "tmp" / name, spool / "new" / name)
+    (spool / f".{name}").write_text(json.dumps(event))
+    os.replace(spool / f".{name}", spool / name)
 
 
 def test_35_what_older_attempts_and_strange_sessions_say_counts_for_nothing(project: Project) -> None:
