@@ -21,6 +21,7 @@ CONTINUED = "continued"  # the worker was told to go on: text, nudge
 INTERRUPTED = "interrupted"  # Escape was pressed in a silent session
 SCREEN = "screen"  # the screen was looked at, as nothing was heard: box (is the input box there), text
 EXITED = "exited"  # the pane's process is gone: status
+CHECKING = "checking"  # its check was started: check
 VERIFIED = "verified"  # we looked at targets and check: ok, problems
 MAILED = "mailed"  # messages were pasted into the idle session: letters (ids), text
 RECEIVED = "received"  # messages reached the worker: letters
@@ -111,6 +112,7 @@ class View:
     transcript: str | None = None
     message: str = ""  # the worker's last message
     background: int = 0  # background tasks that still run after a Stop
+    checking: bool = False  # its check runs
     turn_done: bool = False  # the last turn ended by itself and nothing was sent since
     submitted: bool = True  # False from a send to the UserPromptSubmit that proves it
     enters: int = 0  # times Enter was pressed again since the send
@@ -400,6 +402,14 @@ def _looked(view: View, event: Event) -> View:
     return seen
 
 
+def _checking(view: View, event: Event) -> View:
+    return replace(view, checking=True, activity="its check runs")
+
+
+def _verified(view: View, event: Event) -> View:
+    return replace(view, checking=False)
+
+
 def _sent(view: View, event: Event) -> View:
     return replace(
         view,
@@ -589,6 +599,8 @@ TABLE: dict[str, _Change] = {
     INTERRUPTED: _interrupted,
     SCREEN: _looked,
     EXITED: _exited,
+    CHECKING: _checking,
+    VERIFIED: _verified,
     MAILED: _mailed,
     RECEIVED: _settled,
     LOST: _settled,

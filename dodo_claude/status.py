@@ -189,7 +189,7 @@ def at_work(view: View) -> tuple[str, str]:
         case State.PAUSED:
             return PAUSED, view.error_text or view.error or ""
         case State.IDLE:
-            return IDLE, "interrupted" if view.held else ""
+            return IDLE, "interrupted" if view.held else "its check runs" if view.checking else ""
     return RUNNING, "" if view.activity or view.pane is None else "starts"
 
 

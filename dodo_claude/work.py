@@ -289,7 +289,7 @@ class Work(ABC):
 
     def _check(self, check: str, bell: threading.Event) -> tuple[tuple[str, ...], str]:
         root, stage = self.services.root, self.stage
-        self.tell("its check runs")
+        self._note(life.CHECKING, check=check)
         log = self.attempt.dir / "check.log"
         ended = self._command(check, log, bell)
         if ended.status == 0 and not ended.stopped:

@@ -343,7 +343,7 @@ class Worker(Work):
                 bell.wait(min(seconds, HALF_SECONDS) if self.attempt.unfinished else seconds)
             case policy.Verify():
                 self.problems, self.check_output = self._examine(bell)
-                self.attempt.record(life.VERIFIED, ok=not self.problems, problems=list(self.problems))
+                self._note(life.VERIFIED, ok=not self.problems, problems=list(self.problems))
             case policy.Send(problems):
                 if self._may_paste(bell):
                     self._repair(problems)

@@ -261,6 +261,18 @@ HISTORIES = {
         policy.Pause("server_error", ""),
         {"errors": 1},
     ),
+    "its check runs": History(
+        events(SPAWNED, SESSION, PROMPT, STOP, (life.CHECKING, {"check": "make test"})),
+        policy.Verify(),
+        {"checking": True, "activity": "its check runs"},
+    ),
+    "its check is over": History(
+        events(
+            SPAWNED, SESSION, PROMPT, STOP, (life.CHECKING, {"check": "c"}), (life.VERIFIED, {"ok": True})
+        ),
+        policy.Verify(),
+        {"checking": False, "state": State.IDLE},
+    ),
     "silence: somebody should look": History(
         events(SPAWNED, SESSION, PROMPT), policy.Look(), facts={"silent": 25.0, "strange": True}
     ),

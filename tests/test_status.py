@@ -135,6 +135,7 @@ def test_the_states_are_those_of_the_shape() -> None:
         (View(state=State.RUNNING, pane="%1", activity="thinking"), "running", ""),
         (View(state=State.IDLE, pane="%1"), "idle", ""),
         (View(state=State.IDLE, pane="%1", held=True), "idle", "interrupted"),
+        (View(state=State.IDLE, pane="%1", checking=True), "idle", "its check runs"),
         (View(state=State.PAUSED, error="rate_limit"), "paused", "rate_limit"),
         (View(state=State.BLOCKED, blocked_on="Bash x", asks=(Ask("1", "q", 0),)), "blocked", "Bash x"),
         (View(state=State.RUNNING, asks=(Ask("1", "q", 0),)), "asks", "q"),

@@ -417,6 +417,7 @@ def test_a_target_changed_while_the_worker_was_ended_is_verified_again(
 
     monkeypatch.setattr(processes, "end_tree", end_tree)
     done = desk.drive(replace(STAGE, check="true"), GOOD)
+    assert desk.kinds().count("checking") == 1
     assert told(done) == (Result.FAILED, "target 'a' is empty")
     assert desk.kinds().count("verified") == 2
     desk.log.settle()
