@@ -71,7 +71,7 @@ def take_down_left(tmux: Sessions, stages: Iterable[Stage], state: Path, redact:
     """Take down the sessions that a killed run left of workers that did well: nothing runs in them any more."""
     ended = {name for name, lives in tmux.living().items() if not lives}
     for stage in stages if ended else ():
-        if stage.session in ended and stage.keep != "always":
+        if stage.session in ended and stage.keep in ("never", "on-failure"):
             last = StageLog(state, stage.name).last()
             result = last.result() if last is not None else None
             if last is not None and result is not None and result.get("result") == "succeeded":

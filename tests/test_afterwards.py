@@ -103,9 +103,10 @@ def test_a_screen_that_was_kept_stays(server: Tmux, state: Path, tmp_path: Path)
         (None, False, STAGE),
         ("succeeded", True, STAGE),
         ("succeeded", False, replace(STAGE, keep="always")),
+        ("succeeded", False, replace(STAGE, keep="screen")),
         ("succeeded", False, replace(STAGE, session="w-other")),
     ],
-    ids=["it failed", "it never ended", "it lives", "it is to be kept", "another's"],
+    ids=["it failed", "it never ended", "it lives", "it is to be kept", "its screen is to be kept", "another's"],
 )
 def test_all_others_stay(
     server: Tmux, state: Path, tmp_path: Path, result: str | None, lives: bool, stage: Stage
