@@ -106,7 +106,14 @@ def test_a_screen_that_was_kept_stays(server: Tmux, state: Path, tmp_path: Path)
         ("succeeded", False, replace(STAGE, keep="screen")),
         ("succeeded", False, replace(STAGE, session="w-other")),
     ],
-    ids=["it failed", "it never ended", "it lives", "it is to be kept", "its screen is to be kept", "another's"],
+    ids=[
+        "it failed",
+        "it never ended",
+        "it lives",
+        "it is to be kept",
+        "its screen is to be kept",
+        "another's",
+    ],
 )
 def test_all_others_stay(
     server: Tmux, state: Path, tmp_path: Path, result: str | None, lives: bool, stage: Stage
