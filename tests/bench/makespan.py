@@ -33,6 +33,8 @@ CASES = {
     "map 32 to 1": Case(lambda seconds: gathered(32, seconds), 0.25),
     "48 and a chain of 6": Case(lambda seconds: chain_defined_last(48, 6, seconds), 0.5),
 }
+# Of stages that are nearer to a client's, though still short: eight starts at once have time to pass.
+LONGER, LONGER_SECONDS = "16 independent of 4 s", 4.0
 QUICK = {"64 independent": Case(lambda seconds: independent(4, seconds / 10), 0.5)}
 
 
@@ -60,11 +62,19 @@ def run(lab: Lab) -> Iterator[Found]:
             lay_out(project, graph, SLOTS, light=True)
             return play(project, graph).makespan / bound(graph, SLOTS)
 
-    takers: dict[str, Callable[[], float]] = {}
+    def longer() -> float:
+        graph = independent(16, LONGER_SECONDS) if not lab.quick else independent(2, 0.1)
+        with lab.passing("makespan-longer") as project:
+            lay_out(project, graph, SLOTS)
+            played = play(project, graph)
+        return played.makespan / bound(graph, SLOTS, played.own)
+
+    takers: dict[str, Callable[[], float]] = {LONGER: longer}
     for name in cases:
         takers[name] = partial(scripted, name)
         takers[f"{name}, of sleep"] = partial(light, name)
     found = in_turn(lab.rounds(3, 1), takers, warm=0)
+    yield Figure(f"{NAME}/{LONGER}", "×", spread(found[LONGER]))
     for name in cases:
         best = least(short[name], SLOTS) / bound(short[name], SLOTS)
         yield Figure(f"{NAME}/{name}", "×", spread(found[name]))
