@@ -220,7 +220,7 @@ def _wait_for_end(pid: int, seconds: float, hurry: Callable[[], bool]) -> None:
         ended = select.poll()
         ended.register(pidfd, select.POLLIN)
     try:
-        while _lives(pid) and time.monotonic() < deadline and not hurry():
+        while runs(pid) and time.monotonic() < deadline and not hurry():
             if ended is not None:
                 ended.poll(_LOOK_SECONDS * 1000)
             else:
@@ -294,10 +294,11 @@ def _read(pid: int, name: str) -> bytes:
 
 def lives(pid: int, nonce: str) -> bool:
     """Is `pid` a living process of that attempt? 0, which a damaged journal gives, is our own group."""
-    return pid > 1 and _lives(pid) and ours(pid, nonce) is not False
+    return pid > 1 and runs(pid) and ours(pid, nonce) is not False
 
 
-def _lives(pid: int) -> bool:
+def runs(pid: int) -> bool:
+    """Is there a process of that number that has not ended?"""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -325,7 +326,7 @@ def _tree(leader: int, nonce: str) -> list[int]:
         except OSError:
             mine = False
         mine = mine or (bool(sessions) and _session(pid) in sessions)
-        if mine and pid != own and _lives(pid):  # a zombie keeps its session until its parent has looked
+        if mine and pid != own and runs(pid):  # a zombie keeps its session until its parent has looked
             found.append(pid)
     return found
 

@@ -190,12 +190,12 @@ class Watcher:
     def _ask_polled(self) -> None:
         with self._lock:
             polled = list(self._polled.items())
+        if not polled:
+            return
+        from dodo_claude import processes  # only where there are no pidfds
+
         for pid, ring in polled:
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
+            if not processes.runs(pid):
                 with self._lock:
                     self._polled.pop(pid, None)
                 self._gone(pid, ring)
-            except PermissionError:
-                continue

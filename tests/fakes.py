@@ -69,7 +69,7 @@ class FakeWaker:
         self.calls.append(("watch", pid))
 
     def gone(self, pid: int) -> bool:
-        return pid in self.ended if pid > NO_PID else not processes._lives(pid)
+        return pid in self.ended if pid > NO_PID else not processes.runs(pid)
 
     def forget(self, ring: str) -> None:
         self.calls.append(("forget", ring))

@@ -22,7 +22,7 @@ def with_nonce(nonce: str) -> list[int]:
     """Living processes that carry it."""
     found = []
     for name in os.listdir("/proc"):
-        if name.isdigit() and processes._lives(int(name)) and ours(int(name), nonce):
+        if name.isdigit() and processes.runs(int(name)) and ours(int(name), nonce):
             found.append(int(name))
     return found
 
@@ -109,7 +109,7 @@ def test_what_a_command_leaves_running_is_ended(hiding: str, tmp_path: Path, non
     assert run(f"{hiding}\necho $! > child; exit 3", tmp_path, nonce) == Ended(3)
     assert with_nonce(nonce) == []
     child = int((tmp_path / "child").read_text())
-    assert not processes._lives(child)
+    assert not processes.runs(child)
 
 
 def test_a_timeout_ends_the_whole_tree(tmp_path: Path, nonce: str) -> None:

@@ -191,7 +191,7 @@ def test_the_pane_is_what_was_asked_for(server: Tmux, tmp_path: Path) -> None:
 def test_close_and_what_is_gone_already(server: Tmux, tmp_path: Path) -> None:
     pane = spawn(server, tmp_path)
     server.close("work-1", MARK)
-    until(lambda: not processes._lives(pane.pid))
+    until(lambda: not processes.runs(pane.pid))
     server.close("work-1", MARK)
     assert server.capture(pane) == ""
     assert server.exit_status(pane) is None
@@ -340,7 +340,7 @@ def test_a_name_that_begins_like_another(server: Tmux, tmp_path: Path) -> None:
     again = spawn(server, tmp_path, session="work-1")
     assert server.session_lives(ten.session)
     server.end_session(again.session, MARK)
-    assert processes._lives(ten.pid)
+    assert processes.runs(ten.pid)
     assert set(server.sessions()) == {"work-10"}
 
 
@@ -350,7 +350,7 @@ def test_a_strangers_session_is_left_alone(server: Tmux, tmp_path: Path) -> None
     pid = raw(server, "display-message", "-p", "-t", "=work-1:", "#{pane_pid}")
     with pytest.raises(TmuxError, match="'work-1': exists in tmux and was not made by dodo_claude"):
         spawn(server, tmp_path)
-    assert processes._lives(int(pid))
+    assert processes.runs(int(pid))
     assert server.sessions()["work-1"][1] == ""
     assert server.session_lives(first.session)
     assert server.living() == {"other": True}
@@ -365,8 +365,8 @@ def test_our_own_earlier_session_makes_way_with_all_that_runs_in_it(server: Tmux
     until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
     new = spawn(server, tmp_path, mark="other")
     assert server.sessions() == {"work-1": (new.session, "other")}
-    until(lambda: not processes._lives(old.pid))
-    assert not processes._lives(int((tmp_path / "child").read_text()))
+    until(lambda: not processes.runs(old.pid))
+    assert not processes.runs(int((tmp_path / "child").read_text()))
 
 
 # -- pasting
@@ -480,7 +480,7 @@ def test_a_server_that_is_killed_gives_clean_answers_and_a_new_one(server: Tmux,
     pane = spawn(server, tmp_path)
     pid = server_pid(server)
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not processes._lives(pid))
+    until(lambda: not processes.runs(pid))
     assert server.exit_status(pane) is None
     assert server.capture(pane) == ""
     assert server.sessions() == {}
@@ -512,7 +512,7 @@ def test_no_secret_in_the_server(runtime: Path, tmp_path: Path, monkeypatch: pyt
             assert b"s3cr3t" not in Path(f"/proc/{pid}/environ").read_bytes()
             assert b"s3cr3t" not in Path(f"/proc/{pane.pid}/environ").read_bytes()
             os.kill(pid, signal.SIGKILL)  # and the one that follows it knows none either
-            until(lambda pid=pid: not processes._lives(pid))
+            until(lambda pid=pid: not processes.runs(pid))
     finally:
         raw(server, "kill-server")
 

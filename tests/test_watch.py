@@ -233,6 +233,17 @@ def test_the_end_of_a_process_rings(way: str, watcher: Watcher) -> None:
     assert other.wait(PATIENCE)
 
 
+def test_one_that_ended_and_whose_parent_has_not_looked(way: str, watcher: Watcher) -> None:
+    """tmux may leave a pane's process so for long."""
+    event = watcher.register("one")
+    process = sleeper()
+    watcher.watch_process("one", process.pid)
+    process.kill()
+    assert event.wait(PATIENCE)
+    assert watcher.gone(process.pid)
+    process.wait()
+
+
 def test_one_that_is_gone_already_rings_at_once(way: str, watcher: Watcher) -> None:
     process = subprocess.Popen(["true"])
     process.wait()

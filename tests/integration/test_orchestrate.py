@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from tests.integration.scenes import patch
 from tests.project import Project
 
 THREE = """
@@ -65,6 +66,22 @@ def test_all_stages_run_and_then_nothing(three: Project) -> None:
     ] or again.said("3 stages: 3 up to date")
     assert counts(three) == {"base": 1, "top": 1, "alone": 1}
     assert three.sessions() == []
+
+
+def test_where_the_kernel_tells_nothing_it_is_looked_for(three: Project) -> None:
+    """Neither inotify nor pidfds, as on macOS: what arrives in a folder is found, and the end of a process."""
+    patch(
+        three,
+        "import os\ndel os.pidfd_open\nimport types, dodo_claude.changes as changes\n"
+        "changes.sys = types.SimpleNamespace(platform='darwin')\n",
+    )
+    three.write("scenario.toml", SCENARIO.replace('{ say = "alone is written" }', "{ kill = 9 }"))
+    three.write("orchestrate.toml", THREE.replace('"Write alone."', '"Write alone."\nretries = 0'))
+    ran = three.orchestrate(check=1)
+    assert ran.said("alone FAILED: its worker ended in mid-work with signal 9 (out of memory?)")
+    assert ran.said("3 stages: 2 done, 1 failed")
+    assert counts(three) == {"base": 1, "top": 1, "alone": 1}
+    assert three.sessions() == ["three-alone"]
 
 
 def test_a_failing_check_stops_its_dependents_only(three: Project) -> None:
