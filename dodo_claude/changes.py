@@ -35,7 +35,9 @@ class Changes:
 
     def __init__(self, *, told: bool = True, arrivals: bool = False) -> None:
         """`told`: by the kernel, if it can. `arrivals`: only of what is whole, written and closed or moved there."""
-        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wake_read, self._wake_write = os.pipe()
+        for fd in (self._wake_read, self._wake_write):
+            os.set_blocking(fd, False)
         self._mask = _FOLDER | _ARRIVED | (0 if arrivals else _TOUCHED)
         self._lock = threading.Lock()
         self._numbers: dict[Path, int] = {}  # of the folders that the kernel tells of

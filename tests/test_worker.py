@@ -697,7 +697,7 @@ def test_a_worker_of_another_definition_is_ended_first(
     )
     cut_off(desk, live.pid, **changed)
     gone: list[bool] = []
-    done = desk.drive(STAGE, replace(GOOD, then=lambda: gone.append(not processes._lives(live.pid))))
+    done = desk.drive(STAGE, replace(GOOD, then=lambda: gone.append(not processes.runs(live.pid))))
     assert (done.outcome, done.attempt) == (SUCCEEDED, 2)
     assert gone == [True], "two workers on one stage"
     first = Attempt(desk.log, 1).result()
