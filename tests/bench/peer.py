@@ -18,18 +18,19 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.frame import Figure, Found, Skipped, in_turn, milliseconds, ratio, spread
-from tests.bench.graphs import bound, independent
+from tests.bench.graphs import Graph, bound, chain, independent
 from tests.bench.lab import Lab, until
-from tests.bench.played import Played, lay_out, play
+from tests.bench.played import Played, gaps, lay_out, play
 from tests.bench.tools import Unavailable, from_pypi
 
 NAME = "peer"
 PACKAGE = "cli-agent-orchestrator==2.5.4"
 SLOTS, STAGES, SECONDS = 8, 16, 1.0
+ROW = 4  # stages one after the other
 TITLE = (
-    f"{PACKAGE} with its mock provider, and ours with a worker that is a shell script, too: {STAGES} stages of {SECONDS:g} s on "
-    f"{SLOTS} slots. `overhead`: of the peer what its call for a step takes besides that second; of ours from ready to spawned and "
-    "from the Stop hook to the slot free and taken again, the median stage's."
+    f"{PACKAGE} with its mock provider, and ours with a worker that is a shell script, too. Stages of {SECONDS:g} s: {ROW} one after "
+    f"the other, and {STAGES} on {SLOTS} slots. `overhead`: of the peer what its call for a step takes besides that second; of ours from "
+    "a worker's Stop hook until the worker runs that waited for it, or for its slot; the median stage's."
 )
 MOCK = Path(__file__).with_name("mock_cli.sh")
 # Its calls are its own HTTP API, the one that its handoff uses.
@@ -46,51 +47,62 @@ def run(lab: Lab) -> Iterator[Found]:
     except Unavailable as why:
         yield Skipped(NAME, str(why))
         return
-    graph = independent(2 if lab.quick else STAGES, SECONDS)
-    overhead: dict[str, list[float]] = {"peer": [], "ours": []}
+    row, many = chain(2 if lab.quick else ROW, SECONDS), independent(2 if lab.quick else STAGES, SECONDS)
+    overhead: dict[str, list[float]] = {}
     number = 0
 
-    def ours() -> float:
+    def ours(graph: Graph, slots: int) -> Played:
         nonlocal number
         number += 1
         with lab.passing(f"peer-ours-{number}") as project:
-            lay_out(project, graph, SLOTS, light=True)
-            played = play(project, graph)
-        overhead["ours"].append(_overhead(played))
-        return played.makespan / bound(graph, SLOTS)
+            lay_out(project, graph, slots, light=True)
+            return play(project, graph)
+
+    def ours_in_a_row() -> float:
+        found = [sum(parts) for parts in gaps(row, ours(row, 1).times)]
+        return spread(found).median
+
+    def ours_at_once() -> float:
+        played = ours(many, SLOTS)
+        overhead.setdefault("ours", []).append(_waits(played))
+        return played.makespan / bound(many, SLOTS)
 
     try:
         with _served(lab.folder("peer"), server) as url:
             folder = lab.folder("peer-work")
             _step(url, folder, 0.0)  # its first worker warms it up
 
-            def peer() -> float:
+            def peer_in_a_row() -> float:
+                return spread([_step(url, folder, SECONDS) for _ in row]).median - SECONDS
+
+            def peer_at_once() -> float:
                 began = time.monotonic()
                 with ThreadPoolExecutor(SLOTS) as pool:
-                    calls = list(pool.map(lambda _: _step(url, folder, SECONDS), graph))
+                    calls = list(pool.map(lambda _: _step(url, folder, SECONDS), many))
                 took = time.monotonic() - began
-                overhead["peer"].append(spread(calls).median - SECONDS)
-                return took / bound(graph, SLOTS)
+                overhead.setdefault("peer", []).append(spread(calls).median - SECONDS)
+                return took / bound(many, SLOTS)
 
-            found = in_turn(lab.rounds(2, 1), {"ours": ours, "peer": peer}, warm=0)
+            takers = {"ours": ours_in_a_row, "peer": peer_in_a_row}
+            in_row = in_turn(lab.rounds(2, 1), takers, warm=0)
+            found = in_turn(lab.rounds(2, 1), {"ours": ours_at_once, "peer": peer_at_once}, warm=0)
     except (OSError, TimeoutError) as error:
         yield Skipped(NAME, f"it does not run here: {error}")
         return
-    yield milliseconds(f"{NAME}/overhead of the peer", overhead["peer"])
-    yield milliseconds(f"{NAME}/overhead of ours", overhead["ours"])
-    yield ratio(f"{NAME}/times less", overhead["peer"], overhead["ours"])
+    for suffix, walls in (("", in_row), (f", {SLOTS} at once", overhead)):
+        yield milliseconds(f"{NAME}/overhead of the peer{suffix}", walls["peer"])
+        yield milliseconds(f"{NAME}/overhead of ours{suffix}", walls["ours"])
+        yield ratio(f"{NAME}/times less{suffix}", walls["peer"], walls["ours"])
     yield Figure(f"{NAME}/makespan of the peer", "×", spread(found["peer"]), "of the bound")
     yield Figure(f"{NAME}/makespan of ours", "×", spread(found["ours"]), "of the bound")
 
 
-def _overhead(played: Played) -> float:
-    """Seconds of the median stage that are not its worker's."""
-    times = list(played.times.values())
-    begun = sorted(time.begun for time in times)[SLOTS:]
-    free = sorted(time.outcome for time in times)
-    again = [after - before for before, after in zip(free, begun, strict=False)]
-    inside = [time.spawned - time.begun + time.outcome - time.stop for time in times]
-    return spread(inside).median + (spread(again).median if again else 0.0)
+def _waits(played: Played) -> float:
+    """Seconds from a Stop until the next worker ran, of the median stage that had to wait for a slot."""
+    stops = sorted(times.stop for times in played.times.values())
+    waited = sorted(times.spawned for times in played.times.values())[SLOTS:]
+    # Each that waited has the slot of one that stopped, in this order.
+    return spread([after - before for before, after in zip(stops, waited, strict=False)] or [0.0]).median
 
 
 @contextmanager
