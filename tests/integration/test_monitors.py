@@ -67,7 +67,8 @@ def monitor_pid(project: Project, name: str = "build") -> int:
     place = project.log("dev").dir / "1" / "monitors" / name
 
     def pid() -> int:
-        return int(place.read_text().split()[0]) if place.exists() and place.read_text() else 0
+        words = place.read_text().split() if place.exists() else []  # read once: it may be being written
+        return int(words[0]) if words else 0
 
     project.wait_for(pid, f"the monitor {name}")
     return pid()
