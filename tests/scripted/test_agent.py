@@ -82,7 +82,7 @@ def test_a_captured_text_is_the_newest_that_fits(start: Any) -> None:
     }
     agent = start(steps, *ALLOWED, answers=answers)
     assert "What I was told has nothing that fits" in agent.await_event("Stop")["last_assistant_message"]
-    assert "● bob here" in agent.screen
+    agent.await_text("● bob here")
 
 
 def test_a_long_text_becomes_the_name_of_a_file(start: Any) -> None:
