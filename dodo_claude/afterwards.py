@@ -13,6 +13,7 @@ from typing import Protocol
 
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, StageLog, write_atomic
+from dodo_claude.lifecycle import Result
 from dodo_claude.records import Stage
 from dodo_claude.redact import Redactor
 
@@ -70,13 +71,18 @@ def keep_screen(attempt: Attempt, screen: str, redact: Redactor) -> None:
 def take_down_left(tmux: Sessions, stages: Iterable[Stage], state: Path, redact: Redactor) -> None:
     """Take down the sessions that a killed run left of workers that did well: nothing runs in them any more."""
     ended = {name for name, lives in tmux.living().items() if not lives}
-    for stage in stages if ended else ():
-        if stage.session in ended and stage.keep in ("never", "on-failure"):
-            last = StageLog(state, stage.name).last()
-            result = last.result() if last is not None else None
-            if last is not None and result is not None and result.get("result") == "succeeded":
-                session, _ = tmux.sessions().get(stage.session, ("", ""))
-                if session:
-                    if not (last.dir / "screen.txt").exists():
-                        keep_screen(last, tmux.capture_session(session, history=SCREEN_LINES), redact)
-                    tmux.remove_session(session)
+    there = tmux.sessions() if ended else {}
+    for stage in stages:
+        if (
+            stage.session not in ended
+            or stage.session not in there
+            or stage.keep not in ("never", "on-failure")
+        ):
+            continue
+        last = StageLog(state, stage.name).last()
+        if last is None or (last.result() or {}).get("result") != Result.SUCCEEDED.value:
+            continue
+        session, _ = there[stage.session]
+        if not (last.dir / "screen.txt").exists():
+            keep_screen(last, tmux.capture_session(session, history=SCREEN_LINES), redact)
+        tmux.remove_session(session)

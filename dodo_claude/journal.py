@@ -124,13 +124,11 @@ def being_written(temporary: Path) -> bool:
 
 
 def _lives(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, OverflowError, ProcessLookupError):
-        return False
-    except PermissionError:
-        pass
-    return True
+    from dodo_claude.processes import runs
+
+    with contextlib.suppress(ValueError, OverflowError):
+        return runs(int(pid))
+    return False
 
 
 def _make(path: Path, mode: int) -> int:

@@ -166,6 +166,7 @@ class Work(ABC):
             raise
         finally:
             self.services.waker.forget(self.ring)
+            self.services.lookout.forget(self.ring)
             self.services.fleet.ended(self.key)
             self._leave()
 

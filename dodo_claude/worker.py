@@ -148,7 +148,8 @@ class Worker(Work):
             permits.let_go(self.attempt, request)  # if it was answered at the pane
         if not self.over:
             self._mark(_MARKS.get(self.view.state, "? " if self.view.asks else ""))
-        if event.kind == life.PHASE or not (self.view.turn_done or self.view.state is life.State.EXITED):
+        at_work = not (self.view.turn_done or self.view.state is life.State.EXITED)
+        if event.kind == life.PHASE or (at_work and event.kind != life.VERIFIED):
             self.problems = None  # a new turn, or phase, began: the last verification is of the past
 
     def _work(self, bell: threading.Event, slot: Slot) -> Outcome:
@@ -331,14 +332,14 @@ class Worker(Work):
                     return done
             else:
                 self._carry_out(instruction, bell)
-                if not isinstance(instruction, policy.Wait | policy.Look):
-                    self.services.lookout.forget(self.ring)
 
     def _carry_out(self, instruction: policy.Instruction, bell: threading.Event) -> None:
         terminal = self.services.terminal
         match instruction:
             case policy.Wait(seconds, box):
-                if box is not None:
+                if box is None:
+                    self.services.lookout.forget(self.ring)
+                else:
                     self.services.lookout.watch(self.ring, self._pane().id, self.heard, box=box)
                 bell.wait(min(seconds, HALF_SECONDS) if self.attempt.unfinished else seconds)
             case policy.Verify():

@@ -81,8 +81,10 @@ class FakeLookout:
     def __init__(self, terminal: FakeTerminal) -> None:
         self.terminal = terminal
         self.strange = False
+        self.watched: set[str] = set()
 
     def watch(self, ring: str, pane: str, heard: float, *, box: bool) -> None:
+        self.watched.add(ring)
         if time.monotonic() >= policy.next_look(heard, float("-inf")):
             self.strange = (pane in self.terminal.without(BOX)) is box
 
@@ -91,7 +93,7 @@ class FakeLookout:
         return strange
 
     def forget(self, ring: str) -> None:
-        pass
+        self.watched.discard(ring)
 
 
 class FakeFleet(Fleet):

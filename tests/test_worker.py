@@ -84,6 +84,7 @@ class Desk:
             [ring for what, ring in self.waker.calls if what == kind] for kind in ("register", "forget")
         )
         assert registered == forgotten
+        assert not self.lookout.watched
         assert os.listdir(self.services.runtime) == []
         assert self.last.result() is not None
         return done
