@@ -36,6 +36,7 @@ _TELLING = (
     "error",
     "session",
     "source",
+    "check",
     "status",
 )
 

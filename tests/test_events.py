@@ -70,6 +70,7 @@ def test_a_tail_begins_with_a_whole_line_and_goes_on(attempt: Attempt) -> None:
         ({"result": "failed", "reason": "no"}, "failed no"),
         ({"tool_name": 3, "tool_input": "odd"}, "3"),
         ({}, ""),
+        ({"check": "make test"}, "make test"),
     ],
 )
 def test_what_tells_most_of_an_event(data: dict[str, object], text: str) -> None:
