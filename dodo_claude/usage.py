@@ -23,6 +23,9 @@ MAX_LINE = 32 << 20
 ANCHOR = 256
 # A larger number of tokens in one answer is a lie or a fault.
 MAX_TOKENS = 10**10
+# Sub-agents' transcripts lie at most so many folders below a session's folder of them; what the worker's side made
+# deeper than that is not walked through.
+DEPTH = 3
 # Who "said" what is an error of the API, not an answer.
 SYNTHETIC = "<synthetic>"
 
@@ -70,7 +73,8 @@ class TranscriptReader:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = os.fspath(path)
         self._main = _Lines(path)
-        # <sid>.jsonl has its sub-agents' transcripts in <sid>/subagents/.
+        # <sid>.jsonl has its sub-agents' transcripts in <sid>/subagents/, those of a workflow's agents in
+        # <sid>/subagents/workflows/<its id>/.
         self._folder = os.path.join(os.path.splitext(path)[0], "subagents")
         self._others: dict[str, _Lines] = {}
         self._answers: dict[str, Usage] = {}
@@ -95,13 +99,13 @@ class TranscriptReader:
         return self._total
 
     def _of_sub_agents(self) -> list[str]:
-        with contextlib.suppress(OSError, ValueError):  # mostly: there are none
-            return [
-                os.path.join(self._folder, name)
-                for name in os.listdir(self._folder)
-                if name.endswith(".jsonl")
-            ]
-        return []
+        found: list[str] = []
+        with contextlib.suppress(ValueError):  # a path that is none; a folder that can't be read is none
+            for folder, below, names in os.walk(self._folder):  # mostly: there is none. It follows no link
+                found += [os.path.join(folder, name) for name in names if name.endswith(".jsonl")]
+                if folder.count(os.sep) >= self._folder.count(os.sep) + DEPTH:
+                    below.clear()
+        return found
 
     def _count(self, line: bytes, turns: int) -> None:
         if not any(word in line for word in _TELLING):

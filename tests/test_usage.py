@@ -264,6 +264,31 @@ def test_sub_agents_are_used_too_but_have_no_turns_of_their_worker(path: Path) -
     assert reader.bad_lines == 1
 
 
+def test_agents_of_a_workflow_are_used_too(path: Path) -> None:
+    write(path, answer("a"))
+    reader = TranscriptReader(path)
+    assert reader.read().messages == 1
+    folder = path.with_suffix("") / "subagents"
+    (folder / "workflows" / "wf_1").mkdir(parents=True)
+    write(folder / "agent-1.jsonl", answer("s1"))
+    write(folder / "workflows" / "wf_1" / "agent-2.jsonl", answer("w1"), answer("w2"))
+    write(folder / "workflows" / "wf_1" / "journal.jsonl", '{"type":"started","key":"v2:1","agentId":"2"}')
+    assert reader.read() == Usage(1, 40, 4, 12000, 800, 4)
+    append(folder / "workflows" / "wf_1" / "agent-2.jsonl", answer("w3") + "\n")
+    assert reader.read().messages == 5
+    assert reader.bad_lines == 0
+
+
+def test_folders_without_end_are_not_walked_through(path: Path) -> None:
+    write(path, answer("a"))
+    folder = path.with_suffix("") / "subagents"
+    deep = folder / "/".join("abcdefgh")
+    deep.mkdir(parents=True)
+    write(deep / "agent-1.jsonl", answer("s1"))
+    (folder / "round").symlink_to(folder)
+    assert TranscriptReader(path).read().messages == 1
+
+
 @pytest.mark.parametrize(
     "name", ["", "/", ".", "a\0b", "x" * 5000, "/dev/zero", "/dev/null", "/proc/self/mem"]
 )

@@ -358,6 +358,36 @@ def test_tokens_and_cost_are_counted(client: Project, api: MessagesApi) -> None:
     assert float(str(result["cost_usd"])) > 0
 
 
+WORKFLOW = """export const meta = { name: 'two', description: 'Ask two agents' }
+return await parallel([() => agent('FIRST'), () => agent('SECOND')])
+"""
+
+
+def test_what_a_workflows_agents_use_is_counted(client: Project, api: MessagesApi) -> None:
+    client.write(
+        "orchestrate.toml",
+        stages(
+            "[stages.one]\nprompt = 'Ask them.'\ntargets = ['it.txt']\nallowed_tools = ['Edit(./**)', 'Workflow']"
+        ),
+    )
+    path = client.root / "it.txt"
+
+    def reply(request: Request) -> Reply:
+        if any("FIRST" in text or "SECOND" in text for text in request.prompts):
+            return say("Asked.") + used(100_000, 5)
+        if path.exists():
+            return say("Done.") + used(10, 1)
+        if any("<task-notification>" in text for text in request.user_texts):
+            return write(path, "x\n") + used(10, 1)
+        if request.tool_results:
+            return say("They are at work.") + used(10, 1)
+        return tool("Workflow", script=WORKFLOW) + used(10, 1)
+
+    api.reply = reply
+    client.orchestrate()
+    assert client.result("one")["tokens"] == 2 * 100_005 + 4 * 11
+
+
 def test_a_login_that_is_missing_stops_the_run_with_one_message(client: Project, api: MessagesApi) -> None:
     client.write(
         "orchestrate.toml",
