@@ -356,14 +356,22 @@ def _client_arguments(profile: AgentProfile, job: Job) -> list[str]:
     return [*arguments, *profile.args]
 
 
+# A blank before a prompt that begins with a dash (a Markdown list, say): parsers of arguments look at the first
+# character only. Not every program takes the `--` that would say the same.
+_NO_OPTION = "$(case $prompt in (-*) printf ' ';; esac)"
+
+
 def _launch_command(profile: AgentProfile, job: Job, variables: dict[str, str]) -> Launch:
-    command = shlex.join([*profile.command, *profile.args])
+    words = [*profile.command, *profile.args]
+    command = shlex.join(words)
     if profile.prompt_by == "stdin":
         command += f" < {shlex.quote(str(job.folder / 'prompt.md'))}"
     elif profile.prompt_by == "file":
         command += f" {shlex.quote(str(job.folder / 'prompt.md'))}"
-    else:
+    elif words[-1:] == ["--"]:
         command += ' "$prompt"'
+    else:
+        command += f' "{_NO_OPTION}$prompt"'
     # A hold on the terminal that no program knows of: one that closes its outputs before it ends (as `cat` does)
     # would let tmux see the terminal's end, hang it up, and so kill what was about to exit well.
     return Launch(f"{command} 3>&1", variables, {}, interactive=False)

@@ -116,7 +116,7 @@ def test_scripted() -> None:
 
 @pytest.mark.parametrize(
     ("prompt_by", "end"),
-    [("argument", ' "$prompt"'), ("stdin", " < /p/.orchestrate/stages/api/3/prompt.md"),
+    [("argument", """ "$(case $prompt in (-*) printf ' ';; esac)$prompt\""""), ("stdin", " < /p/.orchestrate/stages/api/3/prompt.md"),
      ("file", " /p/.orchestrate/stages/api/3/prompt.md")],
 )  # fmt: skip
 def test_a_command(prompt_by: str, end: str) -> None:
@@ -124,6 +124,33 @@ def test_a_command(prompt_by: str, end: str) -> None:
     assert made.command == "my-agent --now 'it'\"'\"'s'" + end + " 3>&1"
     assert not made.interactive
     assert made.files == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "prompt", "given"),
+    [
+        ((), "- one\n- two\n", " - one\n- two\n"),
+        ((), "--help me", " --help me"),
+        ((), "one - two", "one - two"),
+        (("--",), "- one", "- one"),
+    ],
+)
+def test_a_prompt_is_no_option_of_a_command(
+    tmp_path: Path, words: tuple[str, ...], prompt: str, given: str
+) -> None:
+    """Its program gets the prompt as its last argument, with a blank before a leading dash unless `--` stands there."""
+    show = (
+        sys.executable,
+        "-c",
+        "import sys; open('got', 'w').write(repr(sys.argv[-1]))",
+    )
+    profile = replace(COMMAND, command=show, args=words, prompt_by="argument")
+    job = replace(JOB, folder=tmp_path, cwd=tmp_path)
+    (tmp_path / "prompt.md").write_text(prompt)
+    (tmp_path / "env").write_text("")
+    script = launch_script(job, launch(profile, job, {}, {}).command, tmp_path / "env")
+    subprocess.run(["sh", "-c", script], check=True)
+    assert (tmp_path / "got").read_text() == repr(given)
 
 
 def settings_of(profile: AgentProfile, job: Job) -> dict[str, object]:
@@ -356,7 +383,7 @@ CLIENT = """\
 import json, os, sys
 from pathlib import Path
 here = Path(sys.argv[1])
-(here / "argv").write_bytes(b"\\0".join(map(os.fsencode, sys.argv[2:])))
+(here / "argv").write_bytes(b"\\0".join(map(os.fsencode, sys.argv[3:])))
 (here / "env").write_text(json.dumps({name: value.encode(errors="surrogateescape").hex() for name, value in os.environ.items()}))
 (here / "cmdline").write_bytes(Path("/proc/self/cmdline").read_bytes() if os.path.exists("/proc/self") else b"")
 (here / "cwd").write_text(os.getcwd())
@@ -375,7 +402,9 @@ class Started:
         self.env_file = here / "env $(file)"
         job = replace(JOB, folder=self.folder, cwd=here, root=here, by_file=by_file)
         (self.folder / "prompt.md").write_bytes(prompt)
-        profile = replace(COMMAND, command=(sys.executable, "-S", "-E", str(client), str(self.seen)), args=())
+        profile = replace(
+            COMMAND, command=(sys.executable, "-S", "-E", str(client), str(self.seen)), args=("--",)
+        )
         made = launch(profile, job, {}, env)
         write_atomic(self.env_file, env_script(made.env))
         write_atomic(self.folder / "launch.sh", launch_script(job, made.command, self.env_file))
