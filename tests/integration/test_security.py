@@ -305,7 +305,7 @@ def test_values_in_shell_commands_are_quoted(one: Project) -> None:
 
 def test_a_workers_words_are_no_shell_text(one: Project) -> None:
     """A message that another prompt quotes, a file that it includes: data, once."""
-    hostile = "; touch PWN $(touch PWN) `touch PWN` {{ 7 * 7 }} {% raw %} </file>"
+    hostile = "; touch PWN $(touch PWN) `touch PWN` {{ 1234 * 5678 }} {% raw %} </file>"
     one.write("in.txt", hostile)
     one.write(
         "orchestrate.toml",
@@ -320,7 +320,7 @@ def test_a_workers_words_are_no_shell_text(one: Project) -> None:
     one.orchestrate()
     prompt = (one.log("two").dir / "1/prompt.md").read_text()
     assert hostile in prompt
-    assert "49" not in prompt
+    assert str(1234 * 5678) not in prompt  # too long to be met in a random mark
     assert not list(one.root.rglob("PWN"))
 
 
