@@ -261,5 +261,19 @@ class DurableDB(SqliteDB):
             _warn(f"{self.name}: state not saved: {error} (a rerun takes over what was finished)")
 
 
+def keep_unrun(dep_manager: Any) -> None:
+    """Let a task that was not run, for want of what it needs, keep its record.
+
+    doit's runners drop the record of every task that "failed", which for them is also one whose dependency failed, or
+    whose file_dep is missing: then all below a failed stage would be done again for the same bytes.
+    """
+
+    def remove_success(task: Any) -> None:
+        if task.executed:
+            dep_manager.remove(task.name)
+
+    dep_manager.remove_success = remove_success
+
+
 def _warn(text: str) -> None:
     sys.stderr.write(f"dodo_claude: {text}\n")

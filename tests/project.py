@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dodo_claude import approval
 from dodo_claude.config import Blueprint
@@ -151,6 +152,13 @@ class Project:
         while not what():
             assert time.monotonic() < deadline, f"waited {PATIENCE} s for {why}"
             time.sleep(0.01)
+
+    def status(self) -> list[Mapping[str, Any]]:
+        """What `dodo-claude status` says of each stage."""
+        found: list[Mapping[str, Any]] = json.loads(self.run("dodo-claude", "status", "--json", check=0).out)[
+            "stages"
+        ]
+        return found
 
     def nonces(self) -> list[str]:
         found = []
