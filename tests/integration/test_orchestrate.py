@@ -356,6 +356,39 @@ def test_an_input_whose_time_was_put_back_is_seen(three: Project) -> None:
     assert "file 'spec.md' changed" in three.orchestrate("--explain").out
 
 
+ONE_TICK = """
+[orchestrate]
+name = "p"
+[stages.a]
+command = "cat d/in.txt > a.txt"
+file_dep = ["d/in.txt"]
+targets = ["a.txt"]
+"""
+
+
+@pytest.mark.parametrize("how", ["moved", "a turned link"])
+def test_another_file_at_the_same_path_is_seen(project: Project, how: str) -> None:
+    """Made in one tick of the clock, as by a `git clone`: their times and sizes are the same."""
+    project.write("orchestrate.toml", ONE_TICK)
+    first = "d" if how == "moved" else "d1"
+    project.sh(f"mkdir {first} d2; echo one > {first}/in.txt; echo two > d2/in.txt")
+    if how == "a turned link":
+        (project.root / "d").symlink_to("d1")
+    project.orchestrate()
+    assert project.orchestrate().said("1 up to date")
+    if how == "moved":
+        (project.root / "d").rename(project.root / "old")
+        (project.root / "d2").rename(project.root / "d")
+    else:
+        (project.root / "d").unlink()
+        (project.root / "d").symlink_to("d2")
+    assert [stage["state"] for stage in project.status()] == ["not run"]
+    assert "file 'd/in.txt' changed" in project.orchestrate("--explain").out
+    assert project.orchestrate().said("1 done")
+    assert project.read("a.txt") == "two\n"
+    assert [stage["state"] for stage in project.status()] == ["done"]
+
+
 def test_a_check_may_write_what_it_names(three: Project) -> None:
     three.edit("orchestrate.toml", "grep -q base out/base.txt", "grep base out/base.txt > report.log")
     three.orchestrate("base")
