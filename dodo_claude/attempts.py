@@ -115,7 +115,7 @@ def as_number(value: object) -> float | None:
 
 def _mark(value: object) -> list[Any] | None:
     """A fingerprint as JSON has it."""
-    return value if isinstance(value, list) and len(value) == 5 and isinstance(value[1], int) else None
+    return value if isinstance(value, list) and len(value) in (5, 6) and isinstance(value[1], int) else None
 
 
 # -- its files

@@ -47,22 +47,38 @@ _BROKEN = ("malformed", "not a database", "file is encrypted")
 
 
 class ContentChecker(MD5Checker):
-    """doit's MD5 checker, which believes an unchanged time of the last write; ours wants the inode's, too, since
-    a program can put the former back. Different times alone are no change: then the content decides."""
+    """doit's MD5 checker, which believes an unchanged time of the last write; ours wants the same file with the same
+    times, as verify.same_bytes does. Different times alone are no change: then the content decides.
+
+    A state is `[mtime_ns, size, md5, ctime_ns, inode, device]`; one of an earlier version has no more than four, and goes
+    by the bytes alone.
+    """
 
     def check_modified(self, file_path: str, file_stat: os.stat_result, state: Any) -> bool:
         """Called by doit with what `get_state` gave when the task succeeded."""
-        modified, size, digest, changed = state
-        if [file_stat.st_mtime, file_stat.st_size, file_stat.st_ctime] == [modified, size, changed]:
+        if _as_then(file_stat, state):
             return False
-        return bool(file_stat.st_size != size or get_file_md5(file_path) != digest)
+        if not isinstance(state, list | tuple) or len(state) < 3:
+            return True
+        return bool(file_stat.st_size != state[1] or get_file_md5(file_path) != state[2])
 
     def get_state(self, dep: str, current_state: Any) -> Any:
         """Called by doit after a success; None: as it was."""
         status = os.stat(dep)
-        if current_state and [current_state[0], current_state[3]] == [status.st_mtime, status.st_ctime]:
+        if _as_then(status, current_state):
             return None
-        return status.st_mtime, status.st_size, get_file_md5(dep), status.st_ctime
+        changed = status.st_ctime_ns if inputs.lasting(inputs.signature_of(status)) else 0
+        return (
+            status.st_mtime_ns, status.st_size, get_file_md5(dep), changed, status.st_ino, status.st_dev
+        )  # fmt: skip
+
+
+def _as_then(status: os.stat_result, state: Any) -> bool:
+    """Is it that file, with its times from then?"""
+    if not isinstance(state, list | tuple) or len(state) != 6:
+        return False
+    modified, size, _, changed, number, device = state
+    return inputs.signature_of(status) == [modified, changed, size, number, device]
 
 
 class DurableDB(SqliteDB):
@@ -259,6 +275,20 @@ class DurableDB(SqliteDB):
         if not self._failed:
             self._failed = True
             _warn(f"{self.name}: state not saved: {error} (a rerun takes over what was finished)")
+
+
+def keep_unrun(dep_manager: Any) -> None:
+    """Let a task that was not run, for want of what it needs, keep its record.
+
+    doit's runners drop the record of every task that "failed", which for them is also one whose dependency failed, or
+    whose file_dep is missing: then all below a failed stage would be done again for the same bytes.
+    """
+
+    def remove_success(task: Any) -> None:
+        if task.executed:
+            dep_manager.remove(task.name)
+
+    dep_manager.remove_success = remove_success
 
 
 def _warn(text: str) -> None:

@@ -86,8 +86,7 @@ def _digest(files: Iterable[str]) -> tuple[str, int]:
     found = array("q")
     newest = 0
     for name in files:
-        status = os.stat(name)
-        times = (status.st_mtime_ns, status.st_ctime_ns)
-        newest = max(newest, *times)
-        found.extend((*times, status.st_size, status.st_ino, status.st_dev))
+        mark = inputs.signature_of(os.stat(name))
+        newest = max(newest, mark[0], mark[1])
+        found.extend(mark)
     return hashlib.blake2b(found.tobytes(), digest_size=16).hexdigest(), newest

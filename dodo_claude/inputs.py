@@ -21,6 +21,7 @@ import contextlib
 import hashlib
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -28,6 +29,9 @@ from typing import Any
 
 # FAT's clock, the slowest, ticks every two seconds.
 TICK_NS = 3_000_000_000
+
+# Linux's number of the clock that file times are read from, which Python has no name for; elsewhere they are exact.
+_COARSE = 5 if sys.platform == "linux" else None
 
 # Less than so many files and names looked at in full cost less than writing down that they need not be.
 WORTH = 50
@@ -199,7 +203,7 @@ def read(path: str, limit: int, *, always: bool = False) -> bytes:
         if always:
             inputs.always.add(path)
     with open(path, "rb", opener=_plain) as stream:
-        then = _signature_of(os.fstat(stream.fileno()))
+        then = signature_of(os.fstat(stream.fileno()))
         data = stream.read(limit)
     if inputs is not None:
         inputs.files[path] = (_mark(data), settled(then))
@@ -305,15 +309,29 @@ def _holds(path: str, mark: str | None) -> bool:
 def signature(path: str) -> Signature | None:
     """What changes whenever a file, or the names in a folder, change; None: there is none."""
     try:
-        return _signature_of(os.stat(path))
+        return signature_of(os.stat(path))
     except (OSError, ValueError):
         return None
 
 
-def _signature_of(status: os.stat_result) -> Signature:
+def signature_of(status: os.stat_result) -> Signature:
+    """The times of a file, its size, and which file it is: at the same path another one may have the same times."""
     return [status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev]
 
 
 def settled(found: Signature | None) -> Signature | None:
     """`found`, if what changes from now on will have another."""
     return found if found and max(found[0], found[1]) < time.time_ns() - TICK_NS else None
+
+
+def lasting(found: Signature) -> bool:
+    """Will any change from now on show? Not one that is made in the same tick of the clock as the last one.
+
+    The kernel's own clock of file times is asked, so this is false for some milliseconds only. It is for a file that is
+    looked at over and over; `settled` is for one that may lie on any file system.
+    """
+    return max(found[0], found[1]) < _ticked()
+
+
+def _ticked() -> int:
+    return time.time_ns() if _COARSE is None else time.clock_gettime_ns(_COARSE)

@@ -66,8 +66,7 @@ def _program() -> list[object]:
     with os.scandir(Path(__file__).parent) as found:
         for entry in found:
             if entry.name.endswith((".py", ".json")):
-                status = entry.stat()
-                ours.append([entry.name, status.st_mtime_ns, status.st_size])
+                ours.append([entry.name, *inputs.signature_of(entry.stat())])
     # Whoever installs, removes or renews a package changes its folder.
     packages = [
         [path, os.stat(path).st_mtime_ns]

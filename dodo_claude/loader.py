@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from doit import loader as doit_loader
 from doit.cmd_base import DodoTaskLoader
 from doit.exceptions import InvalidCommand, InvalidDodoFile
+from doit.globals import Globals
 from doit.task import Task
 
-from dodo_claude.backend import ContentChecker, DurableDB
+from dodo_claude.backend import ContentChecker, DurableDB, keep_unrun
 from dodo_claude.journal import STATE_DIR
 from dodo_claude.tasks import definition_digests, stage_tasks
 
@@ -188,6 +189,8 @@ class StageLoader(DodoTaskLoader):
         from dodo_claude.run import Run
 
         assert self.path is not None
+        if Globals.dep_manager is not None:
+            keep_unrun(Globals.dep_manager)
         # A Task object with a command's name would be taken by `doit NAME` for the command.
         names = [*(task.name for task in tasks), *self.cmd_names]
         made_by = {target: task.name for task in tasks for target in task.targets}

@@ -1,7 +1,9 @@
 """Is a stage done? Looked at by us: no worker's word and no screen decides it.
 
 Every target is a regular file inside the project, not empty, and changed in this attempt; then the
-check exits 0. A fingerprint is `[mtime_ns, size, inode, sha256, ctime_ns]`; equal numbers spare the reading.
+check exits 0. A fingerprint is `[mtime_ns, size, inode, sha256, ctime_ns, device]`; equal numbers spare the reading,
+unless `ctime_ns` is 0: the file was written a moment before, and a change in that moment would not show. One without a
+device, of an earlier version, goes by the bytes alone.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-Fingerprint = tuple[int, int, int, str, int]
+from dodo_claude import inputs
+
+Fingerprint = tuple[int, int, int, str, int, int]
 # Characters of a failed check's output that go to the worker and into the error.
 TAIL_CHARACTERS = 6_000
 # And of its last line, into the reason of a failure.
@@ -34,7 +38,10 @@ def fingerprint(path: Path) -> Fingerprint | None:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             return None
-        return (status.st_mtime_ns, status.st_size, status.st_ino, digest_file(path), status.st_ctime_ns)
+        changed = status.st_ctime_ns if inputs.lasting(inputs.signature_of(status)) else 0
+        return (
+            status.st_mtime_ns, status.st_size, status.st_ino, digest_file(path), changed, status.st_dev
+        )  # fmt: skip
     except OSError:
         return None
 
@@ -47,19 +54,20 @@ def fingerprints(root: Path, names: Iterable[str]) -> dict[str, Fingerprint | No
 def same_bytes(path: Path | str, recorded: object) -> bool:
     """Does `path` hold what it held when `recorded` (a fingerprint, or what JSON made of it) was taken?
 
-    A file with the recorded times, size and inode is taken as the same without reading it. The time of the last
-    change of the inode is among them: a program can put back the time of the last write, but not that.
+    A file with the recorded times, size and place is taken as the same without reading it. The time of the last
+    change of the inode is among them: a program can put back the time of the last write, but not that. Its number and
+    device are, for another file at that path may have the same times.
     """
-    if not isinstance(recorded, list | tuple) or len(recorded) != 5:
+    if not isinstance(recorded, list | tuple) or len(recorded) not in (5, 6):
         return False
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             return False
-        known = [*recorded[:3], recorded[4]]
-        if [status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns] == known:
+        modified, size, number, digest, change, *device = recorded
+        if inputs.signature_of(status) == [modified, change, size, number, *device]:
             return True
-        return bool(status.st_size == recorded[1] and digest_file(Path(path)) == recorded[3])
+        return bool(status.st_size == size and digest_file(Path(path)) == digest)
     except OSError:
         return False
 

@@ -627,7 +627,7 @@ class Worker(Work):
         if not good and not gone and not idle:
             self._keep_screen()  # a dialog that it hangs at is wiped when it ends
         processes.end_tree(0 if gone else self._pane().pid, self.nonce, hurry=self.services.hurry.is_set)
-        altered = good and verify.fingerprints(self.services.root, stage.targets) != marks
+        altered = good and bool(verify.changed(self.services.root, marks, stage.targets))
         closing = stage.keep == "never" or (good and not altered and stage.keep == "on-failure")
         # Only now: the client draws a turn's last lines after its Stop hook. A dead pane keeps its screen.
         if closing and good and not altered:

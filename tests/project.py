@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dodo_claude import approval
 from dodo_claude.config import Blueprint
@@ -94,6 +95,10 @@ class Project:
             assert ran.code == check, f"rc {ran.code}\n{ran.out}{ran.err}"
         return ran
 
+    def sh(self, script: str) -> None:
+        """Run a script in the project's folder."""
+        subprocess.run(["sh", "-ec", script], cwd=self.root, check=True, timeout=PATIENCE)
+
     def approve(self, *args: str) -> None:
         """What a user's yes does, to all but plans. `run` alone leaves a project as unapproved as it is."""
         agent = args[args.index("--agent") + 1] if "--agent" in args else None
@@ -151,6 +156,13 @@ class Project:
         while not what():
             assert time.monotonic() < deadline, f"waited {PATIENCE} s for {why}"
             time.sleep(0.01)
+
+    def status(self) -> list[Mapping[str, Any]]:
+        """What `dodo-claude status` says of each stage."""
+        found: list[Mapping[str, Any]] = json.loads(self.run("dodo-claude", "status", "--json", check=0).out)[
+            "stages"
+        ]
+        return found
 
     def nonces(self) -> list[str]:
         found = []
@@ -218,6 +230,15 @@ class Live:
     @property
     def text(self) -> str:
         return "".join(self.lines)
+
+
+def wait_for_the_clock(folder: Path) -> None:
+    """Until a file system's clock has ticked: what is changed from now on has other times than all before."""
+    probe = folder / "probe"
+    probe.write_text("")
+    before = probe.stat().st_ctime_ns
+    while probe.stat().st_ctime_ns == before:
+        probe.chmod(0o600)
 
 
 def kill_servers(runtime: Path) -> None:

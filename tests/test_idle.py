@@ -28,8 +28,7 @@ from dodo_claude.commands import _Control
 from dodo_claude.loader import StageLoader
 from dodo_claude.tasks import definition, definition_digest, digest_text, freshness_of, stage_of
 from dodo_claude.verify import fingerprints
-from tests.project import Project
-from tests.test_kept import wait_for_the_clock
+from tests.project import Project, wait_for_the_clock
 
 TEXT = """
 [stages.a]

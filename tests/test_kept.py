@@ -25,7 +25,7 @@ from dodo_claude.errors import ConfigError
 from dodo_claude.records import Config
 from dodo_claude.run import Run
 from dodo_claude.tasks import Freshness, StageTask, definition, definition_digest, definition_digests
-from tests.project import BIN, Project
+from tests.project import BIN, Project, wait_for_the_clock
 from tests.test_config import GOOD
 
 PACKAGE = Path(dodo_claude.__file__).parent
@@ -159,15 +159,6 @@ def change(root: Path, kind: str, name: str, more: str) -> None:
             path.symlink_to(more)
     except OSError:  # a file in the place of its folder, or a folder in its own
         return
-
-
-def wait_for_the_clock(folder: Path) -> None:
-    """Until a file system's clock has ticked: what is changed from now on has other times than all before."""
-    probe = folder / "probe"
-    probe.write_text("")
-    before = probe.stat().st_ctime_ns
-    while probe.stat().st_ctime_ns == before:
-        probe.chmod(0o600)
 
 
 @settings(max_examples=30, deadline=None)

@@ -87,7 +87,6 @@ ALONE = {
     "errors",
     "durations",
     "terminal",
-    "verify",
     "records",
     "inputs",
     "redact",

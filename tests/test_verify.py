@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from doit.dependency import get_file_md5
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude import verify
+from dodo_claude import inputs, verify
+from dodo_claude.backend import ContentChecker
 from dodo_claude.verify import (
     clean_text,
+    digest_file,
     fingerprint,
     fingerprints,
     keep_copies,
@@ -129,6 +132,8 @@ def test_a_target_that_vanishes_while_it_is_looked_at(root: Path, monkeypatch: p
 def test_same_bytes_without_reading(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = root / "t"
     path.write_text("x")
+    while not inputs.lasting(inputs.signature_of(path.stat())):
+        pass
     mark = json.loads(json.dumps(fingerprint(path)))
     monkeypatch.setattr(verify, "digest_file", lambda path: pytest.fail("it was read"))
     assert same_bytes(path, mark)
@@ -160,6 +165,83 @@ def test_a_rewrite_with_the_old_time_is_seen_by_its_inode(root: Path) -> None:
     os.utime(root / "new", ns=(mark[0], mark[0]))
     os.replace(root / "new", path)
     assert not same_bytes(path, mark)
+
+
+def in_one_tick(one: Path, other: Path) -> None:
+    """Two files with the same times: what a `git clone`, or any program, makes of files that it writes in a row."""
+    for _ in range(1000):
+        # New ones, and not by Python's open, which looks at the file: a kernel may then tell its times more finely.
+        for path, text in ((one, "one"), (other, "two")):
+            path.unlink(missing_ok=True)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+            os.write(fd, text.encode())
+            os.close(fd)
+        first, second = one.stat(), other.stat()
+        if (first.st_mtime_ns, first.st_ctime_ns) == (second.st_mtime_ns, second.st_ctime_ns):
+            return
+    pytest.skip("this file system never gives two files the same times")
+
+
+def test_another_file_of_the_same_times_is_another(root: Path) -> None:
+    (root / "d").mkdir()
+    (root / "d2").mkdir()
+    in_one_tick(root / "d/in.txt", root / "d2/in.txt")
+    mark, state = fingerprint(root / "d/in.txt"), ContentChecker().get_state(str(root / "d/in.txt"), None)
+    (root / "d").rename(root / "old")
+    (root / "d2").rename(root / "d")
+    now = root / "d/in.txt"
+    assert not same_bytes(now, mark)
+    assert ContentChecker().check_modified(str(now), now.stat(), state)
+    assert ContentChecker().get_state(str(now), state) is not None
+    now.write_text("one")
+    assert same_bytes(now, mark)
+    assert not ContentChecker().check_modified(str(now), now.stat(), state)
+
+
+def test_a_file_of_another_device_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = root / "t"
+    path.write_text("x")
+    mark, state = fingerprint(path), ContentChecker().get_state(str(path), None)
+    assert mark is not None
+    assert same_bytes(path, (*mark[:5], mark[5] + 1))
+    assert not same_bytes(path, (*mark[:3], "other", mark[4], mark[5] + 1))
+    assert not ContentChecker().check_modified(str(path), path.stat(), [*state[:5], state[5] + 1])
+    assert ContentChecker().check_modified(
+        str(path), path.stat(), [*state[:2], "other", *state[3:5], state[5] + 1]
+    )
+
+
+def test_what_was_written_in_this_very_tick_is_read_each_time(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = root / "t"
+    path.write_text("one")
+    monkeypatch.setattr(inputs, "_ticked", lambda: path.stat().st_ctime_ns)  # the clock stands still
+    mark, state = fingerprint(path), ContentChecker().get_state(str(path), None)
+    read: list[Path] = []
+    monkeypatch.setattr(verify, "digest_file", lambda path: read.append(path) or digest_file(path))
+    assert same_bytes(path, mark)
+    assert read == [path]
+    assert ContentChecker().get_state(str(path), state) is not None
+    monkeypatch.setattr(inputs, "_ticked", lambda: path.stat().st_ctime_ns + 1)
+    assert same_bytes(path, fingerprint(path))
+    assert ContentChecker().get_state(str(path), ContentChecker().get_state(str(path), None)) is None
+
+
+def test_marks_of_before_inodes_and_devices_counted_are_read_by_content(root: Path) -> None:
+    path = root / "t"
+    path.write_text("x")
+    status = path.stat()
+    mark = [status.st_mtime_ns, 1, status.st_ino, digest_file(path), status.st_ctime_ns]
+    state = [status.st_mtime, 1, get_file_md5(str(path)), status.st_ctime]
+    assert same_bytes(path, mark)
+    assert not ContentChecker().check_modified(str(path), path.stat(), state)
+    assert len(ContentChecker().get_state(str(path), state)) == 6  # it is written anew
+    assert not same_bytes(path, [*mark[:3], "other", mark[4]])
+    assert ContentChecker().check_modified(str(path), path.stat(), [*state[:2], "other", state[3]])
+    for odd in ([], [1], None, "abcd", [1, 2, 3, 4, 5, 6], {"a": 1}):  # of nobody that we know
+        assert ContentChecker().check_modified(str(path), path.stat(), odd)
+        assert not same_bytes(path, odd)
 
 
 def test_no_fingerprint_of_what_is_no_file(root: Path) -> None:

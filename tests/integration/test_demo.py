@@ -119,11 +119,16 @@ def test_the_demo_shows_what_it_claims(demo: Demo) -> None:
         "no worker started",
         "FAILED: check",
         "not run: needs backend",
-        "backend and tests started",
+        "so: tests up to date",
         "All of this held",
         "tmux attach -t worker-frontend",
     ):
         assert text in said, said
+    told = " ".join(said.split())
+    for count in ("1->2", "2->3"):  # broken, and mended
+        assert (
+            f"backend started; attempts in .orchestrate/stages: backend {count}, frontend 1, tests 1" in told
+        )
     assert max(map(len, said.splitlines())) <= 80
     assert "\x1b" not in said
 

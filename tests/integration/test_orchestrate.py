@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from tests.integration.scenes import patch
+from tests.integration.scenes import configure, patch, play, write
 from tests.project import Project
 
 THREE = """
@@ -100,6 +100,86 @@ def test_a_failing_check_stops_its_dependents_only(three: Project) -> None:
     fixed = three.orchestrate()
     assert counts(three) == {"base": 2, "top": 1, "alone": 1}
     assert fixed.said("alone up to date")
+
+
+MODULES = ["a", "b", "c", "d", "e", "f"]
+
+
+@pytest.fixture
+def rows(project: Project) -> Project:
+    """Eight workers in three rows: types, a module of each, and all of them; done."""
+    made = {f"{name}.txt": f"import types_{name}" for name in MODULES}
+    configure(
+        project,
+        {
+            "types": {"targets": ["types.txt"], "check": "grep -q T types.txt"},
+            "module": {
+                "foreach": MODULES,
+                "prompt": "Write {{ item }} with {{ files['types.txt'] }}",
+                "targets": ["{{ item }}.txt"],
+            },
+            "all": {"file_dep": list(made), "targets": ["all.txt"]},
+        },
+    )
+    modules = {
+        f"module:{name}": [[write(f"{name}.txt", text)]]
+        for name, text in zip(MODULES, made.values(), strict=True)
+    }
+    play(project, {"types": [[write("types.txt", "T")]], **modules, "all": [[write("all.txt")]]})
+    project.orchestrate()
+    return project
+
+
+def tries(project: Project) -> list[int]:
+    return [project.attempts(name) for name in ("types", *(f"module:{name}" for name in MODULES), "all")]
+
+
+def test_a_stage_that_was_not_run_is_as_done_as_it_was(rows: Project) -> None:
+    rows.edit("orchestrate.toml", "grep -q T", "grep -q Z")
+    ran = rows.orchestrate(check=1)
+    assert ran.said("module:a not run: needs types")
+    assert ran.said("8 stages: 1 failed, 7 not run")
+    explained = rows.orchestrate("--explain").out
+    assert explained.count("looked at again after") == 7
+    assert "it has not succeeded yet" not in explained.partition("module:a")[2]
+    assert [stage["state"] for stage in rows.status()] == ["failed", *["done"] * 7]
+
+    rows.edit("orchestrate.toml", "grep -q Z", "grep -q T")
+    mended = rows.orchestrate()
+    assert tries(rows) == [3, 1, 1, 1, 1, 1, 1, 1]
+    assert mended.said("8 stages: 1 done, 7 up to date")
+    assert rows.orchestrate().said("8 stages: 8 up to date")
+
+
+def test_other_bytes_of_what_failed_are_seen_below_it(rows: Project) -> None:
+    rows.edit("orchestrate.toml", "grep -q T", "grep -q U")
+    rows.orchestrate(check=1)
+    rows.edit("scenario.toml", '"T"', '"U"')
+    rows.orchestrate()
+    assert tries(rows) == [3, 2, 2, 2, 2, 2, 2, 1]
+
+
+def test_an_input_that_is_away_for_a_while_costs_nothing(rows: Project) -> None:
+    rows.write("spec.md", "spec")
+    rows.edit(
+        "orchestrate.toml", 'targets = ["types.txt"]', 'targets = ["types.txt"]\nfile_dep = ["spec.md"]'
+    )
+    rows.orchestrate()
+    before = tries(rows)
+    (rows.root / "spec.md").rename(rows.root / "away.md")
+    rows.orchestrate(check=None)
+    (rows.root / "away.md").rename(rows.root / "spec.md")
+    assert rows.orchestrate().said("8 stages: 8 up to date")
+    assert tries(rows) == before
+
+
+def test_plain_doit_keeps_it_too(rows: Project) -> None:
+    rows.write("doit.cfg", "[GLOBAL]\nloader = orchestrate\n")
+    rows.edit("orchestrate.toml", "grep -q T", "grep -q Z")
+    assert rows.doit("run", "--continue").code != 0
+    rows.edit("orchestrate.toml", "grep -q Z", "grep -q T")
+    rows.doit("run", check=0)
+    assert tries(rows) == [3, 1, 1, 1, 1, 1, 1, 1]
 
 
 CAUSES = {
@@ -274,6 +354,39 @@ def test_an_input_whose_time_was_put_back_is_seen(three: Project) -> None:
     path.write_text("the spEc\n")
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert "file 'spec.md' changed" in three.orchestrate("--explain").out
+
+
+ONE_TICK = """
+[orchestrate]
+name = "p"
+[stages.a]
+command = "cat d/in.txt > a.txt"
+file_dep = ["d/in.txt"]
+targets = ["a.txt"]
+"""
+
+
+@pytest.mark.parametrize("how", ["moved", "a turned link"])
+def test_another_file_at_the_same_path_is_seen(project: Project, how: str) -> None:
+    """Made in one tick of the clock, as by a `git clone`: their times and sizes are the same."""
+    project.write("orchestrate.toml", ONE_TICK)
+    first = "d" if how == "moved" else "d1"
+    project.sh(f"mkdir {first} d2; echo one > {first}/in.txt; echo two > d2/in.txt")
+    if how == "a turned link":
+        (project.root / "d").symlink_to("d1")
+    project.orchestrate()
+    assert project.orchestrate().said("1 up to date")
+    if how == "moved":
+        (project.root / "d").rename(project.root / "old")
+        (project.root / "d2").rename(project.root / "d")
+    else:
+        (project.root / "d").unlink()
+        (project.root / "d").symlink_to("d2")
+    assert [stage["state"] for stage in project.status()] == ["not run"]
+    assert "file 'd/in.txt' changed" in project.orchestrate("--explain").out
+    assert project.orchestrate().said("1 done")
+    assert project.read("a.txt") == "two\n"
+    assert [stage["state"] for stage in project.status()] == ["done"]
 
 
 def test_a_check_may_write_what_it_names(three: Project) -> None:
