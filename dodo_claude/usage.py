@@ -212,10 +212,27 @@ class CostMeter:
         self._carried: float | None = None  # what it did begin with; None: it has not told of any cost yet
         self._most = 0.0  # the highest that it told
         self._last = 0.0  # the highest that the one before told
+        self._mark: float | None = (
+            0.0  # the total where `here` begins; None: as soon as its process tells of a cost
+        )
 
     @property
     def total(self) -> float:
         return self._before + max(0.0, self._most - (self._carried or 0.0))
+
+    @property
+    def here(self) -> float:
+        """Of that what came since `follows`, or since `resumed` the session."""
+        return 0.0 if self._mark is None else self.total - self._mark
+
+    def follows(self) -> None:
+        """What was told so far was in an earlier run."""
+        self._mark = self.total
+
+    def resumed(self, saved: float) -> None:
+        """As `started`; what the session cost before was another attempt's."""
+        self.started(saved)
+        self._mark = None
 
     def started(self, saved: float = 0.0) -> None:
         """A new process took the session over. `saved`: the reader's `saved_cost`, from which one begins that
@@ -231,6 +248,7 @@ class CostMeter:
             self._carried = self._saved if cost >= self._saved else 0.0
             # The one before may have ended before its last dollars were told.
             self._before += max(0.0, self._carried - self._last)
+            self._mark = self._before if self._mark is None else self._mark
         self._most = max(self._most, cost)
         return self.total
 

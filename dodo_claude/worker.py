@@ -93,10 +93,12 @@ class Worker(Work):
         self.transcript: TranscriptReader | None = None
         self.reading: str | None = None  # the transcript's path
         self.past = Usage()  # of sessions before that one
+        self.earlier = (
+            Usage()
+        )  # what its session had used before this attempt, or before this run followed it
         self.counted: tuple[object, ...] = ()  # what the fleet knows
         self.marked: str | None = None  # what its window is called
         self.over = False  # and it is so for good
-        self.book: str | None = None  # what the fleet's books call the work on this stage
 
     @property
     def interactive(self) -> bool:
@@ -156,11 +158,15 @@ class Worker(Work):
         if self.pane is None:
             self._begin()
             if isinstance(self.resume, Worker):
-                self.cost, self.past, self.book = self.resume.cost, self.resume.past, self.resume.book
+                self.cost, self.past = self.resume.cost, self.resume.past
                 saved = TranscriptReader(Path(self.resume.view.transcript or os.devnull))
-                saved.read()
-                self.cost.started(saved.saved_cost)
+                self.earlier = self.past + saved.read()
+                self.cost.resumed(saved.saved_cost)
             self._spawn(slot)
+        else:
+            self._read_used()
+            self.earlier, _ = self._usage()
+            self.cost.follows()
         if self.interactive:
             self.mailbox.open(self.attempt.number)
             self.services.waker.watch_folder(self.ring, self.mailbox.dir / QUEUED)
@@ -455,7 +461,17 @@ class Worker(Work):
         self._note(life.SCREEN, box=box != "absent", text=text)
 
     def _count(self) -> None:
-        """Tell the fleet what this attempt has used so far."""
+        """Tell the fleet what this attempt has used so far, in this run."""
+        self._read_used()
+        usage, cost = self._usage()
+        own = (usage - self.earlier).at_least(Usage())  # a session that goes on in another file begins at 0
+        used = (self.key, own, None if cost is None else self.cost.here)
+        if used != self.counted:
+            self.counted = used
+            self.services.fleet.spent(*used, stage=self.stage.name)
+
+    def _read_used(self) -> None:
+        """Look at what the client wrote down of what it uses."""
         if self.view.transcript not in (None, self.reading):
             if self.transcript is not None:  # a fresh session in the same client: all is counted from 0 again
                 self.past = self.past + self.transcript.read()
@@ -471,14 +487,9 @@ class Worker(Work):
                 cost = cost_of(status)
                 if cost is not None:
                     self.cost.saw(cost)
-        # By its first session: a resumed one goes on in the same transcript, under another attempt's number.
-        self.book = self.book or self.view.session_id
-        used = (self.book or self.key, *self._usage())
-        if used != self.counted:
-            self.counted = used
-            self.services.fleet.spent(*used, stage=self.stage.name)
 
     def _usage(self) -> tuple[Usage, float | None]:
+        """Of all its session, whichever runs that was in."""
         usage = self.past
         if self.transcript is not None:
             usage = self.past + self.transcript.read()

@@ -395,3 +395,24 @@ def test_costs_over_restarts(story: list[Any], total: float) -> None:
         assert meter.total >= seen
         seen = meter.total
     assert meter.total == pytest.approx(total)
+
+
+def test_what_a_session_cost_since_it_was_resumed_or_followed() -> None:
+    meter = CostMeter()
+    meter.started()
+    meter.saw(0.3)
+    assert meter.here == pytest.approx(0.3)
+    meter.resumed(0.35)  # it ended well, its last cost was not told
+    assert meter.here == 0.0
+    meter.saw(0.35)
+    assert meter.here == 0.0
+    meter.saw(0.5)
+    assert meter.here == pytest.approx(0.15)
+    meter.started()  # a fresh session of the same client, for the next phase
+    meter.saw(0.0)
+    meter.saw(0.2)
+    assert (meter.here, meter.total) == (pytest.approx(0.35), pytest.approx(0.7))
+    meter.follows()
+    assert meter.here == 0.0
+    meter.saw(0.3)
+    assert meter.here == pytest.approx(0.1)

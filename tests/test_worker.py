@@ -36,9 +36,11 @@ from tests.fakes import (
     FakeSlot,
     FakeTerminal,
     FakeWaker,
+    Step,
     Turn,
     drop,
 )
+from tests.test_usage import answer
 
 AGENT = AgentProfile("claude", "claude", ("claude",))
 STAGE = Stage(
@@ -344,6 +346,70 @@ def test_a_session_that_does_not_get_on_is_not_resumed_for_ever(desk: Desk) -> N
     assert "handover.md" in (Attempt(desk.log, 4).dir / "brief.md").read_text()
 
 
+def session(desk: Desk, *answers: str, dollars: float | None = None) -> tuple[Step, ...]:
+    """The events of a session whose transcript is a file, with so many answers more in it, and its cost told."""
+    path = desk.root / "session.jsonl"
+    with path.open("a") as file:
+        file.writelines(f"{answer(name)}\n" for name in answers)
+    if dollars is not None:
+        status = {"session_id": "s-1", "cost": {"total_cost_usd": dollars}}
+        (desk.terminal.folder / "status.json").write_text(json.dumps(status))
+    start = {"session_id": "s-1", "transcript_path": str(path), "source": "startup"}
+    return ("SessionStart", start), WORK[1]
+
+
+def test_what_a_session_used_in_an_earlier_run_is_no_part_of_this_ones_budget(desk: Desk) -> None:
+    """Tokens, turns and dollars: else a run that its budget stopped could never go on."""
+    at_work = Turn(
+        then=lambda: [drop(desk.terminal.folder, step) for step in session(desk, "1", "2", dollars=0.85)],
+        events=(),
+    )
+    desk.waker.meanwhile += [lambda: None, desk.services.stopping.set]
+    desk.drive(STAGE, at_work)
+    first = desk.fleet.totals()
+    assert (first.usage.turns, first.cost) == (2, 0.85)
+    desk.services.stopping.clear()
+    desk.log.settle()
+    with (desk.root / "session.jsonl").open("a") as file:  # a client that ends well writes down what it cost
+        file.write('{"type": "cost-state", "totalCostUSD": 0.85}\n')
+    fleet = FakeFleet()
+    desk.fleet = fleet
+
+    def goes_on() -> None:
+        for step in (*session(desk, "3", dollars=1.10), STOP):
+            drop(desk.terminal.folder, step)
+
+    assert desk.drive(STAGE, Turn({"a": "x"}, (), then=goes_on), fleet=fleet).outcome == SUCCEEDED
+    assert "--resume s-1 " in (desk.last.dir / "launch.sh").read_text()
+    second = fleet.totals()
+    assert second.usage.turns == 1
+    assert second.usage.tokens == first.usage.tokens / 2
+    assert second.cost == pytest.approx(0.25)
+    # What is written down of the attempt is the session's, as before.
+    result = desk.last.result()
+    assert result is not None
+    assert (result["tokens"], result["cost_usd"]) == (first.usage.tokens * 3 / 2, pytest.approx(1.10))
+
+
+def test_within_one_run_a_resumed_session_counts_once(desk: Desk) -> None:
+    died = Turn(
+        events=(),
+        exits=-9,
+        then=lambda: [drop(desk.terminal.folder, step) for step in session(desk, "1", "2", dollars=0.5)],
+    )
+
+    def goes_on() -> None:
+        # Killed, it wrote down no cost: the next process counts from 0.
+        for step in (*session(desk, "3", dollars=0.2), STOP):
+            drop(desk.terminal.folder, step)
+
+    done = desk.drive(replace(STAGE, retries=1), died, Turn({"a": "x"}, (), then=goes_on))
+    assert (done.outcome, done.attempt) == (SUCCEEDED, 2)
+    totals = desk.fleet.totals()
+    assert totals.usage.turns == 3
+    assert totals.cost == pytest.approx(0.7)
+
+
 def test_an_error_that_hits_all_stops_the_fleet(desk: Desk) -> None:
     failed = ("StopFailure", {"error": "billing_error", "last_assistant_message": "no credit"})
     desk.drive(replace(STAGE, retries=3), Turn(events=(*WORK, failed)))
@@ -645,6 +711,25 @@ def test_a_worker_that_lives_is_adopted(desk: Desk, live: subprocess.Popen[bytes
     assert desk.terminal.calls == []
     assert ("watch", live.pid) in desk.waker.calls
     assert reap(live) == -15
+
+
+def test_what_an_adopted_worker_used_before_is_no_part_of_this_runs_budget(
+    desk: Desk, live: subprocess.Popen[bytes]
+) -> None:
+    attempt = cut_off(desk, live.pid)
+    desk.terminal.folder = attempt.dir
+    for kind, data in session(desk, "1", "2", dollars=0.85):  # type: ignore[misc]
+        attempt.record(kind, **data)
+
+    def goes_on() -> None:
+        session(desk, "3", dollars=1.10)
+        drop(attempt.dir, STOP)
+
+    desk.waker.meanwhile.append(goes_on)
+    assert desk.drive(STAGE).outcome == SUCCEEDED
+    totals = desk.fleet.totals()
+    assert totals.usage.turns == 1
+    assert totals.cost == pytest.approx(0.25)
 
 
 def test_an_adopted_worker_can_be_told_what_is_missing(desk: Desk, live: subprocess.Popen[bytes]) -> None:

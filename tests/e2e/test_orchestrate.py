@@ -431,3 +431,40 @@ def test_a_killed_orchestrator_is_followed_by_one_that_adopts_the_live_client(
     assert client.result("one")["result"] == "succeeded"
     assert pid not in client.processes()
     assert len([request for request in api.requests if request.kind == "turn"]) == 2
+
+
+@pytest.mark.parametrize("raised", [False, True])
+def test_a_run_that_its_budget_stopped_goes_on_with_the_next_one(
+    client: Project, api: MessagesApi, raised: bool
+) -> None:
+    """In the same session, whose past costs more than the next run may: that was another run's."""
+    text = stages("[stages.one]\nprompt = 'Make it.'\ntargets = ['it.txt']").replace(
+        "[defaults]", "budget = { cost_usd = 0.4 }\n[defaults]"
+    )
+    client.write("orchestrate.toml", text)
+    go, path, calls = threading.Event(), client.root / "it.txt", []
+
+    def script(request: Request) -> Reply:
+        resumed = "was cut off" in request.prompts[-1]
+        calls.append(resumed)
+        if resumed:
+            return (say("Done.") if calls.count(True) > 1 else write(path, "whole\n")) + used(1000, 10)
+        if calls.count(False) > 1:
+            go.wait(60)  # it is in mid-work when the first answer is told of
+        return write(path, "half\n") + used(215_000, 10)
+
+    api.reply = by_stage(one=script)
+    try:
+        ran = client.orchestrate(check=1)
+    finally:
+        go.set()
+    assert ran.said("stopped: budget of 0.40 USD used (0.8"), ran.out
+    first = client.result("one")
+    assert float(str(first["cost_usd"])) > 0.8
+    assert True not in calls
+    if raised:
+        client.write("orchestrate.toml", text.replace("0.4 }", "0.8 }"))
+    assert client.orchestrate().said("1 stage: 1 done")
+    second = client.result("one")
+    assert second["session_id"] == first["session_id"]
+    assert client.read("it.txt") == "whole\n"

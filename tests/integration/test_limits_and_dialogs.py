@@ -168,8 +168,11 @@ BUDGETS = {
 }
 
 
+@pytest.mark.parametrize("again", [1, 2])
 @pytest.mark.parametrize("what", sorted(BUDGETS))
-def test_45_a_used_up_budget_stops_the_run_and_keeps_everything(project: Project, what: str) -> None:
+def test_45_a_used_up_budget_stops_the_run_and_keeps_everything(
+    project: Project, what: str, again: int
+) -> None:
     budget, reason = BUDGETS[what]
     if what == "minutes":
         clock(project, speed=60)  # a second
@@ -195,9 +198,13 @@ def test_45_a_used_up_budget_stops_the_run_and_keeps_everything(project: Project
     assert project.processes() == []
     assert project.attempts("two") == 0
     assert (project.log("one").dir / "1/partial/it.txt").read_text().startswith("half")
-    # With more to spend, it goes on where it was.
-    configure(project, stages, max_workers=1)
-    assert project.orchestrate().said("2 stages: 2 done")
+    # What that run used is no part of the next one's: unchanged, too, it goes on where it was.
+    configure(project, stages, max_workers=1, budget={what: budget[what] * again})
+    project.env["DODO_CLAUDE_SCRIPTED_SPEED"] = "0"
+    ran = project.orchestrate("one")
+    assert ran.said("1 stage: 1 done")
+    assert "--resume" in launch(project, "one", 2)
+    assert project.read("it.txt") == "whole"
     assert results(project, "one") == ["aborted", "succeeded"]
     assert "--resume" in launch(project, "one", 2)
 
