@@ -1,7 +1,7 @@
 """Sole owner of what we know of each agent: its flags, hook names, environment, first-run state.
 
 Pure: it says which files to write and what to run, `worker` does it. What is said here of the client is
-measured for 2.1.330 and proved again by tests/e2e.
+measured for 2.1.332 and proved again by tests/e2e.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dodo_claude.mail import HEAD
 from dodo_claude.records import AgentProfile
 
 # The client version that the flags, hook names and settings below were proved on.
-CLIENT_VERSION = "2.1.330"
+CLIENT_VERSION = "2.1.332"
 # Linux takes 128 kB per argument; a longer prompt is handed over as a file to read.
 MAX_ARGUMENT = 100_000  # bytes
 # The client's mode without any question, and the variable without which it refuses that mode to root.

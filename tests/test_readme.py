@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dodo_claude.agents import CLIENT_VERSION
 from dodo_claude.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -147,6 +148,11 @@ def test_it_says_what_is_not_promised() -> None:
         "a guard rail, not a wall",
     ):
         assert words in text
+
+
+def test_the_documents_name_the_client_that_was_proved() -> None:
+    assert f"real client {CLIENT_VERSION}" in README.read_text(encoding="utf-8")
+    assert f"`claude` ({CLIENT_VERSION})" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from dodo_claude.agents import CLIENT_VERSION
+
 PACKAGE = "@anthropic-ai/claude-code"
 
-# The facts in test_client_facts.py were measured with this one; a new version means running them anew.
-VERSION = "2.1.330"
+# The version under test: the one that dodo_claude was proved on, or another by `CLAUDE_VERSION=2.1.330 tests/run …`.
+CHOSEN = os.environ.get("CLAUDE_VERSION")
+VERSION = CHOSEN or CLIENT_VERSION
 
 DESKTOP_COMMANDER = "@wonderwhy-er/desktop-commander"
 DESKTOP_COMMANDER_VERSION = "0.2.52"

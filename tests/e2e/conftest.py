@@ -10,17 +10,19 @@ import pytest
 
 from tests.project import Project
 
-from .client import ClientUnavailable, claude_path, client_env, client_home
+from .client import CHOSEN, ClientUnavailable, claude_path, client_env, client_home
 from .lab import Lab, Tmux
 from .messages_api import MessagesApi, Reply, Request, turns
 
 
 @pytest.fixture(scope="session")
 def claude() -> Path:
-    """The client's executable; where it can't be had, what needs it is skipped and says why."""
+    """The client's executable; where it can't be had, what needs it is skipped and says why. A chosen one must be had."""
     try:
         return claude_path()
     except ClientUnavailable as reason:
+        if CHOSEN:
+            pytest.fail(f"CLAUDE_VERSION={CHOSEN}: {reason}")
         pytest.skip(f"the real client can't be had: {reason}")
 
 

@@ -31,7 +31,7 @@ from typing import Any, Literal, Self, TypeAlias
 
 Json: TypeAlias = dict[str, Any]
 
-# The last text of a request that asks for a summary of the conversation starts with this (client 2.1.330).
+# The last text of a request that asks for a summary of the conversation starts with this (client 2.1.330 to 2.1.332).
 COMPACTION_PROMPT = "CRITICAL: Respond with TEXT ONLY"
 
 # Text blocks the client adds by itself to a user message start with this; they are not prompts.

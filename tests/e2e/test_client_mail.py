@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from dodo_claude.agents import CLIENT_VERSION
+
+from .client import VERSION
 from .lab import DONT_ASK, HOOKED, WORKER_FLAGS, Lab, Pane, wait_until
 from .messages_api import Request, delay, error, say, tool, turns, used
 
@@ -23,6 +26,10 @@ EVENTS = (*HOOKED, "PostToolBatch", "Notification", "SubagentStop", "PreCompact"
 STOP_CAP = 9
 # A longer text of a hook reaches the model as the name of a file. Characters, not bytes.
 CONTEXT_LIMIT = 10_000
+
+# What stands around a Stop hook's block, which we don't use: where versions differ. What is not here is as the proved one.
+_PREFACE = "<system-reminder>\nThe text below is the output of a hook that the user, their organization or this environment set up."
+BLOCK_FRAMES = {"2.1.330": ("Stop hook feedback:", ""), "2.1.332": (_PREFACE, "\n</system-reminder>")}
 
 # Compaction is tried again after an error; these tests want the end of it.
 NO_RETRY = {"x-should-retry": "false"}
@@ -172,7 +179,10 @@ def test_how_stop_texts_read(lab: Lab) -> None:
     lab.api.wait_for(lambda requests: len(requests) == 3)
     last = lab.api.requests[-1]
     assert "<system-reminder>\nStop hook additional context: MAIL\n</system-reminder>" in last.user_texts
-    assert "Stop hook feedback:\nBLOCK" in last.user_texts
+    before, after = BLOCK_FRAMES.get(VERSION, BLOCK_FRAMES[CLIENT_VERSION])
+    (blocking,) = (text for text in last.user_texts if "BLOCK" in text)
+    assert blocking.startswith(before)
+    assert blocking.endswith(f"Stop hook feedback:\nBLOCK{after}")
     (note,) = (note for note in last.system_notes if "BLOCK" in note)
     assert note.startswith("Stop hook blocking error from command: ")
 

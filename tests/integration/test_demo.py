@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from dodo_claude.agents import CLIENT_VERSION
 from tests.project import PATIENCE, Live
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -201,7 +202,7 @@ def test_ctrl_c_leaves_nothing_behind(demo: Demo, number: signal.Signals) -> Non
 def client(demo: Demo) -> Path:
     """A `claude` that ends at once, set up for its user; its state file."""
     program = demo.home / "bin/claude"
-    program.write_text("#!/bin/sh\necho 2.1.330\n")
+    program.write_text(f"#!/bin/sh\necho {CLIENT_VERSION}\n")
     program.chmod(0o755)
     state = demo.home / ".claude.json"
     state.write_text('{"hasCompletedOnboarding": true}')
