@@ -60,6 +60,11 @@ SUMMARY_ORDER = (
     "was done and where it is, what was decided and why, what is open. Change no files now; only answer."
 )
 GO_ON = "Please go on with the stage where you stopped."
+# What a person is told who keeps words from the worker.
+_WAITS = {
+    "draft": "waits: send or clear the draft in its input box",
+    "absent": "waits: close the dialog, or view, over its input box",
+}
 
 
 # What a window's name begins with while its worker waits for a person; and at its end, good or bad.
@@ -504,14 +509,18 @@ class Worker(Work):
         """Is the input box free? A person's draft and our paste would become one prompt."""
         if not self.interactive:
             return True
-        if self._box_is_free():
+        state = self._input_box()
+        if state == "free":
             return True
-        self.tell("waits: its input box holds a draft, or a dialog is open")
+        self.tell(f"{_WAITS[state]} (dodo-claude attach {self.stage.name})")
         bell.wait(DRAFT_SECONDS)
         return False
 
     def _box_is_free(self) -> bool:
-        return agents.input_box(self.services.terminal().capture(self._pane(), escapes=True)) == "free"
+        return self._input_box() == "free"
+
+    def _input_box(self) -> str:
+        return agents.input_box(self.services.terminal().capture(self._pane(), escapes=True))
 
     def _go_on(self, bell: threading.Event, *, nudge: bool) -> None:
         if self._may_paste(bell):

@@ -191,6 +191,8 @@ class FakeTerminal:
 
 # The client's screen with an input box that is empty, and with somebody's draft in it.
 FREE = f"its screen\n{'─' * 40}\n❯\xa0\x1b[7m \x1b[0m\n{'─' * 40}"
+AWAY = f"its screen\n{'─' * 40}\n❯\xa0 \n{'─' * 40}"  # free, in a terminal that lost the focus
+DIALOG = "its screen\nDo you want to proceed?\n❯ 1. Yes\n  2. No"
 DRAFT = f"its screen\n{'─' * 40}\n❯\xa0half a word\x1b[7m \x1b[0m\n{'─' * 40}"
 _numbers = itertools.count(1)
 

@@ -27,6 +27,8 @@ from dodo_claude.services import Done, Services
 from dodo_claude.terminal import Pane
 from tests.fakes import (
     AGAIN,
+    AWAY,
+    DIALOG,
     DRAFT,
     NO_PID,
     STOP,
@@ -213,11 +215,28 @@ def test_repairs_used_up(desk: Desk) -> None:
 
 
 def test_a_persons_draft_is_not_mixed_with_a_repair(desk: Desk) -> None:
-    desk.terminal.screens += [DRAFT, DRAFT]
-    done = desk.drive(STAGE, Turn(), Turn({"a": "x"}, AGAIN))
+    desk.terminal.screens += [DRAFT, DIALOG]
+    said = []
+    done = desk.drive(
+        STAGE, Turn(), Turn({"a": "x"}, AGAIN), report=lambda stage, attempt, view: said.append(view.activity)
+    )
     assert done.outcome == SUCCEEDED
     assert desk.terminal.names() == ["spawn", "paste", "close"]
     assert desk.terminal.screens == []
+    assert [text for text in said if text.startswith("waits")] == [
+        "waits: send or clear the draft in its input box (dodo-claude attach api)",
+        "waits: close the dialog, or view, over its input box (dodo-claude attach api)",
+    ]
+
+
+def test_an_empty_box_is_free_when_nobody_looks_any_more(desk: Desk) -> None:
+    desk.terminal.screens += [AWAY]
+    said = []
+    done = desk.drive(
+        STAGE, Turn(), Turn({"a": "x"}, AGAIN), report=lambda stage, attempt, view: said.append(view.activity)
+    )
+    assert done.outcome == SUCCEEDED
+    assert not [text for text in said if text.startswith("waits")]
 
 
 def test_enter_is_pressed_again_and_in_the_end_given_up(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,10 +31,12 @@ CONTROLS = {
     "\x08": "back",
     "\x1b": "esc",
 }
+# What a terminal that was asked for it tells of its focus.
+FOCUS = {"\x1b[I": "focus", "\x1b[O": "blur"}
 
 
 class Keys:
-    """Bytes from the terminal into (name, text) pairs: text, paste, enter, esc, ctrl-c, ctrl-d, ctrl-u, back."""
+    """Bytes from the terminal into (name, text) pairs: text, paste, enter, esc, ctrl-c, ctrl-d, ctrl-u, back, focus, blur."""
 
     def __init__(self) -> None:
         self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -53,6 +55,8 @@ class Keys:
             self.held = self.held[found.end() :]
             if found["paste"] is not None:
                 keys.append(("paste", found["paste"]))
+            elif found["sequence"] in FOCUS:
+                keys.append((FOCUS[found["sequence"]], ""))
             elif found["control"] in CONTROLS:
                 keys.append((CONTROLS[found["control"]], ""))
             elif found["text"]:

@@ -47,6 +47,7 @@ class View(NamedTuple):
     footer: str = ""
     queued: tuple[str, ...] = ()
     dialog: tuple[str, ...] = ()
+    focused: bool = True
 
 
 def render(view: View, width: int, height: int) -> list[str]:
@@ -61,15 +62,20 @@ def render(view: View, width: int, height: int) -> list[str]:
     if view.dialog:
         rows += [rule, *view.dialog]
     else:
-        # The box is told from its surroundings by the inverse cell; a placeholder's first letter is that cell.
         typed = rows_of("❯\xa0" + view.box, width - 1)
-        hint = view.placeholder if not view.box else ""
-        cursor = f"\x1b[7m{hint[0]}\x1b[0;2m{hint[1 : width - 2]}\x1b[0m" if hint else "\x1b[7m \x1b[0m"
-        rows += [rule, *typed[:-1], typed[-1] + cursor, rule]
+        hint = view.placeholder[: width - 2] if not view.box else ""
+        rows += [rule, *typed[:-1], typed[-1] + _cursor(hint, focused=view.focused), rule]
         rows += [f"  {view.status}"] if view.status else []
         rows.append(view.footer)
     cut = [row if "\x1b" in row else rows_of(row, width)[0] for row in rows]
     return cut[-max(height - 1, 1) :]
+
+
+def _cursor(hint: str, *, focused: bool) -> str:
+    """The box's end: an inverse cell, the first letter of a hint if there is one; without the focus there is none."""
+    if not focused:
+        return f"\x1b[2m{hint}\x1b[0m" if hint else ""
+    return f"\x1b[7m{hint[0]}\x1b[0;2m{hint[1:]}\x1b[0m" if hint else "\x1b[7m \x1b[0m"
 
 
 class Screen:
@@ -83,7 +89,7 @@ class Screen:
         self.title = ""
         # Not the default, which would drop what was typed before: the client keeps that in its box.
         tty.setraw(0, termios.TCSANOW)
-        self.put("\x1b[?2004h\x1b[?25l")
+        self.put("\x1b[?2004h\x1b[?1004h\x1b[?25l")
 
     def put(self, text: str) -> None:
         data = text.encode("utf-8", "replace")
@@ -124,6 +130,6 @@ class Screen:
 
     def close(self) -> None:
         text = self.wipe() + "".join(line + "\r\n" for line in self.fresh)
-        self.put(text + "\x1b[?2004l\x1b[?25h")
+        self.put(text + "\x1b[?2004l\x1b[?1004l\x1b[?25h")
         with contextlib.suppress(termios.error):
             termios.tcsetattr(0, termios.TCSANOW, self.before)

@@ -53,6 +53,8 @@ class Session:
         self.armed = ""
         self.swallows_enter = launch.stage.ignore_first_enter
         self.just_pasted = False
+        # Has the terminal the focus, as far as it was told? A key says so, too.
+        self.focused = True
 
     def run(self) -> int:
         agent = self.agent
@@ -130,12 +132,16 @@ class Session:
             footer="  " + (f"{self.armed} again to exit" if self.armed else footer),
             queued=tuple(prompt.shown.split("\n")[0] for prompt in agent.queue if not prompt.is_note),
             dialog=agent.dialog.lines if agent.dialog else (),
+            focused=self.focused,
         )
 
     # -- keys, called by `listen`
 
     def press(self, name: str, text: str) -> None:
         """A key. With a dialog open every key is for the dialog: a pasted prompt is lost and its Enter approves."""
+        self.focused = name != "blur"
+        if name in ("focus", "blur"):
+            return
         if name not in ("ctrl-c", "ctrl-d"):
             self.armed = ""
         if self.agent.dialog:

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from tests.integration.scenes import events, results
+from tests.integration.scenes import events, look_in, results
 from tests.project import Project
 
 from .messages_api import MessagesApi, Reply, Request, Script, delay, error, say, side_reply, tool, used
@@ -351,3 +351,29 @@ def test_a_full_context_is_compacted_before_a_repair(
     assert order == ["cleared", "PostCompact"] * compactions + ["sent"]
     mended = asks(api, "is not done")
     assert any(REMINDER in note for note in mended.system_notes) == bool(compactions)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
+def test_a_repair_and_a_phase_arrive_after_somebody_looked_in(
+    client: Project, api: MessagesApi, size: tuple[int, int]
+) -> None:
+    """A client that lost the terminal's focus draws no cursor in its box, which is as free as before."""
+    two_phases(client)
+    plain, looked = model(client), threading.Event()
+
+    def reply(request: Request) -> Reply:
+        if not looked.is_set():
+            look_in(client, "one", size)
+            looked.set()
+            return say("All done!")  # nothing is: it gets a repair
+        if "is not done" in request.last_user_text and not request.tool_results:
+            return tool("Write", file_path=str(client.root / "plan.txt"), content="first\n")
+        return plain(request)
+
+    api.reply = reply
+    ran = client.orchestrate()
+    assert "waits:" not in ran.out
+    assert client.result("one")["repairs"] == 1
+    assert (client.read("plan.txt"), client.read("made.txt")) == ("first\n", "good\n")
+    assert "is not done" in asks(api, "is not done").last_user_text
+    assert asks(api, MAKE)

@@ -6,13 +6,16 @@ Rule: nothing here waits by the clock for something that can be seen.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections import defaultdict
@@ -195,7 +198,7 @@ def patch(project: Project, code: str) -> None:
 
 
 class Terminal(Live):
-    """`doit orchestrate` on a terminal of its own."""
+    """A command on a terminal of its own."""
 
     def __init__(self, process: subprocess.Popen[str], ours: int) -> None:
         super().__init__(process)
@@ -222,6 +225,13 @@ class Terminal(Live):
             pass
         return self.process.wait(PATIENCE)
 
+    def sees(self) -> str:
+        """All that was said so far."""
+        assert self.ours is not None
+        while select.select([self.ours], [], [], 0)[0] and self._read():
+            pass
+        return self.said
+
     def _read(self) -> bool:
         """Read what came. False at the end."""
         assert self.ours is not None
@@ -243,9 +253,20 @@ _ON_TERMINAL = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY
 def on_terminal(project: Project, *args: str, term: str = "dumb") -> Iterator[Terminal]:
     """`doit orchestrate` as in a shell's window."""
     project.approve(*args)
+    with at_terminal(project, "doit", "orchestrate", *args, term=term) as terminal:
+        yield terminal
+
+
+@contextlib.contextmanager
+def at_terminal(
+    project: Project, *argv: str, term: str = "xterm-256color", size: tuple[int, int] | None = None
+) -> Iterator[Terminal]:
+    """One of our commands as in a shell's window of so many columns and rows."""
     ours, theirs = pty.openpty()
+    if size is not None:
+        fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-c", _ON_TERMINAL, str(BIN / "doit"), "orchestrate", *args],
+        [sys.executable, "-c", _ON_TERMINAL, str(BIN / argv[0]), *argv[1:]],
         cwd=project.root, env={**project.environ(), "TERM": term}, text=True,
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
     )  # fmt: skip
@@ -259,3 +280,31 @@ def on_terminal(project: Project, *args: str, term: str = "dumb") -> Iterator[Te
         process.wait()
         if terminal.ours is not None:
             os.close(terminal.ours)
+
+
+def look_in(project: Project, stage: str, size: tuple[int, int]) -> None:
+    """Attach to a worker from a terminal of that size, and leave again, as a person does."""
+    with at_terminal(project, "dodo-claude", "attach", stage, size=size) as terminal:
+        project.wait_for(lambda: terminal.sees() and clients(project), f"somebody attached to {stage}")
+        terminal.press("\x02d")
+        assert terminal.wait() == 0
+    project.wait_for(lambda: not clients(project), "nobody attached")
+
+
+def clients(project: Project) -> list[str]:
+    """The sizes of the terminals that are attached to the project's tmux server, as columns x rows."""
+    return ask_tmux(project, "list-clients", "-F", "#{client_width}x#{client_height}")
+
+
+def window_size(project: Project, session: str) -> str:
+    """Of a session's first window, as columns x rows."""
+    return ask_tmux(
+        project, "display-message", "-p", "-t", f"={session}:^", "#{window_width}x#{window_height}"
+    )[0]
+
+
+def ask_tmux(project: Project, *argv: str) -> list[str]:
+    """What the project's tmux server answers."""
+    (socket,) = project.runtime.glob("dodo-claude/*/tmux.sock")
+    done = subprocess.run(["tmux", "-S", str(socket), *argv], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()

@@ -7,8 +7,11 @@ from tests.scripted.terminal import CTRL_C, ESC
 
 
 def test_keys_survive_being_torn() -> None:
-    data = f"a\x1b[200~é\n\x1b[201~\r{ESC}[Ab{CTRL_C}".encode()
-    wanted = [("text", "a"), ("paste", "é\n"), ("enter", ""), ("text", "b"), ("ctrl-c", "")]
+    data = f"a{ESC}[O\x1b[200~é\n\x1b[201~\r{ESC}[Ab{ESC}[I{CTRL_C}".encode()
+    wanted = [
+        *(("text", "a"), ("blur", ""), ("paste", "é\n"), ("enter", "")),
+        *(("text", "b"), ("focus", ""), ("ctrl-c", "")),
+    ]
     for size in range(1, len(data) + 1):
         keys = Keys()
         got = [key for start in range(0, len(data), size) for key in keys.feed(data[start : start + size])]

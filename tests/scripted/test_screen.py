@@ -32,3 +32,16 @@ def test_render_idle() -> None:
     assert render(View(box="hi", footer="  manual mode on"), 20, 24) == [
         *("", "─" * 19, "❯\xa0hi\x1b[7m \x1b[0m", "─" * 19, "  manual mode on")
     ]
+
+
+@pytest.mark.parametrize(
+    ("view", "row"),
+    [
+        (View(focused=False), "❯\xa0"),
+        (View(focused=False, box="hi"), "❯\xa0hi"),
+        (View(placeholder="Go on"), "❯\xa0\x1b[7mG\x1b[0;2mo on\x1b[0m"),
+        (View(focused=False, placeholder="Go on"), "❯\xa0\x1b[2mGo on\x1b[0m"),
+    ],
+)
+def test_without_the_focus_there_is_no_cursor(view: View, row: str) -> None:
+    assert render(view, 20, 24)[2] == row

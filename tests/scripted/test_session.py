@@ -167,7 +167,7 @@ def test_exit_by_keys(start: Any) -> None:
     again.type("/exit" + ENTER)
     assert again.await_exit() == 0
     assert [record["reason"] for record in again.events("SessionEnd")] == ["prompt_input_exit"] * 2
-    assert again.screen.endswith("\x1b[?2004l\x1b[?25h")
+    assert again.screen.endswith("\x1b[?2004l\x1b[?1004l\x1b[?25h")
 
 
 def test_a_lost_terminal_ends_the_session(start: Any) -> None:
