@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dodo_claude import permits
+from dodo_claude.cells import cells
+from dodo_claude.errors import one_line
 from dodo_claude.journal import in_lines
 from dodo_claude.mail import HEAD
 from dodo_claude.records import AgentProfile
@@ -54,6 +56,46 @@ HOOKS = (
 # Those whose answer gives the worker the messages that wait for it: in mid-turn, and at a turn's end, which is none then.
 # What a PreToolUse hook says is lost when its round is interrupted; a PostToolBatch comes after the round.
 MAIL_HOOKS = ("PostToolBatch", "Stop")
+# What a worker gets of the client's own tools: GIVEN, and the permission rules decide what it may do with them; NAMED,
+# only where `allowed_tools` names it; NEVER.
+GIVEN, NAMED, NEVER = "given", "named", "never"
+# Every tool of the clients that were looked at (2.1.330, 2.1.332; their sdk-tools.d.ts, and what a session tells of its
+# tools). A client is told the names of what it may offer, so that one that is not here is not offered by a newer one.
+# The permission rules would not do: in `dontAsk` many of those that are not given run without any.
+KNOWN_TOOLS: Mapping[str, str] = {
+    **dict.fromkeys(
+        (
+            "Agent", "Bash", "Edit", "NotebookEdit", "Read", "ReportFindings", "Skill", "TaskCreate", "TaskGet", "TaskList",
+            "TaskStop", "TaskUpdate", "TodoWrite", "ToolSearch", "WebFetch", "WebSearch", "Write",
+        ),
+        GIVEN,
+    ),
+    # Off by default in the client, too.
+    **dict.fromkeys(("Glob", "Grep", "LSP", "PowerShell"), NAMED),
+    # Work on after the turn's end, or speak to others than this run: other sessions of this user, a phone, the web.
+    **dict.fromkeys(
+        (
+            "Artifact", "ClaudeDesign", "ListAgents", "Monitor", "Projects", "ProposeGoal", "ProposeSkills",
+            "PushNotification", "ReadNotifications", "RemoteTrigger", "SendFeedback", "SendMessage", "Workflow",
+        ),
+        NAMED,
+    ),
+    # Of MCP servers, which only an agent's `args` can bring.
+    **dict.fromkeys(
+        ("ListMcpResourcesTool", "ReadMcpResourceDirTool", "ReadMcpResourceTool", "RefreshMcpTools"), GIVEN
+    ),
+    # Open dialogs that nobody would answer.
+    **dict.fromkeys(
+        ("AskUserQuestion", "EnterPlanMode", "ExitPlanMode", "OfferChromeSetup", "ShowOnboardingRolePicker"), NEVER
+    ),
+    # Schedule prompts for when the stage is done; move all later writes into another folder.
+    **dict.fromkeys(
+        ("CronCreate", "CronDelete", "CronList", "EnterWorktree", "ExitWorktree", "ScheduleWakeup"), NEVER
+    ),
+}  # fmt: skip
+# What the client is told when it is about to make a worktree: a subagent's `isolation` is no tool of its own. Its hook
+# fails, and so does what asked for it.
+NO_WORKTREE = "echo 'not allowed here: a worker works in its own folder' >&2; exit 1"
 # What every worker may run, so that it can speak: see the brief.
 WORKER_COMMANDS = tuple(f"Bash(dodo-claude {verb} *)" for verb in ("progress", "note", "send", "ask"))
 # Our hook takes some milliseconds; a client that waits longer for it has lost its disk.
@@ -213,8 +255,9 @@ def reminder(text: str) -> str:
     )
 
 
-def settings(profile: AgentProfile, job: Job) -> str:
-    """The client's --settings file: our hooks, the permissions and the sandbox, as JSON."""
+def settings(profile: AgentProfile, job: Job, config_dir: str | None = None) -> str:
+    """The client's --settings file: our hooks, the permissions and the sandbox, as JSON. `config_dir`: where it keeps what is
+    its own, if not in the home folder."""
     hook = {"type": "command", "command": shlex.join(job.hook), "timeout": HOOK_TIMEOUT_SECONDS}
     denying = {**hook, "command": shlex.join([*job.hook, "answer", str(job.folder / "denial.json")])}
     reminding = {**hook, "command": shlex.join([*job.hook, "answer", str(job.folder / "reminder.json")])}
@@ -235,6 +278,7 @@ def settings(profile: AgentProfile, job: Job) -> str:
         {"matcher": "startup|resume|clear", "hooks": [hook]},
         {"matcher": "compact", "hooks": [reminding]},
     ]
+    listening["WorktreeCreate"] = [{"hooks": [{**hook, "command": NO_WORKTREE}]}]
     allow = [*profile.allowed_tools, *WORKER_COMMANDS]
     if job.by_file and job.cwd != job.root:
         allow.append(f"Read({_absolute(job.folder)}/prompt.md)")
@@ -248,7 +292,10 @@ def settings(profile: AgentProfile, job: Job) -> str:
         "hooks": listening,
         # The client tells its status line what the session has cost; nothing else does while it lives.
         "statusLine": {"type": "command", "command": _status_command(job)},
-        "permissions": {"allow": allow, "deny": [*profile.disallowed_tools, *never(profile, job)]},
+        "permissions": {
+            "allow": allow,
+            "deny": [*profile.disallowed_tools, *never(profile, job, config_dir)],
+        },
     }
     if profile.sandbox:
         made["sandbox"] = {
@@ -265,19 +312,34 @@ def settings(profile: AgentProfile, job: Job) -> str:
     return in_lines(made)
 
 
-def never(profile: AgentProfile, job: Job) -> list[str]:
+def never(profile: AgentProfile, job: Job, config_dir: str | None = None) -> list[str]:
     """The deny rules that every worker has."""
     # In the sandbox a rule for all of .git would keep git itself from committing.
     git = (".git/hooks/**", ".git/config") if profile.sandbox else (".git/**",)
     files = (*git, *_NEVER_EDIT)
-    rules = [f"Bash({command})" for command in _NEVER_COMMANDS]
+    rules = [
+        name for name, offer in KNOWN_TOOLS.items() if offer == NEVER and name not in profile.disallowed_tools
+    ]
+    rules += [f"Bash({command})" for command in _NEVER_COMMANDS]
     rules += [f"Read({path})" for path in _NEVER_READ]
+    # Its memory is there, which it may write to without any rule, also where it is switched off.
+    rules.append("Edit(~/.claude/**)")
+    if config_dir:
+        rules.append(f"Edit({_absolute(Path(config_dir))}/**)")
     rules += [f"Edit(./{name})" for name in files]
     if job.cwd != job.root:
         # ./ speaks of the worker's own folder.
         rules += [f"Edit({_absolute(job.root)}/{name})" for name in files]
     rules += [f"Edit({_absolute(job.root)}/{name})" for name in job.orders]
     return rules
+
+
+def tools(profile: AgentProfile) -> list[str]:
+    """The client's own tools that it may offer to a worker: those that are given, and those that `allowed_tools` names."""
+    named = [rule.partition("(")[0].strip() for rule in profile.allowed_tools]
+    offered = [name for name, offer in KNOWN_TOOLS.items() if offer == GIVEN]
+    offered += [name for name in named if KNOWN_TOOLS.get(name) != NEVER and not name.startswith("mcp__")]
+    return [name for name in dict.fromkeys(offered) if name and name not in profile.disallowed_tools]
 
 
 def _absolute(path: Path) -> str:
@@ -315,6 +377,8 @@ def launch(profile: AgentProfile, job: Job, environ: Mapping[str, str], env: Map
             "CLAUDE_CODE_STOP_HOOK_BLOCK_CAP": "1000",
             # Its list of tasks, off by default, tells how far it is.
             "CLAUDE_CODE_ENABLE_TODO_TOOLS": "1",
+            # A memory outside of the project that each later worker is told of: in no digest. Writing there is denied, too.
+            "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
         }
         command = list(profile.command)
     else:
@@ -332,7 +396,7 @@ def launch(profile: AgentProfile, job: Job, environ: Mapping[str, str], env: Map
         env=variables,
         files={
             "brief.md": brief(job),
-            "settings.json": settings(profile, job),
+            "settings.json": settings(profile, job, variables.get("CLAUDE_CONFIG_DIR")),
             "denial.json": verdict(DENIAL),
         },
         interactive=True,
@@ -347,6 +411,9 @@ def _client_arguments(profile: AgentProfile, job: Job) -> list[str]:
         # A stranger's .mcp.json neither runs nor opens a dialog.
         "--strict-mcp-config",
         "--permission-mode", profile.permission_mode,
+        "--tools", ",".join(tools(profile)),
+        # Without a name the client asks for one, by a request that holds the whole prompt once more.
+        "--name", session_name(job.stage),
         "--append-system-prompt-file", str(job.folder / "brief.md"),
     ]  # fmt: skip
     if profile.model is not None:
@@ -360,6 +427,19 @@ def _client_arguments(profile: AgentProfile, job: Job) -> list[str]:
 # A blank before a prompt that begins with a dash (a Markdown list, say): parsers of arguments look at the first
 # character only. Not every program takes the `--` that would say the same.
 _NO_OPTION = "$(case $prompt in (-*) printf ' ';; esac)"
+
+
+# The client draws the name into the rule above its input box, by which `input_box` knows the box: a long one takes
+# the rule's place.
+MAX_NAME = 24  # columns
+
+
+def session_name(stage: str) -> str:
+    """What the client calls a worker's session: in its list of sessions to resume, and in the terminal's title."""
+    name = one_line(stage)
+    while cells(name) > MAX_NAME:
+        name = "…" + name[2:]  # items differ at their ends
+    return name
 
 
 def _launch_command(profile: AgentProfile, job: Job, variables: dict[str, str]) -> Launch:

@@ -57,6 +57,9 @@ JOB = Job(
 ARGUMENTS = (
     "--session-id 11111111-2222-3333-4444-555555555555 --settings /p/.orchestrate/stages/api/3/settings.json "
     "--setting-sources user --strict-mcp-config --permission-mode dontAsk "
+    "--tools Agent,Bash,Edit,NotebookEdit,Read,ReportFindings,Skill,TaskCreate,TaskGet,TaskList,TaskStop,TaskUpdate,TodoWrite,"
+    "ToolSearch,WebFetch,WebSearch,Write,ListMcpResourcesTool,ReadMcpResourceDirTool,ReadMcpResourceTool,RefreshMcpTools "
+    "--name api "
     "--append-system-prompt-file /p/.orchestrate/stages/api/3/brief.md"
 )
 OFF = "--disallowedTools EnterPlanMode ExitPlanMode AskUserQuestion"
@@ -87,6 +90,7 @@ def test_claude() -> None:
         "DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_ALTERNATE_SCREEN": "1",
         "CLAUDE_CODE_STOP_HOOK_BLOCK_CAP": "1000",
         "CLAUDE_CODE_ENABLE_TODO_TOOLS": "1",
+        "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
     }  # fmt: skip
     assert set(made.files) == {"brief.md", "settings.json", "denial.json"}
 
@@ -176,6 +180,7 @@ def test_settings() -> None:
             "PermissionRequest": [
                 {"hooks": [{**answering("permit", "/p/.orchestrate/stages/api/3/permits"), "timeout": 1860}]}
             ],
+            "WorktreeCreate": [{"hooks": [{**hook, "command": agents.NO_WORKTREE}]}],
             "SessionStart": [
                 {"matcher": "startup|resume|clear", "hooks": [hook]},
                 {
@@ -233,6 +238,8 @@ def test_settings_of_a_worker_in_a_folder_of_its_own() -> None:
 
 
 NEVER_DONE = [
+    "OfferChromeSetup", "ShowOnboardingRolePicker",
+    "CronCreate", "CronDelete", "CronList", "EnterWorktree", "ExitWorktree", "ScheduleWakeup",
     "Bash(git push *)", "Bash(git -C * push)", "Bash(git -C * push *)", "Bash(git -c * push)", "Bash(git -c * push *)",
     "Bash(git stash *)", "Bash(git reset --hard *)", "Bash(git clean *)", "Bash(sudo *)", "Bash(su *)", "Bash(doas *)",
     "Bash(dodo-claude allow *)", "Bash(dodo-claude deny *)",
@@ -244,7 +251,7 @@ NEVER_DONE = [
     "Read(~/.config/gh/**)", "Read(~/.gnupg/**)", "Read(~/.kube/**)", "Read(~/.docker/config.json)",
     "Read(~/.git-credentials)", "Read(~/.netrc)", "Read(~/.npmrc)", "Read(~/.pypirc)",
     "Read(~/.claude/.credentials.json)", "Read(~/.claude.json)",
-    "Edit(./.git/**)", "Edit(./.claude/**)", "Edit(./.mcp.json)", "Edit(./orchestrate.toml)", "Edit(./dodo.py)",
+    "Edit(~/.claude/**)", "Edit(./.git/**)", "Edit(./.claude/**)", "Edit(./.mcp.json)", "Edit(./orchestrate.toml)", "Edit(./dodo.py)",
     "Edit(./doit.cfg)", "Edit(./.orchestrate/**)",
 ]  # fmt: skip
 
@@ -252,12 +259,46 @@ NEVER_DONE = [
 def test_what_no_worker_may_do() -> None:
     for profile in (CLAUDE, SCRIPTED, replace(CLAUDE, permission_mode="bypassPermissions")):
         assert agents.never(profile, JOB) == NEVER_DONE
+    elsewhere = launch(CLAUDE, JOB, {"CLAUDE_CONFIG_DIR": "/c [d]"}, {}).files["settings.json"]
+    assert "Edit(//c \\[d\\]/**)" in json.loads(elsewhere)["permissions"]["deny"]
     below = agents.never(CLAUDE, replace(JOB, root=Path("/a [b]*"), cwd=Path("/a [b]*/sub")))
     assert below[: len(NEVER_DONE)] == NEVER_DONE
     assert below[len(NEVER_DONE) :][3:5] == [
         r"Edit(//a \[b\]\*/orchestrate.toml)",
         r"Edit(//a \[b\]\*/dodo.py)",
     ]
+
+
+def test_every_tool_that_is_known_is_given_or_not() -> None:
+    assert {*agents.KNOWN_TOOLS.values()} == {agents.GIVEN, agents.NAMED, agents.NEVER}
+    offered = agents.tools(CLAUDE)
+    assert {"Read", "Write", "Bash", "Agent"} <= {*offered}
+    assert not {"Monitor", "SendMessage", "CronCreate", "EnterWorktree", *profiles.DIALOGS} & {*offered}
+
+
+def test_a_tool_that_is_off_is_offered_where_it_is_named_unless_it_is_never() -> None:
+    named = (
+        "Monitor",
+        "Workflow(x)",
+        "EnterWorktree",
+        "NewTool",
+        "mcp__db__query",
+        "Bash(make *)",
+        "Bash(git log *)",
+    )
+    offered = agents.tools(replace(CLAUDE, allowed_tools=named, disallowed_tools=("WebFetch", "Read(./x)")))
+    assert offered[-3:] == ["Monitor", "Workflow", "NewTool"]
+    assert "WebFetch" not in offered
+    assert "Read" in offered
+    assert offered.count("Bash") == 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "name"),
+    [("api", "api"), ("recipe:recipes/raw/bread.txt", "…e:recipes/raw/bread.txt"), ("a\x1b\nb", "a\\x1b\\nb"), ("日" * 20, f"…{'日' * 11}")],
+)  # fmt: skip
+def test_a_sessions_name_is_short(stage: str, name: str) -> None:
+    assert agents.session_name(stage) == name
 
 
 def test_settings_of_a_sandboxed_worker() -> None:

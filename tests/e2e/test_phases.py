@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 
@@ -109,6 +110,45 @@ def test_the_context_is_compacted_towards_its_goal_between_two_phases(
     assert [request for request in api.requests if request.kind == "turn"].index(second) == 2
     assert client.result("one")["repairs"] == 0
     assert client.processes() == []
+
+
+def test_a_worker_makes_no_request_beside_its_work_and_has_no_memory(
+    client: Project, api: MessagesApi
+) -> None:
+    """No title with the whole prompt in it, no folder that the next worker is told of: in no session of it."""
+    two_phases(client, "handover = true")
+    memory = client.root.parent / "client/home/.claude/projects" / re.sub(r"[^A-Za-z0-9]", "-", str(client.root)) / "memory"  # fmt: skip
+    memory.mkdir(parents=True)
+    (memory / "MEMORY.md").write_text("REMEMBERED")
+    plain = model(client, **{"Answer with a summary for it": say("Blue was chosen.")})
+    killed = threading.Event()
+    refused: list[bool] = []
+
+    def reply(request: Request) -> Reply:
+        text = request.last_user_text
+        if "Please go on" in text:
+            if request.tool_results:
+                return say("Mended.")
+            return tool("Write", file_path=str(client.root / "made.txt"), content="good\n")
+        if "is not done" in text:
+            killed.set()
+            os.kill(int(str(events(client, "one", "spawned")[-1].data["pid"])), signal.SIGKILL)
+            return delay(5) + say("never heard")
+        if MAKE in text and not request.tool_results:
+            return tool("Write", file_path=str(memory / "new.md"), content="x")
+        if MAKE in text:
+            refused.append(request.tool_results[0].is_error)
+            return say("Forgot it.")
+        return plain(request)
+
+    api.reply = reply
+    client.orchestrate()
+    assert killed.is_set()
+    assert results(client, "one") == ["failed", "succeeded"]
+    assert {request.kind for request in api.requests} == {"turn"}
+    assert not any(request.contains("REMEMBERED") for request in api.requests)
+    assert not any("memory/" in request.system for request in api.requests)
+    assert (refused, [path.name for path in memory.iterdir()]) == ([True], ["MEMORY.md"])
 
 
 def test_a_prompt_of_many_lines_is_an_order_and_no_pasted_data(client: Project, api: MessagesApi) -> None:

@@ -21,7 +21,7 @@ from tests.project import Project
 from tests.test_agents import JOB
 
 from .client import client_env, client_home
-from .messages_api import MessagesApi, Reply, say, tool, turns
+from .messages_api import MessagesApi, Reply, ToolUse, say, tool, turns
 
 pytestmark = pytest.mark.client
 
@@ -62,7 +62,8 @@ class Lab:
             done = subprocess.run(
                 [
                     str(self.claude), "-p", "--settings", str(file), "--setting-sources", "user,project,local",
-                    "--strict-mcp-config", "--permission-mode", profile.permission_mode, "--", "go",
+                    "--strict-mcp-config", "--permission-mode", profile.permission_mode,
+                    "--tools", ",".join(agents.tools(profile)), "--", "go",
                 ],
                 cwd=job.cwd, env={**client_env(self.home, api.base_url), "IS_SANDBOX": "1"}, check=False,
                 stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
@@ -155,6 +156,28 @@ def test_the_projects_settings_raise_nothing(lab: Lab) -> None:
     )
     assert all("don't ask mode" in text for text in became.values()), became
     assert not outside.exists()
+
+
+# What takes a tool beyond the worker's folder or its turn, or speaks to others; `isolation` is none of its own.
+BEYOND = {
+    "a prompt for later": tool("CronCreate", cron="0 0 1 1 *", prompt="again"),
+    "a wake-up": tool("ScheduleWakeup", delaySeconds=3600, reason="later", prompt="again"),
+    "a worktree": Reply((ToolUse("EnterWorktree", {"name": "elsewhere"}),)),
+    "another session": tool("SendMessage", to="nobody", message="hello", summary="hello"),
+    "a watch": tool("Monitor", command="sleep 1", description="wait", timeout_ms=5000, persistent=False),
+    "a subagent's worktree": tool("Agent", description="a", prompt="b", subagent_type="general-purpose", isolation="worktree"),
+}  # fmt: skip
+
+
+def test_nothing_reaches_beyond_the_folder_or_the_turn(lab: Lab) -> None:
+    commit = ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "x")
+    subprocess.run(["git", "-C", str(lab.root), *commit], check=True)
+    became = lab.run(OPEN, BEYOND)
+    assert all(
+        re.search("No such tool available|works in its own folder", text) for text in became.values()
+    ), became
+    listed = subprocess.run(["git", "-C", str(lab.root), "worktree", "list", "--porcelain"], capture_output=True, text=True, check=True)  # fmt: skip
+    assert listed.stdout.count("worktree ") == 1
 
 
 @pytest.fixture
