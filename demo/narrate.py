@@ -73,13 +73,16 @@ def claude_problem() -> str:
         return f"`claude --version` does not work: {error}"
     if done.returncode != 0:
         return f"`claude --version` ends with exit status {done.returncode}"
-    from dodo_claude import agents
+    from dodo_claude import agents, clients
 
+    told = clients.version(command)
+    if told is not None and agents.is_too_old(told):
+        return clients.too_old_line(command, told)
     try:
         state = json.loads(agents.state_file(os.environ).read_bytes())
     except (OSError, ValueError):
         state = {}
-    return "; ".join(agents.start_problems(agents.with_trust(state, WORK), WORK, os.environ))
+    return "; ".join(agents.start_problems(state, os.environ))
 
 
 def settle_trust(*, explicit: bool, ask: bool) -> str:

@@ -6,12 +6,13 @@ measured for 2.1.332 and proved again by tests/e2e.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +26,8 @@ from dodo_claude.records import AgentProfile
 
 # The client version that the flags, hook names and settings below were proved on.
 CLIENT_VERSION = "2.1.332"
+# The oldest that takes these settings: one before it stops every worker at a dialog over a hook that it does not know.
+LOWEST_CLIENT_VERSION = "2.1.118"
 # Linux takes 128 kB per argument; a longer prompt is handed over as a file to read.
 MAX_ARGUMENT = 100_000  # bytes
 # The client's mode without any question, and the variable without which it refuses that mode to root.
@@ -589,6 +592,45 @@ def _look(codes: str, *, dim: bool, inverse: bool) -> tuple[bool, bool]:
     return dim, inverse
 
 
+# -- its dialogs before it begins, of which no hook tells
+
+# Each problem of a settings file stands in a tree below the file's name, its further rows deeper.
+_TREE = re.compile(r"  [├└] (?P<problem>.*)")
+_TITLES = ("Settings Error", "Settings Warning")
+# So much of what a dialog says is told.
+TOLD = 300  # characters
+
+
+def start_dialog(screen: str, attempt: Path) -> tuple[str, str] | None:
+    """The dialog on `screen` (plain text) at which every worker would stop: its kind of `lifecycle.START_DIALOGS`, and what
+    it says. None: there is none of these. Where the settings are those of `attempt`'s folder, ours, the client is at fault.
+    """
+    rows = screen.splitlines()
+    words = [row.strip() for row in rows]
+    if not any(row.startswith("Enter to confirm") for row in words):
+        return None
+    if any(row.endswith("Yes, I trust this folder") for row in words):
+        folder = next((row for row in words if row.startswith("/")), "this folder")
+        return "trust", f"it asks whether to trust {folder}"
+    title = next((number for number, row in enumerate(words) if row in _TITLES), None)
+    if title is None:
+        return None
+    files: list[list[str]] = []  # each with its problems
+    for row in rows[title + 1 :]:
+        if found := _TREE.match(row):
+            files[-1:] = [[*(files[-1] if files else [""]), found["problem"].strip()]]
+        elif re.match(r"  (/|[A-Z]:\\)", row):
+            files.append([row.strip()])
+        elif re.match(r"    +\S", row) and files and "❯" not in row and len(files[-1]) > 1:
+            files[-1][-1] += f" {row.strip()}"
+        elif row.strip() and files:
+            break
+    short = [[words.partition(" Valid events:")[0] for words in file] for file in files]
+    text = "; ".join(f"{file}: {'; '.join(problems)}" for file, *problems in short)
+    kind = "version" if str(attempt) in text else "settings"
+    return kind, text if len(text) <= TOLD else text[: TOLD - 1] + "…"
+
+
 # -- the client's own state, which decides whether it starts without a dialog
 
 
@@ -598,12 +640,55 @@ def state_file(environ: Mapping[str, str]) -> Path:
     return Path(folder) / ".claude.json"
 
 
-def is_trusted(state: Mapping[str, object], folder: Path) -> bool:
-    """Has the user trusted `folder`, or a folder above it, in the client?"""
+def is_too_old(version: str) -> bool:
+    """Is the client of that version one that can't be worked with?"""
+    return _numbers(version) < _numbers(LOWEST_CLIENT_VERSION)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
+
+
+def settings_files(profile: AgentProfile, cwd: Path, environ: Mapping[str, str]) -> list[Path]:
+    """The settings files that the client reads besides ours when it starts in `cwd`; they need not exist."""
+    own = Path(
+        environ.get("CLAUDE_CONFIG_DIR") or Path(environ.get("HOME") or os.path.expanduser("~")) / ".claude"
+    )
+    places = {
+        "user": own / "settings.json",
+        "project": cwd / ".claude" / "settings.json",
+        "local": cwd / ".claude" / "settings.local.json",
+    }
+    return [path for source, path in places.items() if source in profile.setting_sources]
+
+
+def settings_fault(data: bytes) -> str:
+    """Why the client can't take a settings file for one, with the place in it; '' when it can.
+
+    As the client reads them: no comments, no NaN; an empty file will do.
+    """
+    text = data.decode("utf-8", "replace").removeprefix("\ufeff")
+    if not text.strip() or data.startswith(codecs.BOM_UTF16_LE):
+        return ""
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        return f":{error.lineno}:{error.colno}: is not JSON ({error.msg})"
+    except (ValueError, RecursionError):
+        return ": is not JSON"
+    return "" if isinstance(value, dict) else ": is not a JSON object"
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(name)
+
+
+def is_trusted(state: Mapping[str, object], folders: Iterable[Path]) -> bool:
+    """Has the user trusted one of `folders` in the client?"""
     projects = state.get("projects")
     if not isinstance(projects, Mapping):
         return False
-    for path in (folder, *folder.parents):
+    for path in folders:
         entry = projects.get(str(path))
         if isinstance(entry, Mapping) and entry.get("hasTrustDialogAccepted") is True:
             return True
@@ -622,8 +707,8 @@ def with_trust(state: Mapping[str, object], folder: Path) -> dict[str, object]:
     return {**state, "projects": table}
 
 
-def start_problems(state: Mapping[str, object], folder: Path, environ: Mapping[str, str]) -> list[str]:
-    """What would stop the client at a dialog when it starts in `folder`: fact and remedy, a line each."""
+def start_problems(state: Mapping[str, object], environ: Mapping[str, str]) -> list[str]:
+    """What would stop the client at a dialog wherever it starts, trust aside: fact and remedy, a line each."""
     problems = []
     if state.get("hasCompletedOnboarding") is not True:
         problems.append("claude: has not been set up for this user (run `claude` once by hand, then log in)")
@@ -633,12 +718,15 @@ def start_problems(state: Mapping[str, object], folder: Path, environ: Mapping[s
             "claude: would ask whether to use the key in ANTHROPIC_API_KEY (run `claude` once by hand and "
             "say yes, or unset the variable)"
         )
-    if not is_trusted(state, folder):
-        problems.append(
-            f"claude: does not trust {folder} (run `claude` there once and say yes, or run "
-            "`doit orchestrate --trust`)"
-        )
     return problems
+
+
+def untrusted(folder: Path) -> str:
+    """That the client would ask whether to trust `folder`, and what to do."""
+    return (
+        f"claude: does not trust {folder} (run `claude` there once and say yes, or run "
+        "`doit orchestrate --trust`)"
+    )
 
 
 def _key_approved(state: Mapping[str, object], key: str) -> bool:

@@ -61,15 +61,20 @@ def _trust(run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None], b
     }
     if not clients:
         return
+    folders = trust.folders(config, config.workers)
     if give:
-        if trust.record(config.root, run.environ):
-            out.write(f"recorded: {config.root} is trusted\n")
+        for folder in folders:
+            if trust.record(folder, run.environ):
+                out.write(f"recorded: {folder} is trusted\n")
         return
-    question = f"Claude Code does not trust {config.root} yet. Do you trust its files?"
     if any(shutil.which(client, path=run.environ.get("PATH")) is None for client in clients):
         return  # the preflight says that it is missing; a question would be for nothing
-    if stale("claude") and not trust.is_trusted(config.root, run.environ) and _yes(question):
-        trust.record(config.root, run.environ)
+    if not stale("claude"):
+        return
+    for folder in folders:
+        question = f"Claude Code does not trust {folder} yet. Do you trust its files?"
+        if not trust.is_trusted(folder, run.environ) and _yes(question):
+            trust.record(folder, run.environ)
 
 
 def confirmation(run: Run, *, yes: bool, ask: bool, out: TextIO) -> Callable[[Config, Plan], bool] | None:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
-from dodo_claude import agents, approval, run, slots, trust, watch
+from dodo_claude import agents, approval, clients, run, slots, trust, watch
 from dodo_claude.config import load_config
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.fleet import FATAL
@@ -141,8 +141,8 @@ def _tmux() -> Finding:
 
 
 def _client(config: Config | None, environ: Mapping[str, str]) -> Iterator[Finding]:
-    used = {stage.agent.command[0] for stage in config.workers
-            if stage.agent is not None and stage.agent.base == "claude"} if config is not None else set()  # fmt: skip
+    stages = [stage for stage in config.workers if stage.agent is not None and stage.agent.base == "claude"] if config is not None else []  # fmt: skip
+    used = {stage.agent.command[0] for stage in stages if stage.agent is not None}
     for program in sorted(used) or ["claude"]:
         binary = shutil.which(program, path=environ.get("PATH"))
         if binary is None:
@@ -153,30 +153,34 @@ def _client(config: Config | None, environ: Mapping[str, str]) -> Iterator[Findi
                 )
             else:
                 yield Finding("client", NOTE, f"{text}; no stage here needs it")
-            continue
-        version = _version(binary)
-        proved = agents.CLIENT_VERSION
-        if version is None:
-            yield Finding("client", WRONG, f"{binary} --version tells no version", f"run {program} by hand")
-        elif version != proved:
-            yield Finding("client", NOTE, f"{version} at {binary}; dodo_claude was proved on {proved}",
-                          "dodo-claude doctor --client tries its hooks")  # fmt: skip
+        elif config is not None and os.sep in program and approval.unapproved(config, environ):
+            yield Finding(
+                "client", NOTE, f"{binary} is not asked for its version: you have not approved it yet"
+            )
         else:
-            yield Finding("client", OK, f"{version} at {binary}")
-        if used and config is not None:
-            problems = trust.problems(config.root, environ)
-            yield from (_wrong("trust", problem) for problem in problems)
-            if not problems:
-                yield Finding("trust", OK, f"the client trusts {config.root}")
+            yield _version(binary)
+    if config is not None and stages:
+        folders = trust.folders(config, stages)
+        problems = trust.problems(folders, environ)
+        yield from (_wrong("trust", problem) for problem in problems)
+        if not problems:
+            yield Finding("trust", OK, f"the client trusts {', '.join(map(str, folders))}")
+        problems = clients.settings_problems(config, stages, environ)
+        yield from (_wrong("client's settings", problem) for problem in problems)
+        if not problems:
+            yield Finding("client's settings", OK, "each file that workers read is JSON")
 
 
-def _version(binary: str) -> str | None:
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        done = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=30, check=False,
-                              stdin=subprocess.DEVNULL)  # fmt: skip
-        found = re.search(r"\d+\.\d+\.\d+", done.stdout)
-        return found[0] if found else None
-    return None
+def _version(binary: str) -> Finding:
+    told, proved = clients.version(binary), agents.CLIENT_VERSION
+    if told is None:
+        return Finding("client", WRONG, f"{binary} --version tells no version", f"run {binary} by hand")
+    if agents.is_too_old(told):
+        return _wrong("client", clients.too_old_line(binary, told).removeprefix("claude: "))
+    if told != proved:
+        return Finding("client", NOTE, f"{told} at {binary}; dodo_claude was proved on {proved}",
+                       "dodo-claude doctor --client tries it")  # fmt: skip
+    return Finding("client", OK, f"{told} at {binary}")
 
 
 def _project(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:

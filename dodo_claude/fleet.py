@@ -57,6 +57,8 @@ FATAL: Mapping[str, str] = {
     "billing_error": "add credit to the account, or use another",
     "model_not_found": "set model in orchestrate.toml to one that your account has",
     "trust": "run `claude` there once and say yes, or run `doit orchestrate --trust`",
+    "settings": "mend that file",
+    "version": "dodo-claude doctor --client says which client it takes",
 }
 # Failures that the circuit breaker does not count: they are the work's own.
 WORK = frozenset({"", "verification"})

@@ -177,6 +177,9 @@ class Outcome:
     fatal: bool = False
 
 
+# What a look at a client that does not begin finds, as kinds of failure: its dialogs over a folder that is not trusted, a
+# settings file with a fault, and our settings, which another version of the client would take.
+START_DIALOGS = frozenset({"trust", "settings", "version"})
 # A compaction after fewer tool calls than this made no room to work in.
 LITTLE_WORK = 3
 
@@ -394,6 +397,8 @@ def _interrupted(view: View, event: Event) -> View:
 
 def _looked(view: View, event: Event) -> View:
     seen = replace(view, looked=event.at)
+    if _text(event, "fault") in START_DIALOGS and not view.prompts:
+        return replace(seen, error=_text(event, "fault"), error_text=_text(event, "text"))
     if event.data.get("box") is False and view.state in (State.STARTING, State.RUNNING):
         return replace(seen, state=State.BLOCKED, blocked_on=_text(event, "text") or "an unknown dialog")
     if event.data.get("box") is True and view.state is State.BLOCKED and view.submitted:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from dodo_claude.lifecycle import SERVER_DIED, Outcome, Result, State, Step, View
+from dodo_claude.lifecycle import SERVER_DIED, START_DIALOGS, Outcome, Result, State, Step, View
 
 # A client that is up fires SessionStart 0.5-1.5 s after the spawn, 3 s with four starting at once on two
 # cores. Silence for this long means that its hooks do not reach us.
@@ -39,6 +39,8 @@ FATAL_ERRORS = frozenset(
 ERRORS_BORNE = 4
 # A dialog that no hook tells of is looked for on the screen after this silence, then every so often.
 LOOK_SECONDS = 20.0
+# One that opens before the client begins is known by its text: a client begins within a second, on a busy machine in some.
+START_LOOK_SECONDS = 3.0
 LOOK_AGAIN_SECONDS = 60.0
 # What was seen so long ago still holds.
 FRESH_SECONDS = 5.0
@@ -292,6 +294,9 @@ def _unsubmitted(view: View, facts: Facts) -> Instruction:
 def _decide_error(view: View, facts: Facts) -> Instruction:
     """A turn ended by an API error: wait with all others, or give up."""
     error = view.error or "unknown"
+    if error in START_DIALOGS:
+        reason = f"the client stopped at a dialog before it began: {view.error_text}"
+        return Stop(Outcome(Result.FAILED, reason, kind=error, fatal=True))
     text = f": {view.error_text}" if view.error_text else ""
     reason = f"the client gave up ({error}){text}"
     if error in FATAL_ERRORS:
@@ -329,16 +334,18 @@ def _decide_held(view: View, facts: Facts) -> Instruction:
 
 def _decide_starting(facts: Facts) -> Instruction:
     left = HOOK_SILENCE_SECONDS - facts.in_state
-    if left > 0:
-        early = LOOK_SECONDS - facts.in_state
-        if early <= 0 and facts.unlooked >= LOOK_AGAIN_SECONDS:
-            return Look()
-        return Wait(early if early > 0 else left)
-    return _failed(
-        f"no hook event in {HOOK_SILENCE_SECONDS:g} s: the client shows a dialog, or managed "
-        "settings switch hooks off; its last screen is kept",
-        kind="no hooks",
-    )
+    if left <= 0:
+        return _failed(
+            f"no hook event in {HOOK_SILENCE_SECONDS:g} s: the client shows a dialog, or managed "
+            "settings switch hooks off; its last screen is kept",
+            kind="no hooks",
+        )
+    early = LOOK_SECONDS - facts.in_state
+    if early <= 0:
+        seen = facts.in_state - facts.unlooked >= LOOK_SECONDS
+        return Wait(left) if seen and facts.unlooked < LOOK_AGAIN_SECONDS else Look()
+    rest = START_LOOK_SECONDS - min(facts.in_state, facts.unlooked)
+    return Wait(min(rest, early)) if rest > 0 else Look()
 
 
 def _decide_silent(view: View, facts: Facts) -> Instruction:

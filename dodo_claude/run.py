@@ -187,6 +187,12 @@ class Run:
         if problems:
             raise PreflightError("\n".join(problems))
         approval.require(self.config, self.environ)
+        from dodo_claude import clients
+
+        # Only now: to ask a program of its version is to run it.
+        problems = clients.too_old([*stages, *later], self.environ)
+        if problems:
+            raise PreflightError("\n".join(problems))
 
     def services(self) -> Services:
         """What the stages share; the first call starts it."""
@@ -572,6 +578,7 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
     from dodo_claude import trust
 
     problems: list[str] = []
+    missing = set()
     profiles = {stage.agent.full_name: stage.agent for stage in stages if stage.agent is not None}
     if profiles:
         from dodo_claude import tmux
@@ -590,8 +597,7 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
             )
             hint = hint or f"install it, or set agents.{profile.name}.command"
             problems.append(f"agent '{profile.name}': '{command}' not found on PATH ({hint})")
-        elif profile.base == "claude":
-            problems += trust.problems(config.root, environ)
+            missing.add(profile.full_name)
         elif profile.base == "scripted":
             scenario = config.root / (profile.scenario or "scenario.toml")
             if not scenario.is_file():
@@ -599,6 +605,13 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
                     f"agent '{profile.name}': {profile.scenario} not found beside {config.path.name}; "
                     "the scripted agent plays what that file says (write it, or use another agent)"
                 )
+    ready = [stage for stage in stages if stage.agent is not None and stage.agent.base == "claude"
+             and stage.agent.full_name not in missing]  # fmt: skip
+    if ready:
+        from dodo_claude import clients
+
+        problems += trust.problems(trust.folders(config, ready), environ)
+        problems += clients.settings_problems(config, ready, environ)
     problems += unwritable(config)
     return problems
 

@@ -5,16 +5,18 @@ The client asks in a dialog whose default is "No, exit": so it is settled before
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dodo_claude import agents
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import write_atomic
+from dodo_claude.records import Config, Stage
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -33,17 +35,59 @@ def _unreadable(path: Path, why: str) -> DodoClaudeError:
     return DodoClaudeError(f"{path}: can't be read: {why} (mend it, or run `claude` once by hand)")
 
 
-def problems(folder: Path, environ: Mapping[str, str]) -> list[str]:
-    """What would stop the client at a dialog in `folder`, a line each."""
+def folders(config: Config, stages: Iterable[Stage]) -> list[Path]:
+    """Where the clients of `stages` start: the project, and each `cwd` for which its trust does not count."""
+    found = [config.root]
+    for stage in stages:
+        if stage.agent is not None and stage.agent.base == "claude":
+            folder = config.root / stage.cwd
+            if folder not in found and config.root not in counting(folder):
+                found.append(folder)
+    return found
+
+
+def counting(folder: Path) -> list[Path]:
+    """The folders whose trust counts for a client that starts in `folder`.
+
+    The client's rule, measured: `folder` and what is above it, but not beyond the top of its git repository, which is the
+    first folder with a `.git`, valid or not; and the repository whose worktree that is.
+    """
+    folder = Path(os.path.realpath(folder))
+    found = []
+    for path in (folder, *folder.parents):
+        found.append(path)
+        if (path / ".git").exists():
+            return [*found, *_main_repository(path / ".git")]
+    return found
+
+
+def _main_repository(link: Path) -> list[Path]:
+    """Of which repository is the folder with this `.git` a worktree? Only if that one knows it: anybody can name another's."""
+    with contextlib.suppress(OSError, ValueError):
+        said = link.read_text(encoding="utf-8", errors="surrogateescape")  # a folder can't be read
+        if said.startswith("gitdir:"):
+            own = Path(os.path.realpath(link.parent / said.removeprefix("gitdir:").strip()))
+            back = (own / "gitdir").read_text(encoding="utf-8", errors="surrogateescape").strip()
+            shared = (own / "commondir").read_text(encoding="utf-8", errors="surrogateescape").strip()
+            if os.path.realpath(own / back) == os.path.realpath(link):
+                common = Path(os.path.realpath(own / shared))
+                return [common.parent if common.name == ".git" else common]
+    return []
+
+
+def problems(folders: Iterable[Path], environ: Mapping[str, str]) -> list[str]:
+    """What would stop the client at a dialog in one of `folders`, a line each."""
     try:
-        return agents.start_problems(_read(agents.state_file(environ)), folder, environ)
+        state = _read(agents.state_file(environ))
     except DodoClaudeError as error:
         return [str(error)]
+    lacking = [folder for folder in folders if not agents.is_trusted(state, counting(folder))]
+    return [*agents.start_problems(state, environ), *map(agents.untrusted, lacking)]
 
 
 def is_trusted(folder: Path, environ: Mapping[str, str]) -> bool:
     """Has the user trusted `folder` in the client?"""
-    return agents.is_trusted(_read(agents.state_file(environ)), folder)
+    return agents.is_trusted(_read(agents.state_file(environ)), counting(folder))
 
 
 def record(folder: Path, environ: Mapping[str, str]) -> bool:
@@ -60,7 +104,7 @@ def record(folder: Path, environ: Mapping[str, str]) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         state = _read(path)
-        if agents.is_trusted(state, folder):
+        if agents.is_trusted(state, counting(folder)):
             return False
         mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
         write_atomic(path, json.dumps(agents.with_trust(state, folder), indent=2), mode)

@@ -460,8 +460,16 @@ class Worker(Work):
         """Is a dialog open that no hook told of?"""
         self.looked = time.monotonic()
         screen = self.services.terminal().capture(self._pane(), escapes=True)
+        plain = verify.clean_text(screen)
+        if self.view.state is life.State.STARTING:
+            fault = agents.start_dialog(plain, self.attempt.dir)
+            if fault is not None:
+                self._note(life.SCREEN, box=False, fault=fault[0], text=fault[1])
+                return
+            if self.looked - self.changed < policy.LOOK_SECONDS:
+                return  # it may be drawing still
         box = agents.input_box(screen)
-        rows = [row for row in verify.clean_text(screen).splitlines() if row.strip()]
+        rows = [row for row in plain.splitlines() if row.strip()]
         text = "" if box != "absent" else "\n".join(rows[-DIALOG_LINES:])
         self._note(life.SCREEN, box=box != "absent", text=text)
 

@@ -74,6 +74,34 @@ HISTORIES = {
         ),
         facts={"in_state": 60.0},
     ),
+    "no hook yet": History(events(SPAWNED), policy.Wait(3.0), facts={"in_state": 0.0, "unlooked": 99.0}),
+    "none for a while": History(events(SPAWNED), policy.Look(), facts={"in_state": 3.0, "unlooked": 99.0}),
+    "looked just now": History(events(SPAWNED), policy.Wait(2.0), facts={"in_state": 4.0, "unlooked": 1.0}),
+    "and again": History(events(SPAWNED), policy.Look(), facts={"in_state": 6.0, "unlooked": 3.0}),
+    "any dialog is one after that": History(
+        events(SPAWNED), policy.Wait(1.0), facts={"in_state": 19.0, "unlooked": 1.0}
+    ),
+    "whatever it shows by now": History(
+        events(SPAWNED), policy.Look(), facts={"in_state": 20.0, "unlooked": 1.0}
+    ),
+    "seen then": History(events(SPAWNED), policy.Wait(38.0), facts={"in_state": 22.0, "unlooked": 1.0}),
+    "it stops at a dialog over its settings": History(
+        events(
+            SPAWNED, (life.SCREEN, {"box": False, "fault": "settings", "text": "/s.json: hooks.X: unknown"})
+        ),
+        policy.Stop(
+            Outcome(
+                Result.FAILED,
+                "the client stopped at a dialog before it began: /s.json: hooks.X: unknown",
+                kind="settings",
+                fatal=True,
+            )
+        ),
+    ),
+    "what looks like it at work is none": History(
+        events(SPAWNED, SESSION, PROMPT, (life.SCREEN, {"box": True, "fault": "settings", "text": "x"})),
+        WORKS,
+    ),
     "a Stop with a background task is not the end": History(
         events(SPAWNED, SESSION, PROMPT, ("Stop", {"background_tasks": [{"type": "shell"}]})),
         WORKS,

@@ -115,9 +115,15 @@ def test_the_client_its_version_and_its_trust(project: Project) -> None:
     assert found["client"]["remedy"].startswith("npm install -g")
     client(project, "2.0.1")
     found = look(project, code=1)
-    assert found["client"]["result"] == "note"
+    assert found["client"]["result"] == "wrong"
     assert found["client"]["text"].startswith("2.0.1 at ")
+    assert found["client"]["text"].endswith(
+        f"is too old: dodo_claude needs {agents.LOWEST_CLIENT_VERSION} or newer"
+    )
+    assert found["client"]["remedy"].startswith("run `claude update`")
     assert found["trust"]["result"] == "wrong"
+    client(project, "99.0.0")
+    assert look(project, code=1)["client"]["result"] == "note"
     client(project)
     project.home.joinpath(".claude.json").write_text(
         json.dumps(
@@ -131,6 +137,40 @@ def test_the_client_its_version_and_its_trust(project: Project) -> None:
     assert found["client"]["result"] == "ok"
     assert found["client's hooks"]["text"] == "a trial session of the client told of itself"
     assert os.listdir(project.root) == ["orchestrate.toml"]
+
+
+def test_a_repository_that_the_client_would_ask_about_and_settings_that_are_no_json(project: Project) -> None:
+    project.write("orchestrate.toml", "[stages.one]\nprompt = 'x'\ncwd = 'inner'\n")
+    project.write("inner/.git", "gitdir: elsewhere")
+    project.approve()
+    client(project)
+    trusted = {str(project.root): {"hasTrustDialogAccepted": True}}
+    state = project.home / ".claude.json"
+    state.write_text(json.dumps({"hasCompletedOnboarding": True, "projects": trusted}))
+    settings = project.home / ".claude/settings.json"
+    settings.parent.mkdir()
+    settings.write_text("{\n  // mine\n}")
+    found = look(project, code=1)
+    assert found["trust"]["text"] == f"claude: does not trust {project.root}/inner"
+    assert found["client's settings"]["text"].startswith(f"{settings}:2:3: is not JSON")
+    assert found["client's settings"]["remedy"] == "mend the file"
+    settings.write_text("{}")
+    trusted[f"{project.root}/inner"] = {"hasTrustDialogAccepted": True}
+    state.write_text(json.dumps({"hasCompletedOnboarding": True, "projects": trusted}))
+    found = look(project, code=0)
+    assert found["trust"]["text"] == f"the client trusts {project.root}, {project.root}/inner"
+    assert found["client's settings"]["result"] == "ok"
+
+
+def test_a_program_of_the_project_is_not_run_before_the_yes(project: Project) -> None:
+    project.write(
+        "orchestrate.toml",
+        "[agents.mine]\nbase = 'claude'\ncommand = ['./mine']\n[stages.one]\nagent = 'mine'\nprompt = 'x'\n",
+    )
+    project.write("mine", "#!/bin/sh\ntouch ran\n").chmod(0o755)
+    found = look(project, code=1)
+    assert found["client"]["result"] == "note"
+    assert not (project.root / "ran").exists()
 
 
 def test_no_tmux(project: Project) -> None:

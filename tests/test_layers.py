@@ -53,6 +53,7 @@ ENGINE = {
     "watch",
     "terminal",
     "trust",
+    "clients",
     "agents",
     "errors",
     "records",

@@ -125,7 +125,7 @@ CASES: list[tuple[str, View, Facts, object]] = [
         policy.Stop(Outcome(Result.TIMED_OUT, "timed out after 100 s (it waited for a person: Bash make)")),
     ),
     ("an interrupt beats all", IDLE, replace(FACTS, stop="interrupted", problems=()), None),
-    ("a fresh worker gets a minute", View(), replace(FACTS, in_state=5.0), policy.Wait(15.0)),
+    ("a fresh worker gets a minute", View(), replace(FACTS, in_state=5.0), policy.Wait(3.0)),
     (
         "an unsubmitted prompt gets a moment",
         replace(IDLE, state=State.RUNNING, submitted=False),

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dodo_claude import agents, trust
 from dodo_claude.errors import DodoClaudeError
+from tests.test_run import STAGE, config_of
 
 READY = {
     "hasCompletedOnboarding": True,
@@ -71,12 +73,12 @@ CASES: dict[str, tuple[dict[str, object], str, dict[str, str], list[str]]] = {
 @pytest.mark.parametrize("what", CASES)
 def test_problems(home: Path, what: str) -> None:
     state, folder, environ, expected = CASES[what]
-    assert trust.problems(Path(folder), write(home, state) | environ) == expected
+    assert trust.problems([Path(folder)], write(home, state) | environ) == expected
 
 
 def test_no_file_is_no_state(home: Path) -> None:
     environ = {"HOME": str(home)}
-    assert trust.problems(Path("/work"), environ) == [SET_UP, TRUST.format("/work")]
+    assert trust.problems([Path("/work")], environ) == [SET_UP, TRUST.format("/work")]
     assert not trust.is_trusted(Path("/work"), environ)
     assert os.listdir(home) == []
 
@@ -96,13 +98,83 @@ def test_a_damaged_file_is_one_line_and_stays_as_it_is(home: Path, text: str) ->
     path = home / ".claude.json"
     path.write_text(text, encoding="latin-1")
     environ = {"HOME": str(home)}
-    (problem,) = trust.problems(Path("/work"), environ)
+    (problem,) = trust.problems([Path("/work")], environ)
     assert problem.startswith(f"{path}: can't be read: ")
     assert problem.endswith("(mend it, or run `claude` once by hand)")
     assert "\n" not in problem
     with pytest.raises(DodoClaudeError):
         trust.record(Path("/work"), environ)
     assert path.read_text(encoding="latin-1") == text
+
+
+# -- how far trust reaches
+
+# What is trusted, where the client starts, whether it starts without asking; as measured on 2.1.332. In the folder:
+# repo/.git, repo/part, repo/inner/.git, link/part of a worktree of repo, plain/part, named/.git that names link's.
+REACH = [
+    (".", "plain/part", True),
+    (".", "repo", False),
+    (".", "repo/part", False),
+    ("repo", "repo/part", True),
+    ("repo/part", "repo/part", True),
+    ("repo/part", "repo", False),
+    ("repo", "repo/inner", False),
+    ("repo/inner", "repo/inner", True),
+    ("repo", "link", True),
+    ("repo", "link/part", True),
+    ("repo/part", "link", False),
+    (".", "link", False),
+    ("link", "link/part", True),
+    ("repo", "named", False),
+    (".", "broken", False),
+    ("bare.git", "bare-link", True),
+    ("submodule", "submodule-link", False),
+]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    top = tmp_path_factory.mktemp("tree").resolve()
+
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=n", "-c", "user.email=n@localhost", "-c", "protocol.file.allow=always")
+        subprocess.run(["git", *who, *words], cwd=top, check=True, capture_output=True)
+
+    for name in ("repo", "repo/inner", "submodule-of"):
+        git("init", "-q", name)
+        git("-C", name, "commit", "-q", "--allow-empty", "-m", "first")
+    git("-C", "repo", "worktree", "add", "-q", "../link")
+    git("clone", "-q", "--bare", "repo", "bare.git")
+    git("-C", "bare.git", "worktree", "add", "-q", "../bare-link")
+    git("-C", "submodule-of", "submodule", "add", "-q", str(top / "repo"), "sub")
+    (top / "submodule").symlink_to("submodule-of/sub")
+    git("-C", "submodule", "worktree", "add", "-q", str(top / "submodule-link"))
+    for name in ("repo/part", "link/part", "plain/part", "named", "broken"):
+        (top / name).mkdir(parents=True)
+    (top / "named/.git").write_bytes((top / "link/.git").read_bytes())
+    (top / "broken/.git").write_text("gitdir: nowhere")
+    return top
+
+
+@pytest.mark.parametrize(("trusted", "start", "starts"), REACH)
+def test_trust_reaches_to_the_top_of_a_repository_and_to_its_worktrees(
+    home: Path, tree: Path, trusted: str, start: str, starts: bool
+) -> None:
+    place = str((tree / trusted).resolve())
+    environ = write(
+        home, {"hasCompletedOnboarding": True, "projects": {place: {"hasTrustDialogAccepted": True}}}
+    )
+    assert trust.is_trusted(tree / start, environ) is starts
+    expected = [] if starts else [TRUST.format(tree / start)]
+    assert trust.problems([tree / start], environ) == expected
+    assert trust.record(tree / start, environ) is not starts
+    assert trust.is_trusted(tree / start, environ)
+
+
+def test_a_stage_in_a_repository_of_its_own_needs_its_own_trust(tree: Path) -> None:
+    stages = tuple(replace(STAGE, name=cwd, cwd=cwd) for cwd in (".", "part", "inner", "inner"))
+    config = config_of(tree / "repo", *stages)
+    assert trust.folders(config, config.stages) == [tree / "repo", tree / "repo/inner"]
 
 
 # -- recording

@@ -305,6 +305,20 @@ def test_no_hook_ever(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     assert desk.terminal.names() == ["spawn"]
 
 
+def test_a_dialog_over_the_settings_ends_it_soon_and_the_run(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "START_LOOK_SECONDS", 0.01)
+    screen = Path(__file__).with_name("data").joinpath("screens/settings-hook.txt").read_text()
+    desk.terminal.screens += ["", screen, screen]
+    done = desk.drive(replace(STAGE, retries=3), Turn(events=()))
+    assert done.outcome.reason.startswith(
+        "the client stopped at a dialog before it began: /home/you/home/.claude/settings.json: hooks.NoSuch: "
+    )
+    assert str(desk.fleet.stopped).endswith("(mend that file; then run again)")
+    assert desk.log.attempts() == [1]
+
+
 def test_nothing_begins_once_the_run_is_stopped(desk: Desk) -> None:
     desk.services.stopping.set()
     done = drive(STAGE, DEFINITION, desk.services)

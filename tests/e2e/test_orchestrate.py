@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -246,6 +248,49 @@ def test_an_untrusted_project_starts_no_worker_until_trust_is_given(
     state = json.loads((home / ".claude.json").read_text())
     assert state["projects"][str(client.root)]["hasTrustDialogAccepted"] is True
     assert state["hasCompletedOnboarding"] is True
+
+
+def test_a_repository_below_a_trusted_folder_needs_trust_of_its_own(
+    client: Project, api: MessagesApi, tmp_path: Path
+) -> None:
+    """Its own, and that of a `cwd` which is one: the client asks for each, and no worker is started to meet that."""
+    home = client_home(tmp_path / "other", trusted=[client.root.parent])
+    client.env["HOME"] = str(home)
+    for folder in (client.root, client.root / "inner"):
+        subprocess.run(["git", "init", "-q", str(folder)], check=True)
+    text = "[stages.one]\nprompt = 'Go.'\ntargets = ['in.txt']\n"
+    text += "[stages.two]\nprompt = 'Go.'\ncwd = 'inner'\ntargets = ['inner/in.txt']\n"
+    client.write("orchestrate.toml", stages(text))
+    write_one, write_two = write(client.root / "in.txt", "x"), write(client.root / "inner/in.txt", "x")
+    api.reply = by_stage(one=turns(write_one, say("Done.")), two=turns(write_two, say("Done.")))
+    refused = client.orchestrate(check=3)
+    for folder in (client.root, client.root / "inner"):
+        assert f"claude: does not trust {folder} (run `claude` there once" in refused.err
+    assert client.attempts("one") == client.attempts("two") == 0
+    ran = client.orchestrate("--trust")
+    assert ran.said(f"recorded: {client.root} is trusted")
+    assert ran.said(f"recorded: {client.root}/inner is trusted")
+    assert ran.said("2 stages: 2 done")
+
+
+def test_a_fault_in_the_users_settings_ends_the_run_and_is_named(client: Project, api: MessagesApi) -> None:
+    client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Go.'\ntargets = ['in.txt']"))
+    settings = Path(client.env["HOME"]) / ".claude/settings.json"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text('{"hooks": {"NoSuch": []}}')
+    began = time.monotonic()
+    ran = client.orchestrate(check=1)
+    assert time.monotonic() - began < 15
+    assert ran.said(
+        f"FAILED: the client stopped at a dialog before it began: {settings}: hooks.NoSuch: Unknown hook event"
+    )
+    assert "mend that file" in ran.out
+    assert client.attempts("one") == 1
+    assert api.requests == []
+    settings.write_text('{"hooks": {')
+    ran = client.orchestrate(check=3)
+    assert ran.err.startswith(f"ERROR: {settings}:1:12: is not JSON")
+    assert client.attempts("one") == 1
 
 
 def test_an_error_that_will_not_pass_fails_at_once_with_its_text(client: Project, api: MessagesApi) -> None:
