@@ -40,6 +40,12 @@ _FIELD = "\t"
 # tmux makes it of names that it has: no program runs for it.
 WAITING = "#{S:#{W:#{?#{m:[?!] *,#{window_name}},#[reverse] #{window_name} #[noreverse] ,}}}"
 STATUS_SECONDS = 2
+# When somebody leaves a session: its worker's window gets the size of whoever still looks, or that of its session, and
+# goes on to follow those who come. `resize-window` alone would let it follow nobody any more.
+_RESIZE = "resize-window -t ':^' -A ; set-option -wu -t ':^' window-size"
+# A client that goes; and, for one that goes on to another session, a pane that loses the focus. tmux 3.2 tells of the
+# focus only where `focus-events` is on: else that window has its size again when the next one leaves it.
+_LEAVING = (("client-detached", "-t"), ("pane-focus-out", "-p", "-t"))
 # No session's id: what asks for it fails.
 _NOBODY = "'$none'"
 
@@ -115,6 +121,8 @@ class Tmux:
             ";", "set-option", "-p", "-t", at, "remain-on-exit", "on",
             ";", "set-option", "-w", "-t", at, "allow-rename", "off",
         ]  # fmt: skip
+        for event, *where in _LEAVING:
+            command += [";", "set-hook", *where, at, event, _RESIZE]
         try:
             out = self._start(command)
         except TmuxError:  # most likely there is one of that name

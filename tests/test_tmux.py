@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
+import shutil
 import signal
 import stat
 import subprocess
@@ -20,7 +22,7 @@ from dodo_claude import processes, tmux
 from dodo_claude.agents import BOX
 from dodo_claude.terminal import Pane
 from dodo_claude.tmux import Tmux, TmuxError, check_version
-from tests.integration.scenes import alive
+from tests.integration.scenes import Terminal, alive, on_pty
 
 pytestmark = pytest.mark.tmux
 PATIENCE = 20.0
@@ -535,6 +537,85 @@ def test_a_users_settings_have_no_effect(
         assert not (home / "PWN").exists()
     finally:
         raw(server, "kill-server")
+
+
+# -- somebody looks in
+
+
+@contextlib.contextmanager
+def looks(server: Tmux, session: str, size: tuple[int, int] = (80, 24)) -> Iterator[Terminal]:
+    """A person's tmux, attached to a session."""
+    argv = [str(shutil.which("tmux")), "-S", str(server.socket), "attach-session", "-t", f"={session}"]
+    with on_pty(argv, Path("/"), {**ENV, "TERM": "xterm-256color"}, size) as terminal:
+        until(lambda: terminal.sees() and raw(server, "list-clients", "-t", f"={session}"))
+        yield terminal
+
+
+def size_of(server: Tmux, session: str = "work-1") -> str:
+    return raw(server, "display-message", "-p", "-t", f"={session}:^", "#{window_width}x#{window_height}")
+
+
+def has_size(server: Tmux, size: str, session: str = "work-1") -> None:
+    until(lambda: size_of(server, session) == size)
+
+
+def test_a_window_has_its_size_again_when_nobody_looks(server: Tmux, tmp_path: Path) -> None:
+    spawn(server, tmp_path)
+    for _ in range(2):  # who comes again finds all of his terminal again
+        assert size_of(server) == "200x50"
+        with looks(server, "work-1") as terminal:
+            has_size(server, "80x23")
+            terminal.press("\x02d")
+            terminal.wait()
+        has_size(server, "200x50")
+    with looks(server, "work-1", (230, 70)) as terminal:
+        has_size(server, "230x69")
+        terminal.hang_up()
+        terminal.process.wait()
+    has_size(server, "200x50")
+    with looks(server, "work-1") as terminal:
+        terminal.process.kill()
+    has_size(server, "200x50")
+
+
+def test_of_two_who_look_one_stays(server: Tmux, tmp_path: Path) -> None:
+    spawn(server, tmp_path)
+    with looks(server, "work-1", (100, 30)) as stays, looks(server, "work-1") as leaves:
+        has_size(server, "80x23")
+        leaves.press("\x02d")
+        leaves.wait()
+        has_size(server, "100x29")
+        stays.press("\x02d")
+        stays.wait()
+    has_size(server, "200x50")
+
+
+def test_who_goes_on_to_another_session_leaves_the_first_as_it_was(server: Tmux, tmp_path: Path) -> None:
+    spawn(server, tmp_path)
+    spawn(server, tmp_path, session="work-2")
+    with looks(server, "work-1") as terminal:
+        has_size(server, "80x23")
+        raw(server, "switch-client", "-t", "=work-2")
+        has_size(server, "80x23", "work-2")
+        if not check_version().startswith("tmux 3.2"):  # which says so only with `focus-events`
+            has_size(server, "200x50")
+        terminal.press("\x02d")
+        terminal.wait()
+    has_size(server, "200x50", "work-2")
+
+
+def test_a_window_of_a_persons_own_beside_it_and_a_mirror(server: Tmux, tmp_path: Path) -> None:
+    spawn(server, tmp_path)
+    mirror = subprocess.Popen(server.following("=work-1"), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    assert mirror.stdin is not None
+    with looks(server, "work-1") as terminal:
+        terminal.press("\x02c")
+        until(lambda: raw(server, "list-windows", "-t", "=work-1").count("\n") == 1)
+        terminal.press("\x02d")
+        terminal.wait()
+    has_size(server, "200x50")
+    mirror.stdin.close()
+    mirror.wait()
 
 
 def test_from_inside_another_tmux(server: Tmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -262,13 +262,22 @@ def at_terminal(
     project: Project, *argv: str, term: str = "xterm-256color", size: tuple[int, int] | None = None
 ) -> Iterator[Terminal]:
     """One of our commands as in a shell's window of so many columns and rows."""
+    env = {**project.environ(), "TERM": term}
+    with on_pty([str(BIN / argv[0]), *argv[1:]], project.root, env, size) as terminal:
+        yield terminal
+
+
+@contextlib.contextmanager
+def on_pty(
+    argv: Sequence[str], cwd: Path, env: Mapping[str, str], size: tuple[int, int] | None = None
+) -> Iterator[Terminal]:
+    """A program on a terminal of so many columns and rows; killed at the end if it still runs."""
     ours, theirs = pty.openpty()
     if size is not None:
         fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-c", _ON_TERMINAL, str(BIN / argv[0]), *argv[1:]],
-        cwd=project.root, env={**project.environ(), "TERM": term}, text=True,
-        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        [sys.executable, "-c", _ON_TERMINAL, *argv],
+        cwd=cwd, env=env, text=True, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
     )  # fmt: skip
     os.close(theirs)
     terminal = Terminal(process, ours)

@@ -19,6 +19,7 @@ from tests.integration.scenes import (
     look_in,
     open_gate,
     play,
+    window_size,
     write,
 )
 from tests.project import Project
@@ -77,6 +78,7 @@ def test_a_repair_and_a_phase_arrive_after_somebody_left(
         at_gate(project, "go")
         way(project)
         project.wait_for(lambda: not clients(project), "nobody attached")
+        project.wait_for(lambda: window_size(project, "p-a") == "200x50", "its window's size")
         open_gate(project, "go")
         assert live.wait() == 0, live.text
     assert "waits:" not in live.text
