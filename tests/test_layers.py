@@ -80,6 +80,8 @@ ENGINE = {
     "board",
     "desk",
     "mirror",
+    "store",
+    "witness",
 }
 # These know nothing but themselves.
 ALONE = {
