@@ -18,9 +18,11 @@ from dodo_claude import verify
 from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import BEGUN, VERIFIED, Result, View, advance
 from dodo_claude.records import Stage
+from dodo_claude.witness import ASIDE
 
-# Folders of an attempt: copies of what stood there before it, and what a failed one had made.
-COPIES = ("before", "partial")
+# Folders of an attempt: copies of what stood there before it, what a failed one had made, and what stood in the place of
+# its verified targets when these were put back.
+COPIES = ("before", "partial", ASIDE)
 # What a kill leaves of a copy.
 TEMPORARY = re.compile(r"\.[0-9]+\.tmp")
 _ENDS = frozenset(each.value for each in Result)

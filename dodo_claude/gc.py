@@ -16,12 +16,12 @@ import re
 import shutil
 import stat
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from dodo_claude import runs, verify
+from dodo_claude import runs, store, verify
 from dodo_claude.attempts import COPIES, TEMPORARY, touched
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog, make_folder
 from dodo_claude.lifecycle import Result
@@ -58,16 +58,26 @@ class OldAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class OldCopy:
+    """A copy of verified bytes that are no stage's any more, or half of one."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Garbage:
     """All that may go."""
 
     keep: int
     runs: tuple[OldRun, ...]
     attempts: tuple[OldAttempt, ...]
+    copies: tuple[OldCopy, ...] = ()
 
     @property
     def bytes(self) -> int:
-        return sum(run.bytes for run in self.runs) + sum(attempt.bytes for attempt in self.attempts)
+        kinds: tuple[Iterable[OldRun | OldAttempt | OldCopy], ...] = (self.runs, self.attempts, self.copies)
+        return sum(each.bytes for kind in kinds for each in kind)
 
 
 def look(root: Path, keep: int) -> Garbage:
@@ -80,6 +90,7 @@ def look(root: Path, keep: int) -> Garbage:
         keep,
         tuple(OldRun(run.id, _size(state / "runs" / run.id)) for run in old if _is_folder(state / "runs" / run.id)),
         tuple(each for log in _stages(state) for each in _old(root, log, keep, since)),
+        tuple(_old_copies(state)),
     )  # fmt: skip
 
 
@@ -106,6 +117,21 @@ def remove(root: Path, garbage: Garbage) -> None:
         gone = stage / f"{_GONE}{each.number}"
         os.rename(folder, gone)
         shutil.rmtree(gone)
+    store.remove(state, [copy.name for copy in garbage.copies])
+
+
+def _old_copies(state: Path) -> Iterator[OldCopy]:
+    """What is in the store and was not made by the last success of a stage."""
+    found = store.copies(state)
+    for log in _stages(state) if found else ():
+        for number in reversed(log.attempts()):
+            result = Attempt(log, number).result()
+            if result is not None and result.get("result") == Result.SUCCEEDED.value:
+                targets = result.get("targets")
+                for mark in targets.values() if isinstance(targets, dict) else ():
+                    found.pop(str(mark[3]) if isinstance(mark, list) and len(mark) == 5 else "", None)
+                break
+    return (OldCopy(name, size) for name, size in sorted(found.items()))
 
 
 def _stages(state: Path) -> Iterator[StageLog]:
@@ -251,7 +277,7 @@ def to_json(garbage: Garbage, *, removed: bool) -> str:
 
 def text(garbage: Garbage, *, removed: bool) -> str:
     """In words, a line for each stage."""
-    if not garbage.runs and not garbage.attempts:
+    if not garbage.runs and not garbage.attempts and not garbage.copies:
         return (
             f"nothing to remove: the last {many(garbage.keep, 'run')} and what they need are all there is\n"
         )
@@ -274,6 +300,10 @@ def text(garbage: Garbage, *, removed: bool) -> str:
         for each in attempts:
             at = f"{each.folder}/kept/{each.number}" if removed else f"{each.folder}/{each.number}"
             lines += [f"  keeps {at}/{name}: it is nowhere else" for name in each.keeps]
+    if garbage.copies:
+        size = sum(copy.bytes for copy in garbage.copies)
+        count = "1 copy" if len(garbage.copies) == 1 else f"{len(garbage.copies)} copies"
+        lines.append(f"{verb} {count} of what stages made before: {_bytes(size)}")
     return "\n".join([*lines, f"{'freed' if removed else 'would free'} {_bytes(garbage.bytes)}"]) + "\n"
 
 

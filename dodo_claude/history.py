@@ -232,11 +232,30 @@ class Reader:
         self.cut_off = self.cut_off or (last.result is None and not self.span.live)
         attempts = tuple(self._attempt(told) for told in chain)
         state, reason = (said.state, said.reason) if said is not None else self._state(log, last)
-        if state == DONE:
+        if state == DONE and said is None and (altered := self._altered(stage, log, last)):
+            state, reason = FAILED, f"its target '{altered[0]}' was changed after it was verified"
+        elif state == DONE:
             reason = ""
-        return self._made(
+        told = self._made(
             stage, state, reason or attempts[-1].why, last, attempts, said.waits_for if said else ()
         )
+        if state not in SETTLED and last.how == Result.SUCCEEDED.value:
+            # It was good, and is so no more: what passed then is not what stands there now.
+            return replace(told, checks=tuple(self._unchecked(stage)))
+        return told
+
+    def _altered(self, stage: Stage, log: StageLog, last: Told) -> list[str]:
+        """Which of the targets that the newest attempt made are not what was verified."""
+        recorded = (last.result or {}).get("targets")
+        if not isinstance(recorded, dict) or log.attempts()[-1] != last.attempt.number:
+            return []
+        return [
+            name
+            for name in stage.targets
+            if name != stage.plan
+            and name in recorded
+            and not verify.same_bytes(self.root / name, recorded[name])
+        ]
 
     def _made(
         self, stage: Stage, state: str, reason: str, last: Told, attempts: tuple[AttemptReport, ...],

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dodo_claude.fleet import Fleet
     from dodo_claude.lifecycle import View
     from dodo_claude.live import Screen
+    from dodo_claude.witness import Overwritten
 
 # Columns of a stage's name; longer ones push their line to the right.
 _NAME_WIDTH = 14
@@ -94,6 +95,7 @@ class StageReporter(ConsoleReporter):
         self._tells_skipped = True
         self._blocked: list[str] = []
         self._stopped: list[str] = []
+        self._fallen: list[str] = []  # they were done, and what they made is not there any more
         self._width = _NAME_WIDTH
         self.config: Any = None  # config.Config, set by the command
         self.current: Callable[[], Any] = lambda: self.config  # as the run knows it by now
@@ -215,14 +217,15 @@ class StageReporter(ConsoleReporter):
                 (self._done, "done"),
                 (self._skipped, "up to date"),
                 (failed, "failed"),
+                (self._fallen, "overwritten"),
                 (self._stopped, "stopped"),
                 (self._blocked, "not run"),
             )
             if names
         ]
         if parts:
-            total = (
-                len(self._done) + len(self._skipped) + len(failed) + len(self._blocked) + len(self._stopped)
+            total = sum(
+                map(len, (self._done, self._skipped, failed, self._fallen, self._blocked, self._stopped))
             )
             noun = "stage" if total == 1 else "stages"
             said = f"{total} {noun}: {', '.join(parts)} ({_duration(time.monotonic() - self._start)})"
@@ -237,6 +240,18 @@ class StageReporter(ConsoleReporter):
         self.outstream.flush()
 
     # -- called by ours
+
+    def overwritten(self, found: Overwritten) -> None:
+        """Called by a stage's thread, or the runner: what a stage had made was changed by somebody else."""
+        self._line(found.stage, f"OVERWRITTEN: {_one_line(found.text())}")
+
+    def fell(self, name: str, text: str) -> None:
+        """Called by the runner at the end: what was called done, or up to date, is so no more."""
+        for names in (self._done, self._skipped):
+            if name in names:
+                names.remove(name)
+        self._fallen.append(name)
+        self._call(notify.FAILED, name, f"{name}: {_one_line(text)}")
 
     def reported(self, text: str) -> None:
         """Called by the runner after all else: where the report is, or why there is none."""

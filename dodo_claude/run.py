@@ -9,6 +9,7 @@ import fcntl
 import functools
 import hashlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from dodo_claude.services import Services
     from dodo_claude.slots import Slots
     from dodo_claude.tmux import Tmux
+    from dodo_claude.witness import Overwritten, Witness
 
 HOOK = Path(__file__).with_name("hook.sh")
 # Whoever asks who holds the lock has it, shared, for a moment: a status, a dashboard.
@@ -95,6 +97,7 @@ class Run:
         self.report: Callable[[Stage, int, View], None] = lambda stage, attempt, view: None
         self.freed: Callable[[str], None] = lambda stage: None  # its place can be another's
         self._lock = threading.Lock()
+        self._witnessing = threading.Lock()
         self._lock_fd: int | None = None
         self._services: Services | None = None
         self._watcher: watch.Watcher | None = None
@@ -104,6 +107,8 @@ class Run:
         self._started = False
         self._tmux: Tmux | None = None
         self.learned: list[Stage] = []  # stages that were not known when the run began
+        self._witness: Witness | None = None
+        self.overwritten: Callable[[Overwritten], None] = _say_overwritten  # tells a person
         self.held: set[str] = set()  # names of stages that are done, or up to date, as doit's runner tells
         # May the stages of a plan run? Without it nobody is here to say yes.
         self.confirm: Callable[[Config, Plan], bool] | None = None
@@ -113,6 +118,17 @@ class Run:
     def redact(self) -> Redactor:
         """Takes secrets out of all that is written."""
         return Redactor(self.environ)
+
+    @property
+    def witness(self) -> Witness:
+        """Of what stands as verified. The first call makes it."""
+        from dodo_claude.witness import Witness
+
+        with self._witnessing:
+            if self._witness is None:
+                self._witness = Witness(self.config.root, self.config.root / STATE_DIR)
+                self._witness.tell = lambda found: self.overwritten(found)
+            return self._witness
 
     def learn(self, config: Config) -> None:
         """Go on with a configuration that knows more stages. DodoClaudeError when they may not run."""
@@ -240,6 +256,7 @@ class Run:
             plan_problems=self._plan_problems,
             prompt=self.render_prompt,
             environ=self.environ,
+            witness=self.witness,
             report=lambda stage, attempt, view: self.report(stage, attempt, view),
             freed=lambda stage: self.freed(stage),
             afterwards=self._afterwards.do,
@@ -503,6 +520,11 @@ def _phase(phase: Phase) -> dict[str, object]:
     if phase.handover:
         entry["handover"] = True
     return entry
+
+
+def _say_overwritten(found: Overwritten) -> None:
+    """By plain `doit run`, whose reporter knows nothing of it."""
+    sys.stderr.write(f"dodo_claude: {found.stage}: {found.text()}\n")
 
 
 class _Targets(Collection[str]):

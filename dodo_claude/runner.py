@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from doit.exceptions import BaseFail, UnmetDependency
+from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
 from doit.runner import FAILURE, MThreadRunner
 
 from dodo_claude.dispatch import Ready, ways
@@ -22,10 +22,11 @@ from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, disk_problem
 from dodo_claude.records import Stage
 from dodo_claude.run import Run
-from dodo_claude.tasks import StageStopped, stage_of
+from dodo_claude.tasks import StageStopped, stage_of, watched_targets
 
 if TYPE_CHECKING:
     from dodo_claude.history import Said
+    from dodo_claude.witness import Witness
 
 # A second signal within this time means: now.
 AGAIN_SECONDS = 3.0
@@ -59,6 +60,7 @@ class StageRunner(MThreadRunner):
         self.signal: int | None = None
         self._signalled = 0.0
         self._ready = False
+        self._worked = False  # something was run: a stage, or another task
         # Of each stage that doit is done with how that went: its failure, and the tasks that it needed.
         self._ends: dict[str, tuple[str, BaseFail | None, tuple[str, ...]]] = {}
         self.final_result: int  # doit's exit code so far
@@ -69,6 +71,7 @@ class StageRunner(MThreadRunner):
         if chosen and not self._ready and self.run is not None and stage_of(node.task) is not None:
             self.run.start(self.stages)  # what it raises ends the run; nothing has started yet
             self._ready = True
+            self._what_stands()
         if not chosen and node.run_status in ("up-to-date", "ignore"):
             self._ends[node.task.name] = (node.run_status, None, ())
             self._holds(node)
@@ -116,10 +119,20 @@ class StageRunner(MThreadRunner):
     def _work(self, jobs: queue.Queue[Any]) -> None:
         """A thread: task after task."""
         while (task := jobs.get()) is not None:
+            self._worked = True
             try:
-                self._news.put((task.name, (self.execute_task(task),)))
+                self._news.put((task.name, (self._executed(task),)))
             except BaseException as error:  # it ends the run, as in doit
                 self._news.put((task.name, (error,)))
+
+    def _executed(self, task: Any) -> Any:
+        if self.run is None or stage_of(task) is not None:  # a stage says itself when it is at work
+            return self.execute_task(task)
+        self.run.witness.began(task.name)
+        try:
+            return self.execute_task(task)
+        finally:
+            self.run.witness.ended(task.name)
 
     def _gather(self, node: Any) -> None:
         """Let doit's dispatcher say which tasks are ready, now that it is done with `node`."""
@@ -165,8 +178,47 @@ class StageRunner(MThreadRunner):
             self._holds(node)
 
     def _holds(self, node: Any) -> None:
-        if self.run is not None:
-            self.run.held.add(node.task.name)
+        if self.run is None:
+            return
+        name, stage = node.task.name, stage_of(node.task)
+        self.run.held.add(name)
+        if stage is not None and node.run_status == "up-to-date" and not self.run.witness.knows(name):
+            self.run.witness.stands(name, watched_targets(stage, node.task.values.get("targets") or {}))
+
+    # -- what was verified stays as it is
+
+    def _what_stands(self) -> None:
+        """What earlier runs made stands, too: of stages that doit has not come to yet, and of those nobody asked for."""
+        assert self.run is not None
+        for stage in self.run.config.stages:
+            if stage.targets and not self.run.witness.knows(stage.name):
+                values = self.dep_manager.get_values(stage.name) or {}
+                if values.get("definition"):
+                    self.run.witness.stood(stage.name, watched_targets(stage, values.get("targets") or {}))
+
+    def finish(self) -> int:
+        """doit's end of a run; before it, a last look at what its sums are about to call done."""
+        if self.run is not None and self._worked:
+            self._last_look(self.run.witness)
+        return int(super().finish())
+
+    def _last_look(self, witness: Witness) -> None:
+        try:
+            witness.last_look()
+        except OSError as error:  # what can't be looked at is not known to be right
+            self.final_result = self.final_result or FAILURE
+            self.reporter.runtime_error(disk_problem(error, "the last look at what was made"))
+        if witness.found:
+            self.final_result = self.final_result or FAILURE
+        held = self.run.held if self.run is not None else set()
+        for name, text in witness.fallen.items():
+            status, _, needs = self._ends.get(name, ("", None, ()))
+            if status in ("successful", "up-to-date"):
+                self._ends[name] = ("failure", TaskFailed(text), needs)
+                held.discard(name)
+                fell: Callable[[str, str], None] | None = getattr(self.reporter, "fell", None)
+                if fell is not None:
+                    fell(name, text)
 
     def _handle_task_error(self, node: Any, base_fail: BaseFail) -> None:
         """A stage that waits for a failed one is no error of its own: the run's result stays "failed"."""

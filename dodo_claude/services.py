@@ -18,6 +18,7 @@ from dodo_claude.redact import NOTHING, Redactor
 from dodo_claude.terminal import Terminal
 from dodo_claude.usage import Usage
 from dodo_claude.verify import Fingerprint
+from dodo_claude.witness import Witness
 
 
 class Waker(Protocol):
@@ -81,6 +82,7 @@ class Services:
     stopping: threading.Event  # the run is being stopped
     prompt: Callable[[Stage], str]  # the stage's prompt, its variables filled in
     environ: Mapping[str, str]
+    witness: Witness  # of what stands as verified
     slot: Callable[[float, Callable[[], bool]], Slot | None]  # take one within so many seconds, or give up
     report: Callable[[Stage, int, View], None] = lambda stage, attempt, view: None
     freed: Callable[[str], None] = lambda stage: None  # that stage gave its slot back before its end

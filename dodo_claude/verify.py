@@ -167,7 +167,7 @@ def set_aside(
     for name in targets:
         path = root / name
         old = before.get(name)
-        if not _inside(root, path.parent):
+        if not is_inside(root, path.parent):
             continue  # a folder was made a link that leads out: what lies there is not ours to move
         if os.path.lexists(path) and not (old and same_bytes(path, old)):
             place = free_name(folder / name)
@@ -180,7 +180,8 @@ def set_aside(
     return moved
 
 
-def _inside(root: Path, folder: Path) -> bool:
+def is_inside(root: Path, folder: Path) -> bool:
+    """Does `folder`, by whatever link, lie in the project?"""
     real_root = os.path.realpath(root)
     return os.path.commonpath([real_root, os.path.realpath(folder)]) == real_root
 
@@ -199,6 +200,12 @@ def _private(folder: Path) -> None:
     if not folder.is_dir():
         _private(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def move(path: Path, place: Path) -> None:
+    """Move a file of the user's to a place of ours, whose folders are made."""
+    _private(place.parent)
+    _move(path, place)
 
 
 def _move(path: Path, place: Path) -> None:

@@ -18,8 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from dodo_claude import agents, phases, policy, processes, protect, verify
 from dodo_claude import lifecycle as life
-from dodo_claude import phases, policy, processes, protect, verify
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, disk_problem, write_atomic
@@ -59,6 +59,9 @@ class Work(ABC):
         self.verified: list[dict[str, object]] = []  # of a stage in phases: those that hold, see phases.kept
         self.check_output = ""
         self.trespasses: tuple[str, ...] = ()  # found before the check ran
+        self.wrote: dict[
+            str, float
+        ] = {}  # the files that its client's tools wrote, relative to the root, and when
         self.guarded: tuple[Mapping[str, object], Mapping[str, object]] | None = None  # as the check left it
         self.began = time.time()
         self.clock = time.monotonic()  # the same moment on the clock that does not jump
@@ -150,6 +153,9 @@ class Work(ABC):
             if self.slot is None:
                 self.remove()
                 return self.finish(Outcome(Result.ABORTED, self.services.stop_reason or "interrupted"))
+            if lost := self.services.witness.lost(self.stage.file_dep):
+                raise DodoClaudeError(f"its input {'; its input '.join(lost)}")
+            self.services.witness.began(self.stage.name, self.wrote.copy)
             return self.finish(self._work(bell, self.slot))
         except DodoClaudeError as error:
             self.remove()
@@ -168,6 +174,8 @@ class Work(ABC):
             self.services.waker.forget(self.ring)
             self.services.lookout.forget(self.ring)
             self.services.fleet.ended(self.key)
+            if not self.alive():  # one that is kept may still write
+                self.services.witness.ended(self.stage.name)
             self._leave()
 
     def _leave(self) -> None:
@@ -247,6 +255,8 @@ class Work(ABC):
         if event.kind == life.BEGUN:
             told = event.data.get("verified")
             self.verified = list(told) if isinstance(told, list) else []
+        elif event.kind == "PostToolBatch":
+            self.wrote |= dict.fromkeys(agents.written(event.data, self.services.root), event.at)
         elif event.kind == life.PHASE:
             self.verified = [*self.verified, dict(event.data)]
         if event.kind == life.PAUSED and self.pause_began is None:
@@ -326,22 +336,30 @@ class Work(ABC):
         )
 
     def _judge(self, outcome: Outcome) -> Outcome:
-        """A success that changed what it may not change is none."""
+        """A success that changed what it may not change is none; nor is one that read what somebody else changed."""
         if outcome.result is not Result.SUCCEEDED:
             return outcome
         found = self.trespasses or self._trespasses()
-        return Outcome(Result.FAILED, "; ".join(found)) if found else outcome
+        if found:
+            return Outcome(Result.FAILED, "; ".join(found))
+        if disturbed := self.services.witness.disturbed(self.stage.name, self.stage.file_dep):
+            return Outcome(Result.FAILED, f"its input {'; its input '.join(disturbed)}", retry=True)
+        return outcome
 
     def _trespasses(self) -> tuple[str, ...]:
         """What was changed that may not be, since it was last looked at with no fault found."""
+        name, witness = self.stage.name, self.services.witness
+        witness.look(self.stage.file_dep)
         protected, inputs = self.guarded or (self.protected, self.inputs)
-        return protect.problems(self.services.root, protected, inputs, self.stage, self.services.targets)
+        problems = protect.problems(self.services.root, protected, inputs, self.stage, self.services.targets)
+        return (*witness.charges(name), *problems)
 
     # -- the end
 
     def finish(self, outcome: Outcome) -> Done:
         """Write the attempt's end down; set half-made targets aside when it is not a success."""
         stage, root = self.stage, self.services.root
+        outcome = self._answered_for(outcome)
         outcome = replace(outcome, reason=self.services.redact.text(outcome.reason))
         moved: list[str] = []
         if outcome.result is not Result.SUCCEEDED:
@@ -389,6 +407,19 @@ class Work(ABC):
         return Done(
             outcome, self.attempt.number, self.view.message, targets, seconds, self.view.repairs, usage
         )
+
+    def _answered_for(self, outcome: Outcome) -> Outcome:
+        """However it ended: what it overwrote is put back, and named."""
+        if not self.acted:
+            return outcome
+        self.services.witness.look(self.stage.file_dep)
+        more = [each for each in self.services.witness.charges(self.stage.name) if each not in outcome.reason]
+        if not more:
+            return outcome
+        reason = "; ".join(filter(None, (outcome.reason, *more)))
+        if outcome.result is Result.SUCCEEDED:
+            return Outcome(Result.FAILED, reason)
+        return replace(outcome, reason=reason)
 
     def _unverified(self) -> list[str]:
         """The targets that are not those of a phase that was done."""

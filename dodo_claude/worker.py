@@ -206,6 +206,7 @@ class Worker(Work):
             targets=stage.targets,
             check=stage.check,
             orders=tuple(name for name in services.orders if name != stage.plan),
+            others=agents.closed(services.targets, stage.targets),
             deny_dialogs=stage.on_permission == "deny",
             handover=self.handover.dir / "handover.md" if self.handover is not None else None,
             hook=(*services.hook, str(self.attempt.spool)),

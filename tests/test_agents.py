@@ -702,3 +702,64 @@ def test_a_long_fault_is_cut() -> None:
     found = agents.start_dialog(screen, Path("/x"))
     assert found is not None
     assert len(found[1]) == agents.TOLD
+
+
+# -- targets of other stages
+
+
+def test_targets_of_other_stages_are_closed() -> None:
+    job = replace(JOB, root=Path("/p"), cwd=Path("/p"), others=("b.txt", "out/[1].txt"))
+    rules = json.loads(agents.settings(CLAUDE, job))["permissions"]["deny"]
+    assert {"Edit(//p/b.txt)", "Edit(//p/out/\\[1\\].txt)"} <= set(rules)
+
+
+def test_a_closed_target_below_a_link_is_closed_by_both_names(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    rules = agents.never(CLAUDE, replace(JOB, root=tmp_path, cwd=tmp_path, others=("link/x",)))
+    assert {f"Edit(/{tmp_path}/link/x)", f"Edit(/{tmp_path}/real/x)"} <= set(rules)
+
+
+def test_the_sandbox_mounts_away_only_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("x")
+    job = replace(JOB, root=tmp_path, cwd=tmp_path, others=("there", "not-there"))
+    rules = agents.never(replace(CLAUDE, sandbox=True), job)
+    assert f"Edit(/{tmp_path}/there)" in rules
+    assert f"Edit(/{tmp_path}/not-there)" not in rules
+
+
+def test_its_own_targets_are_open_and_of_very_many_others_the_nearest_are_closed() -> None:
+    assert agents.closed({"a", "b", "c"}, ["b"]) == ("a", "c")
+    many = [f"out/{number:05}.txt" for number in range(3000)]
+    found = agents.closed(many, ["out/01500.txt"])
+    assert len(found) == agents.MOST_CLOSED
+    assert found[0] == "out/01250.txt"
+    assert "out/01500.txt" not in found
+    for own in (["aaa"], ["zzz"], [], [f"out/{number:05}x" for number in range(1000)], ["out/00000.txt"]):
+        assert 0 < len(agents.closed(many, own)) <= agents.MOST_CLOSED
+    assert agents.closed((), ()) == ()
+
+
+def test_what_the_clients_tools_wrote_is_known_by_what_it_says_of_the_call() -> None:
+    def call(tool: str, said: object, **given: object) -> dict[str, object]:
+        return {"tool_name": tool, "tool_input": given, "tool_response": said}
+
+    batch = {
+        "cwd": "/p/sub",
+        "tool_calls": [
+            call(
+                "Write",
+                "File created successfully at: /p/a.txt (file state is current)",
+                file_path="/p/a.txt",
+            ),
+            call("Write", "The file /p/b.txt has been updated successfully.", file_path="/p/b.txt"),
+            call("Edit", "The file /p/c.txt has been updated.", file_path="c.txt"),
+            call("Write", "<tool_use_error>File is in a directory that is denied", file_path="/p/d.txt"),
+            call("Write", "File created successfully at: /tmp/x", file_path="/tmp/x"),
+            call("Bash", "The file has been updated", command="true"),
+            call("Write", {"odd": 1}, file_path="/p/e.txt"),
+            "odd",
+        ],
+    }
+    assert agents.written(batch, Path("/p")) == ["a.txt", "b.txt", "sub/c.txt"]
+    assert agents.written({}, Path("/p")) == []

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import gc, history, runs
+from dodo_claude import gc, history, runs, store, verify
 from dodo_claude.attempts import COPIES
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.history import Said
@@ -414,3 +414,31 @@ def test_what_was_said_of_runs_before_stays_said(scene: Scene) -> None:
     sweep(scene, 1)
     assert runs.removed(scene.state) == ["r1", "r2", "r3", "r4"]
     assert scene.report(said={"api": Said("up to date")}).stages[0].state == "up to date"
+
+
+def test_copies_of_what_no_stage_made_last_go(scene: Scene) -> None:
+    copies = []
+    for text in ("old\n", "new\n"):
+        run(scene, f"r{len(copies)}")
+        done(scene, text)
+        digest = verify.digest_file(scene.root / "a.py")
+        assert store.keep(scene.state, scene.root / "a.py", digest, 4)
+        copies.append(digest)
+    (scene.state / "store" / "mine").write_text("not ours")
+    found = sweep(scene, 10)
+    assert found.copies == (gc.OldCopy(copies[0], 4),)
+    assert "removed 1 copy of what stages made before: 4 bytes" in gc.text(found, removed=True)
+    assert sorted(path.name for path in (scene.state / "store").iterdir()) == sorted([copies[1], "mine"])
+    assert gc.look(scene.root, 10) == gc.Garbage(10, (), ())
+
+
+def test_what_stood_in_the_place_of_a_verified_target_stays_as_long_as_it_is_nowhere_else(
+    scene: Scene,
+) -> None:
+    first, *_ = five(scene)
+    aside = first.dir / "overwritten" / "a.py"
+    aside.parent.mkdir()
+    aside.write_text("somebody's")
+    found = sweep(scene, 1)
+    assert "overwritten/a.py" in next(each.keeps for each in found.attempts if each.number == first.number)
+    assert (first.log.dir / "kept/1/overwritten/a.py").read_text() == "somebody's"

@@ -81,6 +81,8 @@ ENGINE = {
     "board",
     "desk",
     "mirror",
+    "store",
+    "witness",
 }
 # These know nothing but themselves.
 ALONE = {

@@ -19,12 +19,13 @@ import pytest
 from dodo_claude import lifecycle as life
 from dodo_claude import monitors, policy, processes, verify, worker
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import Attempt, StageLog, make_state_dir
+from dodo_claude.journal import STATE_DIR, Attempt, StageLog, make_state_dir
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.records import AgentProfile, Monitor, Stage
 from dodo_claude.recovery import drive
 from dodo_claude.services import Done, Services
 from dodo_claude.terminal import Pane
+from dodo_claude.witness import Witness
 from tests.fakes import (
     AGAIN,
     AWAY,
@@ -74,7 +75,7 @@ class Desk:
         self.services = Services(
             root=root, state=make_state_dir(root), runtime=root / "run", hook=("/bin/sh", "hook.sh"),
             terminal=lambda: self.terminal, waker=self.waker, lookout=self.lookout, stopping=threading.Event(),
-            fleet=self.fleet, slot=lambda seconds, give_up: FakeSlot(),
+            fleet=self.fleet, slot=lambda seconds, give_up: FakeSlot(), witness=Witness(root, root / STATE_DIR),
             prompt=lambda stage: str(stage.prompt), environ={"PATH": os.environ["PATH"], "HOME": str(root)},
         )  # fmt: skip
         self.services.runtime.mkdir()

@@ -1,0 +1,162 @@
+"""Copies of verified bytes, each under its sha256: what a stage made can be put back when somebody overwrote it.
+
+    .orchestrate/store/<sha256>     a private file
+
+They lie in the project's state folder, not in the user's cache: they are of this project's files and go with it, no
+worker's client may edit there, and on the same disk putting one back is a rename.
+
+Rules this file keeps: a copy is a file of its own, so that a program that writes in place does not write it, too; no
+link is followed; a copy whose bytes are not those of its name counts as none; one that can't be made fails nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import stat
+import threading
+from collections.abc import Collection
+from pathlib import Path
+
+from dodo_claude.journal import being_written, make_folder
+
+FOLDER = "store"
+# A larger file is not copied: that it was overwritten can be said, and not be undone.
+LARGEST = 64_000_000  # bytes
+# A copy must not take the room that the run's own records need.
+ROOM = 50_000_000  # bytes that stay free
+_CHUNK = 1 << 20
+_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+def keep(state: Path, path: Path, digest: str, size: int) -> bool:
+    """Have a copy of the file `path`, if its bytes are still those of `digest`. False: there is none."""
+    if size > LARGEST:
+        return False
+    copy = state / FOLDER / digest
+    if _is_whole(copy, digest, size):
+        return True
+    temporary = _temporary(state, digest)
+    try:
+        make_folder(copy.parent)
+        found = os.statvfs(copy.parent)
+        if found.f_blocks and found.f_bavail * found.f_frsize < size + ROOM:
+            return False
+        # A target may be a link to another file of the project.
+        if _copy(_open(path, 0), temporary, digest):
+            os.replace(temporary, copy)
+            return True
+    except OSError:  # no room, no right: the work is good all the same
+        pass
+    with contextlib.suppress(OSError):
+        temporary.unlink()
+    return False
+
+
+def has(state: Path, digest: str, size: int) -> bool:
+    """Does a copy seem to be there? Its bytes are compared when it is needed."""
+    with contextlib.suppress(OSError):
+        status = os.lstat(state / FOLDER / digest)
+        return stat.S_ISREG(status.st_mode) and status.st_size == size
+    return False
+
+
+def restore(state: Path, digest: str, path: Path, mode: int, written: int) -> bool:
+    """Put a copy in the place of `path`, with the mode and the time of its last write (ns). False: there is no copy.
+
+    `path` is at any moment what it was, or whole. Raises `OSError` where it can't be written.
+    """
+    temporary = _temporary(state, digest)
+    try:
+        if not _copy(_open(state / FOLDER / digest), temporary, digest):
+            return False
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        return False
+    try:
+        _ready(temporary, mode, written)
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            _copy(_open(temporary), beside, digest)
+            _ready(beside, mode, written)
+            os.replace(beside, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return True
+
+
+def _temporary(state: Path, digest: str) -> Path:
+    """Of this thread alone: two stages may make the same bytes at once."""
+    return state / FOLDER / f".{digest}-{threading.get_ident()}.{os.getpid()}.tmp"
+
+
+def _ready(path: Path, mode: int, written: int) -> None:
+    path.chmod(mode)
+    os.utime(path, ns=(written, written))
+
+
+def copies(state: Path) -> dict[str, int]:
+    """The size of each copy, by its digest, and of each half of one that a kill left, by its name."""
+    found = {}
+    with contextlib.suppress(OSError):
+        folder = state / FOLDER
+        if stat.S_ISDIR(folder.lstat().st_mode):
+            for entry in os.scandir(folder):
+                left = entry.name.endswith(".tmp") and not being_written(Path(entry.path))
+                if (left or _NAME.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
+                    found[entry.name] = entry.stat(follow_symlinks=False).st_size
+    return found
+
+
+def remove(state: Path, names: Collection[str]) -> None:
+    """Let copies go."""
+    for name in names:
+        (state / FOLDER / name).unlink(missing_ok=True)
+
+
+def _is_whole(copy: Path, digest: str, size: int) -> bool:
+    with contextlib.suppress(OSError), os.fdopen(_open(copy), "rb") as stream:
+        return os.fstat(stream.fileno()).st_size == size and _digest(stream.fileno()) == digest
+    return False
+
+
+def _digest(fd: int) -> str:
+    made = hashlib.sha256()
+    while chunk := os.read(fd, _CHUNK):
+        made.update(chunk)
+    return made.hexdigest()
+
+
+def _open(path: Path, follow: int = os.O_NOFOLLOW) -> int:
+    """A descriptor of a regular file; a link, a pipe or a folder is refused."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | follow)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return fd
+
+
+def _copy(reading: int, target: Path, digest: str) -> bool:
+    """Copy a descriptor's file to the new file `target`. False, and no file: its bytes are not those of `digest`."""
+    made = hashlib.sha256()
+    with os.fdopen(reading, "rb") as stream:
+        with contextlib.suppress(FileNotFoundError):
+            target.unlink()  # left by a process of the same number that was killed
+        writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(writing, "wb") as copy:
+            while chunk := stream.read(_CHUNK):
+                made.update(chunk)
+                copy.write(chunk)
+    if made.hexdigest() == digest:
+        return True
+    target.unlink()
+    return False
