@@ -61,6 +61,7 @@ ENGINE = {
     "services",
     "fleet",
     "usage",
+    "turn",
     "slots",
     "limits",
     "redact",
