@@ -691,6 +691,60 @@ def start_dialog(screen: str, attempt: Path) -> tuple[str, str] | None:
     return kind, text if len(text) <= TOLD else text[: TOLD - 1] + "…"
 
 
+# -- what else the client may ask at a turn's end, and where it says that a session is idle
+
+# An administrator's settings hold for every session, whatever its sources.
+_MANAGED = Path("/etc/claude-code")
+# Arguments that bring more settings, or hooks of their own.
+_BRING_HOOKS = ("--settings", "--plugin", "--agent", "--managed-settings")
+
+
+def config_dir(environ: Mapping[str, str]) -> Path:
+    """Where the client with these variables keeps what is its own."""
+    own = environ.get("CLAUDE_CONFIG_DIR")
+    return Path(own) if own else Path(environ.get("HOME") or os.path.expanduser("~")) / ".claude"
+
+
+def settings_files(profile: AgentProfile, cwd: Path, environ: Mapping[str, str]) -> list[Path]:
+    """The settings files that a worker's client reads besides ours; they need not exist. `environ`: the worker's own."""
+    of_source = {
+        "user": config_dir(environ) / "settings.json",
+        "project": cwd / ".claude" / "settings.json",
+        "local": cwd / ".claude" / "settings.local.json",
+    }
+    more = sorted((_MANAGED / "managed-settings.d").glob("*.json"))
+    named = [of_source[source] for source in profile.setting_sources if source in of_source]
+    return [*named, _MANAGED / "managed-settings.json", *more]
+
+
+def may_hold(profile: AgentProfile, tables: Iterable[object]) -> bool:
+    """May a Stop hook that is not ours send a worker on? `tables`: what its settings files hold. Plugins bring hooks
+    that stand in none of them, and so may skills, which a worker has by a rule alone."""
+    if any(word.startswith(_BRING_HOOKS) for word in (*profile.command, *profile.args)):
+        return True
+    if any(rule.partition("(")[0] == "Skill" for rule in profile.allowed_tools):
+        return True
+    for table in tables:
+        if isinstance(table, Mapping):
+            hooks, plugins = table.get("hooks"), table.get("enabledPlugins")
+            if (isinstance(hooks, Mapping) and hooks.get("Stop")) or plugins:
+                return True
+    return False
+
+
+def session_file(environ: Mapping[str, str], pid: int) -> Path:
+    """Where the client of that process says how its session is."""
+    return config_dir(environ) / "sessions" / f"{pid}.json"
+
+
+def idle_since(session: object, session_id: str | None) -> float:
+    """Since when the registry's entry says that the session is idle, in wall time; 0 when it does not."""
+    if not isinstance(session, Mapping) or session.get("sessionId") != session_id:
+        return 0.0
+    since = session.get("statusUpdatedAt")
+    return since / 1000 if session.get("status") == "idle" and type(since) is int else 0.0
+
+
 # -- the client's own state, which decides whether it starts without a dialog
 
 

@@ -112,6 +112,8 @@ class View:
     transcript: str | None = None
     message: str = ""  # the worker's last message
     background: int = 0  # background tasks that still run after a Stop
+    scheduled: int = 0  # prompts that the session gives itself later
+    stopped: float = 0.0  # wall time of a Stop since which nothing of the worker's was heard; 0: none
     checking: bool = False  # its check runs
     turn_done: bool = False  # the last turn ended by itself and nothing was sent since
     submitted: bool = True  # False from a send to the UserPromptSubmit that proves it
@@ -240,6 +242,7 @@ def _cleared_away(view: View) -> View:
         view,
         state=State.IDLE,
         step=view.back,
+        stopped=0.0,
         submitted=True,
         enters=0,
         compacted=True,
@@ -258,6 +261,8 @@ def _prompted(view: View, event: Event) -> View:
         prompts=view.prompts + 1,
         turn_done=False,
         background=0,
+        scheduled=0,
+        stopped=0.0,
         error=None,
         error_text="",
         blocked_on=None,
@@ -270,11 +275,14 @@ def _prompted(view: View, event: Event) -> View:
 
 
 def _working(view: View, event: Event) -> View:
-    begins = view.held and event.kind == "PreToolUse"  # it was told to go on, or took no notice of the Escape
+    # It was told to go on, took no notice of the Escape, or another's hook did not let its turn end.
+    begins = view.state is State.IDLE and event.kind == "PreToolUse" and not event.data.get("agent_id")
     if view.state in (State.IDLE, State.EXITED) and not begins:
         return view  # a background task's tool: the Stop before it already told of it
     if _of_another(view, event):
         return replace(view, tools=view.tools + (event.kind == "PreToolUse"))
+    if view.stopped:
+        view = replace(view, stopped=0.0, turn_done=False)
     if event.data.get("tool_name") == "TodoWrite":
         view = _listed(view, event)
     return replace(
@@ -331,6 +339,8 @@ def _notified(view: View, event: Event) -> View:
     kind = _text(event, "notification_type")
     if kind == "idle_prompt" and view.step is Step.CLEARING:
         return _cleared_away(view)  # there was nothing to compact: no other event tells of that
+    if kind == "idle_prompt":
+        return replace(view, stopped=0.0)  # the client itself has seen the turn's end
     if kind in ("permission_prompt", "agent_needs_input") and view.state is not State.EXITED:
         return replace(view, state=State.BLOCKED, blocked_on=view.blocked_on or _text(event, "message"))
     return view
@@ -341,18 +351,24 @@ def _stopped(view: View, event: Event) -> View:
         return view  # the turn before our prompt, told late
     if event.data.get("mail"):
         # It was answered with a message: the turn goes on.
-        return replace(view, state=State.RUNNING, activity="reads a message")
-    tasks = event.data.get("background_tasks")
+        return replace(view, state=State.RUNNING, stopped=0.0, activity="reads a message")
     return replace(
         view,
         state=State.IDLE,
         turn_done=True,
         message=_text(event, "last_assistant_message") or view.message,
-        background=len(tasks) if isinstance(tasks, list) else 0,
+        background=_count(event, "background_tasks"),
+        scheduled=_count(event, "session_crons"),
+        stopped=event.at,
         activity="",
         blocked_on=None,
         held=False,
     )
+
+
+def _count(event: Event, key: str) -> int:
+    value = event.data.get(key)
+    return len(value) if isinstance(value, list) else 0
 
 
 def _stop_failed(view: View, event: Event) -> View:

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 
 from dodo_claude.lifecycle import SERVER_DIED, START_DIALOGS, Outcome, Result, State, Step, View
+from dodo_claude.turn import NO_SIGNS, Signs, is_held_open, is_over
 
 # A client that is up fires SessionStart 0.5-1.5 s after the spawn, 3 s with four starting at once on two
 # cores. Silence for this long means that its hooks do not reach us.
@@ -51,6 +52,11 @@ CLEAR_SECONDS = 600.0
 # How full its context is, the client tells its status line 0.2-1.1 s after a turn's Stop hook; no hook tells of that.
 CONTEXT_SECONDS = 4.0
 CONTEXT_LOOK_SECONDS = 0.1
+# Whether another's hook let a turn end stands in the client's transcript 0.1-0.4 s after that hook; no hook of ours tells of it.
+# One that takes longer is looked after less often.
+TURN_SECONDS = 10.0
+TURN_LOOK_SECONDS = 0.1
+TURN_LOOK_LATER_SECONDS = 1.0
 # So many times in a row a context may be full again right after the client compacted it.
 COMPACTIONS_BORNE = 3
 # No wait is longer: clocks are looked at again.
@@ -75,6 +81,7 @@ class Facts:
     stop: str | None = None  # why the whole run is being stopped
     silent: float = 0.0  # since the worker's last sign of life: a hook, its transcript, its processes' CPU
     unlooked: float = 0.0  # since its screen was looked at for itself
+    signs: Signs = NO_SIGNS  # of a turn's end, besides hooks
     strange: bool = False  # the lookout saw something else than it was to see
     idle_timeout: float = 900.0
     person_timeout: float = 1800.0
@@ -203,7 +210,7 @@ def _decide_exited(view: View, facts: Facts) -> Instruction:
         return _failed(text, retry=True, kind="died" if status is not None else SERVER_DIED)
     if facts.problems is not None:
         return _verdict(view, facts)
-    if view.turn_done or (not facts.interactive and status == 0):
+    if (view.turn_done and not is_held_open(view, facts.signs)) or (not facts.interactive and status == 0):
         return Verify()
     kind = "died" if status is not None else SERVER_DIED
     if not facts.interactive:
@@ -379,11 +386,15 @@ def _decide_living(view: View, facts: Facts) -> Instruction:
         return _unsubmitted(view, facts)
     if view.held:
         return _decide_held(view, facts)
-    if view.state is State.IDLE and view.background == 0:
+    if view.state is State.IDLE and is_over(view, facts.signs):
         return _decide_idle(view, facts)
     if view.wish is not None and view.hurried and view.state is State.RUNNING:
         return Clear(view.wish, interrupt=True)
-    return _decide_silent(view, facts)
+    instruction = _decide_silent(view, facts)
+    if isinstance(instruction, Wait) and is_held_open(view, facts.signs):
+        look = TURN_LOOK_SECONDS if facts.in_state < TURN_SECONDS else TURN_LOOK_LATER_SECONDS
+        return replace(instruction, seconds=min(instruction.seconds, look))
+    return instruction
 
 
 def decide(view: View, facts: Facts) -> Instruction:

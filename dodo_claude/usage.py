@@ -14,6 +14,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 
 # Read at once, or less: room is made for that much. The client's own lines reach some 100 kB.
 CHUNK = 1 << 20
@@ -30,7 +31,13 @@ DEPTH = 3
 SYNTHETIC = "<synthetic>"
 
 # Only lines that hold one of these are worth the price of parsing: the file is mostly other things.
-_TELLING = (b'"assistant"', b'"cost-state"', b'"compact_boundary"')
+_TELLING = (
+    b'"assistant"',
+    b'"cost-state"',
+    b'"compact_boundary"',
+    b'"turn_duration"',
+    b'"stop_hook_summary"',
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +90,10 @@ class TranscriptReader:
         # What the client last wrote down as the session's cost: it does when it ends well, and starts a resumed
         # session from there.
         self.saved_cost = 0.0
+        # Wall time at which the client last wrote down that a turn was over, 0 when it never did; and the most Stop hooks
+        # that it asked at once.
+        self.turn_ended = 0.0
+        self.stop_hooks = 0
 
     @property
     def bad_lines(self) -> int:
@@ -124,6 +135,10 @@ class TranscriptReader:
             self._answer(entry, turns)
         elif entry.get("subtype") == "compact_boundary":
             self._compaction(entry)
+        elif turns and entry.get("subtype") == "turn_duration":
+            self.turn_ended = max(self.turn_ended, _moment(entry.get("timestamp")))
+        elif turns and entry.get("subtype") == "stop_hook_summary":
+            self.stop_hooks = max(self.stop_hooks, _tokens(entry.get("hookCount")))
 
     def _answer(self, entry: Mapping[str, object], turns: int) -> None:
         message = entry.get("message")
@@ -268,6 +283,13 @@ def context_used(status: Mapping[str, object]) -> float | None:
 
 def _tokens(value: object) -> int:
     return value if type(value) is int and 0 <= value <= MAX_TOKENS else 0
+
+
+def _moment(value: object) -> float:
+    """Wall time of a timestamp; 0 when it is none."""
+    with contextlib.suppress(ValueError, OverflowError, OSError):
+        return datetime.fromisoformat(value).timestamp() if isinstance(value, str) else 0.0
+    return 0.0
 
 
 def _number(value: object) -> float | None:

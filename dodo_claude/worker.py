@@ -30,6 +30,7 @@ from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.mail import DELIVERED, QUEUED, UNKNOWN, Mailbox
 from dodo_claude.services import Done, Services, Slot
 from dodo_claude.terminal import Pane
+from dodo_claude.turn import Signs
 from dodo_claude.usage import CostMeter, TranscriptReader, Usage, context_used, cost_of
 from dodo_claude.work import Work
 
@@ -74,6 +75,13 @@ _ENDED = {True: "✓ ", False: "✗ "}
 _PASTES = frozenset({life.SENT, life.CONTINUED, life.MAILED, life.SUMMARY, life.CLEARED, life.GIVEN})
 
 
+def _json(path: Path) -> object:
+    """What a file of the client's holds; None when it can't be read."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        return json.loads(path.read_bytes())
+    return None
+
+
 class Worker(Work):
     """One attempt under way, and the agent that works on it."""
 
@@ -104,6 +112,10 @@ class Worker(Work):
         self.counted: tuple[object, ...] = ()  # what the fleet knows
         self.marked: str | None = None  # what its window is called
         self.over = False  # and it is so for good
+        self.others = (
+            0.0,
+            False,
+        )  # at which Stop it was asked whether others' hooks hear of it, and the answer
 
     @property
     def interactive(self) -> bool:
@@ -419,6 +431,7 @@ class Worker(Work):
             stop=self.services.end_reason,
             silent=self._silence(now),
             unlooked=now - self.looked,
+            signs=self._signs(),
             strange=self.services.lookout.was_strange(self.ring),
             idle_timeout=stage.idle_timeout,
             person_timeout=stage.person_timeout,
@@ -437,6 +450,23 @@ class Worker(Work):
             context_stale=self.context_at < self.view.since,
             compact_at=stage.compact_at,
         )
+
+    def _signs(self) -> Signs:
+        """What the client says of a turn's end besides its hooks: asked only where one of another's may hold it open."""
+        agent, stopped = self.stage.agent, self.view.stopped
+        if not stopped or agent is None or not self.interactive:
+            return Signs()
+        known = self.transcript is not None and self.transcript.stop_hooks > 1
+        env = {**agents.worker_env(agent, self.services.environ), **dict(self.stage.env)}
+        if self.others[0] != stopped:
+            cwd = self.services.root / self.stage.cwd
+            files = agents.settings_files(agent, cwd, env)
+            self.others = (stopped, agents.may_hold(agent, map(_json, files)))
+        if not (known or self.others[1]):
+            return Signs()
+        ended = self.transcript.turn_ended if self.transcript is not None else 0.0
+        session = _json(agents.session_file(env, self.view.pid or 0))
+        return Signs(others=True, ended=ended, idle=agents.idle_since(session, self.view.session_id))
 
     def _silence(self, now: float) -> float:
         """Seconds without a hook, growth of the transcript, or work of a child process."""

@@ -341,6 +341,57 @@ def settings_of_text(job: Job) -> str:
     return launch(CLAUDE, job, {}, {}).files["settings.json"]
 
 
+# -- what else the client may ask at a turn's end
+
+
+def test_the_settings_that_a_worker_reads_besides_ours() -> None:
+    def files(*sources: str, **environ: str) -> list[str]:
+        found = agents.settings_files(replace(CLAUDE, setting_sources=sources), Path("/p/sub"), environ)
+        return [str(path) for path in found if not str(path).startswith("/etc")]
+
+    assert files("user", HOME="/h") == ["/h/.claude/settings.json"]
+    assert files("user", HOME="/h", CLAUDE_CONFIG_DIR="/c") == ["/c/settings.json"]
+    assert files("project", "local") == [f"/p/sub/.claude/settings{kind}.json" for kind in ("", ".local")]
+    assert files() == []
+
+
+STOPS = {"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "true"}]}]}}
+QUIET = {"hooks": {"PreToolUse": [{"hooks": []}], "Stop": []}, "enabledPlugins": {}}
+
+
+@pytest.mark.parametrize(
+    ("profile", "tables", "may"),
+    [
+        (CLAUDE, [None, QUIET, [], {}, {"hooks": []}], False),
+        (CLAUDE, [QUIET, STOPS], True),
+        (CLAUDE, [{"enabledPlugins": {"a@b": True}}], True),
+        (replace(CLAUDE, args=("--plugin-dir", "x")), [], True),
+        (replace(CLAUDE, command=("claude", "--settings=x.json")), [], True),
+        (replace(CLAUDE, allowed_tools=("Skill(tidy)",)), [], True),
+    ],
+)
+def test_whether_anothers_hook_may_send_a_worker_on(
+    profile: AgentProfile, tables: list[object], may: bool
+) -> None:
+    assert agents.may_hold(profile, tables) is may
+
+
+@pytest.mark.parametrize(
+    ("session", "since"),
+    [
+        ({"sessionId": "s", "status": "idle", "statusUpdatedAt": 1500}, 1.5),
+        ({"sessionId": "s", "status": "busy", "statusUpdatedAt": 1500}, 0.0),
+        ({"sessionId": "t", "status": "idle", "statusUpdatedAt": 1500}, 0.0),
+        ({"sessionId": "s", "status": "idle", "statusUpdatedAt": "1500"}, 0.0),
+        ({"sessionId": "s", "status": "idle"}, 0.0),
+        ([], 0.0),
+        (None, 0.0),
+    ],
+)
+def test_since_when_the_registry_calls_a_session_idle(session: object, since: float) -> None:
+    assert agents.idle_since(session, "s") == since
+
+
 # -- the environment
 
 NEVER = [

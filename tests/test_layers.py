@@ -62,6 +62,7 @@ ENGINE = {
     "services",
     "fleet",
     "usage",
+    "turn",
     "slots",
     "limits",
     "redact",

@@ -12,6 +12,7 @@ from dodo_claude import lifecycle as life
 from dodo_claude import policy
 from dodo_claude.lifecycle import Event, Outcome, Result, State, View, advance
 from dodo_claude.policy import Facts, decide
+from dodo_claude.turn import Signs
 from tests.histories import HISTORIES, WORKS, fold
 
 FACTS = Facts(elapsed=10.0, in_state=1.0, timeout=100.0, repairs=1)
@@ -112,6 +113,38 @@ CASES: list[tuple[str, View, Facts, object]] = [
         policy.Stop(Outcome(Result.FAILED, "x")),
     ),
     ("background tasks run on", replace(IDLE, background=1), FACTS, WORKS),
+    ("a prompt is scheduled", replace(IDLE, scheduled=1), FACTS, WORKS),
+    (
+        "another's hook may send it on",
+        replace(IDLE, stopped=7.0),
+        replace(FACTS, signs=Signs(others=True)),
+        replace(WORKS, seconds=0.1),
+    ),
+    (
+        "it takes its time",
+        replace(IDLE, stopped=7.0),
+        replace(FACTS, signs=Signs(others=True), in_state=60.0),
+        replace(WORKS, seconds=1.0),
+    ),
+    (
+        "the client said since that its turn is over",
+        replace(IDLE, stopped=7.0),
+        replace(FACTS, signs=Signs(others=True, ended=7.5)),
+        policy.Verify(),
+    ),
+    (
+        "it died while it was sent on, as far as is known",
+        replace(IDLE, state=State.EXITED, stopped=7.0, exit_status=-9, prompts=1),
+        replace(FACTS, signs=Signs(others=True)),
+        policy.Stop(
+            Outcome(
+                Result.FAILED,
+                "its worker ended in mid-work with signal 9 (out of memory?)",
+                retry=True,
+                kind="died",
+            )
+        ),
+    ),
     (
         "time is over",
         View(state=State.RUNNING),

@@ -416,3 +416,32 @@ def test_what_a_session_cost_since_it_was_resumed_or_followed() -> None:
     assert meter.here == 0.0
     meter.saw(0.3)
     assert meter.here == pytest.approx(0.1)
+
+
+def test_the_end_of_a_turn_and_how_many_hooks_were_asked(tmp_path: Path) -> None:
+    path, reader = tmp_path / "t.jsonl", TranscriptReader(tmp_path / "t.jsonl")
+    assert (reader.read(), reader.turn_ended, reader.stop_hooks) == (Usage(), 0.0, 0)
+    summary = {
+        "type": "system",
+        "subtype": "stop_hook_summary",
+        "hookCount": 2,
+        "timestamp": "2026-11-29T14:19:40.920Z",
+    }
+    ended = {
+        "type": "system",
+        "subtype": "turn_duration",
+        "durationMs": 2344,
+        "timestamp": "2026-11-29T14:19:41.758Z",
+    }
+    path.write_text(json.dumps(summary) + "\n")
+    reader.read()
+    assert (reader.turn_ended, reader.stop_hooks) == (0.0, 2)
+    with path.open("a") as file:
+        for odd in ("yesterday", 5, None):
+            file.write(json.dumps({**ended, "timestamp": odd}) + "\n")
+        file.write(json.dumps(ended) + "\n")
+    below = tmp_path / "t/subagents/agent-a.jsonl"
+    below.parent.mkdir(parents=True)
+    below.write_text(json.dumps({**ended, "timestamp": "2027-01-01T00:00:00Z"}) + "\n")
+    reader.read()
+    assert (reader.turn_ended, reader.stop_hooks, reader.bad_lines) == (1795961981.758, 2, 0)

@@ -11,6 +11,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,34 @@ def test_a_stop_with_background_tasks_is_not_the_end(desk: Desk) -> None:
         lambda: [drop(desk.terminal.folder, step) for step in AGAIN],
     ]
     assert desk.drive(replace(STAGE, repairs=0), Turn(events=(*WORK, busy))).outcome == SUCCEEDED
+
+
+def test_a_stop_that_anothers_hook_may_answer_is_the_end_when_the_client_says_so(desk: Desk) -> None:
+    (desk.root / ".claude").mkdir()
+    (desk.root / ".claude/settings.json").write_text(
+        '{"hooks": {"Stop": [{"hooks": [{"type": "command"}]}]}}'
+    )
+    transcript = desk.root / "t.jsonl"
+    session = ("SessionStart", {"session_id": "s-1", "transcript_path": str(transcript), "source": "startup"})
+    stop_again = ("Stop", {**STOP[1], "stop_hook_active": True})
+
+    def ended() -> None:
+        stamp = datetime.now(UTC).isoformat()
+        transcript.write_text(
+            json.dumps({"type": "system", "subtype": "turn_duration", "timestamp": stamp}) + "\n"
+        )
+
+    desk.waker.meanwhile += [
+        lambda: None,  # nothing is said for a while
+        lambda: drop(desk.terminal.folder, stop_again),
+        lambda: (desk.root / "a").write_text("what it was sent on for"),
+        ended,
+    ]
+    turn = Turn({"a": "too early"}, (session, WORK[1], STOP))
+    assert desk.drive(replace(STAGE, repairs=0), turn).outcome == SUCCEEDED
+    assert not desk.waker.meanwhile
+    assert desk.kinds()[-3:] == ["Stop", "verified", "outcome"]
+    assert desk.text("a") == "what it was sent on for"
 
 
 def test_a_repair(desk: Desk) -> None:

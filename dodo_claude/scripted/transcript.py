@@ -34,7 +34,8 @@ class Transcript:
 
     def add(self, kind: str, **fields: Any) -> None:
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        now = time.time()
+        stamp = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03}Z"
         line = {"type": kind, **fields, "uuid": new_id(), "timestamp": stamp}
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps({**line, "sessionId": self.session, "cwd": self.cwd}) + "\n")

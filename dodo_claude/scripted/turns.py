@@ -88,7 +88,9 @@ def respond(agent: Agent, prompt: Prompt) -> Flow[None]:
         # A turn of its own answers them. What was overridden waits for the next prompt.
         agent.unheard = [text for text in agent.unheard if text not in asked]
         text, steps, active = "\n".join(asked), None, True
-    agent.screen.say(f"✻ Worked for {int(time.monotonic() - agent.began)}s · done", "")
+    seconds = time.monotonic() - agent.began
+    agent.transcript.add("system", subtype="turn_duration", durationMs=int(seconds * 1000))
+    agent.screen.say(f"✻ Worked for {int(seconds)}s · done", "")
 
 
 def _stop_block_cap() -> int:
@@ -132,6 +134,10 @@ def _stop(agent: Agent, active: bool) -> Flow[list[str]]:
     for text in texts:
         agent.screen.say("● Ran 1 stop hook", f"  ⎿  Stop hook says: {text}", "")
     block = first_block(replies)
+    about = {"hookCount": len(replies), "hookErrors": [] if block is None else [block]}
+    agent.transcript.add(
+        "system", subtype="stop_hook_summary", **about, hasOutput=bool(texts or about["hookErrors"])
+    )
     if block is not None:
         agent.screen.say("● Ran 1 stop hook", "  ⎿  Stop hook reported a problem", f"     {block}", "")
         content = f"Stop hook feedback:\n{block}"
