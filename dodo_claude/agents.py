@@ -706,7 +706,8 @@ def config_dir(environ: Mapping[str, str]) -> Path:
 
 
 def settings_files(profile: AgentProfile, cwd: Path, environ: Mapping[str, str]) -> list[Path]:
-    """The settings files that a worker's client reads besides ours; they need not exist. `environ`: the worker's own."""
+    """The settings files that the client reads besides ours when it starts in `cwd`, an administrator's last; they need not
+    exist. `environ`: the worker's own."""
     of_source = {
         "user": config_dir(environ) / "settings.json",
         "project": cwd / ".claude" / "settings.json",
@@ -761,19 +762,6 @@ def is_too_old(version: str) -> bool:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdecimal())
-
-
-def settings_files(profile: AgentProfile, cwd: Path, environ: Mapping[str, str]) -> list[Path]:
-    """The settings files that the client reads besides ours when it starts in `cwd`; they need not exist."""
-    own = Path(
-        environ.get("CLAUDE_CONFIG_DIR") or Path(environ.get("HOME") or os.path.expanduser("~")) / ".claude"
-    )
-    places = {
-        "user": own / "settings.json",
-        "project": cwd / ".claude" / "settings.json",
-        "local": cwd / ".claude" / "settings.local.json",
-    }
-    return [path for source, path in places.items() if source in profile.setting_sources]
 
 
 def settings_fault(data: bytes) -> str:
