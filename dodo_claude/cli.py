@@ -19,13 +19,11 @@ from dodo_claude.errors import ConfigError, DodoClaudeError
 from dodo_claude.project import (
     FILE,
     complete_stage,
-    end,
     faults,
     find_config,
     find_report,
     find_root,
     find_session,
-    project_tmux,
     stage_name,
 )
 
@@ -485,16 +483,21 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
 @click.argument("worker", required=False, shell_complete=complete_stage)
 @click.option("--all", "everything", is_flag=True, help="all workers of this project")
 def stop(worker: str | None, everything: bool) -> None:
-    """End WORKER and remove its session; with --all every one of this project. `run` is a detached run.
+    """Stop WORKER, a stage or a group: end what is at work on it, remove its session; `run` is a detached run.
 
-    Example: dodo-claude stop --all
+    The run in progress does not try it again, and does not run what needs it; all else goes on. The next run goes on with it,
+    in the same session. With --all, nothing of this project goes on. Says of each stage what was done.
+
+    Example: dodo-claude stop backend
     """
+    from dodo_claude import stopping
+    from dodo_claude.stops import USER
+
     with faults():
         if bool(worker) == everything:
             raise DodoClaudeError("stop: name one worker, or --all")
-        config = find_config()
-        ended = end(config, project_tmux(config), worker)
-        click.echo(f"ended {ended} session{'' if ended == 1 else 's'}")
+        sender = talk.Here().sender(USER)
+        click.echo("\n".join(stopping.stop(find_config(), worker, sender)) or stopping.NOTHING)
 
 
 @main.command()

@@ -164,7 +164,10 @@ class StageReporter(ConsoleReporter):
             fleet = self.fleet()
             # Why all of them were is said once, at the end.
             shared = fleet is not None and fail.message == fleet.stopped
-            self._line(task.name, "stopped" if shared else f"stopped: {_one_line(fail.message)}")
+            why = _one_line(fail.message)
+            self._line(
+                task.name, "stopped" if shared else why if why.startswith("stopped") else f"stopped: {why}"
+            )
         else:
             self._note(task.name, state=FAILED)
             self._line(task.name, f"FAILED: {_one_line(fail.message)}")

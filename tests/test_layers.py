@@ -37,6 +37,7 @@ FACE = ALLOWED["doit"] | {
     "mcp_server",
     "dashboard",
     "steering",
+    "stopping",
     "web",
 }
 # The engine, and what it stands on: it runs without tmux, doit or a client.
@@ -62,6 +63,7 @@ ENGINE = {
     "fleet",
     "usage",
     "slots",
+    "stops",
     "limits",
     "redact",
     "protect",
