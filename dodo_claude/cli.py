@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dodo_claude import __version__, look, talk
-from dodo_claude.errors import ConfigError, DodoClaudeError
+from dodo_claude.errors import ConfigError, DodoClaudeError, one_line
 from dodo_claude.project import (
     FILE,
     complete_stage,
@@ -29,8 +29,13 @@ from dodo_claude.project import (
 
 if TYPE_CHECKING:
     from dodo_claude.config import Config
+    from dodo_claude.journal import StageLog
     from dodo_claude.report import RunReport
     from dodo_claude.runs import Span
+
+
+# Of the attempts before the last one `log` tells of so many.
+MOST_EARLIER = 10
 
 
 class _Commands(click.Group):
@@ -343,7 +348,8 @@ def capture(worker: str, lines: int) -> None:
 @main.command()
 @click.argument("stage", shell_complete=complete_stage)
 def log(stage: str) -> None:
-    """Tell how STAGE's last attempt went: its end, what it said, its check's output, where its files are.
+    """Tell how STAGE's last attempt went: its end, what it said, its check's output, where its files are; and how those
+    before it ended, since the stage was last done.
 
     Example: dodo-claude log backend
     """
@@ -363,6 +369,8 @@ def log(stage: str) -> None:
         for key in ("reason", "seconds", "repairs", "session_id", "set_aside"):
             if result.get(key):
                 click.echo(f"  {key}: {result[key]}")
+        for line in _earlier(history, numbers[:-1]):
+            click.echo(f"  before: {line}")
         for title, file in (("check", "check.log"), ("output", "output.log")):
             text = output_tail(attempt.dir / file)
             if text:
@@ -372,6 +380,22 @@ def log(stage: str) -> None:
             click.echo("  last message:")
             click.echo("".join(f"    {line}\n" for line in str(result["message"]).splitlines()), nl=False)
         click.echo(f"  files: {os.path.relpath(attempt.dir)}/")
+
+
+def _earlier(history: StageLog, numbers: list[int]) -> list[str]:
+    """How the attempts ended that did not make the stage done, back to the last that did; the newest first."""
+    from dodo_claude.journal import Attempt
+    from dodo_claude.status import ended
+
+    found: list[str] = []
+    for number in reversed(numbers):
+        attempt = Attempt(history, number)
+        result = attempt.result() or {}
+        how = ended(result)
+        if not how or len(found) == MOST_EARLIER:
+            break
+        found.append(one_line(f"attempt {number} {how} (files: {os.path.relpath(attempt.dir)}/)"))
+    return found
 
 
 @main.command()

@@ -117,7 +117,7 @@ def _attempts(stage: Stage, definition: Mapping[str, object], services: Services
         if failures > allowed:
             return done
         # Stopped meanwhile, the next attempt ends before it begins: that is written down as its own end.
-        _wait(worker, failures, services)
+        _wait(worker, failures, services, done.outcome.reason)
     return done
 
 
@@ -148,10 +148,10 @@ def _kind(stage: Stage) -> type[Work]:
     return Command if stage.agent is None else Worker
 
 
-def _wait(worker: Work, failures: int, services: Services) -> None:
+def _wait(worker: Work, failures: int, services: Services, reason: str) -> None:
     """Wait before the next attempt, unless there is to be none."""
     seconds = services.fleet.retry_delay(failures)
-    worker.tell(f"tries again in {seconds:.0f} s")
+    worker.tell(f"tries again in {seconds:.0f} s: {reason}")
     bell = services.waker.register(worker.ring)
     try:
         deadline = time.monotonic() + seconds
