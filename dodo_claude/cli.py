@@ -15,24 +15,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dodo_claude import __version__, look, talk
-from dodo_claude.errors import ConfigError, DodoClaudeError
+from dodo_claude.errors import ConfigError, DodoClaudeError, one_line
 from dodo_claude.project import (
     FILE,
     complete_stage,
-    end,
     faults,
     find_config,
     find_report,
     find_root,
     find_session,
-    project_tmux,
     stage_name,
 )
 
 if TYPE_CHECKING:
     from dodo_claude.config import Config
+    from dodo_claude.journal import StageLog
     from dodo_claude.report import RunReport
     from dodo_claude.runs import Span
+
+
+# Of the attempts before the last one `log` tells of so many.
+MOST_EARLIER = 10
 
 
 class _Commands(click.Group):
@@ -345,7 +348,8 @@ def capture(worker: str, lines: int) -> None:
 @main.command()
 @click.argument("stage", shell_complete=complete_stage)
 def log(stage: str) -> None:
-    """Tell how STAGE's last attempt went: its end, what it said, its check's output, where its files are.
+    """Tell how STAGE's last attempt went: its end, what it said, its check's output, where its files are; and how those
+    before it ended, since the stage was last done.
 
     Example: dodo-claude log backend
     """
@@ -365,6 +369,8 @@ def log(stage: str) -> None:
         for key in ("reason", "seconds", "repairs", "session_id", "set_aside"):
             if result.get(key):
                 click.echo(f"  {key}: {result[key]}")
+        for line in _earlier(history, numbers[:-1]):
+            click.echo(f"  before: {line}")
         for title, file in (("check", "check.log"), ("output", "output.log")):
             text = output_tail(attempt.dir / file)
             if text:
@@ -374,6 +380,22 @@ def log(stage: str) -> None:
             click.echo("  last message:")
             click.echo("".join(f"    {line}\n" for line in str(result["message"]).splitlines()), nl=False)
         click.echo(f"  files: {os.path.relpath(attempt.dir)}/")
+
+
+def _earlier(history: StageLog, numbers: list[int]) -> list[str]:
+    """How the attempts ended that did not make the stage done, back to the last that did; the newest first."""
+    from dodo_claude.journal import Attempt
+    from dodo_claude.status import ended
+
+    found: list[str] = []
+    for number in reversed(numbers):
+        attempt = Attempt(history, number)
+        result = attempt.result() or {}
+        how = ended(result)
+        if not how or len(found) == MOST_EARLIER:
+            break
+        found.append(one_line(f"attempt {number} {how} (files: {os.path.relpath(attempt.dir)}/)"))
+    return found
 
 
 @main.command()
@@ -485,16 +507,21 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
 @click.argument("worker", required=False, shell_complete=complete_stage)
 @click.option("--all", "everything", is_flag=True, help="all workers of this project")
 def stop(worker: str | None, everything: bool) -> None:
-    """End WORKER and remove its session; with --all every one of this project. `run` is a detached run.
+    """Stop WORKER, a stage or a group: end what is at work on it, remove its session; `run` is a detached run.
 
-    Example: dodo-claude stop --all
+    The run in progress does not try it again, and does not run what needs it; all else goes on. The next run goes on with it,
+    in the same session. With --all, nothing of this project goes on. Says of each stage what was done.
+
+    Example: dodo-claude stop backend
     """
+    from dodo_claude import stopping
+    from dodo_claude.stops import USER
+
     with faults():
         if bool(worker) == everything:
             raise DodoClaudeError("stop: name one worker, or --all")
-        config = find_config()
-        ended = end(config, project_tmux(config), worker)
-        click.echo(f"ended {ended} session{'' if ended == 1 else 's'}")
+        sender = talk.Here().sender(USER)
+        click.echo("\n".join(stopping.stop(find_config(), worker, sender)) or stopping.NOTHING)
 
 
 @main.command()

@@ -678,19 +678,20 @@ class Dashboard(App[None]):
         self._with_stage(self._stop)
 
     async def _stop(self, stage: StageStatus) -> None:
-        if not stage.in_tmux:
-            self._told(f"{stage.name} has no session in tmux")
+        if not desk.stops(stage, live=self.desk.run.live):
+            self._told(f"{stage.name} is {stage.state}: there is nothing to stop")
             return
         about: list[Line] = [
-            (("End the worker ", ""), (clean_line(stage.name), "bold"), (" and remove its session?", "")),
-            (("A run that is in progress starts another one, as long as the stage has retries.", "dim"),)
+            (("Stop ", ""), (clean_line(stage.name), "bold"), ("?", "")),
+            (("This run tries it no more, and does not run what needs it.", "dim"),)
             if self.desk.run.live
-            else (("What it made stays.", "dim"),),
+            else (("Its session is removed. What it made stays.", "dim"),),
+            (("The next run goes on with it.", "dim"),),
             (),
-            yes_no("end it", "leave it"),
+            yes_no("stop it", "leave it"),
         ]
         if await self.push_screen_wait(Sure(about)):
-            await self._do(lambda: steering.end(self.following.config, stage.name))
+            await self._do(lambda: steering.stop(self.following.config, stage.name))
 
     def action_retry(self) -> None:
         self._with_stage(self._retry)

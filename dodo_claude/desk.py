@@ -384,6 +384,11 @@ def help_lines(width: int) -> list[Line]:
     return found
 
 
+def stops(stage: StageStatus, *, live: bool) -> bool:
+    """Is there something of it to stop: at work, to come in a run in progress, or a session that is kept?"""
+    return bool(stage.in_tmux or stage.state in AT_WORK or (live and stage.state == WAITING))
+
+
 def keys(
     stage: StageStatus | None, *, live: bool, attaches: bool, filtered: bool, shows_only: bool = False
 ) -> list[Key]:  # fmt: skip
@@ -399,7 +404,7 @@ def keys(
             found.append(("a", "attach"))
         if works and stage.agent is not None:
             found += [("m", "message"), ("i", "interrupt"), ("c", "compact")]
-        if stage.in_tmux:
+        if stops(stage, live=live):
             found.append(("x", "stop"))
         if stage.state in LEFT and not live:
             found += [("t", "try again"), ("T", "run all")]

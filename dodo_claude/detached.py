@@ -17,7 +17,7 @@ from dodo_claude import agents, watch
 from dodo_claude.config import Config
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import make_state_dir, write_atomic
-from dodo_claude.run import Run
+from dodo_claude.run import Run, held_by
 from dodo_claude.tmux import Tmux, TmuxError
 
 # How long a run gets to end its workers.
@@ -98,7 +98,7 @@ def holder(root: Path) -> str | None:
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "pid unknown"
+            return held_by(fd)
         finally:
             os.close(fd)
     return None

@@ -192,7 +192,7 @@ class StageLog:
     def __init__(self, state: Path, stage: str, redact: Redactor = NOTHING) -> None:
         self.redact = redact
         self.stage = stage
-        self.dir = state / "stages" / _folder_name(stage)
+        self.dir = state / "stages" / folder_name(stage)
 
     def attempts(self) -> list[int]:
         """The numbers of all attempts, oldest first."""
@@ -299,7 +299,7 @@ def _reopen(folder: Path) -> None:
             os.replace(folder / "done", folder / "open")
 
 
-def _folder_name(stage: str) -> str:
+def folder_name(stage: str) -> str:
     """One folder's name for any task's name: doit's backend asks for those of a dodo.py, too."""
     name = quote(stage, safe=":@+")  # an item may hold a slash: '%2F'
     if name.strip(".") == "":

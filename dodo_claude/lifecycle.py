@@ -58,6 +58,10 @@ SAID: Mapping[str, Mapping[str, tuple[type, ...]]] = {
 SERVER_DIED = "server died"
 
 
+# What SessionEnd gives as its reason after /exit, Ctrl-C twice or Ctrl-D twice in the client's own pane.
+LEFT = "prompt_input_exit"
+
+
 class State(Enum):
     """Where a worker is."""
 
@@ -132,6 +136,7 @@ class View:
     request: str = ""  # of that dialog: a hook waits for somebody to answer it from outside
     activity: str = ""  # what it does now, for people
     exit_status: int | None = None
+    left: bool = False  # somebody ended the client at its prompt
     outcome: Outcome | None = None
     handed: tuple[str, ...] = ()  # messages that a hook gave to the client; its next event proves them
     mailed: tuple[str, ...] = ()  # messages that were pasted
@@ -219,6 +224,7 @@ def _spawned(view: View, event: Event) -> View:
         pane=_text(event, "pane"),
         pid=pid if isinstance(pid, int) else None,
         exit_status=None,
+        left=False,
         turn_done=False,
         submitted=False,
     )
@@ -584,6 +590,10 @@ def _entered(view: View, event: Event) -> View:
     return replace(view, enters=view.enters + 1)
 
 
+def _session_ended(view: View, event: Event) -> View:
+    return replace(view, left=_text(event, "reason") == LEFT)
+
+
 def _exited(view: View, event: Event) -> View:
     status = event.data.get("status")
     return replace(
@@ -608,7 +618,7 @@ def _ended(view: View, event: Event) -> View:
     )
 
 
-# Events that are not here (a Notification of idleness, SubagentStop, SessionEnd ...) change
+# Events that are not here (a Notification of idleness, SubagentStop ...) change
 # nothing: an unexpected event of the other side is kept in the journal and otherwise ignored.
 TABLE: dict[str, _Change] = {
     BEGUN: _begun,
@@ -653,6 +663,7 @@ TABLE: dict[str, _Change] = {
     "TaskCompleted": _task_done,
     "PreCompact": _compacting,
     "PostCompact": _compacted,
+    "SessionEnd": _session_ended,
 }
 
 

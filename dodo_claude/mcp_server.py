@@ -18,12 +18,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dodo_claude import __version__, look, prompts, rendered, talk
+from dodo_claude import __version__, look, prompts, rendered, stopping, talk
 from dodo_claude import lifecycle as life
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR
 from dodo_claude.project import (
-    end,
     find_config,
     find_report,
     find_root,
@@ -181,12 +180,12 @@ class Desk:
         return _data("the notes", text)
 
     def stop(self, worker: str | None = None, everything: bool = False) -> str:
-        """End one worker, or `run`, a detached run; with everything all sessions of this project. What is done stays done."""
+        """Stop one stage, or all of a group, at work or not begun yet, or `run`, a detached run; with everything all of this
+        project. This run tries it no more, and does not run what needs it; the next run goes on with it. What is done stays
+        done."""
         if bool(worker) == everything:
             raise DodoClaudeError("stop: name one worker, or everything")
-        config = find_config()
-        ended = end(config, project_tmux(config), worker)
-        return f"ended {ended} session{'' if ended == 1 else 's'}"
+        return "\n".join(stopping.stop(find_config(), worker, SENDER)) or stopping.NOTHING
 
     # -- cursors
 

@@ -216,7 +216,8 @@ def _decide_exited(view: View, facts: Facts) -> Instruction:
     if not facts.interactive:
         return _failed(f"its command ended with {describe_exit(status)}", retry=True, kind=kind)
     when = "in mid-work" if view.prompts else "before it began"
-    return _failed(f"its worker ended {when} with {describe_exit(status)}", retry=True, kind=kind)
+    how = " (somebody left it in its pane: /exit, Ctrl-C or Ctrl-D)" if view.left else ""
+    return _failed(f"its worker ended {when} with {describe_exit(status)}{how}", retry=True, kind=kind)
 
 
 def describe_exit(status: int | None) -> str:

@@ -90,23 +90,6 @@ def find_report(run_id: str | None = None, config: Config | None = None) -> tupl
     return span, told
 
 
-def end(config: Config, tmux: Tmux, worker: str | None) -> int:
-    """End `worker`, or all of the project, and a detached run for RUN; how many sessions that were."""
-    from dodo_claude import detached
-
-    name = None if worker in (None, RUN) else stage_name(config, str(worker))
-    wanted = {stage.session for stage in config.stages if worker is None or stage.name == name}
-    ended = 0
-    if worker in (None, RUN) and detached.stop(config, tmux):
-        ended += 1
-    for session, (session_id, mark) in tmux.sessions().items():
-        if session in wanted and mark:
-            tmux.end_session(session_id, mark)
-            ended += 1
-    tmux.stop_server_if_empty()
-    return ended
-
-
 def find_session(worker: str) -> tuple[Tmux, str]:
     """The tmux server and the session's id of a worker that is in tmux now."""
     from dodo_claude import detached

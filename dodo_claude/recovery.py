@@ -8,6 +8,7 @@ one left. Never two workers on one stage.
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog, disk_problem
 from dodo_claude.lifecycle import BEGUN, PHASE, SERVER_DIED, Outcome, Result
 from dodo_claude.mail import REFUSED, Mailbox
+from dodo_claude.policy import LONGEST_WAIT
 from dodo_claude.services import Done, Services
 from dodo_claude.work import Command, Work
 from dodo_claude.worker import Worker
@@ -39,18 +41,21 @@ def drive(stage: Stage, definition: Mapping[str, object], services: Services) ->
     try:
         log.sweep()
         left, last = log.open_attempt(), log.last()
+        stopped = services.stops.left(stage.name)
         if last is not None and last.result() is None and (left is None or left.number != last.number):
             # It never ended, and doit, or a damaged marker, forgot it: its worker may live all the same.
-            _clear_away(stage, services, last)
+            _clear_away(stage, services, last, stopped)
         if left is not None:
-            done = None if services.force else _take_over(stage, definition, services, left)
+            ends = services.force or (stopped is not None and left.result() is None)
+            done = None if ends else _take_over(stage, definition, services, left)
             if done is not None:
                 return done
-            _clear_away(stage, services, left)
+            _clear_away(stage, services, left, stopped)
         return _attempts(stage, definition, services, log)
     except OSError as error:
         raise DodoClaudeError(disk_problem(error, services.state)) from error
     finally:
+        services.stops.over(stage.name)
         _close_mail(log)
 
 
@@ -62,13 +67,16 @@ def is_left(stage: Stage, state: Path) -> bool:
     return True  # what can't be looked at
 
 
-def clear_left(stage: Stage, services: Services) -> None:
-    """At a run's end: a worker of an earlier run whose stage this one did not come to works for nobody."""
+def clear_left(stage: Stage, services: Services, reason: str | None = None) -> None:
+    """A worker of an earlier run whose stage this one did not come to, or comes to no more, works for nobody: end it.
+
+    `reason`: why, if it is not just that its run was cut off.
+    """
     log = StageLog(services.state, stage.name, services.redact)
     log.sweep()
     last = log.last()
     if last is not None:
-        _clear_away(stage, services, last)
+        _clear_away(stage, services, last, reason or services.stops.left(stage.name))
     _close_mail(log)
 
 
@@ -82,10 +90,11 @@ def _close_mail(log: StageLog) -> None:
 
 def _attempts(stage: Stage, definition: Mapping[str, object], services: Services, log: StageLog) -> Done:
     failures = 0
-    done = Done(Outcome(Result.ABORTED, services.stop_reason or ""), 0)
+    reason = services.stop_reason(stage.name)
+    done = Done(Outcome(Result.ABORTED, reason or ""), 0)
+    if reason is not None:
+        return done  # nothing begins any more
     for _ in range(MOST_ATTEMPTS):
-        if services.stop_reason is not None:
-            return done  # nothing begins any more
         worker = _kind(stage)(stage, definition, services, log.begin())
         last = _last(log, worker.attempt.number)
         if last is not None and not services.force:
@@ -99,14 +108,16 @@ def _attempts(stage: Stage, definition: Mapping[str, object], services: Services
             # All workers of a server that dies are one failure, not as many as there are.
             lost = done.outcome.kind == SERVER_DIED
             services.fleet.failed(done.outcome.kind, SERVER_DIED if lost else stage.name)
-        if not done.outcome.retry or services.stop_reason is not None:
+        if not done.outcome.retry or services.fleet.stopped is not None:
             return done
         failures = 1 if worker.view.tools else failures + 1
         # A session that was killed before it was written down can't be resumed: that says nothing of a fresh one.
         begins = worker.view.prompts or worker.resume is not None
         allowed = stage.retries if begins else min(stage.retries, STARTUP_TRIES - 1)
-        if failures > allowed or not _wait(worker, failures, services):
+        if failures > allowed:
             return done
+        # Stopped meanwhile, the next attempt ends before it begins: that is written down as its own end.
+        _wait(worker, failures, services, done.outcome.reason)
     return done
 
 
@@ -137,16 +148,20 @@ def _kind(stage: Stage) -> type[Work]:
     return Command if stage.agent is None else Worker
 
 
-def _wait(worker: Work, failures: int, services: Services) -> bool:
-    """Wait before the next attempt. False: the run is being stopped."""
+def _wait(worker: Work, failures: int, services: Services, reason: str) -> None:
+    """Wait before the next attempt, unless there is to be none."""
     seconds = services.fleet.retry_delay(failures)
-    worker.tell(f"tries again in {seconds:.0f} s")
+    worker.tell(f"tries again in {seconds:.0f} s: {reason}")
     bell = services.waker.register(worker.ring)
     try:
-        bell.wait(seconds)
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            bell.clear()  # before looking; it rings for others, too
+            if worker.stop_reason is not None:
+                break
+            bell.wait(min(left, LONGEST_WAIT))
     finally:
         services.waker.forget(worker.ring)
-    return services.stop_reason is None
 
 
 # -- what earlier attempts left
@@ -173,11 +188,11 @@ def _take_over(
     return None
 
 
-def _clear_away(stage: Stage, services: Services, attempt: Attempt) -> None:
+def _clear_away(stage: Stage, services: Services, attempt: Attempt, reason: str | None = None) -> None:
     worker = _kind(stage).recalled(stage, {}, services, attempt)
     worker.remove()
     if attempt.result() is None:
-        worker.finish(Outcome(Result.ABORTED, "its run was cut off", retry=True))
+        worker.finish(Outcome(Result.ABORTED, reason or "its run was cut off", retry=True))
 
 
 def _last(log: StageLog, number: int) -> Attempt | None:

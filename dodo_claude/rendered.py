@@ -172,6 +172,9 @@ def _stage_lines(stage: StageReport, width: int) -> list[str]:
     needs = f"{'for' if stage.state == WAITING else 'needs'} {', '.join(stage.waits_for)}"
     facts = ", ".join(filter(None, (facts, needs if stage.waits_for else "")))
     out = _fill(f"{name}{pad}  {state:<10}  {facts}".rstrip(), 0, 4, keep=True)
+    for each in stage.attempts[:-1]:
+        if each.why:
+            out += _fill(f"attempt {each.number} {each.result}: {each.why}", 4, 6)
     # What a failed check's line says below is not said twice.
     if stage.reason and not stage.waits_for and not any(check.result == FAILED for check in stage.checks):
         out += _fill(stage.reason, 4)

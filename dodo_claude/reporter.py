@@ -166,7 +166,10 @@ class StageReporter(ConsoleReporter):
             fleet = self.fleet()
             # Why all of them were is said once, at the end.
             shared = fleet is not None and fail.message == fleet.stopped
-            self._line(task.name, "stopped" if shared else f"stopped: {_one_line(fail.message)}")
+            why = _one_line(fail.message)
+            self._line(
+                task.name, "stopped" if shared else why if why.startswith("stopped") else f"stopped: {why}"
+            )
         else:
             self._note(task.name, state=FAILED)
             self._line(task.name, f"FAILED: {_one_line(fail.message)}")
@@ -394,7 +397,7 @@ class StageReporter(ConsoleReporter):
 
         said = (view.percent, view.progress, view.asks)
         if view.state is State.STARTING and view.pane and (before is None or before[0] is not State.STARTING):
-            again = f" (attempt {attempt})" if attempt > 1 else ""
+            again = f" (attempt {attempt}{self._after(stage, attempt)})" if attempt > 1 else ""
             where = f", phase {view.phase + 1} of {len(stage.phases)}" if view.phase else ""
             return f"started in tmux session {stage.session}{where}{again}"
         if view.state is State.BLOCKED:
@@ -414,11 +417,21 @@ class StageReporter(ConsoleReporter):
             return f"phase {view.phase} of {len(stage.phases)} done{': ' if sizes else ''}{sizes}"
         if view.percent is not None and not self.quiet and (before is None or before[-1] != said):
             return _clip(f"{view.percent} % {self._relative(view.progress)}".rstrip())
-        if self.quiet or view.activity in ("", "thinking") or view.state is State.EXITED:
+        gone = view.state is State.EXITED and view.outcome is None
+        if self.quiet or view.activity in ("", "thinking") or gone:
             return ""
         if before is not None and before[1] == view.activity:
             return ""
         return _clip(self._relative(view.activity))
+
+    def _after(self, stage: Stage, attempt: int) -> str:
+        """How the attempt before that one ended, if not well; whichever run that was in."""
+        from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+        from dodo_claude.status import ended
+
+        before = Attempt(StageLog(self.config.root / STATE_DIR, stage.name), attempt - 1)
+        how = ended(before.result() or {})
+        return f"; attempt {attempt - 1} {_clip(self._relative(how))}" if how else ""
 
     def _until(self) -> str:
         fleet = self.fleet()

@@ -69,7 +69,7 @@ def lock(root: Path) -> int:
             if time.monotonic() < end:
                 time.sleep(PEEK_SECONDS / 10)
                 continue
-            holder = os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "unknown"
+            holder = held_by(fd)
             os.close(fd)
             raise RunInProgressError(
                 f"run in progress: {holder} (wait for it, or stop it with Ctrl-C there)"
@@ -78,6 +78,11 @@ def lock(root: Path) -> int:
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"pid {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
     return fd
+
+
+def held_by(fd: int) -> str:
+    """What the lock's file says of who holds it."""
+    return os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "pid unknown"
 
 
 class Run:
@@ -99,6 +104,7 @@ class Run:
         self._lock = threading.Lock()
         self._witnessing = threading.Lock()
         self._lock_fd: int | None = None
+        self.holder = ""  # what the lock says of who holds it, if that is this run
         self._services: Services | None = None
         self._watcher: watch.Watcher | None = None
         self._lookout: Lookout | None = None
@@ -175,6 +181,7 @@ class Run:
         except OSError as error:
             raise PreflightError(_unwritable(self.config, error)) from error
         self._lock_fd = fd
+        self.holder = held_by(fd)
         # A run with nothing to do makes no folder, and there are many: only the newest one's can hold remains.
         with contextlib.suppress(OSError):
             _sweep(state / "runs" / max(os.listdir(state / "runs"), default="."), ".*.tmp")
@@ -219,6 +226,13 @@ class Run:
                 self._services = self._make_services()
             return self._services
 
+    def attend(self) -> Services:
+        """What it takes to end what an earlier run left, and to start nothing. Raises `DodoClaudeError`, `OSError`."""
+        self.take_lock()
+        with self._lock:
+            self._services = self._services or self._make_services()
+            return self._services
+
     def _make_services(self) -> Services:
         from dodo_claude.afterwards import Afterwards
         from dodo_claude.agents import BOX
@@ -226,10 +240,14 @@ class Run:
         from dodo_claude.lookout import Lookout
         from dodo_claude.services import Services
         from dodo_claude.slots import Slots
+        from dodo_claude.stops import Stops
 
         root = self.config.root
-        runtime = watch.runtime_dir(root)
+        runtime, state = watch.runtime_dir(root), make_state_dir(root)
         self._watcher = watch.Watcher()
+        stops = Stops(state, self.holder)
+        make_folder(stops.folder)
+        self._watcher.watch_folder(watch.EVERYBODY, stops.folder)
         self._lookout = Lookout(lambda: self.terminal().without(BOX), self._watcher.ring)
         self.fleet = Fleet(
             Limits.of(self.config), zone=local_zone(self.environ), listener=self._watcher.ring_all
@@ -240,7 +258,7 @@ class Run:
         self._slots = Slots.of_parent(self.environ) or Slots(folder, self.workers or self.config.max_workers)
         return Services(
             root=root,
-            state=make_state_dir(root),
+            state=state,
             runtime=runtime,
             hook=("/bin/sh", str(HOOK)),
             terminal=self.terminal,
@@ -260,6 +278,7 @@ class Run:
             report=lambda stage, attempt, view: self.report(stage, attempt, view),
             freed=lambda stage: self.freed(stage),
             afterwards=self._afterwards.do,
+            stops=stops,
             force=self.force,
         )
 
@@ -303,6 +322,8 @@ class Run:
                     self._take_down_left(self._tmux)
                 self._tmux.stop_server_if_empty()
                 self._tmux = None
+            if self._services is not None and self._started:
+                self._services.stops.clear()  # what came too late
             self._services = None
             if self._lock_fd is not None:
                 os.close(self._lock_fd)

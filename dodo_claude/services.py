@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from dodo_claude.config import Stage
 from dodo_claude.lifecycle import Outcome, View
 from dodo_claude.processes import Census
 from dodo_claude.redact import NOTHING, Redactor
+from dodo_claude.stops import Stops
 from dodo_claude.terminal import Terminal
 from dodo_claude.usage import Usage
 from dodo_claude.verify import Fingerprint
@@ -93,17 +95,18 @@ class Services:
     targets: Collection[str] = ()  # of all stages
     orders: tuple[str, ...] = ()  # of nested orchestrations, and plans: not to be edited
     plan_problems: Callable[[Stage], tuple[str, ...]] = lambda stage: ()  # of the plan that a planner wrote
+    stops: Stops = field(default_factory=lambda: Stops(Path(os.devnull)))  # what people want stopped
     force: bool = False  # -a: a finished attempt is no reason to skip
 
-    @property
-    def end_reason(self) -> str | None:
-        """Why workers under way are to end, if they are."""
-        return "interrupted" if self.stopping.is_set() else self.fleet.over_budget()
+    def end_reason(self, stage: str) -> str | None:
+        """Why what is under way of `stage` is to end, if it is."""
+        return self.stops.given(stage) or (
+            "interrupted" if self.stopping.is_set() else self.fleet.over_budget()
+        )
 
-    @property
-    def stop_reason(self) -> str | None:
-        """Why nothing more is to be started, if so; what is under way may go on."""
-        return "interrupted" if self.stopping.is_set() else self.fleet.stopped
+    def stop_reason(self, stage: str) -> str | None:
+        """Why nothing more of `stage` is to be started, if so; what is under way may go on."""
+        return self.stops.given(stage) or ("interrupted" if self.stopping.is_set() else self.fleet.stopped)
 
 
 @dataclass(frozen=True)

@@ -211,6 +211,16 @@ def _before(last: Attempt | None) -> tuple[str, str]:
     return NOT_RUN, "what it reads or makes was changed since it was done" if good else ""
 
 
+def ended(result: Mapping[str, object]) -> str:
+    """How an attempt ended, in words, by its result; '' if it ended well, or never began."""
+    how, reason = result.get("result"), str(result.get("reason") or "")
+    if how in (None, Result.SUCCEEDED.value):
+        return ""
+    if how != Result.ABORTED.value:
+        return f"failed: {reason}" if reason else "failed"
+    return f"was stopped: {reason}".replace("was stopped: stopped", "was stopped")
+
+
 # -- told
 
 

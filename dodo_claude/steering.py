@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dodo_claude import lifecycle as life
-from dodo_claude import project, talk
+from dodo_claude import stopping, talk
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.records import Config
 
@@ -31,9 +31,8 @@ def compact(worker: str, goal: str) -> str:
     return f"'{worker}' compacts its context when its turn ends"
 
 
-def end(config: Config, worker: str) -> str:
-    ended = project.end(config, project.project_tmux(config), worker)
-    return f"{worker}: ended" if ended else f"{worker}: had ended already"
+def stop(config: Config, worker: str) -> str:
+    return "; ".join(stopping.stop(config, worker))
 
 
 def orchestrate(root: Path, names: Sequence[str]) -> str:

@@ -14,6 +14,8 @@ import select
 import threading
 from pathlib import Path
 
+# A ring that wakes everybody.
+EVERYBODY = "*"
 # Only without pidfd_open (macOS): how often the watched processes are asked whether they live.
 POLL_SECONDS = 1.0
 
@@ -68,7 +70,8 @@ class Watcher:
         return event
 
     def watch_folder(self, ring: str, folder: Path) -> None:
-        """Ring when something arrives in `folder` whose name does not begin with a point. What lies there does not ring."""
+        """Ring when something arrives in `folder` whose name does not begin with a point. What lies there does not ring.
+        For `EVERYBODY` each ring does."""
         with self._lock:
             self._folders[folder] = ring
         self._changes.watch(folder)
@@ -118,7 +121,7 @@ class Watcher:
             self._changes.wake()
 
     def ring_all(self) -> None:
-        """Wake every stage: the run is being stopped."""
+        """Wake every stage."""
         with self._lock:
             events = list(self._events.values())
         for event in events:
@@ -176,6 +179,8 @@ class Watcher:
         arrived = {folder for folder, name in self._changes.take() if not name.startswith(".")}
         with self._lock:
             rings = {self._folders.get(folder, "") for folder in arrived}
+        if EVERYBODY in rings:
+            self.ring_all()
         for ring in rings:
             self.ring(ring)
 

@@ -31,8 +31,14 @@ from dodo_claude.usage import Usage
 START_SECONDS = 0.5
 # Problems of a plan that its reason names; its planner is told of all.
 PROBLEMS_NAMED = 3
+# Why a command was ended, and not by its time: see processes.Ended.
+_INTERRUPTED = "interrupted"
 # Of these one is there before anything of an attempt acts.
 _STARTED = ("launch.sh", "output.log")
+
+
+class InterruptedCheckError(Exception):
+    """A check was ended, since its stage is: it says nothing of what it was to prove."""
 
 
 class Work(ABC):
@@ -134,6 +140,16 @@ class Work(ABC):
         """Is somebody at work on it now?"""
         return False
 
+    @property
+    def end_reason(self) -> str | None:
+        """Why what is under way is to end, if it is."""
+        return self.services.end_reason(self.stage.name)
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why nothing more is to be started, if so."""
+        return self.services.stop_reason(self.stage.name)
+
     def remove(self) -> None:
         """End whoever works on it. A command ends with its attempt, but not with a run that is killed."""
         if self.acted:
@@ -152,7 +168,7 @@ class Work(ABC):
             self.slot = self._wait_for_a_place(bell)
             if self.slot is None:
                 self.remove()
-                return self.finish(Outcome(Result.ABORTED, self.services.stop_reason or "interrupted"))
+                return self.finish(Outcome(Result.ABORTED, self.stop_reason or "interrupted"))
             if lost := self.services.witness.lost(self.stage.file_dep):
                 raise DodoClaudeError(f"its input {'; its input '.join(lost)}")
             self.services.witness.began(self.stage.name, self.wrote.copy)
@@ -192,8 +208,8 @@ class Work(ABC):
     def _wait_for_a_place(self, bell: threading.Event) -> Slot | None:
         """A slot, once the fleet has room and no pause. None: the run is being stopped."""
         fleet, slot = self.services.fleet, None
-        while self.services.stop_reason is None:
-            slot = slot or self.services.slot(START_SECONDS, lambda: self.services.stop_reason is not None)
+        while self.stop_reason is None:
+            slot = slot or self.services.slot(START_SECONDS, lambda: self.stop_reason is not None)
             if slot is None:
                 continue
             if self.alive():  # adopted: it runs already, whatever the fleet thinks of new ones
@@ -303,6 +319,8 @@ class Work(ABC):
         self._note(life.CHECKING, check=check)
         log = self.attempt.dir / "check.log"
         ended = self._command(check, log, bell)
+        if ended.stopped == _INTERRUPTED:
+            raise InterruptedCheckError
         if ended.status == 0 and not ended.stopped:
             # What the check wrote is no trespass of the worker's; what comes after it would be.
             self.guarded = (
@@ -318,10 +336,10 @@ class Work(ABC):
         def wait(pid: int, seconds: float) -> bool:
             self.services.waker.watch_process(self.ring, pid)
             bell.clear()  # before looking: what comes after it rings again
-            if not self.services.waker.gone(pid) and self.services.end_reason is None:
+            if not self.services.waker.gone(pid) and self.end_reason is None:
                 # Once: a ring for something else must not begin the seconds anew.
                 bell.wait(min(seconds, policy.LONGEST_WAIT))
-            return not self.services.waker.gone(pid) and self.services.end_reason is not None
+            return not self.services.waker.gone(pid) and self.end_reason is not None
 
         return processes.run_command(
             command,
@@ -468,8 +486,8 @@ class Command(Work):
         self.tell(self.stage.command)
         log = self.attempt.dir / "output.log"
         ended = self._command(self.stage.command, log, bell)
-        if ended.stopped == "interrupted":
-            return Outcome(Result.ABORTED, self.services.end_reason or "interrupted")
+        if ended.stopped == _INTERRUPTED:
+            return self._interrupted()
         if ended.stopped:
             return Outcome(Result.TIMED_OUT, f"timed out after {self.stage.timeout:g} s")
         if ended.status != 0:
@@ -478,7 +496,13 @@ class Command(Work):
                 Result.FAILED,
                 f"its command ended with {policy.describe_exit(ended.status)}{detail} (see {log})",
             )
-        problems, _ = self._examine(bell)
+        try:
+            problems, _ = self._examine(bell)
+        except InterruptedCheckError:
+            return self._interrupted()
         return self._judge(
             Outcome(Result.FAILED, "; ".join(problems)) if problems else Outcome(Result.SUCCEEDED)
         )
+
+    def _interrupted(self) -> Outcome:
+        return Outcome(Result.ABORTED, self.end_reason or _INTERRUPTED)

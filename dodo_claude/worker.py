@@ -32,7 +32,7 @@ from dodo_claude.services import Done, Services, Slot
 from dodo_claude.terminal import Pane
 from dodo_claude.turn import Signs
 from dodo_claude.usage import CostMeter, TranscriptReader, Usage, context_used, cost_of
-from dodo_claude.work import Work
+from dodo_claude.work import InterruptedCheckError, Work
 
 # Lines of a dialog that are shown to whoever is asked to look.
 DIALOG_LINES = 12
@@ -367,8 +367,10 @@ class Worker(Work):
                     self.services.lookout.watch(self.ring, self._pane().id, self.heard, box=box)
                 bell.wait(min(seconds, HALF_SECONDS) if self.attempt.unfinished else seconds)
             case policy.Verify():
-                self.problems, self.check_output = self._examine(bell)
-                self._note(life.VERIFIED, ok=not self.problems, problems=list(self.problems))
+                # One that was cut off is followed by the end of all: `decide` is told why.
+                with contextlib.suppress(InterruptedCheckError):
+                    self.problems, self.check_output = self._examine(bell)
+                    self._note(life.VERIFIED, ok=not self.problems, problems=list(self.problems))
             case policy.Send(problems):
                 if self._may_paste(bell):
                     self._repair(problems)
@@ -428,7 +430,7 @@ class Worker(Work):
             timeout=stage.timeout,
             repairs=stage.repairs,
             interactive=self.interactive,
-            stop=self.services.end_reason,
+            stop=self.end_reason,
             silent=self._silence(now),
             unlooked=now - self.looked,
             signs=self._signs(),
@@ -687,7 +689,7 @@ class Worker(Work):
             self._keep_screen()  # a dialog that it hangs at is wiped when it ends
         processes.end_tree(0 if gone else self._pane().pid, self.nonce, hurry=self.services.hurry.is_set)
         altered = good and bool(verify.changed(self.services.root, marks, stage.targets))
-        closing = stage.keep == "never" or (good and not altered and stage.keep == "on-failure")
+        closing = self._goes or (good and not altered and stage.keep == "on-failure")
         # Only now: the client draws a turn's last lines after its Stop hook. A dead pane keeps its screen.
         if closing and good and not altered:
             self.services.afterwards(self._take_down)
@@ -709,6 +711,11 @@ class Worker(Work):
         if closing and not good:
             self.services.terminal().close(stage.session, self.nonce)
         return outcome
+
+    @property
+    def _goes(self) -> bool:
+        """Does its session go with it, even if it did not end well?"""
+        return self.stage.keep == "never" or self.services.stops.given(self.stage.name) is not None
 
     def _keep_screen(self) -> None:
         screen = self.services.terminal().capture(self._pane(), history=SCREEN_LINES)
@@ -736,7 +743,7 @@ class Worker(Work):
         elif self.acted:
             # One that was started and not written down, or what a dead one had started.
             processes.end_tree(0, self.nonce)
-        if self.acted and self.stage.keep == "never":
+        if self.acted and self._goes:
             self.services.terminal().close(self.stage.session, self.nonce)
 
     def _end_monitors(self) -> None:

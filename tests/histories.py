@@ -206,6 +206,24 @@ HISTORIES = {
         ),
         {"state": State.EXITED},
     ),
+    "somebody left it in its pane": History(
+        events(
+            SPAWNED,
+            SESSION,
+            PROMPT,
+            ("SessionEnd", {"reason": "prompt_input_exit"}),
+            (life.EXITED, {"status": 0}),
+        ),
+        policy.Stop(
+            Outcome(
+                Result.FAILED,
+                "its worker ended in mid-work with exit status 0 (somebody left it in its pane: /exit, Ctrl-C or Ctrl-D)",
+                retry=True,
+                kind="died",
+            )
+        ),
+        {"state": State.EXITED, "left": True},
+    ),
     "it died before it said a word": History(
         events(SPAWNED, (life.EXITED, {"status": 127})),
         policy.Stop(

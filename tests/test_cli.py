@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from dodo_claude import cli, errors
+from dodo_claude import cli, errors, stopping
 from tests.integration.scenes import at_gate, bash, configure, gate, play, write
 from tests.project import Project
 from tests.schemas import shape
@@ -150,7 +150,7 @@ def test_a_wrong_name_gets_a_hint(project: Project) -> None:
     assert "has no session in tmux now" in project.run("dodo-claude", "capture", "backend", check=2).err
     told = project.run("dodo-claude", "status", check=0).out.splitlines()
     assert told == ["no run is in progress", "backend  not run", "1 not run", "no worker is in tmux"]
-    assert project.run("dodo-claude", "stop", "--all", check=0).out == "ended 0 sessions\n"
+    assert project.run("dodo-claude", "stop", "--all", check=0).out == f"{stopping.NOTHING}\n"
     assert "name one worker, or --all" in project.run("dodo-claude", "stop", check=2).err
 
 

@@ -245,7 +245,7 @@ def test_what_can_not_be_done_is_said(journals: Journals) -> None:
         await hands.choose("api")
         for key, text in (
             ("m", "no worker is at work on api"), ("c", "no worker is at work on api"), ("i", "no worker is at work on"),
-            ("r", "asks nothing now"), ("x", "no session in tmux"), ("a", "has no session in tmux"),
+            ("r", "asks nothing now"), ("x", "there is nothing to stop"), ("a", "has no session in tmux"),
             ("t", "a run is in progress"), ("T", "a run is in progress"), ("w", "nobody waits for you"),
         ):  # fmt: skip
             hands.app.clear_notifications()
@@ -326,7 +326,7 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(
 
 @pytest.mark.tmux
 def test_workers_are_steered_by_keys(here: Project) -> None:
-    configure(here, {"asks": {"targets": ["a.txt"]}, "works": {"targets": ["w.txt"]}, "bad": {"targets": ["b.txt"], "retries": 0}})  # fmt: skip
+    configure(here, {"asks": {"targets": ["a.txt"]}, "works": {"targets": ["w.txt"]}, "bad": {"targets": ["b.txt"], "retries": 3}})  # fmt: skip
     play(
         here,
         {
@@ -353,13 +353,14 @@ def test_workers_are_steered_by_keys(here: Project) -> None:
         await hands.sees("✓ works")
         await hands.choose("bad")
         await hands.press("x")
-        await hands.sees("End the worker bad")
+        await hands.sees("Stop bad?")
         await hands.press("n")
         assert not happened(here, "bad", "exited")
         await hands.press("x")
-        await hands.sees("End the worker bad")
+        await hands.sees("Stop bad?")
         await hands.press("y")
-        await hands.sees("✗ bad")
+        await hands.says("bad: stopped; doit orchestrate goes on with it")
+        await hands.sees("■ bad")
 
     with here.started() as live:
         live.until("ASKS")
@@ -370,7 +371,8 @@ def test_workers_are_steered_by_keys(here: Project) -> None:
     assert happened(here, "works", "received")
 
     async def again(hands: Hands) -> None:
-        await hands.sees("no run", "✗ bad")
+        await hands.sees("no run", "■ bad")
+        await hands.choose("bad")
         await hands.press("t")
         await hands.sees("runs")
         open_gate(here, "never")

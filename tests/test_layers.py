@@ -37,6 +37,7 @@ FACE = ALLOWED["doit"] | {
     "mcp_server",
     "dashboard",
     "steering",
+    "stopping",
     "web",
 }
 # The engine, and what it stands on: it runs without tmux, doit or a client.
@@ -64,6 +65,7 @@ ENGINE = {
     "usage",
     "turn",
     "slots",
+    "stops",
     "limits",
     "redact",
     "protect",

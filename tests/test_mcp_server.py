@@ -155,7 +155,7 @@ def test_a_run_from_its_start_to_its_report(project: Project) -> None:
                 ("two", "done"),
             ]
             assert "PreToolUse" in {row["kind"] for row in rows(await tool("events", everything=True))}
-            assert await tool("stop", everything=True) == "ended 1 session"
+            assert await tool("stop", everything=True) == "run: ended"
             assert {each.name for each in (await tool.client.list_tools()).tools} == set(mcp_server.TOOLS)
 
     asyncio.run(orchestrate())

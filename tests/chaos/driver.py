@@ -23,7 +23,7 @@ from pathlib import Path
 
 from tests.chaos import invariants
 from tests.integration.scenes import Step, configure, play, write
-from tests.project import Live, Project
+from tests.project import BIN, Live, Project
 
 # How long the end of a worker or of its server may go unnoticed.
 NOTICE_SECONDS = 5.0
@@ -43,7 +43,10 @@ ROUNDS = {
     "SIGHUP": 6,
     "worker": 20,
     "server": 8,
+    "stop": 12,
 }
+# Whom a person stops in a round of that kind, besides one that is at work.
+STOPPED = ("each", "end", "top", "--all")
 # What a stage's worker does wrong, and how often.
 FAULTS = {
     "none": 60,
@@ -117,7 +120,7 @@ class Figures:
             f"rounds {self.rounds}, runs {self.runs}, epochs {self.epochs}; faults played: "
             + ", ".join(f"{kind} {count}" for kind, count in self.faults.most_common()),
             f"finished stages rerun {self.of('rerun: ')}, stages with two workers {self.of('two workers: ')}, "
-            f"orphans {self.of('orphans: ')}, tracebacks {self.of('traceback: ')}, other {len(self.problems)}",
+            f"stopped stages that came back {self.of('came back: ')}, orphans {self.of('orphans: ')}, tracebacks {self.of('traceback: ')}, other {len(self.problems)}",
             f"deaths noticed {len(self.notices)}: median {notices[len(notices) // 2]:.3f} s, worst {notices[-1]:.3f} s",
         ]
 
@@ -140,6 +143,7 @@ class Lane:
         self.files: dict[str, bytes] = dict(USERS)
         self.waits: set[str] = set()  # stages that will fail
         self.text = ""  # of the last run
+        self.stopped: dict[str, int] = {}  # what a person stopped in this round, and its last attempt then
         for name, data in USERS.items():
             path = project.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -224,6 +228,7 @@ class Lane:
     def _round(self) -> bool:
         """True: it ended by itself, and well."""
         kind = self._choose(ROUNDS)
+        self.stopped = {}
         with self._run() as live:
             ended = self._disturb(kind, live)
             code = self._wait(live)
@@ -246,6 +251,8 @@ class Lane:
                 self._sleep(live, self.random.random() * 0.4)
                 return not self._signal(live, signal.SIGKILL, "orchestrator")
             return True
+        if kind == "stop":
+            return self._stop(live)
         # A part while it starts; the rest once it works.
         starting = not kind.startswith("SIG") and self.random.random() < 0.25
         self._sleep(live, self.random.random() * 0.4 if starting else 0.0)
@@ -263,6 +270,37 @@ class Lane:
         if killed and kind != "orchestrator":
             live.process.wait()
             self._kill("server" if kind.endswith("server") else "worker", every=True)
+        return not killed
+
+    def _stop(self, live: Live) -> bool:
+        """A person stops something; meanwhile, or soon after, the orchestrator may be killed. False: it was."""
+        while live.process.poll() is None and not self._workers():
+            time.sleep(0.02)
+        self._sleep(live, self.random.random() * 0.4)
+        at_work = [name for name, _, _ in self._workers()] or ["top"]
+        name = self.random.choice([*at_work, *at_work, *STOPPED])
+        stopping = subprocess.Popen(
+            [str(BIN / "dodo-claude"), "stop", name],
+            cwd=self.project.root, env=self.project.environ(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        self._count("stop")
+        killed = False
+        if self.random.random() < 0.4:
+            # The command itself takes a while to start.
+            self._sleep(live, self.random.random() * 1.5)
+            killed = self._signal(live, signal.SIGKILL, "orchestrator")
+        try:
+            said, _ = stopping.communicate(timeout=ROUND_SECONDS)
+        except subprocess.TimeoutExpired:
+            stopping.kill()
+            raise Broken(f"endless: dodo-claude stop {name}") from None
+        if stopping.returncode != 0 or "Traceback" in said or "is being stopped" in said:
+            raise Broken(f"stop {name}: rc {stopping.returncode}: {said}")
+        for line in said.splitlines():
+            stage, _, what = line.partition(": stopped")
+            if what:
+                self.stopped[stage] = self.project.attempts(stage)
         return not killed
 
     def _until_begun(self, live: Live) -> None:
@@ -386,6 +424,7 @@ class Lane:
 
     def _judge(self, live: Live, code: int, *, over: bool, kind: str) -> None:
         problems = invariants.check(self.project, over=over, since=self.since, files=self.files)
+        problems += invariants.came_back(self.project, self.stopped)
         if "Traceback" in self.text:
             problems.append(f"traceback: {self.text}")
         fine = {0, 1, -signal.SIGKILL}

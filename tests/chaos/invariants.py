@@ -157,6 +157,20 @@ def check(
     return problems
 
 
+def came_back(project: Project, stopped: Mapping[str, int]) -> list[str]:
+    """Stages that a person stopped, with their last attempt then, of which the same run began another, or which it calls done."""
+    told = attempts(project)
+    problems = []
+    for name, number in stopped.items():
+        last = told[name][-1]
+        reason = (last.result or {}).get("reason")
+        if last.number > number:
+            problems.append(f"came back: {name}: {last.number} began after {number} was stopped")
+        elif reason != "stopped by you":
+            problems.append(f"came back: {name} {number} ended otherwise: {reason}")
+    return problems
+
+
 def _bytes(project: Project, name: str) -> bytes | None:
     try:
         return (project.root / name).read_bytes()
@@ -202,6 +216,9 @@ def _left_behind(project: Project) -> list[str]:
     left = _patiently(lambda: living(project.root).get(str(project.root)) or project.processes())
     if left:
         problems.append(f"orphans: {left}")
+    orders = [path.name for path in (state / "stops").glob("*")]
+    if orders:
+        problems.append(f"orphans: orders to stop {orders}")
     sessions = project.sessions()
     if sessions:
         problems.append(f"orphans: tmux sessions {sessions}")

@@ -30,7 +30,7 @@ def test_it_runs_without_a_terminal_and_leaves_its_screen(project: Project) -> N
     assert "no run is in progress" in project.run("dodo-claude", "status", check=0).out
     assert "1 stage: 1 done" in project.run("dodo-claude", "capture", "run", check=0).out
     assert project.orchestrate().said("1 stage: 1 up to date")
-    assert project.run("dodo-claude", "stop", "--all", check=0).out == "ended 1 session\n"
+    assert project.run("dodo-claude", "stop", "--all", check=0).out == "run: ended\n"
     assert project.sessions() == []
 
 

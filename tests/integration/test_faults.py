@@ -365,6 +365,48 @@ def test_22_a_killed_worker_is_seen_and_its_session_resumed(project: Project) ->
     assert most["one"] == 1
 
 
+WAYS = {
+    "/exit": "exit status 0 (somebody left it in its pane: /exit, Ctrl-C or Ctrl-D)",
+    "Ctrl-C": "exit status 0 (somebody left it in its pane: /exit, Ctrl-C or Ctrl-D)",
+    "kill-pane": "an unknown exit status (its tmux server, or its pane, was killed)",
+    "kill-server": "an unknown exit status (its tmux server, or its pane, was killed)",
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_22_how_a_client_was_lost_is_said_where_another_is_started(project: Project, way: str) -> None:
+    configure(project, ONE)
+    play(project, {"one": [[write("it.txt", "half"), gate("go")], [write("it.txt", "whole")]]})
+    with project.started() as live:
+        at_gate(project, "go")
+        (socket,) = project.runtime.glob("dodo-claude/*/tmux.sock")
+        pane = wait_event(project, "one", "spawned").data["pane"]
+        tmux = ["tmux", "-S", str(socket)]
+        if way == "kill-server":
+            subprocess.run([*tmux, "kill-server"], check=True)
+        elif way == "kill-pane":
+            subprocess.run([*tmux, "kill-pane", "-t", str(pane)], check=True)
+        else:
+            assert project.run("dodo-claude", "interrupt", "one", check=0)
+            keys = [["-l", "/exit"], ["Enter"]] if way == "/exit" else [["C-c"], ["C-c"]]
+            for key in keys:
+                subprocess.run([*tmux, "send-keys", "-t", str(pane), *key], check=True)
+        assert live.wait() == 0, live.text
+    why = f"its worker ended in mid-work with {WAYS[way]}"
+    assert result(project, "one", 1)["reason"] == why
+    (again,) = [line for line in live.lines if "(attempt 2; " in line]
+    assert f"one             started in tmux session p-one (attempt 2; attempt 1 failed: {why}"[:140] in again
+    assert "one             tries again in 0 s: its worker ended in mid-work with " in live.text
+    told = project.run("dodo-claude", "log", "one", check=0).out
+    assert told.startswith("one: attempt 2 succeeded\n")
+    assert f"  before: attempt 1 failed: {why} (files: .orchestrate/stages/one/1/)\n" in told
+    report = json.loads(project.run("dodo-claude", "report", "--json", check=0).out)
+    assert [attempt["why"] for attempt in report["stages"][0]["attempts"]] == [why, ""]
+    text = " ".join(project.run("dodo-claude", "report", check=0).out.split())
+    assert f"attempt 1 failed: {why}" in text
+    assert why.partition(" (")[0] in project.run("dodo-claude", "report", "--markdown", check=0).out
+
+
 def test_22_it_is_not_tried_for_ever(project: Project) -> None:
     configure(project, {"one": {"targets": ["it.txt"], "retries": 2}})
     play(project, {"one": [[{"kill": 9}]]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 
@@ -16,6 +17,7 @@ from tests.integration.scenes import (
     on_terminal,
     patch,
     play,
+    result,
     results,
     write,
 )
@@ -140,3 +142,29 @@ def test_one_before_anything_has_started_ends_what_an_earlier_run_left(project: 
     )
     project.orchestrate(check=128 + number)
     assert project.processes() == []
+
+
+@pytest.mark.parametrize("kind", ["command", "worker"])
+def test_in_a_check_it_is_a_stop_and_no_failure(project: Project, kind: str) -> None:
+    """The check says nothing of what was made: command or worker, that is kept, and the next run goes on."""
+    check = "touch check.at; [ -e check ] || exec sleep 1000"
+    made = {"command": "echo x >> ran; echo x > it.txt"} if kind == "command" else {}
+    configure(project, {"one": {**made, "targets": ["it.txt"], "check": check}}, defaults={"repairs": 2})
+    play(project, {"one": [[write("it.txt")]]})
+    with on_terminal(project) as terminal:
+        at_gate(project, "check")
+        terminal.press("\x03")
+        assert terminal.wait() == 130
+    assert "FAILED" not in terminal.said
+    assert "1 stage: 1 stopped" in terminal.said
+    assert results(project, "one") == ["aborted"]
+    assert result(project, "one", 1)["reason"] == "interrupted"
+    assert project.processes() == []
+    assert (project.log("one").dir / "1/partial/it.txt").exists()
+    report = json.loads(project.run("dodo-claude", "report", "--json", check=0).out)
+    (told,) = report["stages"]
+    assert told["state"] == "stopped"
+    assert ("check", "not run") in [(each["kind"], each["result"]) for each in told["checks"]]
+    (project.root / "check").touch()
+    assert project.orchestrate().said("1 stage: 1 done")
+    assert project.read("it.txt") == "x\n"

@@ -1,0 +1,193 @@
+"""What a person does when they stop a stage, a group, a run or all of a project: one way for command, dashboard and MCP.
+
+Rules this file keeps: what is stopped is written down first (see stops.py); as long as a run follows a stage, that run ends it,
+and nobody else touches it; where there is none, we hold its lock meanwhile. What is said was done was done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+from dodo_claude import detached, lifecycle, recovery, status
+from dodo_claude.attempts import touched
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.journal import STATE_DIR, StageLog
+from dodo_claude.project import RUN, project_tmux, stage_name
+from dodo_claude.records import FAILED, STOPPED, WAITING, Config, Stage
+from dodo_claude.run import Run, RunInProgressError
+from dodo_claude.status import AT_WORK, DONE, StageStatus
+from dodo_claude.stops import ALL, USER, Stops, reason
+from dodo_claude.talk import last_start
+from dodo_claude.tmux import Tmux
+
+# How long a run may take to end what it was told to end: a worker has some seconds to go by itself.
+PATIENCE = 30.0
+# How often that is looked at: it is an event of another process's.
+LOOK_SECONDS = 0.05
+NOTHING = "nothing is at work, and no session is left"
+GOES_ON = "doit orchestrate goes on with it"
+
+
+def stop(config: Config, worker: str | None, sender: str = USER) -> list[str]:
+    """Stop `worker`: a stage, or its session's name, a group, or RUN for a detached run; None: all of the project.
+
+    A line for each that says what was done. Raises `DodoClaudeError` when there is no such stage.
+    """
+    tmux = project_tmux(config)
+    lines: list[str] = []
+    stages = () if worker == RUN else _named(config, worker)
+    if worker is None:
+        holder = detached.holder(config.root)
+        if holder is not None:  # before the run itself is asked to end: it knows why then
+            Stops(config.root / STATE_DIR).give(ALL, sender, holder)
+    if worker in (None, RUN):
+        ended = detached.stop(config, tmux)
+        if ended or worker == RUN:
+            lines.append("run: ended" if ended else "run: there is no detached run")
+    if stages:
+        lines += _stop(config, tmux, stages, sender, everything=worker is None)
+    tmux.stop_server_if_empty()
+    return lines
+
+
+def _named(config: Config, worker: str | None) -> tuple[Stage, ...]:
+    if worker is None:
+        return config.stages
+    found = tuple(config.named(worker))  # a stage, or all of a group
+    if not found and any(late.group == worker for late in config.late):
+        raise DodoClaudeError(
+            f"'{worker}': its stages are not known yet (dodo-claude stop --all stops a run)"
+        )
+    name = "" if found else stage_name(config, worker)
+    return found or tuple(stage for stage in config.stages if stage.name == name)
+
+
+def _stop(config: Config, tmux: Tmux, stages: Sequence[Stage], sender: str, *, everything: bool) -> list[str]:
+    while True:
+        holder = detached.holder(config.root)
+        if holder is None:
+            run = Run(config)
+            try:
+                return _without_a_run(run, tmux, stages, sender, everything=everything)
+            except RunInProgressError:
+                continue  # it began just now
+            finally:
+                run.close()
+        told = _by_the_run(config, tmux, stages, sender, holder, everything=everything)
+        if told is not None:
+            return told
+
+
+# -- a run follows them
+
+
+def _by_the_run(
+    config: Config, tmux: Tmux, stages: Sequence[Stage], sender: str, holder: str, *, everything: bool
+) -> list[str] | None:
+    """Have the run `holder` end them. None: it is gone before it did."""
+    state = config.root / STATE_DIR
+    stops, sessions = Stops(state), tmux.sessions()
+    now = {each.name: each for each in _status(config, holder, tmux).stages}
+    asked, lines = [], []
+    for stage in stages:
+        how = now[stage.name]
+        # Of all of them those that have not begun need no order of their own.
+        if how.state in AT_WORK or (how.state == WAITING and not everything):
+            stops.give(stage.name, sender, holder)
+            asked.append(stage)
+        elif _take_down(tmux, sessions, stage):
+            lines.append(f"{stage.name}: {_already(how)}; its session is removed")
+        elif not everything:
+            lines.append(f"{stage.name}: {_already(how)}: there is nothing to stop")
+    deadline, began = time.monotonic() + PATIENCE, last_start(state)
+    for stage in asked:
+        log = StageLog(state, stage.name)
+        # What it was asked for and has not come to, it takes when it comes to it.
+        while (begun := _begun(log, began)) and stops.pending(stage.name) and time.monotonic() < deadline:
+            if detached.holder(config.root) != holder:
+                return None
+            time.sleep(LOOK_SECONDS)
+        if not begun and stops.pending(stage.name):
+            left = _take_down(tmux, sessions, stage)
+            how_far = "its worker, whom an earlier run left, is ended" if left else "has not begun"
+            lines.append(f"{stage.name}: {how_far}; this run does not begin it")
+        elif begun and stops.pending(stage.name):
+            lines.append(f"{stage.name}: is being stopped")
+        else:
+            lines.append(f"{stage.name}: {_came_to(log, reason(sender))}")
+            _take_down(tmux, tmux.sessions(), stage)  # of the attempt before, which had failed
+    return lines
+
+
+def _begun(log: StageLog, began: float) -> bool:
+    """Is the run that began at that time at it: at an attempt, or between two?"""
+    attempt = log.open_attempt()
+    result = attempt.result() if attempt is not None else None
+    goes_on = result is None or result.get("retry") is True
+    return attempt is not None and goes_on and touched(attempt) >= began
+
+
+def _came_to(log: StageLog, why: str) -> str:
+    last = log.last()
+    result = (last.result() if last is not None else None) or {}
+    if result.get("result") == lifecycle.Result.SUCCEEDED.value:
+        return "was done before it could be stopped"
+    if result.get("reason") in (why, None):
+        return f"stopped; {GOES_ON}"
+    return f"ended before it could be stopped: {result['reason']}"
+
+
+def _already(how: StageStatus) -> str:
+    if how.state == DONE:
+        return "is done"
+    if how.state in (FAILED, STOPPED):
+        return f"{'has failed' if how.state == FAILED else 'is stopped'} already"
+    return "is not run now"
+
+
+# -- nobody follows them
+
+
+def _without_a_run(
+    run: Run, tmux: Tmux, stages: Sequence[Stage], sender: str, *, everything: bool
+) -> list[str]:
+    """End what a run left that was killed. Raises `RunInProgressError`."""
+    config = run.config
+    run.take_lock()
+    state, lines = config.root / STATE_DIR, []
+    left = [
+        stage for stage in stages if recovery.is_left(stage, state) and StageLog(state, stage.name).last()
+    ]
+    stops = Stops(state)
+    for stage in left:
+        stops.give(stage.name, sender, "")
+        recovery.clear_left(stage, run.attend(), reason(sender))
+        lines.append(f"{stage.name}: stopped; {GOES_ON}")
+    # Also what a run was told that was killed before it came to that.
+    for name in [*(stage.name for stage in stages), *([ALL] if everything else [])]:
+        stops.over(name)
+    now: dict[str, StageStatus] = {}
+    sessions = tmux.sessions()
+    for stage in stages:
+        taken = _take_down(tmux, sessions, stage)
+        if stage in left or (everything and not taken):
+            continue
+        now = now or {each.name: each for each in _status(config, None, tmux).stages}
+        how = _already(now[stage.name])
+        lines.append(
+            f"{stage.name}: {how}{'; its session is removed' if taken else ': there is nothing to stop'}"
+        )
+    return lines
+
+
+def _take_down(tmux: Tmux, sessions: Mapping[str, tuple[str, str]], stage: Stage) -> bool:
+    """Remove the session that is kept of a stage, with all that lives in it. False: there is none."""
+    session, mark = sessions.get(stage.session, ("", ""))
+    if mark:
+        tmux.end_session(session, mark)
+    return bool(mark)
+
+
+def _status(config: Config, holder: str | None, tmux: Tmux) -> status.Status:
+    return status.look(config, holder, tmux.living(), detached.session_name(config))
