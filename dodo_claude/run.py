@@ -202,6 +202,7 @@ class Run:
         from dodo_claude.agents import BOX
         from dodo_claude.fleet import Fleet, Limits, local_zone
         from dodo_claude.lookout import Lookout
+        from dodo_claude.protect import Guard
         from dodo_claude.services import Services
         from dodo_claude.slots import Slots
 
@@ -234,6 +235,7 @@ class Run:
             plan_problems=self._plan_problems,
             prompt=self.render_prompt,
             environ=self.environ,
+            guard=Guard(root, self.environ, self.id),
             report=lambda stage, attempt, view: self.report(stage, attempt, view),
             freed=lambda stage: self.freed(stage),
             afterwards=self._afterwards.do,
@@ -569,7 +571,7 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
     """What every worker of `stages` needs and what of it is missing: fact and remedy, a line each."""
     import shutil
 
-    from dodo_claude import trust
+    from dodo_claude import programs, trust
 
     problems: list[str] = []
     profiles = {stage.agent.full_name: stage.agent for stage in stages if stage.agent is not None}
@@ -599,6 +601,7 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
                     f"agent '{profile.name}': {profile.scenario} not found beside {config.path.name}; "
                     "the scripted agent plays what that file says (write it, or use another agent)"
                 )
+    problems += map(str, programs.problems(config, stages, environ))
     problems += unwritable(config)
     return problems
 
