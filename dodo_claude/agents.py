@@ -237,6 +237,16 @@ def brief(job: Job) -> str:
     return "\n".join(lines) + "\n"
 
 
+# Tools whose hook names the file that they change, by one of these keys; and those that change none and start nothing.
+# What else there is, and may come, can start programs.
+EDITING_TOOLS = frozenset({"Edit", "MultiEdit", "Write", "NotebookEdit"})
+PATH_KEYS = ("file_path", "notebook_path")
+HARMLESS_TOOLS = frozenset(
+    {
+        "Read", "Glob", "Grep", "LS", "NotebookRead", "TodoWrite", "TodoRead", "TaskCreate", "TaskUpdate", "TaskList",
+        "TaskGet", "WebFetch", "WebSearch", "ToolSearch", "AskUserQuestion", "ExitPlanMode",
+    }
+)  # fmt: skip
 # What the PermissionRequest hook tells the model where nobody is to be asked.
 DENIAL = "not allowed here; find another way, nobody can be asked"
 # Dialogs that a hook can refuse and not answer: its yes leaves them open.

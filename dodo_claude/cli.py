@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -253,6 +253,7 @@ def _write_new(path: Path, text: str) -> None:
 
 def _checked(file: Path) -> Config:
     """Read `file`, and all that it names. DodoClaudeError when something is wrong."""
+    from dodo_claude import programs
     from dodo_claude.config import Blueprint
     from dodo_claude.scripted.scenario import check_scenario
 
@@ -268,7 +269,9 @@ def _checked(file: Path) -> Config:
     }
     for name in sorted(scenarios):
         check_scenario(Path(os.path.relpath(config.root / name)))
-    return config
+    if faulty := programs.problems(config, config.stages, os.environ):
+        raise ConfigError(faulty)
+    return replace(config, notes=(*config.notes, *programs.idle_guards(config)))
 
 
 def _checked_json(file: Path) -> dict[str, Any]:

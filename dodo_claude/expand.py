@@ -19,7 +19,7 @@ from dodo_claude.errors import DodoClaudeError, Problem
 from dodo_claude.findings import At, Findings, did_you_mean, dotted, listed, show
 from dodo_claude.foreach import Group
 from dodo_claude.locate import KeyPath
-from dodo_claude.paths import BadPathError, Project, is_glob
+from dodo_claude.paths import BadPathError, Project, escaped, is_glob
 from dodo_claude.records import AgentProfile, Phase, Stage
 from dodo_claude.sources import UnreadableError, read_text
 
@@ -222,10 +222,11 @@ class _Expansion:
         found: dict[str, None] = {}
         for place, table in ((("defaults",), self._around.defaults), (("stages", self._name), self._own)):
             for index, value in enumerate(table.get("protect") or ()):
-                judge = self._around.project.inside if is_glob(value or "") else self._around.project.file
+                wild = self._is_pattern(value or "")
+                judge = self._around.project.inside if wild else self._around.project.file
                 path = self._path(value, (*place, "protect", index), judge)
                 if path is not None:
-                    found[path] = None
+                    found[path if wild else escaped(path)] = None
         return tuple(found)
 
     def _cwd(self, text: _Values) -> str:
@@ -288,8 +289,7 @@ class _Expansion:
                 draft.targets[path] = self._at(place)
         for value, place in self._strings("file_dep"):
             source = text.of(value, place)
-            # `app/[id]/page.tsx` is a file's name if there is such a file.
-            if source is not None and is_glob(source) and not self._is_there(source):
+            if source is not None and self._is_pattern(source):
                 path = self._path(source, place, project.inside)
                 kept = draft.globs
             else:
@@ -308,6 +308,10 @@ class _Expansion:
             draft.file_dep.setdefault(path, self._at(group.place))
         for maker in group.makers:
             draft.after.setdefault(maker, self._at(group.place))
+
+    def _is_pattern(self, path: str) -> bool:
+        """Is it a glob? `app/[id]/page.tsx` is a file's name if there is such a file."""
+        return is_glob(path) and not self._is_there(path)
 
     def _is_there(self, path: str) -> bool:
         return "\0" not in path and self._around.project.exists(path)

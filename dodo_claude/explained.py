@@ -120,6 +120,16 @@ def _phases(task: Task) -> list[str]:
     )
 
 
+def _again(task: Task) -> list[str]:
+    """What of a stage would be checked again first."""
+    from dodo_claude.recovery import checked_again
+
+    stage, freshness = stage_of(task), freshness_of(task)
+    if stage is None or freshness is None:
+        return []
+    return list(filter(None, [checked_again(stage, freshness.made(), freshness.config.root)]))
+
+
 def _reasons(task: Task, control: Any, dep_manager: Any) -> list[str]:
     """Why `task` would run, in words; nothing for one that is up to date."""
     if dep_manager.status_is_ignore(task) or not task.actions:
@@ -130,10 +140,11 @@ def _reasons(task: Task, control: Any, dep_manager: Any) -> list[str]:
     freshness = freshness_of(task)
     found = list(freshness.reasons(dep_manager.get_values(task.name))) if freshness is not None else []
     if found == ["it has not succeeded yet"]:
-        return [*found, *_phases(task)]
+        return [*found, *_phases(task), *_again(task)]
     for kind, words in _WORDS.items():
         lines = [words.format(name) for name in status.reasons.get(kind, [])]
         found += [line for line in lines if line not in found]
+    found += _again(task)
     if "has_no_dependencies" in status.reasons:
         found.append("it has no file_dep and nothing else to be compared by")
     return found or ["doit says so"]

@@ -31,6 +31,9 @@ SUMMARY = "summary"  # the worker was asked for a summary: text
 CLEARED = "cleared"  # `/compact` or `/clear` was pasted: text, goal
 UNCOMPACTED = "uncompacted"  # the client did not do it: reason
 GIVEN = "given"  # the next phase's prompt was pasted: text
+CHECKED = (
+    "checked"  # a check, not always the stage's own, changed files that it guards: protected, inputs (marks)
+)
 OUTCOME = "outcome"  # the attempt is over: result, reason
 
 # What a worker, or a person, says by a command of ours; it comes through the spool like a hook's event.
@@ -174,7 +177,8 @@ class Outcome:
     """How a stage's attempt ended, and why.
 
     `retry`: another attempt may do better. `kind` names a cause that is not the work's own, for the circuit
-    breaker ('' for a failed verification). `fatal`: every other worker would meet it too.
+    breaker ('' for a failed verification). `fatal`: every other worker would meet it too. `by_check`: nothing but the
+    stage's check, or ours of a plan, is against what it made.
     """
 
     result: Result
@@ -182,6 +186,7 @@ class Outcome:
     retry: bool = False
     kind: str = ""
     fatal: bool = False
+    by_check: bool = False
 
 
 # What a look at a client that does not begin finds, as kinds of failure: its dialogs over a folder that is not trusted, a

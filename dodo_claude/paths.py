@@ -168,8 +168,21 @@ class Project:
         return inputs.real(full) if name == "." or inputs.is_link(full) else full
 
 
-def matcher(pattern: str) -> Callable[[str], bool]:
+def escaped(path: str) -> str:
+    """The glob that finds the file of exactly that name."""
+    return _MAGIC.sub(lambda sign: f"[{sign[0]}]", path)
+
+
+def literal(pattern: str) -> str | None:
+    """The one path that a glob can find; None: it may find others."""
+    path = re.sub(r"\[([*?[])\]", r"\1", pattern)
+    return path if escaped(path) == pattern else None
+
+
+def matcher(pattern: str, *, hidden: bool = False) -> Callable[[str], bool]:
     """A question for paths: does the glob match? `**` as a whole part stands for any number of folders.
+
+    `hidden`: names that begin with a dot are as others.
 
     Walks over all states at once, so that no pattern takes exponential time.
     """
@@ -184,7 +197,7 @@ def matcher(pattern: str) -> Callable[[str], bool]:
             after: set[int] = set()
             for state in states - {len(parts)}:
                 part = parts[state]
-                if name.startswith(".") and not dotted[state]:
+                if not hidden and name.startswith(".") and not dotted[state]:
                     continue
                 if part is None:
                     after.add(state)

@@ -67,6 +67,9 @@ SOON_SECONDS = 0.01
 LONGEST_REST = 600.0
 # From this part of `idle_timeout` on it is asked what its processes do: that takes a look at all of the machine's.
 CENSUS_PART = 1 / 2
+# Exit statuses of a shell whose command can't be executed, or found: no worker could mend that.
+NOT_RUN = frozenset({126, 127})
+MEND_CHECK = "mend the check and run again: what was made is kept, and checked first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,9 @@ class Facts:
     pause_left: float = 0.0  # of the fleet's pause
     max_turns: int = 200
     problems: tuple[str, ...] | None = None  # of the last verification; None: not verified since the turn
+    by_check: bool = False  # these are what the check said, and nothing else
+    broken: bool = False  # the check could not be run
+    trespass: bool = False  # what no stage may change was changed
     mail: bool = False  # a message is queued
     ask_left: float = 0.0  # until the last open question's deadline
     phases: int = 1
@@ -234,15 +240,16 @@ def _verdict(view: View, facts: Facts) -> Instruction:
     problems = facts.problems
     assert problems is not None
     if not problems:
-        return Advance() if view.phase + 1 < facts.phases else Stop(Outcome(Result.SUCCEEDED))
+        more = view.phase + 1 < facts.phases and not facts.trespass
+        return Advance() if more else Stop(Outcome(Result.SUCCEEDED))
     if view.asks and facts.ask_left > 0 and view.state is State.IDLE:
         return Wait(min(facts.ask_left, LONGEST_WAIT))  # it may lack only the answer
     # A command agent is run again for a repair; a person's /exit leaves nobody to send it to.
     reachable = view.state is State.IDLE or not facts.interactive
-    if view.repairs - view.repairs_before < facts.repairs and reachable:
+    if view.repairs - view.repairs_before < facts.repairs and reachable and not facts.broken:
         return _make_room(view, facts) or Send(problems)
     where = f"phase {view.phase + 1} of {facts.phases}: " if facts.phases > 1 else ""
-    return _failed(where + "; ".join(problems))
+    return Stop(Outcome(Result.FAILED, where + "; ".join(problems), by_check=facts.by_check))
 
 
 def _make_room(view: View, facts: Facts) -> Instruction | None:

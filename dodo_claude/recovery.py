@@ -19,6 +19,7 @@ from dodo_claude.journal import STATE_DIR, Attempt, StageLog, disk_problem
 from dodo_claude.lifecycle import BEGUN, PHASE, SERVER_DIED, Outcome, Result
 from dodo_claude.mail import REFUSED, Mailbox
 from dodo_claude.policy import LONGEST_WAIT
+from dodo_claude.recheck import Candidate, NotAgainError, Recheck, find
 from dodo_claude.services import Done, Services
 from dodo_claude.work import Command, Work
 from dodo_claude.worker import Worker
@@ -51,12 +52,63 @@ def drive(stage: Stage, definition: Mapping[str, object], services: Services) ->
             if done is not None:
                 return done
             _clear_away(stage, services, left, stopped)
+        again = None if services.force else _check_again(stage, definition, services, log)
+        if again is not None:
+            return again
         return _attempts(stage, definition, services, log)
     except OSError as error:
         raise DodoClaudeError(disk_problem(error, services.state)) from error
     finally:
         services.stops.over(stage.name)
         _close_mail(log)
+
+
+def checked_again(stage: Stage, definition: Mapping[str, object], root: Path) -> str:
+    """What a run would check again before anybody works, and why, in words; "": nothing."""
+    try:
+        found = find(stage, definition, root, StageLog(root / STATE_DIR, stage.name))
+    except NotAgainError:
+        return ""
+    return f"{found.why}: what attempt {found.attempt.number} made is checked again before anybody works"
+
+
+def recheck(stage: Stage, definition: Mapping[str, object], services: Services) -> tuple[Done, str]:
+    """Check the files of the stage's last attempt again, because somebody asks for it; with whose they are, and why.
+
+    NotAgainError where there are none. Nobody works, whatever comes of it.
+    """
+    log = StageLog(services.state, stage.name, services.redact)
+    log.sweep()
+    last = log.last()
+    if last is not None and last.result() is None:
+        _clear_away(stage, services, last)
+    found = find(stage, definition, services.root, log, asked=True)
+    return _recheck(
+        stage, definition, services, log, found
+    ).run(), f"attempt {found.attempt.number}: {found.why}"
+
+
+def _check_again(
+    stage: Stage, definition: Mapping[str, object], services: Services, log: StageLog
+) -> Done | None:
+    """Before anybody works: is what an earlier attempt made good by now? None: somebody has to work."""
+    try:
+        found = find(stage, definition, services.root, log)
+    except NotAgainError:
+        return None
+    if services.stop_reason(stage.name) is not None:
+        return None
+    work = _recheck(stage, definition, services, log, found)
+    done = work.run()
+    return done if work.settles(done.outcome) else None
+
+
+def _recheck(
+    stage: Stage, definition: Mapping[str, object], services: Services, log: StageLog, found: Candidate
+) -> Recheck:
+    work = Recheck(stage, definition, services, log.begin(), found)
+    work.verified = held(stage, definition, services.root, found.attempt)
+    return work
 
 
 def is_left(stage: Stage, state: Path) -> bool:
@@ -202,7 +254,8 @@ def _last(log: StageLog, number: int) -> Attempt | None:
         result = attempt.result()
         if result is None or result.get("result") == Result.SUCCEEDED.value:
             return None
-        if result.get("result") != Result.ABORTED.value or result.get("prompts"):
+        verified = result.get("rechecks") and result.get("retry")  # phases, without a worker
+        if result.get("result") != Result.ABORTED.value or result.get("prompts") or verified:
             return attempt
     return None
 
@@ -223,4 +276,8 @@ def _resumable(
     if isinstance(result.get("resumes"), int) and int(str(result["resumes"])) >= RESUMES:
         return None
     worker = Worker.recalled(stage, definition, services, last)
-    return worker if worker.same_inputs and not worker.summed_up() else None
+    edited = result.get("edited")
+    worker.edited = tuple(map(str, edited)) if isinstance(edited, list) else ()
+    # What was changed under it, it is told of.
+    same = worker.same_definition and not {*worker.changed_inputs()} - {*worker.edited}
+    return worker if same and not worker.summed_up() else None

@@ -142,6 +142,9 @@ class StageReporter(ConsoleReporter):
         self._note(task.name, state=DONE)
         facts = [name for name in (self._sizes(task.targets), "check passed" if stage.checks else "") if name]
         repairs = task.values.get("repairs")
+        again = task.values.get("rechecked")
+        if again:
+            facts.insert(0, f"checked again what attempt {again} made, nobody had to work")
         if repairs:
             facts.append(f"after {repairs} repair{'s' if repairs > 1 else ''}")
         self._line(

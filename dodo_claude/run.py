@@ -238,6 +238,7 @@ class Run:
         from dodo_claude.agents import BOX
         from dodo_claude.fleet import Fleet, Limits, local_zone
         from dodo_claude.lookout import Lookout
+        from dodo_claude.protect import Guard
         from dodo_claude.services import Services
         from dodo_claude.slots import Slots
         from dodo_claude.stops import Stops
@@ -275,6 +276,7 @@ class Run:
             prompt=self.render_prompt,
             environ=self.environ,
             witness=self.witness,
+            guard=Guard(root, self.environ, self.id),
             report=lambda stage, attempt, view: self.report(stage, attempt, view),
             freed=lambda stage: self.freed(stage),
             afterwards=self._afterwards.do,
@@ -618,7 +620,7 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
     """What every worker of `stages` needs and what of it is missing: fact and remedy, a line each."""
     import shutil
 
-    from dodo_claude import trust
+    from dodo_claude import programs, trust
 
     problems: list[str] = []
     missing = set()
@@ -655,6 +657,7 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
 
         problems += trust.problems(trust.folders(config, ready), environ)
         problems += clients.settings_problems(config, ready, environ)
+    problems += map(str, programs.problems(config, stages, environ))
     problems += unwritable(config)
     return problems
 

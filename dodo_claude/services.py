@@ -15,6 +15,7 @@ from typing import Protocol
 from dodo_claude.config import Stage
 from dodo_claude.lifecycle import Outcome, View
 from dodo_claude.processes import Census
+from dodo_claude.protect import Guard
 from dodo_claude.redact import NOTHING, Redactor
 from dodo_claude.stops import Stops
 from dodo_claude.terminal import Terminal
@@ -85,6 +86,7 @@ class Services:
     prompt: Callable[[Stage], str]  # the stage's prompt, its variables filled in
     environ: Mapping[str, str]
     witness: Witness  # of what stands as verified
+    guard: Guard  # of the files that no stage may change
     slot: Callable[[float, Callable[[], bool]], Slot | None]  # take one within so many seconds, or give up
     report: Callable[[Stage, int, View], None] = lambda stage, attempt, view: None
     freed: Callable[[str], None] = lambda stage: None  # that stage gave its slot back before its end
@@ -120,3 +122,4 @@ class Done:
     seconds: float = 0.0
     repairs: int = 0
     usage: Usage = field(default_factory=Usage)
+    rechecked: int = 0  # the attempt whose files were checked again, with nobody at work; 0: none

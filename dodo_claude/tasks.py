@@ -261,6 +261,8 @@ class StageAction(BaseAction):
             "tokens": done.usage.tokens,
             "repairs": done.repairs,
         }
+        if done.rechecked:
+            self.values["rechecked"] = done.rechecked
         return None
 
     def _save_traceback(self) -> str:

@@ -51,6 +51,14 @@ def fingerprints(root: Path, names: Iterable[str]) -> dict[str, Fingerprint | No
     return {name: fingerprint(root / name) for name in names}
 
 
+def renewed(root: Path, known: Mapping[str, object]) -> dict[str, object]:
+    """Fingerprints as they are now of the files that `known` has some of. What is as it was, is not read."""
+    return {
+        name: mark if mark and same_bytes(root / name, mark) else fingerprint(root / name)
+        for name, mark in known.items()
+    }
+
+
 def same_bytes(path: Path | str, recorded: object) -> bool:
     """Does `path` hold what it held when `recorded` (a fingerprint, or what JSON made of it) was taken?
 

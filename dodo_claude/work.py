@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from dodo_claude import agents, phases, policy, processes, protect, verify
+from dodo_claude import agents, phases, policy, processes, protect, shell, verify
 from dodo_claude import lifecycle as life
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
@@ -59,16 +59,22 @@ class Work(ABC):
         self.copies = attempt.dir / "before"  # where those are kept
         self.acted = False  # it got so far that its targets may be of its making
         self.inputs: Mapping[str, object] = {}
-        self.protected: Mapping[str, object] = {}
+        self.protected: Mapping[str, object] = {}  # of an earlier run's attempt, as its journal has it
+        self.watch: protect.Watch | None = None
+        self.again = 0  # the attempt whose files are checked again here: see recheck.py
         self.resumes = 0  # attempts in a row on one session, without a tool call
+        self.same_definition = True
         self.same_inputs = True
         self.verified: list[dict[str, object]] = []  # of a stage in phases: those that hold, see phases.kept
         self.check_output = ""
-        self.trespasses: tuple[str, ...] = ()  # found before the check ran
+        self.trespasses: tuple[protect.Change, ...] = ()  # found before the check ran
+        self.charged = False  # nor had it done the same to what others made
         self.wrote: dict[
             str, float
         ] = {}  # the files that its client's tools wrote, relative to the root, and when
-        self.guarded: tuple[Mapping[str, object], Mapping[str, object]] | None = None  # as the check left it
+        self.failed: str | None = None  # the check that alone is not passed; "": our own, of a plan
+        self.broken = False  # it could not even be run
+        self.edited: tuple[str, ...] = ()  # what was changed by nobody knows whom: see `_judge`
         self.began = time.time()
         self.clock = time.monotonic()  # the same moment on the clock that does not jump
         self.slot: Slot | None = None  # its place among those that work at once
@@ -81,11 +87,13 @@ class Work(ABC):
     ) -> Self:
         """An attempt as its journal tells of it."""
         self = cls(stage, definition, services, attempt)
-        self.same_inputs = False  # unless its journal says what they were
+        self.same_definition = False  # unless its journal says what it was
         for event in attempt.replay():
             if event.kind == "begun":
                 self._recall(event.data, event.at)
             self._fold(event)
+        # Only now: a check may have changed some, which the journal tells.
+        self.same_inputs = self.same_definition and not self.changed_inputs()
         if not self.acted and any((attempt.dir / name).exists() for name in _STARTED):
             # Its journal's beginning is damaged: the copies tell what stood there before it.
             self.acted, self.before = True, verify.fingerprints(self.copies, stage.targets)
@@ -99,11 +107,12 @@ class Work(ABC):
         self.acted = True
         nonce, copies, resumes = begun.get("nonce"), begun.get("copies"), begun.get("resumes")
         self.nonce = nonce if isinstance(nonce, str) else self.nonce
-        self.before, self.inputs, self.protected = table("before"), table("inputs"), table("protected")
+        self.before, self.inputs = table("before"), table("inputs")
+        self.protected = self.services.guard.read(begun)
         if isinstance(copies, int):
             self.copies = self.attempt.log.dir / str(copies) / "before"
         self.resumes = resumes if isinstance(resumes, int) else 0
-        self.same_inputs = begun.get("definition") == dict(self.definition) and not self.changed_inputs()
+        self.same_definition = begun.get("definition") == dict(self.definition)
         self.clock -= max(0.0, time.time() - at)
         self.began = at
 
@@ -192,6 +201,8 @@ class Work(ABC):
             self.services.fleet.ended(self.key)
             if not self.alive():  # one that is kept may still write
                 self.services.witness.ended(self.stage.name)
+            if self.watch is not None:
+                self.services.guard.end(self.watch)
             self._leave()
 
     def _leave(self) -> None:
@@ -230,7 +241,7 @@ class Work(ABC):
         """Write down what is about to happen, and what it will be compared with."""
         root, stage = self.services.root, self.stage
         self.inputs = verify.fingerprints(root, stage.file_dep)
-        self.protected = protect.watched(root, stage, self.services.targets)
+        self.watch = self.services.guard.begin(stage, self._allowed)
         if self.resume is None:
             self.before = verify.fingerprints(root, stage.targets)
             verify.keep_copies(root, stage.targets, self.copies)
@@ -246,11 +257,13 @@ class Work(ABC):
             before=dict(self.before),
             copies=int(self.copies.parent.name),
             inputs=dict(self.inputs),
-            protected=dict(self.protected),
+            **self.services.guard.written(self.watch, self.services.targets),
             resumes=self.resumes,
             on_permission=self.stage.on_permission,
             phase=len(self.verified),
             verified=self.verified,
+            **({"again": self.again} if self.again else {}),
+            **({"apart": phases.apart_from_checks(stage)} if stage.phases else {}),
         )
         self.view = replace(self.view, phase=len(self.verified), denies=self.stage.on_permission == "deny")
         self.acted = True
@@ -258,6 +271,26 @@ class Work(ABC):
             verify.put_back(root, self._unverified(), self.resume.attempt.dir / "partial")
         for target in stage.targets:
             (root / target).parent.mkdir(parents=True, exist_ok=True)
+
+    def _watch_again(self) -> None:
+        """Go on with an attempt of an earlier run: it is held against what was when it began."""
+        guard = self.services.guard
+        self.watch = guard.begin(self.stage, self._allowed)
+        now, self.watch.since = self.watch.since, {**self.watch.since, **self._guarded(self.protected)}
+        if guard.was_cut_off(self.began):
+            # What that check changed can't be told from what its worker did; it told its turn's end before.
+            self.watch.allow(self.watch.since, now, but=protect.is_order)
+
+    def _guarded(self, marks: Mapping[str, object]) -> Mapping[str, object]:
+        """Recorded marks for all that is guarded now: a file that has none was not there."""
+        assert self.watch is not None
+        new = (name for name in self.watch.since if self.watch.guards(name, self.services.targets))
+        return {**dict.fromkeys(new), **marks}
+
+    def _allowed(self, marks: Mapping[str, object]) -> None:
+        """A check changed these. Called by any thread."""
+        with contextlib.suppress(OSError):  # only a run after this one's kill would miss it
+            self.attempt.record(life.CHECKED, protected=dict(marks))
 
     def _elapsed(self) -> float:
         pausing = time.time() - self.pause_began if self.pause_began is not None else 0.0
@@ -275,6 +308,10 @@ class Work(ABC):
             self.wrote |= dict.fromkeys(agents.written(event.data, self.services.root), event.at)
         elif event.kind == life.PHASE:
             self.verified = [*self.verified, dict(event.data)]
+        elif event.kind == life.CHECKED:
+            for kind in ("protected", "inputs"):
+                marks = event.data.get(kind)
+                setattr(self, kind, {**getattr(self, kind), **(marks if isinstance(marks, dict) else {})})
         if event.kind == life.PAUSED and self.pause_began is None:
             self.pause_began = event.at
         elif event.kind == life.CONTINUED and self.pause_began is not None:
@@ -295,17 +332,20 @@ class Work(ABC):
         stage, part, root = self.stage, self.part, self.services.root
         last = self.view.phase + 1 >= phases.count(stage)
         problems = verify.target_problems(
-            root, part.targets, self.before, allow_unchanged=stage.allow_unchanged
+            root, part.targets, self.before, allow_unchanged=stage.allow_unchanged or self.again > 0
         )
         if last and part is not stage:
             earlier = [name for name in stage.targets if name not in part.targets]
             problems += verify.target_problems(root, earlier, self.before, allow_unchanged=True)
         # Before the check: that one may write what it names, a report say; and a worker's script is not run.
+        self.failed, self.broken = None, False
         self.trespasses = self._trespasses() if not problems else ()
-        if problems or self.trespasses:
+        self.charged = bool(not problems and self._charges())
+        if problems or self.trespasses or self.charged:
             return problems, ""
         if stage.plan is not None and (wrong := self.services.plan_problems(stage)):
             more = f" and {len(wrong) - PROBLEMS_NAMED} more" if len(wrong) > PROBLEMS_NAMED else ""
+            self.failed = ""
             return (f"the plan is not right: {'; '.join(wrong[:PROBLEMS_NAMED])}{more}",), "\n".join(wrong)
         for check in dict.fromkeys((part.check, stage.check if last else None)):
             if check is not None:
@@ -315,22 +355,48 @@ class Work(ABC):
         return (), ""
 
     def _check(self, check: str, bell: threading.Event) -> tuple[tuple[str, ...], str]:
-        root, stage = self.services.root, self.stage
         self._note(life.CHECKING, check=check)
         log = self.attempt.dir / "check.log"
-        ended = self._command(check, log, bell)
+        inputs = verify.renewed(self.services.root, self.inputs)
+        with self.services.guard.check(self._watch()):
+            ended = self._command(check, log, bell)
+        self._take_inputs(inputs)
         if ended.stopped == _INTERRUPTED:
             raise InterruptedCheckError
         if ended.status == 0 and not ended.stopped:
-            # What the check wrote is no trespass of the worker's; what comes after it would be.
-            self.guarded = (
-                protect.watched(root, stage, self.services.targets),
-                verify.fingerprints(root, stage.file_dep),
-            )
             return (), ""
         output = verify.output_tail(log)
         how = ended.stopped or policy.describe_exit(ended.status)
-        return (f"check `{check}` ended with {how}{verify.last_words(output)}",), output
+        fact = f"check `{check}` ended with {how}{verify.last_words(output)}"
+        if not ended.stopped:
+            self.failed = check
+            if ended.status in policy.NOT_RUN and not self._makes_what_runs(check):
+                self.broken = True
+                fact = f"check `{check}` could not be run: {how}{verify.last_words(output)} ({policy.MEND_CHECK})"
+        return (fact,), output
+
+    def _take_inputs(self, before: Mapping[str, object]) -> None:
+        """Its own check changed some of its inputs, after its work: that is no fault of that."""
+        now = verify.renewed(self.services.root, before)
+        changed = {
+            name: mark
+            for name, mark in now.items()
+            if mark != before[name] and self.inputs.get(name) == before[name]
+        }
+        if changed:
+            self._note(life.CHECKED, inputs=changed)
+
+    def _makes_what_runs(self, check: str) -> bool:
+        """Is what the check runs of the stage's own making: is it the worker's to mend?"""
+        program = shell.first_program(check)
+        return any(
+            os.path.normpath(os.path.join(self.stage.cwd, word)) in self.stage.targets
+            for word in (*self._scripts(check), *filter(None, [program]))
+        )
+
+    def _scripts(self, check: str) -> list[str]:
+        folder = self.services.root / self.stage.cwd
+        return shell.scripts(check, lambda word: (folder / word).is_file())
 
     def _command(self, command: str, log: Path, bell: threading.Event) -> processes.Ended:
         def wait(pid: int, seconds: float) -> bool:
@@ -353,24 +419,80 @@ class Work(ABC):
             hurry=self.services.hurry.is_set,
         )
 
+    def _interrupted(self) -> Outcome:
+        return Outcome(Result.ABORTED, self.end_reason or _INTERRUPTED)
+
     def _judge(self, outcome: Outcome) -> Outcome:
-        """A success that changed what it may not change is none; nor is one that read what somebody else changed."""
+        """A success that changed what it may not change is none; nor is one that read what somebody else changed.
+
+        Where it can't be told who did, it is no failure either: it is stopped, and goes on with the next run.
+        """
         if outcome.result is not Result.SUCCEEDED:
             return outcome
         found = self.trespasses or self._trespasses()
-        if found:
-            return Outcome(Result.FAILED, "; ".join(found))
+        own = [*self._charges(), *(_accusation(change) for change in found if self._did(change))]
+        if own:
+            return Outcome(Result.FAILED, "; ".join(own))
         if disturbed := self.services.witness.disturbed(self.stage.name, self.stage.file_dep):
             return Outcome(Result.FAILED, f"its input {'; its input '.join(disturbed)}", retry=True)
-        return outcome
+        if not found:
+            return outcome
+        self.edited = tuple(change.name for change in found)
+        if self.base == "" and any(
+            not (change.is_input or protect.is_order(change.name)) for change in found
+        ):
+            return Outcome(Result.FAILED, "; ".join(map(_accusation, found)))
+        facts = [
+            f"{'its input ' if change.is_input else ''}'{change.name}' was {'made' if change.made else 'changed'} while it ran"
+            for change in found
+        ]
+        inputs = any(change.is_input for change in found)
+        why = "what it made may not fit it" if inputs else "it may not change that, and who did can't be told"
+        return Outcome(
+            Result.ABORTED, f"{'; '.join(facts)}: {why} (look at it; the next run goes on from here)"
+        )
 
-    def _trespasses(self) -> tuple[str, ...]:
-        """What was changed that may not be, since it was last looked at with no fault found."""
-        name, witness = self.stage.name, self.services.witness
-        witness.look(self.stage.file_dep)
-        protected, inputs = self.guarded or (self.protected, self.inputs)
-        problems = protect.problems(self.services.root, protected, inputs, self.stage, self.services.targets)
-        return (*witness.charges(name), *problems)
+    def _trespasses(self) -> tuple[protect.Change, ...]:
+        """What was changed that may not be, as far as it, or nobody knows who, did it."""
+        inputs = [
+            protect.Change(name, is_input=True)
+            for name, mark in self.inputs.items()
+            if name not in self.stage.targets and not _as_before(self.services.root / name, mark)
+        ]
+        protected = [
+            change
+            for change in self._watch().changes(self.services.targets)
+            if self._did(change) or (self.services.guard.editor(change.name) is None and self._could())
+        ]
+        return (*inputs, *protected)
+
+    def _charges(self) -> tuple[str, ...]:
+        """What of other stages' it is known to have overwritten."""
+        self.services.witness.look(self.stage.file_dep)
+        return self.services.witness.charges(self.stage.name)
+
+    def _did(self, change: protect.Change) -> bool:
+        """Did its own tools name that file? What a program does that it starts, no hook tells."""
+        return self.services.guard.editor(change.name) == self.stage.name
+
+    def _could(self) -> bool:
+        """Could it have changed a file without a word of it?"""
+        return True
+
+    def _watch(self) -> protect.Watch:
+        assert self.watch is not None
+        return self.watch
+
+    def _next_phase(self) -> None:
+        """The phase is verified: write that down; what a rerun finds so, it need not do again."""
+        number = self.view.phase
+        self._note(
+            life.PHASE,
+            done=number + 1,
+            mark=phases.mark(self.definition, number),
+            targets=verify.fingerprints(self.services.root, self.part.targets),
+            message=self.view.message,
+        )
 
     # -- the end
 
@@ -419,11 +541,21 @@ class Work(ABC):
                 "targets": targets,
                 **({"phases": self.verified} if self.stage.phases else {}),
                 "set_aside": moved,
+                **({"rechecks": self.again} if self.again else {}),
+                **({"edited": list(self.edited)} if self.edited else {}),
+                **(self._by_check() if outcome.by_check else {}),
                 "pid": os.getpid(),
             }
         )
         return Done(
-            outcome, self.attempt.number, self.view.message, targets, seconds, self.view.repairs, usage
+            outcome,
+            self.attempt.number,
+            self.view.message,
+            targets,
+            seconds,
+            self.view.repairs,
+            usage,
+            self.again,
         )
 
     def _answered_for(self, outcome: Outcome) -> Outcome:
@@ -438,6 +570,18 @@ class Work(ABC):
         if outcome.result is Result.SUCCEEDED:
             return Outcome(Result.FAILED, reason)
         return replace(outcome, reason=reason)
+
+    def _by_check(self) -> dict[str, object]:
+        """What the next run asks before it lets anybody work: see recheck.py."""
+        check = self.failed or ""
+        names = [os.path.normpath(os.path.join(self.stage.cwd, word)) for word in shell.words(check)]
+        files = [
+            name
+            for name in names
+            if not name.startswith(("/", "..")) and (self.services.root / name).is_file()
+        ]
+        marks = verify.fingerprints(self.services.root, files)
+        return {"by_check": True, "broken": self.broken, "check": check, "check_files": marks}
 
     def _unverified(self) -> list[str]:
         """The targets that are not those of a phase that was done."""
@@ -477,6 +621,16 @@ class Work(ABC):
         )
 
 
+def _as_before(path: Path, mark: object) -> bool:
+    return verify.same_bytes(path, mark) if mark else not os.path.lexists(path)
+
+
+def _accusation(change: protect.Change) -> str:
+    if change.is_input:
+        return f"its input '{change.name}' was changed while it ran (a stage may not edit what it reads)"
+    return f"protected file '{change.name}' was {'made' if change.made else 'changed'} while it ran"
+
+
 class Command(Work):
     """A stage that is an ordinary command: no worker, no tmux."""
 
@@ -497,12 +651,9 @@ class Command(Work):
                 f"its command ended with {policy.describe_exit(ended.status)}{detail} (see {log})",
             )
         try:
-            problems, _ = self._examine(bell)
+            problems, self.check_output = self._examine(bell)
         except InterruptedCheckError:
             return self._interrupted()
-        return self._judge(
-            Outcome(Result.FAILED, "; ".join(problems)) if problems else Outcome(Result.SUCCEEDED)
-        )
-
-    def _interrupted(self) -> Outcome:
-        return Outcome(Result.ABORTED, self.end_reason or _INTERRUPTED)
+        if problems:
+            return Outcome(Result.FAILED, "; ".join(problems), by_check=self.failed is not None)
+        return self._judge(Outcome(Result.SUCCEEDED))

@@ -116,6 +116,7 @@ class Worker(Work):
             0.0,
             False,
         )  # at which Stop it was asked whether others' hooks hear of it, and the answer
+        self.ran = False  # it used a tool that may do what no hook tells: start programs
 
     @property
     def interactive(self) -> bool:
@@ -132,7 +133,24 @@ class Worker(Work):
             self.pane = Pane(str(event.data.get("pane")), str(event.data.get("session")), self.view.pid or 0)
         elif event.kind in _PASTES:
             self.sent, self.pasted = self._told(event), False
+        elif event.kind == "PreToolUse":
+            self._used(event)
         self.changed = time.monotonic() - max(0.0, time.time() - self.view.since)
+
+    def _used(self, event: life.Event) -> None:
+        """What it is about to do with a tool: change a file that the hook names, or what no hook tells."""
+        tool, given = event.data.get("tool_name"), event.data.get("tool_input")
+        if tool in agents.EDITING_TOOLS:
+            for key in agents.PATH_KEYS:
+                path = given.get(key) if isinstance(given, Mapping) else None
+                if isinstance(path, str):
+                    folder = self.services.root / self.stage.cwd
+                    self.services.guard.edited(os.path.join(folder, path), self.stage.name)
+        elif tool not in agents.HARMLESS_TOOLS:
+            self.ran = True
+
+    def _could(self) -> bool:
+        return self.ran or not self.interactive
 
     def _told(self, event: life.Event) -> list[str]:
         """What an event says was sent; the journal has of a repair the order only, its file has the data."""
@@ -184,6 +202,7 @@ class Worker(Work):
             self._read_used()
             self.earlier, _ = self._usage()
             self.cost.follows()
+            self._watch_again()
         if self.interactive:
             self.mailbox.open(self.attempt.number)
             self.services.waker.watch_folder(self.ring, self.mailbox.dir / QUEUED)
@@ -210,7 +229,7 @@ class Worker(Work):
             stage=stage.name,
             attempt=self.attempt.number,
             root=services.root,
-            cwd=services.root / stage.cwd if stage.cwd != "." else services.root,
+            cwd=self._cwd(),
             folder=folder,
             session_id=(self.resume.view.session_id if self.resume else None) or str(uuid.uuid4()),
             resume=self.resume is not None,
@@ -244,9 +263,22 @@ class Worker(Work):
         path = self.attempt.dir / TASK
         write_atomic(path, task)
         return (
-            f"Your session was cut off. {GO_ON} The files that you had made are in their places. "
+            f"Your session was cut off. {GO_ON} The files that you had made are in their places. {self._news()}"
             f"Should you not see your task any more: it is in {path}."
         )
+
+    def _news(self) -> str:
+        """What of its inputs is not as the session read it."""
+        changed = [name for name in self.resume.edited if name in self.stage.file_dep] if self.resume else []
+        if not changed:
+            return ""
+        names = ", ".join(os.path.relpath(self.services.root / name, self._cwd()) for name in changed)
+        return (
+            f"Changed since you read it: {names}. Read that again, and mend what does not fit it any more. "
+        )
+
+    def _cwd(self) -> Path:
+        return self.services.root / self.stage.cwd if self.stage.cwd != "." else self.services.root
 
     def _task(self) -> str:
         """What the worker is to do: its stage, or the phase that it is in."""
@@ -441,6 +473,9 @@ class Worker(Work):
             pause_left=fleet.pause_left(),
             max_turns=stage.max_turns,
             problems=self.problems,
+            by_check=self.failed is not None,
+            broken=self.broken,
+            trespass=bool(self.trespasses or self.charged),
             mail=self.interactive
             and (self.view.state is life.State.IDLE or self.view.held)
             and self.mailbox.waiting(),
@@ -619,17 +654,6 @@ class Worker(Work):
             self._note(life.RECEIVED, letters=list(self.view.received))
 
     # -- phases
-
-    def _next_phase(self) -> None:
-        """The phase is verified: write that down; what a rerun finds so, it need not do again."""
-        number = self.view.phase
-        self._note(
-            life.PHASE,
-            done=number + 1,
-            mark=phases.mark(self.definition, number),
-            targets=verify.fingerprints(self.services.root, self.part.targets),
-            message=self.view.message,
-        )
 
     def _clear(self, goal: str | None, bell: threading.Event, *, interrupt: bool) -> None:
         """Let the client compact its context towards `goal`; None: begin a fresh session, from a summary."""

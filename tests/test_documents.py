@@ -173,7 +173,7 @@ def test_what_it_runs_is_approved_with_the_rest(config: Config, tmp_path: Path) 
 
 def test_nobody_may_change_it(config: Config, tmp_path: Path) -> None:
     for stage in config.stages:
-        before = protect.watched(tmp_path, stage, ())
+        before = protect.Guard(tmp_path, {}).begin(stage, print).marks(())
         assert before["sub/orchestrate.toml"]
         assert "sub/dodo.py" in before
     job = agents.Job(

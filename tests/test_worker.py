@@ -22,6 +22,7 @@ from dodo_claude import monitors, policy, processes, verify, worker
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog, make_state_dir
 from dodo_claude.lifecycle import Outcome, Result
+from dodo_claude.protect import Guard
 from dodo_claude.records import AgentProfile, Monitor, Stage
 from dodo_claude.recovery import drive
 from dodo_claude.services import Done, Services
@@ -78,6 +79,7 @@ class Desk:
             terminal=lambda: self.terminal, waker=self.waker, lookout=self.lookout, stopping=threading.Event(),
             fleet=self.fleet, slot=lambda seconds, give_up: FakeSlot(), witness=Witness(root, root / STATE_DIR),
             prompt=lambda stage: str(stage.prompt), environ={"PATH": os.environ["PATH"], "HOME": str(root)},
+            guard=Guard(root, {"PATH": os.environ["PATH"]}),
         )  # fmt: skip
         self.services.runtime.mkdir()
         self.log = StageLog(self.services.state, "api")
@@ -479,20 +481,67 @@ def test_an_error_that_hits_all_stops_the_fleet(desk: Desk) -> None:
     assert "no credit" in str(desk.fleet.stopped)
 
 
-@pytest.mark.parametrize(
-    "name", ["in", "checks/c.sh", "orchestrate.toml", ".git/hooks/post-merge", "tests/t.py"]
-)
-def test_a_stage_that_edits_what_it_may_not_fails(desk: Desk, name: str) -> None:
+GUARDED = ["in", "checks/c.sh", "orchestrate.toml", ".git/hooks/post-merge", "tests/t.py"]
+
+
+def edits(desk: Desk, name: str, *tools: Step, stage: Stage = STAGE) -> Done:
+    """A worker uses these tools; meanwhile somebody changes a file that it may not change."""
     for path in ("checks", ".git/hooks", "tests"):
-        (desk.root / path).mkdir(parents=True)
+        (desk.root / path).mkdir(parents=True, exist_ok=True)
     (desk.root / "checks/c.sh").write_text("exit 0")
     (desk.root / "tests/t.py").write_text("test")
-    stage = replace(STAGE, check="sh checks/c.sh", protect=("tests/*",))
-    done = desk.drive(stage, Turn({"a": "made", name: "exit 0 # evil"}))
+    stage = replace(stage, check="sh checks/c.sh", protect=("tests/*",))
+    return desk.drive(stage, Turn({"a": "made", name: "exit 0 # evil"}, (*WORK, *tools, STOP)))
+
+
+def tool(name: str, **given: str) -> Step:
+    return ("PreToolUse", {"tool_name": name, "tool_input": given})
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_a_stage_that_edits_what_it_may_not_fails(desk: Desk, name: str) -> None:
+    done = edits(desk, name, tool("Write", file_path=str(desk.root / name)))
     assert done.outcome.result is Result.FAILED
     assert f"'{name}' was " in done.outcome.reason
     assert desk.text("a") is None
     assert (desk.last.dir / "partial/a").read_text() == "made"
+
+
+@pytest.mark.parametrize("name", GUARDED)
+def test_where_it_can_not_be_told_who_did_the_session_goes_on_with_the_next_run(
+    desk: Desk, name: str
+) -> None:
+    done = edits(desk, name, tool("Bash", command="make"))
+    assert done.outcome.result is Result.ABORTED
+    assert f"'{name}' was " in done.outcome.reason
+    assert "while it ran" in done.outcome.reason
+    assert "may not edit" not in done.outcome.reason
+    done = desk.drive(
+        replace(STAGE, check="sh checks/c.sh", protect=("tests/*",)), Turn(events=(*WORK, STOP))
+    )
+    assert done.outcome == SUCCEEDED
+    script = (desk.last.dir / "launch.sh").read_text()
+    assert "--resume" in script
+    assert ("Changed since you read it: in." in (desk.last.dir / "prompt.md").read_text()) is (name == "in")
+
+
+@pytest.mark.parametrize("name", GUARDED[1:])
+def test_what_a_person_edits_meanwhile_is_not_its_charge(desk: Desk, name: str) -> None:
+    done = edits(desk, name, tool("Read", file_path="x"), tool("Edit", file_path=str(desk.root / "a")))
+    assert done.outcome == SUCCEEDED
+
+
+def test_an_input_that_a_person_edits_meanwhile_is_worked_on_again(desk: Desk) -> None:
+    done = edits(desk, "in", tool("Read", file_path="in"))
+    assert told(done) == (
+        Result.ABORTED,
+        "its input 'in' was changed while it ran: what it made may not fit it (look at it; the next run goes on from here)",
+    )
+
+
+def test_a_command_agent_tells_nothing_of_what_it_does(desk: Desk) -> None:
+    done = edits(desk, "orchestrate.toml", stage=MINE)
+    assert done.outcome.result is not Result.SUCCEEDED
 
 
 def test_silence_is_nudged_interrupted_and_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -289,7 +289,7 @@ def test_a_planned_stage_may_not_change_its_plan(plan: Project) -> None:
         },
     )
     ran = orchestrate(plan, "--yes")
-    assert ran.said("work:b FAILED: protected file 'generated.toml' was changed while it ran")
+    assert ran.said("work:b stopped: 'generated.toml' was changed while it ran")
     launch = (plan.log("work:b").dir / "1/settings.json").read_text()
     assert f"Edit(/{plan.root}/generated.toml)" in json.loads(launch)["permissions"]["deny"]
     own = (plan.log("work:plan").dir / "1/settings.json").read_text()

@@ -1,0 +1,186 @@
+"""Before anybody works: can the checks be run at all, and does each guard guard something? Owns the lookup of a check's
+program, and where in the files a stage's check, or what it protects, is said.
+
+Rule this file keeps: what may yet come to be there (a stage makes it, its folder is not there either, a dodo.py may make
+it) is no problem.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+
+from dodo_claude import documents, paths, plans, protect, shell
+from dodo_claude.errors import ConfigError, Problem
+from dodo_claude.findings import did_you_mean, dotted, show
+from dodo_claude.locate import KeyPath
+from dodo_claude.records import Config, Stage
+
+
+def problems(config: Config, stages: Iterable[Stage], environ: Mapping[str, str]) -> tuple[Problem, ...]:
+    """The checks of `stages` whose program, or script, is not there: each where it is said, once."""
+    asked: dict[tuple[object, ...], tuple[str, str] | None] = {}
+    found: dict[Problem, None] = {}
+    lookup = _Lookup(config, environ)
+    places: Places | None = None
+    for stage in stages:
+        for check in stage.checks:
+            key = (check, stage.cwd, dict(stage.env).get("PATH"))
+            if key not in asked:
+                asked[key] = lookup.fault(stage, check)
+            fault = asked[key]
+            if fault is not None:
+                places = places or Places(config)
+                found[places.problem(places.of_check(stage, check), *fault)] = None
+    return tuple(sorted(found))
+
+
+class _Lookup:
+    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+        self._root = config.root
+        self._environ = environ
+        self._targets = {target for stage in config.stages for target in stage.targets}
+        self._late = [target for late in config.late for target in late.targets]
+        self._others = (config.root / "dodo.py").exists()
+
+    def fault(self, stage: Stage, check: str) -> tuple[str, str] | None:
+        """What is wrong with a check's program, and what to do; None: nothing, or who knows."""
+        word = shell.first_program(check)
+        if word is None:
+            return None
+        if "/" in word:
+            return self._file(stage, word, runs=True)
+        if (fault := self._program(stage, word)) is not None:
+            return fault
+        script = shell.first_script(check)
+        return None if script is None else self._file(stage, script, runs=False)
+
+    def _file(self, stage: Stage, word: str, *, runs: bool) -> tuple[str, str] | None:
+        path = self._root / stage.cwd / word
+        name = os.path.normpath(os.path.join(stage.cwd, word))
+        if name in self._targets or any(re.match(late, name) for late in self._late):
+            return None
+        if path.is_file():
+            if runs and not os.access(path, os.X_OK):
+                return f"{show(word)} can't be executed", f"chmod +x {name}, or name its interpreter"
+            return None
+        if path.exists() or self._others or not path.parent.is_dir():
+            return None
+        folder = os.path.dirname(name)
+        near = {
+            os.path.relpath(other, stage.cwd) for other in self._targets if os.path.dirname(other) == folder
+        }
+        near |= {os.path.join(os.path.dirname(word), other) for other in os.listdir(path.parent)}
+        # As the word is written: with its dot.
+        near = {
+            f"./{other}" if word.startswith("./") and not other.startswith("./") else other for other in near
+        }
+        return f"{show(word)} is not there", did_you_mean(word, near, "no stage makes it either")
+
+    def _program(self, stage: Stage, word: str) -> tuple[str, str] | None:
+        path = dict(stage.env).get("PATH", self._environ.get("PATH"))
+        if not path:
+            return None
+        # A relative one is meant from where the check runs.
+        folders = [os.path.join(self._root, stage.cwd, folder) for folder in path.split(os.pathsep)]
+        if shutil.which(word, path=os.pathsep.join(folders)) is not None:
+            return None
+        inside = f"{self._root}/"
+        if any(folder.startswith(inside) and not os.path.isdir(folder) for folder in folders):
+            return None  # a virtual environment, say, that a stage makes
+        if (self._root / stage.cwd / word).is_file():
+            return f"{show(word)} is not on PATH", f"a file of that folder is ./{word}"
+        return f"{show(word)} is not on PATH", did_you_mean(
+            word, _programs(folders), "install it, or mend its name"
+        )
+
+
+def _programs(folders: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for folder in folders:
+        if os.path.isdir(folder):
+            found.update(os.listdir(folder))
+    return found
+
+
+def idle_guards(config: Config) -> Iterator[str]:
+    """Of each path and glob of `protect` that guards no file now: a line for people."""
+    there: dict[str, bool] = {}
+    told: set[str] = set()
+    places: Places | None = None
+    for stage in config.stages:
+        for rule in stage.protect:
+            if rule not in there:
+                literal = paths.literal(rule)
+                there[rule] = (
+                    os.path.lexists(config.root / literal)
+                    if literal is not None
+                    else next(iter(protect.Walk(config.root, rule).files()), None) is not None
+                )
+            if not there[rule]:
+                places = places or Places(config)
+                place = places.of_guard(stage, rule)
+                if place is None:
+                    continue  # of our own making: a nested orchestration's files
+                text = (
+                    "matches no file"
+                    if paths.literal(rule) is None
+                    else "is not there: it guards that nobody makes it"
+                )
+                line = str(places.problem(place, f"{show(rule)} {text}", ""))
+                if line not in told:
+                    told.add(line)
+                    yield line
+
+
+class Places:
+    """Where in the files of a configuration what is said of a stage stands. Reads them anew: only for who has to tell."""
+
+    def __init__(self, config: Config) -> None:
+        def planned(group: str, path: str) -> documents.File | None:
+            try:
+                return plans.read(config.root / path, path) if (config.root / path).exists() else None
+            except ConfigError:
+                return None
+
+        found = documents.Documents.of(documents.read(config.path), str(config.root), planned)
+        self._main = found.main
+        self._tables = {table.full_name: table for table in found.tables}
+
+    def of_check(self, stage: Stage, check: str) -> tuple[documents.Document, KeyPath]:
+        """Of a check of `stage`: in its own table, of a phase, or in [defaults]."""
+        table = self._tables.get(stage.group or stage.name)
+        if table is None:  # the file was edited meanwhile
+            return self._main, ()
+        for number, phase in enumerate(stage.phases):
+            if phase.check == check:
+                return table.document, (*table.place, "phases", number, "check")
+        if "check" in table.values:
+            return table.document, (*table.place, "check")
+        # A plan's defaults are those of the file that its planner stands in.
+        planner = table.document.planner
+        return (planner.document if planner is not None else table.document), ("defaults", "check")
+
+    def of_guard(self, stage: Stage, rule: str) -> tuple[documents.Document, KeyPath] | None:
+        """Of a path or glob that `stage` protects; None: it is in no table."""
+        table = self._tables.get(stage.group or stage.name)
+        if table is None:
+            return None
+        outer = table.document.planner.document if table.document.planner is not None else table.document
+        for document, place, values in (
+            (table.document, table.place, table.values),
+            (outer, ("defaults",), outer.values.get("defaults") or {}),
+        ):
+            for number, value in enumerate(values.get("protect") or ()):
+                written = os.path.normpath(os.path.join(document.project.base, value or ""))
+                if rule in (written, paths.escaped(written)):
+                    return document, (*place, "protect", number)
+        return None
+
+    def problem(self, place: tuple[documents.Document, KeyPath], text: str, remedy: str) -> Problem:
+        """One there."""
+        document, path = place
+        findings = document.findings
+        return Problem(findings.file, *findings.positions.of(path), dotted(path), text, remedy)

@@ -1,0 +1,111 @@
+"""What can be known before anybody works: a check that can't be run, a guard that guards nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dodo_claude import programs
+from dodo_claude.config import load_config
+
+Make = Callable[..., list[str]]
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Make:
+    """The problems of an orchestrate.toml, in a project with some files; tools are on PATH."""
+    root = tmp_path / "p"
+    for name in ("check.sh", "plain.sh", "tool", "checks/run.py", "sub/x.sh", "app/[id]/page.tsx"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("#!/bin/sh\n")
+    for name in ("check.sh", "sub/x.sh"):
+        (root / name).chmod(0o755)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in ("pytest", "grep", "python3", "sh"):
+        (tools / name).write_text("#!/bin/sh\n")
+        (tools / name).chmod(0o755)
+
+    def make(text: str, path: str = str(tools)) -> list[str]:
+        (root / "orchestrate.toml").write_text(text)
+        config = load_config(root / "orchestrate.toml")
+        found = programs.problems(config, config.stages, {"PATH": path})
+        return [*map(str, found), *programs.idle_guards(config)]
+
+    return make
+
+
+def stage(check: str, more: str = "") -> str:
+    return f"[stages.a]\nprompt = 'x'\ntargets = ['a.sh']\n{more}\ncheck = {check!r}\n"
+
+
+@pytest.mark.parametrize(
+    ("check", "problem"),
+    [
+        ("./chek.sh", "'./chek.sh' is not there (did you mean './check.sh'?)"),
+        ("pytset -q", "'pytset' is not on PATH (did you mean 'pytest'?)"),
+        ("CI=1 nosuch", "'nosuch' is not on PATH (install it, or mend its name)"),
+        ("tool --all", "'tool' is not on PATH (a file of that folder is ./tool)"),
+        ("./plain.sh", "'./plain.sh' can't be executed (chmod +x plain.sh, or name its interpreter)"),
+        ("checks/rnu.py", "'checks/rnu.py' is not there (did you mean 'checks/run.py'?)"),
+        ("python3 checks/rnu.py", "'checks/rnu.py' is not there (did you mean 'checks/run.py'?)"),
+        ("./b.sh", "'./b.sh' is not there (did you mean './a.sh'?)"),
+        ("/nosuch/x", None),  # nor is its folder
+        ("./check.sh", None),
+        ("sh ./plain.sh", None),
+        ("pytest -q", None),
+        ("./a.sh", None),  # made by a stage
+        ("python3 a.sh", None),
+        (".venv/bin/pytest -q", None),
+        ("test -s a.sh", None),
+        ("$TOOL x", None),
+        ("python3 -m nosuch", None),
+        ("sh -c nosuch", None),
+    ],
+)
+def test_the_first_word_of_a_check(told: Make, check: str, problem: str | None) -> None:
+    lines = [] if problem is None else [f"orchestrate.toml:5:9: stages.a.check: {problem}"]
+    assert told(stage(check)) == lines
+
+
+def test_each_is_said_once_where_it_is_said(told: Make) -> None:
+    text = (
+        "[defaults]\ncheck = 'pytset'\n[stages.a]\nforeach = ['x', 'y']\nprompt = 'x'\n[stages.b]\ncommand = 'x'\n"
+        "[stages.c]\nphases = [{ prompt = '1', check = './chek.sh' }, { prompt = '2' }]\n"
+    )
+    assert told(text) == [
+        "orchestrate.toml:2:9: defaults.check: 'pytset' is not on PATH (did you mean 'pytest'?)",
+        "orchestrate.toml:9:35: stages.c.phases[0].check: './chek.sh' is not there (did you mean './check.sh'?)",
+    ]
+
+
+def test_a_nested_file_s_own_folder_is_meant(told: Make, tmp_path: Path) -> None:
+    (tmp_path / "p/sub/orchestrate.toml").write_text(
+        "[stages.d]\nprompt = 'x'\ncheck = './x.hs'\ncwd = '.'\n"
+    )
+    assert told("[stages.sub]\norchestrate = 'sub/orchestrate.toml'\n") == [
+        "sub/orchestrate.toml:3:9: stages.d.check: './x.hs' is not there (did you mean './x.sh'?)"
+    ]
+
+
+def test_what_a_stage_may_yet_make_is_no_problem(told: Make, tmp_path: Path) -> None:
+    path = f".venv/bin{os.pathsep}{tmp_path}/tools"
+    assert told(stage("nosuch -q", f"env = {{ PATH = '{path}' }}")) == []
+    assert told(stage("nosuch -q"), path="") == []
+    (tmp_path / "p/dodo.py").write_text("")
+    assert told(stage("./chek.sh")) == []
+
+
+def test_a_guard_that_finds_nothing_is_told_of(told: Make) -> None:
+    text = (
+        "[defaults]\nprotect = ['app/[id]/page.tsx', 'lib/**']\n"
+        "[stages.a]\nprompt = 'x'\nprotect = ['check.sh', 'setup.cgf', 'checks/*.py', 'app/[i]d/*']\n[stages.b]\nprompt = 'x'\n"
+    )
+    assert told(text) == [
+        "orchestrate.toml:2:33: defaults.protect[1]: 'lib/**' matches no file",
+        "orchestrate.toml:5:24: stages.a.protect[1]: 'setup.cgf' is not there: it guards that nobody makes it",
+        "orchestrate.toml:5:52: stages.a.protect[3]: 'app/[i]d/*' matches no file",
+    ]
