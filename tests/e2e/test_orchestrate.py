@@ -513,3 +513,88 @@ def test_a_run_that_its_budget_stopped_goes_on_with_the_next_one(
     second = client.result("one")
     assert second["session_id"] == first["session_id"]
     assert client.read("it.txt") == "whole\n"
+
+
+def in_mid_work(path: Path, go: threading.Event):  # type: ignore[no-untyped-def]
+    """A worker that has made half of its file and waits for its model; once resumed, it makes the whole."""
+    resumed: list[Request] = []
+
+    def script(request: Request) -> Reply:
+        if "was cut off" in request.prompts[-1]:
+            resumed.append(request)
+            return write(path, "whole\n") if len(resumed) == 1 else say("Done.")
+        if request.tool_results:
+            go.wait(60)
+            return say("late")
+        return write(path, "half\n")
+
+    return by_stage(one=script)
+
+
+def test_a_stopped_worker_comes_back_with_the_next_run_only(client: Project, api: MessagesApi) -> None:
+    client.write(
+        "orchestrate.toml", stages("[stages.one]\nprompt = 'Make it.'\ntargets = ['it.txt']\nretries = 3")
+    )
+    go, path = threading.Event(), client.root / "it.txt"
+    api.reply = in_mid_work(path, go)
+    try:
+        with client.started() as live:
+            client.wait_for(path.exists, "its half")
+            said = client.run("dodo-claude", "stop", "one", check=0).out
+            assert said == "one: stopped; doit orchestrate goes on with it\n"
+            assert live.wait() == 1
+    finally:
+        go.set()
+    assert "one             stopped by you\n" in live.text
+    assert not path.exists()
+    assert (client.attempts("one"), client.processes(), client.sessions()) == (1, [], [])
+    first = client.result("one")
+    assert (first["result"], first["reason"]) == ("aborted", "stopped by you")
+    assert client.orchestrate().said("1 stage: 1 done")
+    assert client.result("one")["session_id"] == first["session_id"]
+    assert client.read("it.txt") == "whole\n"
+
+
+@pytest.mark.parametrize("way", ["/exit", "Ctrl-C", "kill-pane", "kill-server"])
+def test_how_a_client_was_lost_is_said_where_another_is_started(
+    client: Project, api: MessagesApi, way: str
+) -> None:
+    client.write(
+        "orchestrate.toml",
+        stages("[stages.one]\nprompt = 'Make it.'\ntargets = ['it.txt']\nretries = 3").replace(
+            "[defaults]", "retry_delay = '10ms'\n[defaults]"
+        ),
+    )
+    go, path = threading.Event(), client.root / "it.txt"
+    api.reply = in_mid_work(path, go)
+    try:
+        with client.started() as live:
+            client.wait_for(path.exists, "its half")
+            (socket,) = client.runtime.glob("dodo-claude/*/tmux.sock")
+            spawned = [event for event in Attempt(client.log("one"), 1).replay() if event.kind == "spawned"]
+            pane = str(spawned[0].data["pane"])
+            tmux = ["tmux", "-S", str(socket)]
+            if way.startswith("kill"):
+                argv = ["kill-server"] if way == "kill-server" else ["kill-pane", "-t", pane]
+                subprocess.run([*tmux, *argv], check=True)
+            else:
+                client.run("dodo-claude", "interrupt", "one", check=0)
+                client.wait_for(
+                    lambda: "Interrupted" in client.run("dodo-claude", "capture", "one").out, "its prompt"
+                )
+                for keys in [["-l", "/exit"], ["Enter"]] if way == "/exit" else [["C-c"], ["C-c"]]:
+                    subprocess.run([*tmux, "send-keys", "-t", pane, *keys], check=True)
+            assert live.wait() == 0, live.text
+    finally:
+        go.set()
+    how = (
+        "an unknown exit status (its tmux server, or its pane, was killed)"
+        if way.startswith("kill")
+        else "exit status 0 (somebody left it in its pane: /exit, Ctrl-C or Ctrl-D)"
+    )
+    why = f"its worker ended in mid-work with {how}"
+    (again,) = [line for line in live.lines if "(attempt 2; attempt 1 failed: " in line]
+    assert why[:80] in again
+    told = client.run("dodo-claude", "log", "one", check=0).out
+    assert f"  before: attempt 1 failed: {why} (files: .orchestrate/stages/one/1/)\n" in told
+    assert client.read("it.txt") == "whole\n"
