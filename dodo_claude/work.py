@@ -228,6 +228,11 @@ class Work(ABC):
             phase=len(self.verified),
             verified=self.verified,
         )
+        for name in stage.file_dep:
+            if (
+                self.inputs.get(name) is None
+            ):  # it went since the run began, or a task of dodo.py did not make it
+                raise DodoClaudeError(f"its input '{name}' is not there, or can't be read")
         self.view = replace(self.view, phase=len(self.verified), denies=self.stage.on_permission == "deny")
         self.acted = True
         if self.resume is not None:
