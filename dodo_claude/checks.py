@@ -6,15 +6,16 @@ from __future__ import annotations
 import graphlib
 import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
 from dodo_claude import inputs
+from dodo_claude.errors import Problem
 from dodo_claude.expand import Draft
-from dodo_claude.findings import At, listed, show
+from dodo_claude.findings import At, did_you_mean_file, listed, show
 from dodo_claude.foreach import Group, matching
 from dodo_claude.paths import Project
-from dodo_claude.records import Stage, enclosing
+from dodo_claude.records import Absent, Stage, enclosing
 
 # One cycle hides others: each is cut and the search goes on, so long as there is a point in reading more of them.
 MAX_CYCLES = 20
@@ -35,6 +36,47 @@ def connect(
     _cycles(drafts, late, groups)
     _reports(drafts, late, groups)
     return tuple(_finished(draft) for draft in drafts)
+
+
+def absent(
+    readers: Collection[tuple[str, Draft]], project: Project, others: Callable[[str], bool]
+) -> tuple[Absent, ...]:
+    """The files that are read, are not there, and that nobody makes; who reads them is named as in `readers`.
+
+    `others`: may that file come from where no stage is known?
+    """
+    made = {path for _, draft in readers for path in draft.targets}
+    lacking: dict[str, list[tuple[str, Draft]]] = {}
+    there: dict[str, bool] = {}
+    for name, draft in readers:
+        for path in draft.file_dep:
+            if path not in there:
+                there[path] = (
+                    path in made or inputs.is_regular(os.path.join(project.root, path)) or others(path)
+                )
+            if not there[path]:
+                lacking.setdefault(path, []).append((name, draft))
+    known = {*made, *project.some_files()} if lacking else set()
+    return tuple(found for path in lacking for found in _absent(path, lacking[path], project, known))
+
+
+def _absent(
+    path: str, readers: list[tuple[str, Draft]], project: Project, known: Collection[str]
+) -> Iterator[Absent]:
+    """One for each place that names it: the items of a foreach have the same."""
+    places: dict[tuple[str, int, int, str], list[str]] = {}
+    for name, draft in readers:
+        said = draft.said[path]() if path in draft.said else draft.file_dep[path].problem()
+        places.setdefault((said.file, said.line, said.column, said.path), []).append(name)
+    full = os.path.join(project.root, path)
+    text = "is not there, and no stage makes it"
+    if inputs.is_link(full):
+        text = "is a link to what is not there, and no stage makes it"
+    elif inputs.is_there(full):
+        text = "is no plain file"
+    remedy = did_you_mean_file(path, known, "write it, or let a stage have it as a target")
+    for place, names in places.items():
+        yield Absent(path, tuple(names), Problem(*place, f"{show(path)} {text}", remedy))
 
 
 def _finished(draft: Draft) -> Stage:

@@ -267,6 +267,8 @@ def _checked(file: Path) -> Config:
         for stage in config.stages
         if stage.agent is not None and stage.agent.base == "scripted" and stage.agent.scenario
     }
+    if config.absent:
+        raise ConfigError(tuple(each.problem for each in config.absent))
     for name in sorted(scenarios):
         check_scenario(Path(os.path.relpath(config.root / name)))
     if faulty := programs.problems(config, config.stages, os.environ):

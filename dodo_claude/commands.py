@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 from doit.cmd_base import DodoTaskLoader
 from doit.cmd_run import Run as DoitRun
 from doit.control import TaskControl, TaskDispatcher
-from doit.exceptions import InvalidCommand
+from doit.exceptions import InvalidCommand, InvalidDodoFile
 from doit.task import Stream, Task
 
-from dodo_claude.loader import StageLoader
+from dodo_claude.loader import StageLoader, not_right
 
 if TYPE_CHECKING:
     from dodo_claude.records import Stage
@@ -180,6 +180,7 @@ class Orchestrate(DoitRun):
                 if not (always or trust) and (done := self._done(reporter)):
                     self.loader.keep_idle(self)
                     return self._nothing_to_do(outfile, reporter, done)
+                self._need_files()
                 from dodo_claude import consent, detached
 
                 ask = not yes and sys.stdin.isatty() and sys.stdout.isatty() and not detached.is_inside()
@@ -251,6 +252,19 @@ class Orchestrate(DoitRun):
             report.nothing_to_do(names)
         gc.freeze()  # Python's end would look for garbage among all that is left, several times
         return 0
+
+    def _need_files(self) -> None:
+        """Refuse a run that would come to a stage which reads what nobody makes. InvalidDodoFile."""
+        from dodo_claude import explained
+
+        config = self.loader.stage_config
+        if config is not None and config.absent:
+            tasks = explained.chosen(self.control)
+            problems = config.absent_for(
+                {task.name for task in tasks if not self.dep_manager.status_is_ignore(task)}
+            )
+            if problems:
+                raise InvalidDodoFile(not_right(problems))
 
     def _stages(self) -> list[Stage]:
         """Those that were chosen on the command line, with what they need."""

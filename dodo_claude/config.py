@@ -7,7 +7,6 @@ started, written or changed.
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -18,7 +17,18 @@ from dodo_claude import beside, checks, documents, durations, expand, foreach, i
 from dodo_claude.documents import Documents, Table
 from dodo_claude.errors import ConfigError, Problem
 from dodo_claude.findings import Findings, did_you_mean, listed, show
-from dodo_claude.records import ORDERS, AgentProfile, Budget, Config, Foreach, Monitor, Plan, Stage, enclosing
+from dodo_claude.records import (
+    ORDERS,
+    Absent,
+    AgentProfile,
+    Budget,
+    Config,
+    Foreach,
+    Monitor,
+    Plan,
+    Stage,
+    enclosing,
+)
 
 __all__ = ["AgentProfile", "Blueprint", "Budget", "Config", "Monitor", "Stage", "load_config"]
 
@@ -43,6 +53,7 @@ class Blueprint:
     """A file, read once, of which configurations are made: each knows more of the items that stages make.
 
     ConfigError as by load_config. `made_by` has the targets of dodo.py's tasks and who makes them; None: not known.
+    `delayed`: some of its tasks are made in mid-run only.
     """
 
     def __init__(
@@ -52,11 +63,13 @@ class Blueprint:
         task_names: Collection[str] = (),
         agent: str | None = None,
         made_by: Mapping[str, str] | None = None,
+        delayed: bool = False,
     ) -> None:
         self.path = path
         self._tasks = frozenset(task_names)
         self._agent = agent
         self._made_by = made_by
+        self._delayed = delayed
         self._seen: dict[str, tuple[str, ...]] = {}  # a run's items stay what they were when it began
         self._plans: dict[str, documents.File] = {}  # and so do its plans
         self._settled: frozenset[str] = frozenset()
@@ -109,7 +122,7 @@ class Blueprint:
             if file is None:
                 makers = (table.by_planner.full_name,)
                 groups[table.full_name] = foreach.Group(table, items=None, makers=makers, plan=path)
-        stages, templates = self._stages(found, name, groups)
+        stages, templates, absent, doubtful = self._stages(found, name, groups)
         made = Config(
             path=self.path,
             root=root,
@@ -127,7 +140,8 @@ class Blueprint:
             foreach=templates,
             included=tuple(file.name for file in documents.files(self._file)),
             notify=tuple(settings.get("notify") or ()),
-            notes=tuple(_notes(self._file)),
+            notes=(*_notes(self._file), *map(_doubt, doubtful)),
+            absent=absent,
             plans=tuple(
                 Plan(table.full_name, table.by_planner.full_name, path, file.digest if file else None)
                 for table, path, file in found.plans
@@ -138,14 +152,18 @@ class Blueprint:
 
     def _stages(
         self, found: Documents, name: str, groups: Mapping[str, foreach.Group]
-    ) -> tuple[tuple[Stage, ...], tuple[Foreach, ...]]:
-        """All stages, judged alone and together; and what those are made from whose items are files or lines."""
+    ) -> tuple[tuple[Stage, ...], tuple[Foreach, ...], tuple[Absent, ...], list[str]]:
+        """All stages, judged alone and together; and what those are made from whose items are files or lines.
+
+        Then the files that they read, that are not there and that nobody makes; and those that only a dodo.py could make.
+        """
         around = self._surroundings(found, name, groups)
         shared = {
             table.full_name: expand.expand(table, around[table.document.prefix], None)[0]
             for table in found.includes
         }
         drafts, templates = [], []
+        unknown: list[tuple[str, expand.Draft]] = []  # of each group whose items are not known
         for table in found.tables:
             group, document = groups.get(table.full_name), table.document
             made = expand.expand(table, around[document.prefix], group)
@@ -155,6 +173,8 @@ class Blueprint:
                 for outer in document.outer:
                     draft.take(shared[outer.full_name])
             drafts += made
+            if group is not None and group.items is None:
+                unknown.append((group.name, expand.common(table, around[document.prefix], group)))
             if group is not None and not group.written:
                 templates.append(_foreach(group, expand.template(table, around[document.prefix], group)))
             late_plan = groups.get(f"{document.prefix}{table.name}") if table.is_planner else None
@@ -167,15 +187,22 @@ class Blueprint:
         stages = checks.connect(drafts, late, names, found.main.project, orders)
 
         def others(path: str) -> bool:
-            there = inputs.is_there(os.path.join(found.main.project.root, path))
-            unknown = self._made_by is None and inputs.is_there(str(self.path.with_name("dodo.py")))
-            return there or unknown or path in (self._made_by or ()) or any(g.may_make(path) for g in late)
+            """Can it be made by somebody whose targets no stage has?"""
+            return (
+                self._delayed or path in (self._made_by or ()) or any(group.may_make(path) for group in late)
+            )
 
-        plans.judge_stages(drafts, others)
+        readers = [*((draft.stage.name, draft) for draft in drafts), *unknown]
+        lacking = checks.absent(readers, found.main.project, others)
+        doubtful: list[str] = []
+        if lacking and self._made_by is None and inputs.is_there(str(self.path.with_name("dodo.py"))):
+            doubtful = list(dict.fromkeys(each.path for each in lacking))
+            lacking = ()
+        plans.judge_stages(drafts, {each.path for each in lacking})
         more = tuple(f"{file.base}/{name}" for file in files for name in ORDERS)
         if more:
             stages = tuple(replace(stage, protect=(*stage.protect, *more)) for stage in stages)
-        return stages, tuple(templates)
+        return stages, tuple(templates), lacking, doubtful
 
     def _surroundings(
         self, found: Documents, name: str, groups: Mapping[str, foreach.Group]
@@ -236,6 +263,10 @@ def _notes(main: documents.File) -> Iterator[str]:
         keys = [key for key in file.values.get("orchestrate") or {} if key != "name"]
         if keys:
             yield f"{file.name}: {listed(keys)} of [orchestrate] count where it runs by itself; here {main.name}'s do"
+
+
+def _doubt(path: str) -> str:
+    return f"{show(path)} is not there, and no stage makes it: a task of dodo.py has to"
 
 
 def _local(names: Iterable[str], prefix: str) -> frozenset[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from dodo_claude import agents, approval, clients, run, slots, trust, watch
 from dodo_claude.config import load_config
-from dodo_claude.errors import DodoClaudeError
+from dodo_claude.errors import ConfigError, DodoClaudeError
 from dodo_claude.fleet import FATAL
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
 from dodo_claude.lifecycle import OUTCOME
@@ -92,6 +92,8 @@ def look(file: Path | None, environ: Mapping[str, str], *, client: bool = False)
     else:
         try:
             config = load_config(file)
+            if config.absent:
+                raise ConfigError(tuple(each.problem for each in config.absent))
             count = len(config.stages)
             yield Finding("orchestrate.toml", OK, f"{count} stage{'' if count == 1 else 's'}, no problems")
         except DodoClaudeError as error:

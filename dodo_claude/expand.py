@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,9 @@ class Draft:
     found: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of each glob its files
     after: dict[str, At] = field(default_factory=dict)
     report: At | None = None  # the prompt that uses the report
+    said: dict[str, Callable[[], Problem]] = field(
+        default_factory=dict
+    )  # of each file in a prompt: where it is
 
     def take(self, other: Draft) -> None:
         """What is said of all stages of an included file, is said of this one."""
@@ -91,6 +96,11 @@ def template(table: Table, around: Surroundings, group: Group) -> Stage:
     return _Expansion(table, around, group).template()
 
 
+def common(table: Table, around: Surroundings, group: Group) -> Draft:
+    """Of a foreach whose items are not known yet the files that all of its stages will read."""
+    return _Expansion(table, around, group).common()
+
+
 def default_session(config: str, stage: str) -> str:
     """A session name that tmux takes as it is; a hash keeps apart what shortening would make equal."""
     full = f"{config}-{stage}"
@@ -129,6 +139,25 @@ class _Expansion:
 
     def template(self) -> Stage:
         return self._stage(_Values(self._findings, None, self._name, raw=True), self._prompt())
+
+    def common(self) -> Draft:
+        at = self._at(("stages", self._name))
+        draft = Draft(self.template(), at, at)
+        project = self._around.project
+        for value, place in self._strings("file_dep"):
+            if not is_glob(value) and not prompts.is_template(value):
+                path = self._path(value, place, project.file)
+                if path is not None:
+                    draft.file_dep.setdefault(path, self._at(place))
+        prompt = self._prompt()
+        for written in prompt.uses.files if prompt is not None else ():
+            assert prompt is not None
+            with suppress(BadPathError):  # reported where the stage is judged
+                path = project.file(written)
+                draft.file_dep.setdefault(path, self._at(prompt.place))
+                line = prompt.uses.line("files", written)
+                draft.said.setdefault(path, partial(self._problem, prompt, line, ""))
+        return draft
 
     def _place(self, key: str) -> KeyPath:
         return ("stages", self._name, key) if key in self._own else ("defaults", key)
@@ -505,6 +534,7 @@ class _Expansion:
                 continue
             if table == "files":
                 files.append(path)
+                draft.said.setdefault(path, partial(self._problem, prompt, line, ""))
             elif is_glob(path):
                 draft.prompt_globs.setdefault(path, self._at(prompt.place))
             else:
@@ -535,14 +565,16 @@ class _Expansion:
                 self._in_prompt(prompt, made.line, str(error))
 
     def _in_prompt(self, prompt: _Prompt, line: int, text: str, remedy: str = "") -> None:
-        """A problem in a line of the prompt: in its own file, or in the line of orchestrate.toml that it is."""
+        self._findings.put(self._problem(prompt, line, text, remedy))
+
+    def _problem(self, prompt: _Prompt, line: int, text: str, remedy: str = "") -> Problem:
+        """One in a line of the prompt: in its own file, or in the line of orchestrate.toml that it is."""
         if prompt.file is not None:
-            self._findings.put(Problem(prompt.file, line, 1, dotted(prompt.place), text, remedy))
-            return
+            return Problem(prompt.file, line, 1, dotted(prompt.place), text, remedy)
         start, column = self._findings.positions.of(prompt.place)
         found = self._toml_line(prompt, start, line)
         place = (start, column) if found is None else (found, 1)
-        self._findings.put(Problem(self._findings.file, *place, dotted(prompt.place), text, remedy))
+        return Problem(self._findings.file, *place, dotted(prompt.place), text, remedy)
 
     def _toml_line(self, prompt: _Prompt, start: int, line: int) -> int | None:
         """The line of the file that is a multi-line string's `line`; None where escapes make them differ."""

@@ -140,7 +140,8 @@ def _reasons(task: Task, control: Any, dep_manager: Any) -> list[str]:
     freshness = freshness_of(task)
     found = list(freshness.reasons(dep_manager.get_values(task.name))) if freshness is not None else []
     if found == ["it has not succeeded yet"]:
-        return [*found, *_phases(task), *_again(task)]
+        lacking = freshness.config.absent_for({task.name}) if freshness is not None else ()
+        return [*found, *_phases(task), *_again(task), *map(str, lacking)]
     for kind, words in _WORDS.items():
         lines = [words.format(name) for name in status.reasons.get(kind, [])]
         found += [line for line in lines if line not in found]

@@ -15,6 +15,9 @@ from dodo_claude.locate import KeyPath, Positions
 # How much of a value a message repeats: enough to know it again, short enough for a line.
 SHOWN = 60
 
+# How much two words have in common, of 1, when one may have been meant by the other.
+LIKE = 0.6
+
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -76,6 +79,11 @@ class At:
         """A problem there; only the first counts."""
         self.findings.add_once(self.path, text, remedy)
 
+    def problem(self, text: str = "", remedy: str = "") -> Problem:
+        """One of that place, which is nobody's yet."""
+        line, column = self.findings.positions.of(self.path)
+        return Problem(self.findings.file, line, column, dotted(self.path), text, remedy)
+
     def behind(self, other: At) -> bool:
         """Does it stand behind the other; when in another file, yes."""
         if self.findings is not other.findings:
@@ -115,10 +123,29 @@ def did_you_mean(word: str, known: Collection[str], otherwise: str = "") -> str:
     return otherwise if found is None else f"did you mean {show(found)}?"
 
 
+def did_you_mean_file(path: str, known: Collection[str], otherwise: str = "") -> str:
+    """Like did_you_mean, of files: one of the same name in another folder goes first, and an equal ending tells nothing."""
+    name, stem = _name_and_stem(path)
+    names = {each: _name_and_stem(each) for each in known}
+    like = difflib.SequenceMatcher(b=stem)
+    near = []
+    for each, (_, other) in names.items():
+        like.set_seq1(other)
+        if like.real_quick_ratio() >= LIKE and like.quick_ratio() >= LIKE and like.ratio() >= LIKE:
+            near.append(each)
+    same = sorted(each for each, (other, _) in names.items() if other == name)
+    return did_you_mean(path, same or near, f"did you mean {show(same[0])}?" if same else otherwise)
+
+
+def _name_and_stem(path: str) -> tuple[str, str]:
+    name = path.rpartition("/")[2].lower()
+    return name, name.partition(".")[0] or name
+
+
 @functools.lru_cache(maxsize=1024)  # one stage renamed is one wrong name in many places
 def _nearest(word: str, known: frozenset[str]) -> str | None:
     lowered = {name.lower(): name for name in sorted(known, reverse=True)}
-    found = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=LIKE)
     return lowered[found[0]] if found else None
 
 

@@ -49,13 +49,14 @@ class Question(NamedTuple):
     agent: str | None
     made_by: Mapping[str, str]
     settled: Collection[str] | None
+    delayed: bool = False
 
     def text(self) -> str:
         """The same only for the same question to the same program."""
         return json.dumps(
             [
                 FORM, str(self.path), sorted(self.task_names), self.agent, sorted(self.made_by.items()),
-                None if self.settled is None else sorted(self.settled), _program(),
+                None if self.settled is None else sorted(self.settled), self.delayed, _program(),
             ]
         )  # fmt: skip
 
@@ -126,7 +127,7 @@ def keep(
     environ: Mapping[str, str],
 ) -> None:
     """For `find`. What can't be written is not kept."""
-    if config.late or config.plans or not question.path.is_absolute():
+    if config.late or config.plans or config.absent or not question.path.is_absolute():
         return
     parts = [json.dumps(part).encode() for part in (seen.data(), _data(config, digests(config)))]
     mark = secrets.token_hex(8).encode()
@@ -175,7 +176,7 @@ def _data(config: Config, digests: Mapping[str, str]) -> dict[str, Any]:
     others = {
         name: _plain(getattr(config, name))
         for name in _FIELDS[Config]
-        if name not in ("path", "root", "stages", "foreach", "plans")
+        if name not in ("path", "root", "stages", "foreach", "plans", "absent")
     }
     foreach = [
         {name: _plain(getattr(each, name)) for name in _FIELDS[records.Foreach] if name != "template"}

@@ -83,6 +83,9 @@ class Late:
         """The configuration that knows the group; else why not. What left here would end the run at once."""
         try:
             config = self._blueprint.config({*self._settled, late.group})
+            names = {stage.name for stage in config.named(late.group)}
+            if lacking := config.absent_for(names):
+                raise ConfigError(lacking)
             self._run.learn(config)
         except (DodoClaudeError, OSError) as error:
             text = "; ".join(str(error).splitlines())

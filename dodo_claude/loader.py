@@ -10,7 +10,7 @@ import gc
 import inspect
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,8 +193,9 @@ class StageLoader(DodoTaskLoader):
             keep_unrun(Globals.dep_manager)
         # A Task object with a command's name would be taken by `doit NAME` for the command.
         names = [*(task.name for task in tasks), *self.cmd_names]
-        made_by = {target: task.name for task in tasks for target in task.targets}
-        question = kept.Question(self.path, names, self.agent, made_by, settled)
+        made_by = {os.path.relpath(target): task.name for task in tasks for target in task.targets}
+        delayed = any(task.loader is not None for task in tasks)
+        question = kept.Question(self.path, names, self.agent, made_by, settled, delayed)
         found = kept.find(question, os.environ)
         if found is None:
             return self._made(question)
@@ -206,7 +207,7 @@ class StageLoader(DodoTaskLoader):
         """Like load_stages, from the files."""
         from dodo_claude import inputs, kept
         from dodo_claude.config import Blueprint
-        from dodo_claude.errors import DodoClaudeError
+        from dodo_claude.errors import ConfigError, DodoClaudeError
         from dodo_claude.late import Late
         from dodo_claude.run import Run
 
@@ -217,15 +218,22 @@ class StageLoader(DodoTaskLoader):
                     task_names=question.task_names,
                     agent=question.agent,
                     made_by=question.made_by,
+                    delayed=question.delayed,
                 )
                 self.stage_config = blueprint.config(question.settled)
         except DodoClaudeError as error:
-            raise InvalidDodoFile(f"{FILE} is not right:\n{error}") from error
+            problems = error.problems if isinstance(error, ConfigError) else (error,)
+            raise InvalidDodoFile(not_right(problems)) from error
         self.run = Run(self.stage_config)
         kept.keep(question, self.stage_config, seen, definition_digests, self.run.environ)
         self.late = Late(blueprint, self.run, question.settled or ())
         found: list[Task] = self.late.tasks()
         return found
+
+
+def not_right(problems: Iterable[object]) -> str:
+    """What is wrong with orchestrate.toml, as doit's one error."""
+    return "\n".join([f"{FILE} is not right:", *map(str, problems)])
 
 
 def _project(start: Path, *, seek: bool) -> Path:

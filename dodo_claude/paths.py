@@ -6,6 +6,7 @@ Every path leaves here relative to the project, normalised, with `/`, so that tw
 from __future__ import annotations
 
 import fnmatch
+import itertools
 import os
 import posixpath
 import re
@@ -19,6 +20,9 @@ RESERVED = (".orchestrate", ".git")
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAGIC = re.compile(r"[*?\[]")
+
+# So many files are looked through for what somebody may have meant.
+SOME = 5000
 
 Matcher = Callable[[str], object]
 
@@ -136,6 +140,10 @@ class Project:
             self._trees[key] = list(self._walk(*key))
         matches = matcher(pattern)
         return [path for path in self._trees[key] if matches(path) and self._usable(path)]
+
+    def some_files(self) -> list[str]:
+        """Files of the project that somebody may have meant: not the hidden ones, nor those of a very large one."""
+        return list(itertools.islice(self._walk("", -1, False), SOME))
 
     def _walk(self, folder: str, depth: int, hidden: bool) -> Iterator[str]:
         waiting = [(folder, depth)]

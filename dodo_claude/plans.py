@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,13 +98,12 @@ def _judge_stage(place: KeyPath, table: dict[str, Any], findings: Findings) -> N
             phase.setdefault("prompt", _SOUND)
 
 
-def judge_stages(drafts: Sequence[Draft], others: Callable[[str], bool]) -> None:
+def judge_stages(drafts: Sequence[Draft], absent: Collection[str]) -> None:
     """What a planned stage must not do, besides what no stage may. Globs are resolved already.
 
-    `others`: is that file there, or may it come from where no stage is known?
+    `absent`: the files that are not there, and that nobody makes.
     """
     planned = [draft for draft in drafts if draft.stage.planned is not None]
-    made = {path for draft in drafts for path in draft.targets} if planned else set()
     for draft in planned:
         for path, place in draft.targets.items():
             orders = [posixpath.join(base, name) for base in ("", draft.stage.folder) for name in ORDERS]
@@ -115,7 +114,7 @@ def judge_stages(drafts: Sequence[Draft], others: Callable[[str], bool]) -> None
             secret = name in _SECRET or (name.startswith(".env.") and not name.endswith(".example"))
             if secret or any(part.lower() in RESERVED for part in path.split("/")[:-1]):
                 place.complain(f"{show(path)} may hold secrets", "no planned stage may read it")
-            elif path not in made and not others(path):
+            elif path in absent:
                 place.complain(
                     f"{show(path)} is not there, and no stage makes it", "name a target of a stage"
                 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
+
+from dodo_claude.errors import Problem
 
 # States of a stage. What is left is what is none of the first three.
 DONE, UP_TO_DATE, IGNORED = "done", "up to date", "ignored"
@@ -175,6 +177,15 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Absent:
+    """A file that stages read, that is not there and that nobody makes. They can't run; all others can."""
+
+    path: str  # relative to the root
+    stages: tuple[str, ...]  # or groups whose stages are not known yet
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All of one orchestrate.toml. A foreach's stages stand where its table does."""
 
@@ -194,6 +205,7 @@ class Config:
     plans: tuple[Plan, ...] = ()
     notify: tuple[str, ...] = ()  # a program to tell, and its first arguments
     notes: tuple[str, ...] = ()  # for people: what is right, and may be not what they think
+    absent: tuple[Absent, ...] = ()
 
     @property
     def orders(self) -> tuple[str, ...]:
@@ -221,6 +233,10 @@ class Config:
             names += [makers[name] for name in stage.file_dep if name in makers]
             found[stage.name] = tuple(name for name in dict.fromkeys(names) if name != stage.name)
         return found
+
+    def absent_for(self, names: Set[str]) -> tuple[Problem, ...]:
+        """What the stages and groups of those names lack."""
+        return tuple(each.problem for each in self.absent if not names.isdisjoint(each.stages))
 
     def named(self, name: str) -> Iterator[Stage]:
         """The stages that a name stands for: one, those of a group, or none."""

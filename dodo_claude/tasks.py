@@ -237,6 +237,8 @@ class StageAction(BaseAction):
         from dodo_claude.lifecycle import Result
         from dodo_claude.recovery import drive
 
+        if lacking := self.run.config.absent_for({self.stage.name}):
+            return TaskFailed("; ".join(map(str, lacking)))
         made = definition(self.stage)
         messages = self.freshness.messages()
         try:

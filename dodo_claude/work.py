@@ -265,6 +265,11 @@ class Work(ABC):
             **({"again": self.again} if self.again else {}),
             **({"apart": phases.apart_from_checks(stage)} if stage.phases else {}),
         )
+        for name in stage.file_dep:
+            if (
+                self.inputs.get(name) is None
+            ):  # it went since the run began, or a task of dodo.py did not make it
+                raise DodoClaudeError(f"its input '{name}' is not there, or can't be read")
         self.view = replace(self.view, phase=len(self.verified), denies=self.stage.on_permission == "deny")
         self.acted = True
         if self.resume is not None:

@@ -91,8 +91,9 @@ def test_parallel_feature_is_built_once(feature: Project) -> None:
     assert attempts(feature) == (1, 2, 1)
     assert feature.read("docs/api-contract.md") == contract
     feature.edit("orchestrate.toml", " && false", "")
-    assert "3 stages: 2 done, 1 up to date" in play(feature)[-2]
-    assert attempts(feature) == (1, 3, 2)
+    # It writes the same bytes again, so what was made of them stands.
+    assert "3 stages: 1 done, 2 up to date" in play(feature)[-2]
+    assert attempts(feature) == (1, 3, 1)
 
 
 @pytest.mark.tmux

@@ -130,7 +130,7 @@ def test_one_good_turn(desk: Desk) -> None:
     done = desk.drive(STAGE, GOOD)
     assert done.outcome == SUCCEEDED
     assert (done.attempt, done.message, done.repairs) == (1, "made it", 0)
-    assert done.targets == {"a": verify.fingerprint(desk.root / "a")}
+    assert verify.changed(desk.root, done.targets, ["a"]) == []
     assert desk.terminal.calls == [("spawn", "w-api", desk.root), ("close", "w-api")]
     assert desk.kinds() == [
         "begun",
@@ -603,7 +603,7 @@ def test_a_target_changed_while_the_worker_was_ended_is_verified_again(
     ends.append(lambda: (desk.root / "a").write_text("changed, but fine"))
     done = desk.drive(STAGE, GOOD)
     assert done.outcome == SUCCEEDED
-    assert done.targets == {"a": verify.fingerprint(desk.root / "a")}
+    assert verify.changed(desk.root, done.targets, ["a"]) == []
 
 
 # -- half-made work
@@ -731,7 +731,7 @@ def test_a_finished_attempt_is_taken_over(desk: Desk) -> None:
     done = desk.drive(STAGE)
     assert done.outcome.result is Result.SUCCEEDED
     assert (done.attempt, done.message) == (1, "made it")
-    assert done.targets == {"a": verify.fingerprint(desk.root / "a")}
+    assert verify.changed(desk.root, done.targets, ["a"]) == []
     assert desk.terminal.calls == []
     assert desk.log.attempts() == [1]
 
@@ -748,8 +748,10 @@ def test_also_when_a_kill_came_before_its_result_was_written(desk: Desk, left: s
 
 CHANGES: dict[str, Callable[[Desk], tuple[Stage, dict[str, object]]]] = {
     "an input": lambda desk: ((desk.root / "in").write_text("new"), (STAGE, {}))[1],
-    "an input is gone": lambda desk: ((desk.root / "in").unlink(), (STAGE, {}))[1],
-    "one more input": lambda desk: (replace(STAGE, file_dep=("in", "more")), {}),
+    "one more input": lambda desk: (
+        (desk.root / "more").write_text("x"),
+        (replace(STAGE, file_dep=("in", "more")), {}),
+    )[1],
     "a target": lambda desk: ((desk.root / "a").write_text("altered"), (STAGE, {}))[1],
     "a target is gone": lambda desk: ((desk.root / "a").unlink(), (STAGE, {}))[1],
     "one more target": lambda desk: (replace(STAGE, targets=("a", "in")), {}),
@@ -767,6 +769,15 @@ def test_not_when_something_changed(desk: Desk, what: str) -> None:
     assert done.outcome == SUCCEEDED
     assert done.attempt == 2
     assert desk.text("a") == "made again"
+
+
+def test_a_worker_whose_input_is_gone_is_not_started(desk: Desk) -> None:
+    finished(desk)
+    (desk.root / "in").unlink()
+    done = desk.drive(STAGE)
+    assert done.outcome == Outcome(Result.FAILED, "its input 'in' is not there, or can't be read")
+    assert desk.terminal.calls == []
+    assert (desk.root / "a").exists()
 
 
 def test_not_when_the_definition_changed(desk: Desk) -> None:

@@ -55,7 +55,7 @@ def configure(
         "agents.scripted": {"allowed_tools": ["Edit(./**)", "Bash"], **(agent or {})},
     }
     for name, keys in stages.items():
-        plain = {} if "command" in keys else {"prompt": "Do it."}
+        plain = {} if keys.keys() & {"command", "phases"} else {"prompt": "Do it."}
         tables[f"stages.{json.dumps(name)}"] = {**plain, **keys}
     tables |= {f"monitors.{name}": keys for name, keys in (monitors or {}).items()}
     lines = []
