@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
 from doit.runner import FAILURE, MThreadRunner
 
+from dodo_claude.backend import DurableDB
 from dodo_claude.dispatch import Ready, ways
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, disk_problem
@@ -190,11 +191,13 @@ class StageRunner(MThreadRunner):
     def _what_stands(self) -> None:
         """What earlier runs made stands, too: of stages that doit has not come to yet, and of those nobody asked for."""
         assert self.run is not None
-        for stage in self.run.config.stages:
-            if stage.targets and not self.run.witness.knows(stage.name):
-                values = self.dep_manager.get_values(stage.name) or {}
-                if values.get("definition"):
-                    self.run.witness.stood(stage.name, watched_targets(stage, values.get("targets") or {}))
+        witness, backend = self.run.witness, self.dep_manager.backend
+        with backend.at_once() if isinstance(backend, DurableDB) else contextlib.nullcontext():
+            for stage in self.run.config.stages:
+                if stage.targets and not witness.knows(stage.name):
+                    values = self.dep_manager.get_values(stage.name) or {}
+                    if values.get("definition"):
+                        witness.stood(stage.name, watched_targets(stage, values.get("targets") or {}))
 
     def finish(self) -> int:
         """doit's end of a run; before it, a last look at what its sums are about to call done."""

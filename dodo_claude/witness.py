@@ -171,9 +171,20 @@ class Witness:
 
     def stands(self, stage: str, marks: Mapping[str, object], *, made: bool = False) -> None:
         """A stage is up to date, or, `made`, done now, with targets of these fingerprints."""
-        files = [
+        self._add(stage, self._those(stage, marks), made=made)
+
+    def stood(self, stage: str, marks: Mapping[str, object]) -> None:
+        """So an earlier run wrote it down: it stands, if it still is so, until it is begun anew."""
+        files = self._those(stage, marks)
+        if len(files) == len(marks) and all(file.signature or file.holds(surely=False) for file in files):
+            self._add(stage, files)
+
+    def _those(self, stage: str, marks: Mapping[str, object]) -> list[_File]:
+        return [
             _File(self.root, stage, name, mark) for name, value in marks.items() if (mark := _mark(value))
         ]
+
+    def _add(self, stage: str, files: Collection[_File], *, made: bool = False) -> None:
         for file in files:
             digest, size = file.mark[3], file.mark[1]
             if made or (size <= SMALL and not store.has(self.state, digest, size)):
@@ -181,11 +192,6 @@ class Witness:
         with self._lock:
             self._files |= {file.name: file for file in files}
             self._standing[stage] = tuple(file.name for file in files)
-
-    def stood(self, stage: str, marks: Mapping[str, object]) -> None:
-        """So an earlier run wrote it down: it stands, if it still is so, until it is begun anew."""
-        if all(verify.same_bytes(self.root / name, mark) for name, mark in marks.items()):
-            self.stands(stage, marks)
 
     def knows(self, stage: str) -> bool:
         """Is it known what was verified of it?"""
