@@ -109,8 +109,8 @@ class Demo:
         telling.line()
         telling.output(lines[-1:])
         expect(
-            set(self.facts.attempts()) == set(AGENT_STAGES),
-            f"workers were started for {', '.join(self.facts.attempts())}",
+            set(self.facts.workers()) == set(AGENT_STAGES),
+            f"workers were started for {', '.join(self.facts.workers())}",
         )
 
     def tell_screens(self) -> None:
@@ -228,7 +228,7 @@ class Demo:
 
     def run_again(self) -> None:
         self.title("Run it again: nothing is stale, so nobody works")
-        before = self.facts.attempts()
+        before = self.facts.workers()
         code, lines = self.orchestrate("output")
         expect(code == 0, f"the second run ended with exit status {code}")
         for stage in AGENT_STAGES:
@@ -248,7 +248,7 @@ class Demo:
         )
         path.write_text(good.replace(check, check + BROKEN), encoding="utf-8")
         files = {name: (WORK / name).read_bytes() for name in BACKEND_FILES}
-        before = self.facts.attempts()
+        before = self.facts.workers()
         # A check is a command on this machine: whoever changes it has to say that it may run.
         self.trust = True
         try:
@@ -277,29 +277,32 @@ class Demo:
         )
 
     def mend_backend(self) -> None:
-        self.title("Mend it: what failed runs, what needs it only for other bytes")
-        telling.prose("The check in demo/work/orchestrate.toml is as it was.")
+        self.title("Mend it: work that is good is not done again")
+        telling.prose(
+            "The check in demo/work/orchestrate.toml is as it was. Nothing else was against what the worker has just "
+            "made: so its files are checked again before anybody works."
+        )
         files = {name: (WORK / name).read_bytes() for name in BACKEND_FILES}
-        before = self.facts.attempts()
+        before = self.facts.workers()
         code, lines = self.orchestrate("output")
         expect(code == 0, f"the run after the mending ended with exit status {code}")
         expect(line_of(lines, "frontend", "up to date"), "frontend was not up to date")
         expect(line_of(lines, "backend", "done in"), "backend is not done")
         if all((WORK / name).read_bytes() == data for name, data in files.items()):
             expect(line_of(lines, "tests", "up to date"), "tests was not up to date")
-            self.expect_workers(before, {"backend": 1})
-            telling.holds("exit status 0; backend wrote the same bytes again, so: tests up to date")
+            self.expect_workers(before, {})
+            telling.holds("exit status 0; backend's bytes are those from before, so: tests up to date")
         else:
             expect(line_of(lines, "tests", "done in"), "tests is not done")
-            self.expect_workers(before, {"backend": 1, "tests": 1})
-            telling.holds("exit status 0; backend wrote other bytes than before, so tests is done again")
+            self.expect_workers(before, {"tests": 1})
+            telling.holds("exit status 0; backend's bytes are others than before, so tests is done again")
 
     def expect_workers(self, before: dict[str, int], more: dict[str, int]) -> None:
         """Exactly `more` workers were started since `before`; tell it by the attempts' folders."""
-        after = self.facts.attempts()
+        after = self.facts.workers()
         expect(
             after == {name: count + more.get(name, 0) for name, count in before.items()},
-            f"attempts went from {before} to {after}",
+            f"workers went from {before} to {after}",
         )
         telling.line()
         counts = ", ".join(
@@ -307,7 +310,7 @@ class Demo:
             for name in after
         )
         started = " and ".join(more) if more else "no worker"
-        telling.holds(f"{started} started; attempts in .orchestrate/stages: {counts}")
+        telling.holds(f"{started} started; workers so far: {counts}")
 
     def tell_the_end(self) -> None:
         there = {session.name for session in sessions() if session.ours}

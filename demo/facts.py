@@ -61,15 +61,28 @@ class Facts:
             for name, entry in stages.items()
         ]
 
-    def attempts(self) -> dict[str, int]:
-        """How many workers each stage has had."""
+    def attempts(self) -> dict[str, list[Path]]:
+        """The folders of each stage's attempts, the oldest first."""
         folder = self.state / "stages"
         names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        return {name: sum(path.name.isdigit() for path in (folder / name).iterdir()) for name in names}
+        return {
+            name: sorted(
+                (path for path in (folder / name).iterdir() if path.name.isdigit()),
+                key=lambda path: int(path.name),
+            )
+            for name in names
+        }
+
+    def workers(self) -> dict[str, int]:
+        """How many workers each stage has had. An attempt that only checks files again has none."""
+        return {
+            name: sum((path / "launch.sh").exists() for path in paths)
+            for name, paths in self.attempts().items()
+        }
 
     def last(self, stage: str) -> Path:
         """The folder of a stage's last attempt."""
-        return self.state / "stages" / stage / str(self.attempts().get(stage, 0))
+        return next(reversed(self.attempts().get(stage, [])), self.state / "stages" / stage / "0")
 
     def events(self, stage: str) -> list[Event]:
         """The journal of a stage's last attempt so far."""
