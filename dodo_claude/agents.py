@@ -27,8 +27,9 @@ from dodo_claude.records import AgentProfile
 
 # The client version that the flags, hook names and settings below were proved on.
 CLIENT_VERSION = "2.1.332"
-# The oldest that takes these settings: one before it stops every worker at a dialog over a hook that it does not know.
-LOWEST_CLIENT_VERSION = "2.1.118"
+# The oldest that does what `dodo-claude doctor --client` looks for: one before it, 2.1.162, keeps from the model what a Stop hook says, and
+# those before 2.1.118 stop every worker at a dialog over a hook that they do not know.
+LOWEST_CLIENT_VERSION = "2.1.163"
 # Linux takes 128 kB per argument; a longer prompt is handed over as a file to read.
 MAX_ARGUMENT = 100_000  # bytes
 # The client's mode without any question, and the variable without which it refuses that mode to root.
@@ -39,6 +40,17 @@ SANDBOX_PROGRAMS = {"bwrap": "bubblewrap", "socat": "socat"}  # program -> its p
 # Changes what a worker is told besides its prompt: part of each stage's definition.
 BRIEF_VERSION = 2
 
+# Every hook event of the client that was proved: what another has besides, `dodo-claude doctor --client` tells.
+KNOWN_HOOKS = frozenset(
+    (
+        "PreToolUse", "PostToolUse", "PostToolUseFailure", "PostToolBatch", "Notification", "UserPromptSubmit",
+        "UserPromptExpansion", "SessionStart", "SessionEnd", "Stop", "StopFailure", "SubagentStart", "SubagentStop",
+        "PreCompact", "PostCompact", "PreModelSwitch", "PostModelSwitch", "PermissionRequest", "PermissionDenied", "Setup",
+        "TeammateIdle", "TaskCreated", "TaskCompleted", "Elicitation", "ElicitationResult", "ConfigChange", "WorktreeCreate",
+        "WorktreeRemove", "InstructionsLoaded", "CwdChanged", "FileChanged", "DirectoryAdded", "MessageDisplay",
+        "PreSkillShellCommand",
+    )
+)  # fmt: skip
 # The hooks we listen to. An unknown name makes the client drop the whole settings file, and each one
 # costs 10 ms per event, so only those that `lifecycle` reads or that show progress.
 HOOKS = (
@@ -100,6 +112,9 @@ KNOWN_TOOLS: Mapping[str, str] = {
 # What the client is told when it is about to make a worktree: a subagent's `isolation` is no tool of its own. Its hook
 # fails, and so does what asked for it.
 NO_WORKTREE = "echo 'not allowed here: a worker works in its own folder' >&2; exit 1"
+REFUSED_HOOK = "WorktreeCreate"
+# What a client calls its tools elsewhere than where it offers them.
+TOOL_NAMES = {"Task": "Agent"}
 # What every worker may run, so that it can speak: see the brief.
 WORKER_COMMANDS = tuple(f"Bash(dodo-claude {verb} *)" for verb in ("progress", "note", "send", "ask"))
 # Our hook takes some milliseconds; a client that waits longer for it has lost its disk.
@@ -293,7 +308,7 @@ def settings(profile: AgentProfile, job: Job, config_dir: str | None = None) -> 
         {"matcher": "startup|resume|clear", "hooks": [hook]},
         {"matcher": "compact", "hooks": [reminding]},
     ]
-    listening["WorktreeCreate"] = [{"hooks": [{**hook, "command": NO_WORKTREE}]}]
+    listening[REFUSED_HOOK] = [{"hooks": [{**hook, "command": NO_WORKTREE}]}]
     allow = [*profile.allowed_tools, *WORKER_COMMANDS]
     if job.by_file and job.cwd != job.root:
         allow.append(f"Read({_absolute(job.folder)}/prompt.md)")
@@ -413,6 +428,11 @@ def written(batch: Mapping[str, object], root: Path) -> list[str]:
             if not path.startswith(".."):
                 found.append(path)
     return found
+
+
+def needed_hooks() -> frozenset[str]:
+    """The hook events in our settings: a client that lacks one does not take the file."""
+    return frozenset((*HOOKS, REFUSED_HOOK))
 
 
 def _absolute(path: Path) -> str:
@@ -841,8 +861,11 @@ def untrusted(folder: Path) -> str:
     )
 
 
+# The client remembers a key by its last so many characters.
+KEY_TAIL = 20
+
+
 def _key_approved(state: Mapping[str, object], key: str) -> bool:
     responses = state.get("customApiKeyResponses")
     approved = responses.get("approved") if isinstance(responses, Mapping) else None
-    # The client remembers a key by its last 20 characters.
-    return isinstance(approved, list) and key[-20:] in approved
+    return isinstance(approved, list) and key[-KEY_TAIL:] in approved

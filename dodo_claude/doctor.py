@@ -7,31 +7,30 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
-from dodo_claude import agents, approval, clients, run, slots, trust, watch
+from dodo_claude import agents, approval, clients, drift, run, trial, trust, watch
 from dodo_claude.config import load_config
-from dodo_claude.errors import ConfigError, DodoClaudeError
+from dodo_claude.errors import ConfigError, DodoClaudeError, one_line
+from dodo_claude.finding import NOTE, OK, WRONG, Finding, wrong
 from dodo_claude.fleet import FATAL
-from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.journal import STATE_DIR, StageLog
 from dodo_claude.lifecycle import OUTCOME
 from dodo_claude.records import AgentProfile, Config
 
-OK, NOTE, WRONG = "ok", "note", "WRONG"
 # Less free disk than this is no room for a run; less than that is soon none.
 NO_ROOM, LITTLE_ROOM = 100_000_000, 1_000_000_000  # bytes
 # How long a trial session may take; the client answers one short prompt in it.
-TRIAL_SECONDS = 120.0
+TRIAL_SECONDS = 45.0
+# So much of why one failed is told.
+SHOWN = 300  # characters
 BY_HAND = "run claude by hand, say a word to it, and mend what it answers"
-_REMEDY = re.compile(r"\A(?P<text>.*?)(?: \((?P<remedy>[^()]*(?:\([^()]*\)[^()]*)*)\))?\Z", re.S)
 # The hooks that any session of one short turn tells of; those of a tool besides.
 TURN_HOOKS = ("SessionStart", "UserPromptSubmit", "Stop")
 TOOL_HOOKS = ("PreToolUse", "PostToolBatch")
@@ -45,6 +44,7 @@ worker_memory = "0MB"
 agent = "scripted"
 prompt = "Say where dodo-claude is."
 targets = ["found.txt"]
+keep = "never"
 allowed_tools = ["Bash"]
 retries = 0
 timeout = "90s"
@@ -61,25 +61,12 @@ budget = { turns = 5 }
 
 [stages.trial]
 prompt = "Answer with the word ready, and use no tool."
+keep = "never"
 retries = 0
 repairs = 0
-timeout = "90s"
+timeout = "30s"
 env = { CLAUDE_CODE_MAX_RETRIES = "1" }    # what refuses a key will do so again: say it at once
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at."""
-
-    name: str
-    result: str  # ok | note | WRONG
-    text: str
-    remedy: str = ""
-
-    def record(self) -> dict[str, str]:
-        """For programs."""
-        return {**asdict(self), "result": self.result.lower()}
 
 
 def look(file: Path | None, environ: Mapping[str, str], *, client: bool = False) -> Iterator[Finding]:
@@ -106,26 +93,18 @@ def look(file: Path | None, environ: Mapping[str, str], *, client: bool = False)
     yield from _tried("runtime folder", lambda: _runtime(config.root if config is not None else Path.cwd()))
     yield from _disk(config, environ)
     yield _path(environ)
-    yield from _tried("hooks", lambda: _trial(None, environ))
+    yield from _tried("hooks", lambda: _hooks(environ))
     if client:
-        folder = config.root if config is not None else Path.cwd()
-        yield from _tried("client's hooks", lambda: _trial(folder, environ))
+        yield from _tried_client(config, environ)
 
 
 def _tried(name: str, look: Callable[[], Finding]) -> Iterator[Finding]:
     try:
         yield look()
     except DodoClaudeError as error:
-        yield _wrong(name, str(error).partition("\n")[0])
+        yield wrong(name, str(error).partition("\n")[0])
     except OSError as error:
         yield Finding(name, WRONG, f"{error.filename or name}: {error.strerror or error}")
-
-
-def _wrong(name: str, line: str) -> Finding:
-    """Of a line as it is said elsewhere: the fact, and in parentheses the remedy."""
-    found = _REMEDY.match(line)
-    assert found is not None  # every part of the pattern may be missing
-    return Finding(name, WRONG, found["text"], found["remedy"] or "")
 
 
 def _versions() -> Finding:
@@ -164,11 +143,11 @@ def _client(config: Config | None, environ: Mapping[str, str]) -> Iterator[Findi
     if config is not None and stages:
         folders = trust.folders(config, stages)
         problems = trust.problems(folders, environ)
-        yield from (_wrong("trust", problem) for problem in problems)
+        yield from (wrong("trust", problem) for problem in problems)
         if not problems:
             yield Finding("trust", OK, f"the client trusts {', '.join(map(str, folders))}")
         problems = clients.settings_problems(config, stages, environ)
-        yield from (_wrong("client's settings", problem) for problem in problems)
+        yield from (wrong("client's settings", problem) for problem in problems)
         if not problems:
             yield Finding("client's settings", OK, "each file that workers read is JSON")
 
@@ -178,7 +157,7 @@ def _version(binary: str) -> Finding:
     if told is None:
         return Finding("client", WRONG, f"{binary} --version tells no version", f"run {binary} by hand")
     if agents.is_too_old(told):
-        return _wrong("client", clients.too_old_line(binary, told).removeprefix("claude: "))
+        return wrong("client", clients.too_old_line(binary, told).removeprefix("claude: "))
     if told != proved:
         return Finding("client", NOTE, f"{told} at {binary}; dodo_claude was proved on {proved}",
                        "dodo-claude doctor --client tries it")  # fmt: skip
@@ -187,7 +166,7 @@ def _version(binary: str) -> Finding:
 
 def _project(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     unsafe = approval.unsafe_files(config)
-    yield from (_wrong("files", problem) for problem in unsafe)
+    yield from (wrong("files", problem) for problem in unsafe)
     if not unsafe:
         yield Finding("files", OK, "nobody else can write what runs here")
     missing = approval.unapproved(config, environ)
@@ -198,13 +177,13 @@ def _project(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     else:
         yield Finding("approval", OK, "you approved what this project runs")
     for problem in (*approval.bypass_problems(config, environ), *approval.sandbox_problems(config, environ)):
-        yield _wrong("agents", problem)
+        yield wrong("agents", problem)
     if not (config.root / STATE_DIR).exists():  # a run makes it; this does not
         good = os.access(config.root, os.W_OK | os.X_OK)
         problems = [] if good else [f"{config.root}: can't be written (mend its mode)"]
     else:
         problems = run.unwritable(config)
-    yield from (_wrong("state folder", problem) for problem in problems)
+    yield from (wrong("state folder", problem) for problem in problems)
     if not problems:
         yield Finding("state folder", OK, f"{config.root / STATE_DIR} can be written")
 
@@ -241,61 +220,65 @@ def _path(environ: Mapping[str, str]) -> Finding:
 # -- a trial
 
 
-def _trial(inside: Path | None, environ: Mapping[str, str]) -> Finding:
-    """A run of one stage: in a temporary folder by the scripted agent, or by the client `inside` a folder it trusts."""
-    name = "hooks" if inside is None else "client's hooks"
-    if inside is not None:
-        inside = inside / STATE_DIR if (inside / STATE_DIR).is_dir() else inside
-    root = Path(os.path.realpath(tempfile.mkdtemp(prefix="doctor-", dir=inside)))
-    runtime = watch.runtime_dir(root)
-    try:
-        (root / "orchestrate.toml").write_text(_SCRIPTED if inside is None else _CLIENT, encoding="utf-8")
+def _hooks(environ: Mapping[str, str]) -> Finding:
+    with trial.place(None) as root:
         (root / "scenario.toml").write_text(_SCENARIO, encoding="utf-8")
-        # Nothing is left of its approval either.
-        env = {**environ, "XDG_STATE_HOME": str(root / "state"), "DODO_CLAUDE_SCRIPTED_SPEED": "0"}
-        for outer in ("DODO_CLAUDE_ROOT", "DODO_CLAUDE_STAGE", slots.VARIABLE):
-            env.pop(outer, None)
-        approval.approve(load_config(root / "orchestrate.toml"), env)
-        code, said = _orchestrate(root, env)
-        log = StageLog(root / STATE_DIR, "trial")
-        last = log.last()
-        heard = (
-            {event.kind: event for event in Attempt(log, last.number).replay()} if last is not None else {}
-        )
-        silent = [
-            hook for hook in (*TURN_HOOKS, *(TOOL_HOOKS if inside is None else ())) if hook not in heard
-        ]
-        reason = str(((last.result() if last is not None else None) or {}).get("reason") or said)
-        if code != 0:
-            found = _wrong(name, f"a trial session failed: {reason}")
-            cause = str(heard[OUTCOME].data.get("cause")) if OUTCOME in heard else ""
-            return (
-                found if found.remedy or inside is None else replace(found, remedy=FATAL.get(cause, BY_HAND))
-            )
-        if silent:
-            return Finding(name, WRONG, f"a trial session told nothing of {', '.join(silent)}", reason)
-        who = "the scripted agent" if inside is None else "the client"
-        return Finding(name, OK, f"a trial session of {who} told of itself")
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
-        shutil.rmtree(runtime, ignore_errors=True)
+        return _trial("hooks", root, _SCRIPTED, {**environ, "DODO_CLAUDE_SCRIPTED_SPEED": "0"})
 
 
-def _orchestrate(root: Path, env: Mapping[str, str]) -> tuple[int, str]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "doit", "orchestrate", "--yes"],
-        cwd=root, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    try:
-        said, _ = process.communicate(timeout=TRIAL_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.terminate()  # it ends its worker
-        said, _ = process.communicate()
-        return 1, f"it took longer than {TRIAL_SECONDS:g} s"
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
-    lines = [line for line in said.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("ERROR") or "FAILED" in line]
-    return process.returncode, (told or lines or ["it said nothing"])[0]
+def _account(folder: Path, environ: Mapping[str, str]) -> Finding:
+    """Inside `folder`, which the client trusts."""
+    inside = folder / STATE_DIR if (folder / STATE_DIR).is_dir() else folder
+    with trial.place(inside) as root:
+        found = _trial("client's hooks", root, _CLIENT, environ)
+        return found if found.remedy or found.result == OK else replace(found, remedy=BY_HAND)
+
+
+def _trial(name: str, root: Path, text: str, environ: Mapping[str, str]) -> Finding:
+    """A run of one stage: did its worker tell of itself?"""
+    (root / "orchestrate.toml").write_text(text, encoding="utf-8")
+    env = trial.environment(root, environ)
+    config = load_config(root / "orchestrate.toml")
+    approval.approve(config, env)
+    code, said = trial.orchestrate(root, env, TRIAL_SECONDS)
+    scripted = config.stages[0].agent is not None and config.stages[0].agent.base == "scripted"
+    last = StageLog(root / STATE_DIR, "trial").last()
+    heard = {event.kind: event for event in last.replay()} if last is not None else {}
+    hooks = (*TURN_HOOKS, *(TOOL_HOOKS if scripted else ()))
+    silent = [hook for hook in hooks if hook not in heard]
+    reason = str(((last.result() if last is not None else None) or {}).get("reason") or said)
+    if code != 0:
+        found = wrong(name, f"a trial session failed: {one_line(reason)}")
+        found = replace(found, text=found.text[:SHOWN])
+        cause = str(heard[OUTCOME].data.get("cause")) if OUTCOME in heard else ""
+        return found if found.remedy else replace(found, remedy=FATAL.get(cause, ""))
+    if silent:
+        return Finding(name, WRONG, f"a trial session told nothing of {', '.join(silent)}", reason)
+    who = "the scripted agent" if scripted else "the client"
+    return Finding(name, OK, f"a trial session of {who} told of itself")
+
+
+def _tried_client(config: Config | None, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Each client that is used here: first by itself, then with the user's account and settings."""
+    folder = config.root if config is not None else Path.cwd()
+    for command in _commands(config, environ):
+        program = shutil.which(command[0], path=environ.get("PATH"))
+        if program is None or agents.is_too_old(clients.version(program) or agents.CLIENT_VERSION):
+            continue  # that is said already
+        found: list[Finding] = []
+        try:
+            found = drift.look(command, environ)
+        except (DodoClaudeError, OSError) as error:
+            yield Finding("client's start", WRONG, str(error).partition("\n")[0])
+        yield from found
+        if all(finding.result != WRONG for finding in found) and found:
+            yield from _tried("client's hooks", lambda: _account(folder, environ))
+
+
+def _commands(config: Config | None, environ: Mapping[str, str]) -> list[tuple[str, ...]]:
+    used = {stage.agent.command: None for stage in config.workers
+            if stage.agent is not None and stage.agent.base == "claude"} if config is not None else {}  # fmt: skip
+    if config is not None and any(os.sep in command[0] for command in used):
+        unapproved = approval.unapproved(config, environ)
+        used = {command: None for command in used if not (unapproved and os.sep in command[0])}
+    return list(used) or [("claude",)]

@@ -102,7 +102,11 @@ def escape(here: Here, worker: str) -> str:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="a JSON object per line: name, result, text, remedy")
-@click.option("--client", is_flag=True, help="try the real client, too: a session with one short prompt")
+@click.option(
+    "--client",
+    is_flag=True,
+    help="try the real client, too: offline, then with one short prompt to your account",
+)
 def doctor(as_json: bool, client: bool) -> None:
     """Say what works here, what does not, and how to mend it: tmux, the client, trust, approval, files, disk, hooks.
 
@@ -113,11 +117,12 @@ def doctor(as_json: bool, client: bool) -> None:
     Example: dodo-claude doctor
     """
     from dodo_claude import doctor as surgery
+    from dodo_claude.finding import WRONG
 
     with faults():
         wrong = False
         for found in surgery.look(_file(), os.environ, client=client):
-            wrong = wrong or found.result == surgery.WRONG
+            wrong = wrong or found.result == WRONG
             if as_json:
                 click.echo(json.dumps(found.record()))
             else:

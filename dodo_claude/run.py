@@ -681,8 +681,8 @@ def _unwritable(config: Config, error: OSError) -> str:
     return f"{error.filename or config.root}: can't be written: {error.strerror} (free it, or mend its mode)"
 
 
-def _owner(config: Config) -> str:
-    return hashlib.sha256(os.fsencode(config.root)).hexdigest()[:12]
+def _owner(root: Path) -> str:
+    return hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
 
 
 def open_tmux(config: Config, environ: Mapping[str, str]) -> Tmux:
@@ -690,9 +690,16 @@ def open_tmux(config: Config, environ: Mapping[str, str]) -> Tmux:
     from dodo_claude.tmux import Tmux
 
     if config.socket == "default":
-        return Tmux(None, owner=_owner(config))
+        return Tmux(None, owner=_owner(config.root))
+    return own_tmux(config.root, environ)
+
+
+def own_tmux(root: Path, environ: Mapping[str, str]) -> Tmux:
+    """The tmux server of the project's own at `root`."""
+    from dodo_claude.tmux import Tmux
+
     plain = {name: environ[name] for name in ("HOME", "PATH", "SHELL", "USER", "TMPDIR") if name in environ}
-    return Tmux(watch.runtime_dir(config.root) / "tmux.sock", {"LANG": "C.UTF-8", **plain}, _owner(config))
+    return Tmux(watch.runtime_dir(root) / "tmux.sock", {"LANG": "C.UTF-8", **plain}, _owner(root))
 
 
 def _sweep(folder: Path, *patterns: str) -> None:

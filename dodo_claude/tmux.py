@@ -312,6 +312,24 @@ class Tmux:
         with contextlib.suppress(TmuxError):
             self._cmd("kill-session", "-t", session_id)
 
+    def somebody_looks(self) -> bool:
+        """Is a terminal attached to the server?"""
+        with contextlib.suppress(TmuxError):
+            return bool(self._cmd("list-clients", "-F", "#{client_pid}"))
+        return False
+
+    def send_away(self) -> None:
+        """Detach all who are attached, as their own key would."""
+        for session_id, _ in self.sessions().values():
+            with contextlib.suppress(TmuxError):  # nobody is
+                self._cmd("detach-client", "-s", session_id)
+
+    def stop_server(self) -> None:
+        """End a server of our own, with all sessions that are left."""
+        if self.socket is not None and self.socket.exists():
+            with contextlib.suppress(TmuxError):  # none answers
+                self._cmd("kill-server")
+
     def stop_server_if_empty(self) -> None:
         """Leave no server of ours behind that holds no session."""
         if self.socket is None or not self.socket.exists():

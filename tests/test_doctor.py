@@ -6,14 +6,20 @@ import json
 import os
 import shlex
 import shutil
+import signal
+import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import jsonschema
 import pytest
 
 from dodo_claude import agents, doctor
 from tests.integration.scenes import configure
-from tests.project import Project
+from tests.project import BIN, PATIENCE, Project
 from tests.schemas import shape
 
 pytestmark = pytest.mark.tmux
@@ -45,6 +51,47 @@ def client(project: Project, version: str = agents.CLIENT_VERSION) -> None:
     )
     program.chmod(0o755)
     project.env["PATH"] = f"{folder}:{project.environ()['PATH']}"
+
+
+@contextmanager
+def hanging(project: Project) -> Iterator[subprocess.Popen[str]]:
+    """`dodo-claude doctor --client` while its session hangs."""
+    client(project)
+    program = project.home / "bin/claude"
+    program.write_text(program.read_text().split("exec")[0] + "exec sleep 600\n")
+    project.write("orchestrate.toml", "[stages.one]\nprompt = 'x'\n")
+    project.approve()
+    process = subprocess.Popen(
+        [str(BIN / "dodo-claude"), "doctor", "--client"], cwd=project.root, env=project.environ(), text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    try:
+        project.wait_for(
+            lambda: [name for name in project.sessions() if "trial" in name and hung(project)], "its session"
+        )
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def hung(project: Project) -> bool:
+    """Is it the client's session, after that of the scripted agent?"""
+    return any(path.exists() for path in Path(project.env["TMPDIR"]).glob("doctor-*/client"))
+
+
+def remains(project: Project) -> list[str]:
+    """Folders and sockets of trials."""
+    folders = [*Path(project.env["TMPDIR"]).glob("doctor-*"), *project.root.glob("**/doctor-*")]
+    return [str(path) for path in (*folders, *project.runtime.glob("dodo-claude/*/tmux.sock"))]
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_folder(project: Project) -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="dc-", dir="/tmp") as folder:
+        project.env["TMPDIR"] = folder
+        yield
 
 
 def test_all_is_well(project: Project) -> None:
@@ -102,9 +149,34 @@ def test_hooks_that_tell_nothing_are_found(project: Project) -> None:
     project.approve()
     found = look(project, "--client", code=1)
     assert found["hooks"]["result"] == "ok"
-    assert found["client's hooks"]["text"].startswith(
-        "a trial session failed: its worker ended before it began"
+    assert found["client's start"]["text"].startswith(
+        "a session did not begin: its worker ended before it began"
     )
+    assert "client's hooks" not in found  # the user's account is not asked for nothing
+    assert project.sessions() == []
+    assert remains(project) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_nothing_is_left_of_a_trial_that_is_ended(project: Project, number: signal.Signals) -> None:
+    """Here of a client that never begins."""
+    with hanging(project) as process:
+        process.send_signal(number)
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode != 0
+    assert project.sessions() == []
+    assert remains(project) == []
+
+
+def test_what_a_killed_doctor_left_goes_with_the_next(project: Project) -> None:
+    with hanging(project) as process:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert remains(project) != []
+    (project.home / "bin/claude").unlink()
+    look(project, "--client", code=1)
+    assert project.sessions() == []
+    assert remains(project) == []
 
 
 def test_the_client_its_version_and_its_trust(project: Project) -> None:
@@ -133,9 +205,8 @@ def test_the_client_its_version_and_its_trust(project: Project) -> None:
             }
         )
     )
-    found = look(project, "--client", code=0)
+    found = look(project, code=0)
     assert found["client"]["result"] == "ok"
-    assert found["client's hooks"]["text"] == "a trial session of the client told of itself"
     assert os.listdir(project.root) == ["orchestrate.toml"]
 
 

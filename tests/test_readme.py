@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from dodo_claude.agents import CLIENT_VERSION
+from dodo_claude.agents import CLIENT_VERSION, LOWEST_CLIENT_VERSION
 from dodo_claude.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -151,7 +151,9 @@ def test_it_says_what_is_not_promised() -> None:
 
 
 def test_the_documents_name_the_client_that_was_proved() -> None:
-    assert f"real client {CLIENT_VERSION}" in README.read_text(encoding="utf-8")
+    text = README.read_text(encoding="utf-8")
+    assert f"real client {CLIENT_VERSION}" in text
+    assert f"Claude Code {LOWEST_CLIENT_VERSION} or newer" in text
     assert f"`claude` ({CLIENT_VERSION})" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 

@@ -1,0 +1,142 @@
+"""A run in a folder of its own, as `dodo-claude doctor` tries things: whatever becomes of it, nothing of it is left."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+
+from dodo_claude import run, slots, watch
+from dodo_claude.errors import DodoClaudeError
+
+PREFIX = "doctor-"
+_LOCK = ".lock"
+# A run that is asked to end takes its worker down first, with a second for each to go.
+END_SECONDS = 20.0
+
+
+@contextlib.contextmanager
+def place(parent: Path | None) -> Iterator[Path]:
+    """A new folder in `parent`, or among the temporary ones: with a tmux server's end it goes at the end of all this.
+
+    Also when Ctrl-C, SIGTERM or SIGHUP ends it. What one left that was killed outright goes now.
+    """
+    _sweep(parent or Path(tempfile.gettempdir()))
+    with _ends_in_order():
+        root = Path(os.path.realpath(tempfile.mkdtemp(prefix=PREFIX, dir=parent)))
+        fd = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            os.write(fd, b"held\n")
+            yield root
+        finally:
+            with _undisturbed():
+                _clear(root)
+                os.close(fd)
+
+
+def environment(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` for a run in `root`, which is no part of any other; its approval lies there, too."""
+    outer = ("DODO_CLAUDE_ROOT", "DODO_CLAUDE_STAGE", slots.VARIABLE)
+    return {
+        **{name: value for name, value in environ.items() if name not in outer},
+        "XDG_STATE_HOME": str(root / "state"),
+    }
+
+
+def orchestrate(root: Path, env: Mapping[str, str], seconds: float, *options: str) -> tuple[int, str]:
+    """`doit orchestrate` in `root`, for so many seconds at most: its exit status and the line that says most."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "doit", "orchestrate", "--yes", *options],
+        cwd=root, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        errors="replace", start_new_session=True,  # a Ctrl-C is ours: it is asked to end, once
+    )  # fmt: skip
+    try:
+        said, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        return 1, f"it took longer than {seconds:g} s"
+    except BaseException:
+        with _undisturbed():
+            _end(process)
+        raise
+    lines = [line for line in said.splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith("ERROR") or "FAILED" in line]
+    return process.returncode, (told or lines or ["it said nothing"])[0]
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.terminate()
+    try:
+        process.communicate(timeout=END_SECONDS)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def _sweep(parent: Path) -> None:
+    for left in parent.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            status = left.lstat()
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
+                continue
+            fd = os.open(left / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its holder lives: that fails
+                if os.fstat(fd).st_size:  # else it is about to be held
+                    _clear(left)
+            finally:
+                os.close(fd)
+
+
+def _clear(root: Path) -> None:
+    runtime = watch.runtime_dir(root)
+    with contextlib.suppress(OSError, DodoClaudeError):
+        tmux = run.own_tmux(root, os.environ)
+        for session_id, mark in tmux.sessions().values():
+            tmux.end_session(session_id, mark)
+        tmux.stop_server()
+    shutil.rmtree(root, ignore_errors=True)
+    shutil.rmtree(runtime, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _ends_in_order() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise, as Ctrl-C does."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    with _handling((signal.SIGTERM, signal.SIGHUP), end):
+        yield
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Nothing ends it meanwhile: it takes a second or two."""
+    with _handling((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN):
+        yield
+
+
+@contextlib.contextmanager
+def _handling(numbers: tuple[signal.Signals, ...], handler: signal._HANDLER) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # whoever has the main thread has the signals
+        return
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, signal.SIG_DFL if old is None else old)
