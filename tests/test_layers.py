@@ -98,6 +98,7 @@ ALONE = {
     "changes",
     "mirror",
     "relay",
+    "question",
 }
 
 
