@@ -299,6 +299,7 @@ class Orchestrate(DoitRun):
                 report.config, report.quiet = config, quiet
                 run.report, run.workers = report.progress, workers
                 run.overwritten = report.overwritten
+                run.asking = report.asking
                 report.fleet, report.current, report.workers = lambda: run.fleet, lambda: run.config, workers
                 report.board = (
                     _shows(self.outstream, quiet) if board is None else board and self.outstream.isatty()

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import select
 import shutil
-import sys
-import termios
-import threading
 from collections.abc import Callable
 from typing import TextIO
 
-from dodo_claude import approval, plans, trust
+from dodo_claude import approval, plans, question, trust
 from dodo_claude.records import Config, Plan
 from dodo_claude.run import Run
-
-# How soon a question notices that its run is being stopped.
-ANSWER_SECONDS = 0.2
 
 
 def settle(run: Run, *, give: bool, ask: bool, out: TextIO, stale: Callable[[str | None], bool]) -> None:
@@ -47,7 +39,7 @@ def _approval(run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None]
             head = "This project runs these commands on your machine, as you"
         lines = "".join(f"    {line}\n" for line in approval.listing(missing))
         out.write(f"{head}:\n{lines}")
-        if not _yes("Run them?"):
+        if not question.ask("Run them?", out):
             raise approval.ApprovalError("not approved: nothing was started")
         approval.approve(config, run.environ)
 
@@ -72,8 +64,8 @@ def _trust(run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None], b
     if not stale("claude"):
         return
     for folder in folders:
-        question = f"Claude Code does not trust {folder} yet. Do you trust its files?"
-        if not trust.is_trusted(folder, run.environ) and _yes(question):
+        text = f"Claude Code does not trust {folder} yet. Do you trust its files?"
+        if not trust.is_trusted(folder, run.environ) and question.ask(text, out):
             trust.record(folder, run.environ)
 
 
@@ -85,29 +77,12 @@ def confirmation(run: Run, *, yes: bool, ask: bool, out: TextIO) -> Callable[[Co
     def confirm(config: Config, plan: Plan) -> bool:
         approval.require_own_files(config)
         lines = "".join(f"{line}\n" for line in plans.table(config, plan))
-        out.write(f"\n{lines}\n")
-        out.flush()
         count = sum(plan.has(stage.name) for stage in config.stages)
         text = f"Run {'this stage' if count == 1 else f'these {count} stages'}?"
-        return yes or _answer(text, out, run.stopping)
+        with run.asking():
+            out.write(f"\n{lines}\n")
+            out.flush()
+            # Other stages go on, and a Ctrl-C, which is the run's to handle, ends the question.
+            return yes or question.ask(text, out, run.stopping)
 
     return confirm
-
-
-def _answer(question: str, out: TextIO, stopping: threading.Event) -> bool:
-    """Like _yes, while a run is under way: other stages go on, and a Ctrl-C, which is the run's to handle, ends it."""
-    with contextlib.suppress(OSError, termios.error):
-        termios.tcflush(sys.stdin, termios.TCIFLUSH)  # what was typed before is no answer to this
-    out.write(f"{question} [y/N] ")
-    out.flush()
-    while not stopping.is_set():
-        if select.select([sys.stdin], [], [], ANSWER_SECONDS)[0]:
-            return sys.stdin.readline().strip().lower() in ("y", "yes")
-    return False
-
-
-def _yes(question: str) -> bool:
-    try:
-        return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
-    except EOFError:
-        return False

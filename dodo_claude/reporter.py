@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -19,6 +18,7 @@ from doit.reporter import ConsoleReporter
 from doit.task import Task
 
 from dodo_claude import notify
+from dodo_claude.question import Streams
 from dodo_claude.records import DONE, FAILED, IGNORED, NOT_RUN, SETTLED, STOPPED, UP_TO_DATE, Stage
 from dodo_claude.tasks import StageStopped, is_ours, stage_of
 
@@ -280,14 +280,41 @@ class StageReporter(ConsoleReporter):
             self._line(stage.name, text)
 
     def stopping(self, name: str, *, hurry: bool) -> None:
-        """Called in the signal handler: no lock, one write."""
+        """Called by the thread that minds signals."""
         what = "killing the workers" if hurry else "stopping the workers; a rerun goes on with what is left"
         self._stopping = what
-        # Past Python's buffer: the handler may interrupt itself in there. The terminal may be gone.
+        above = self._lasting.above
+        if above is not None:
+            above(f"{name}: {what}\n")
+            return
+        # Past Python's buffer, which somebody may hold for as long as a terminal takes nothing. It may be gone, too.
         with contextlib.suppress(OSError):
             os.write(2, f"\n{name}: {what}\n".encode())
+
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """While somebody is asked, by doit's main thread: no board, and what others say waits for the answer."""
+        self._show_board(held=True)
         if self._screen is not None:
-            self._screen.jumped = True
+            self._screen.hold()
+            try:
+                yield
+            finally:
+                self._screen.go_on()
+        elif self._terminal.isatty():
+            held: list[str] = []
+            self._lasting.above = held.append
+            streams = Streams(held.append)
+            try:
+                yield
+            finally:
+                streams.restore()
+                with self._lock:
+                    self._lasting.above = None
+                    self._lasting.write("".join(held))
+                    self._lasting.flush()
+        else:
+            yield
 
     def _call(self, kind: str, stage: str, text: str) -> None:
         """Tell a person who may look elsewhere, and who knows who else then. Called by any thread."""
@@ -318,26 +345,21 @@ class StageReporter(ConsoleReporter):
         if self._screen is not None:
             self._screen.changed()
 
-    def _show_board(self) -> None:
+    def _show_board(self, *, held: bool = False) -> None:
         with self._lock:
             if not self.board or self._screen is not None:
                 return
-            from dodo_claude.live import Above, Screen
+            from dodo_claude.live import Screen
 
-            self._screen = Screen(cast(TextIO, _Lasting(self._terminal)), self._draw)
+            self._screen = Screen(cast(TextIO, _Lasting(self._terminal)), self._draw, held=held)
             self._lasting.above = self._screen.above
-            # What a dodo.py's task prints by itself.
-            self._streams = sys.stdout, sys.stderr
-            for name in ("stdout", "stderr"):
-                stream = getattr(sys, name)
-                if stream is not None and stream.isatty():
-                    setattr(sys, name, Above(stream, self._screen))
+            self._streams = Streams(self._screen.above)  # what a dodo.py's task prints by itself
 
     def close(self) -> None:
         """The run is over: take the board away."""
         self.board = False
         if self._screen is not None:
-            sys.stdout, sys.stderr = self._streams
+            self._streams.restore()
             self._screen.close()
             self._lasting.above = None
             self._screen = None

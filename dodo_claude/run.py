@@ -118,6 +118,8 @@ class Run:
         self.held: set[str] = set()  # names of stages that are done, or up to date, as doit's runner tells
         # May the stages of a plan run? Without it nobody is here to say yes.
         self.confirm: Callable[[Config, Plan], bool] | None = None
+        # What keeps the terminal still while a person looks at a plan.
+        self.asking: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         self.plan_problems: Callable[[str], tuple[str, ...]] = lambda group: ()
 
     @functools.cached_property

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dodo_claude import durations
+from dodo_claude import durations, question
 from dodo_claude import lifecycle as life
 from dodo_claude.errors import DodoClaudeError, one_line
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
@@ -257,7 +257,7 @@ def _confirmed(here: Here, worker: str) -> str | None:
     if not request:
         return None
     click.echo(call)
-    if not click.confirm("Allow this one call?"):
+    if not question.ask("Allow this one call?", sys.stdout):
         click.echo("nothing is answered")
         sys.exit(1)
     return request

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import approval, consent
+from dodo_claude import approval, consent, question
 from dodo_claude.config import load_config
 from dodo_claude.run import Run
 
@@ -35,18 +35,18 @@ def run(tmp_path: Path) -> Run:
 def asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     questions: list[str] = []
 
-    def answer(question: str) -> str:
-        questions.append(question)
-        return "n"
+    def answer(text: str, out: object) -> bool:
+        questions.append(text)
+        return False
 
-    monkeypatch.setattr("builtins.input", answer)
+    monkeypatch.setattr(question, "ask", answer)
     consent.settle(run, give=False, ask=True, out=io.StringIO(), stale=lambda base: True)
     return questions
 
 
 def test_trust_is_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    (question,) = asked(run, monkeypatch)
-    assert question.startswith(f"Claude Code does not trust {run.config.root} yet.")
+    (text,) = asked(run, monkeypatch)
+    assert text.startswith(f"Claude Code does not trust {run.config.root} yet.")
 
 
 def test_nothing_is_asked_for_a_client_that_is_not_there(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

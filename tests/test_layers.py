@@ -103,6 +103,7 @@ ALONE = {
     "changes",
     "mirror",
     "relay",
+    "question",
 }
 
 

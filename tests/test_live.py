@@ -12,7 +12,8 @@ import pytest
 
 from dodo_claude import live
 from dodo_claude.board import Line
-from dodo_claude.live import Above, Screen
+from dodo_claude.live import Screen
+from dodo_claude.question import Above
 
 
 class Paper(io.StringIO):
@@ -30,11 +31,13 @@ class Paper(io.StringIO):
             elif token.endswith("A") and token[0] == "\x1b":
                 at -= int(token[2:-1])
                 assert at >= 0, "the cursor was moved above the first line"
-            elif token == "\x1b[J":
-                rows[at:] = [rows[at][:column]]
+            elif token == "\x1b[K":
+                rows[at] = rows[at][:column]
             elif token[0] != "\x1b":
                 rows[at] = rows[at][:column] + token + rows[at][column + 1 :]
                 column += 1
+        while len(rows) > at + 1 and not rows[-1]:
+            rows.pop()
         return rows
 
 
@@ -115,14 +118,50 @@ def test_it_is_painted_four_times_a_second_at_most(board: list[Line]) -> None:
     assert drawn[0] == (39, 19)
 
 
-def test_what_a_signal_handler_wrote_stays(screen: tuple[Screen, Paper], board: list[Line]) -> None:
+def test_a_ctrl_c_that_the_terminal_shows_is_wiped_with_the_board(
+    screen: tuple[Screen, Paper], board: list[Line]
+) -> None:
     made, paper = screen
-    paper.write("\nSIGINT: stopping\n")
-    made.jumped = True
-    made.above("one\n")
-    assert paper.shown == ["p · 1 of 2", "a  running", "SIGINT: stopping", "one", "p · 1 of 2", "a  running"]
+    board[:] = [(("p", ""),), (("a  running  " + "x" * 60, ""),)]
+    made.paint()
+    assert len(paper.shown[-1]) == 39 - live.ECHO
+    paper.write("^C^C")
+    made.above("SIGINT: stopping\n")
+    assert paper.shown[:2] == ["SIGINT: stopping", "p"]
     made.close()
-    assert paper.shown[:4] == ["p · 1 of 2", "a  running", "SIGINT: stopping", "one"]
+    assert paper.shown == ["SIGINT: stopping", ""]
+
+
+def test_while_somebody_is_asked_all_is_still(screen: tuple[Screen, Paper], board: list[Line]) -> None:
+    made, paper = screen
+    made.above("one\nhal")
+    made.hold()
+    assert paper.shown == ["one", ""]
+    made.above("f\ntwo\n")
+    board[:] = [(("p · 2 of 2", ""),)]
+    made.changed()
+    made.paint()
+    paper.write("Run it? [y/N] y\n")
+    assert paper.shown == ["one", "Run it? [y/N] y", ""]
+    made.go_on()
+    until(lambda: paper.shown[-1] == "p · 2 of 2")
+    assert paper.shown == ["one", "Run it? [y/N] y", "half", "two", "p · 2 of 2"]
+    made.hold()
+    made.above("three\n")
+    made.close()  # nothing is lost
+    assert paper.shown[-2:] == ["three", ""]
+
+
+def test_one_that_begins_while_somebody_is_asked(board: list[Line]) -> None:
+    paper = Paper()
+    made = Screen(paper, lambda width, height: list(board), held=True)
+    made.above("one\n")
+    made.paint()
+    assert paper.getvalue() == ""
+    made.go_on()
+    until(lambda: made.paints)
+    made.close()
+    assert paper.shown == ["one", ""]
 
 
 def test_a_smaller_terminal_gets_a_smaller_board(screen: tuple[Screen, Paper], board: list[Line], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
@@ -130,19 +169,19 @@ def test_a_smaller_terminal_gets_a_smaller_board(screen: tuple[Screen, Paper], b
     board[:] = [(("p", ""),)]
     monkeypatch.setattr(live, "size_of", lambda stream: (10, 3))
     made.above("one\n")
-    assert paper.getvalue().endswith("a  running\x1b[0m\r\x1b[1A\x1b[Jone\np")
+    assert paper.getvalue().endswith("a  running\x1b[0m\r\x1b[K\x1b[1A\x1b[Kone\np")
     board[:] = [(("twelve columns", ""),)]
     made.above("two\n")  # it stands there as it is
     monkeypatch.setattr(live, "size_of", lambda stream: (40, 20))
     made.paint()
     monkeypatch.setattr(live, "size_of", lambda stream: (5, 20))
     made.above("three\n")  # by then it took three rows
-    assert "\r\x1b[2A\x1b[Jthree" in paper.getvalue()
+    assert "\r\x1b[K\x1b[1A\x1b[K\x1b[1A\x1b[Kthree" in paper.getvalue()
 
 
 def test_a_stream_above_is_a_stream(screen: tuple[Screen, Paper]) -> None:
     made, paper = screen
-    stream = Above(sys.__stdout__, made)  # type: ignore[arg-type]
+    stream = Above(sys.__stdout__, made.above)  # type: ignore[arg-type]
     print("by a task", file=stream)  # type: ignore[call-overload]
     stream.flush()
     assert paper.shown[0] == "by a task"

@@ -317,3 +317,49 @@ def ask_tmux(project: Project, *argv: str) -> list[str]:
     (socket,) = project.runtime.glob("dodo-claude/*/tmux.sock")
     done = subprocess.run(["tmux", "-S", str(socket), *argv], capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
+
+
+class Window:
+    """A shell in a window of some size, of a tmux of its own."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.socket = project.runtime / "window.sock"
+
+    def tmux(self, *argv: str) -> str:
+        done = subprocess.run(["tmux", "-f", "/dev/null", "-S", str(self.socket), *argv], capture_output=True, text=True, check=False, env=self.project.environ())  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def open(self, command: str, columns: int = 80, rows: int = 24) -> None:
+        self.project.approve()
+        self.tmux(
+            "new-session", "-d", "-s", "w", "-x", str(columns), "-y", str(rows), "-c", str(self.project.root),
+            f"{command}; echo EXIT $?; sleep 100",
+        )  # fmt: skip
+
+    def screen(self) -> str:
+        return self.tmux("capture-pane", "-p", "-t", "w")
+
+    def all(self) -> str:
+        return self.tmux("capture-pane", "-p", "-J", "-S", "-5000", "-t", "w")
+
+    def until(self, text: str) -> str:
+        self.project.wait_for(lambda: text in self.all(), f"{text!r}; it shows\n{self.screen()}")
+        return self.all()
+
+    def cursor(self) -> str:
+        """Its row, from 0, and column; nothing where it is not shown."""
+        return self.tmux(
+            "display-message", "-p", "-t", "w", "#{?cursor_flag,#{cursor_y} #{cursor_x},}"
+        ).strip()
+
+
+@contextlib.contextmanager
+def opened_window(project: Project) -> Iterator[Window]:
+    """One whose tmux ends with the test."""
+    made = Window(project)
+    try:
+        yield made
+    finally:
+        subprocess.run(["tmux", "-S", str(made.socket), "kill-server"], capture_output=True, check=False)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.integration.scenes import (
+    Window,
     at_gate,
     bash,
     configure,
     gate,
     on_terminal,
     open_gate,
+    opened_window,
     patch,
     play,
     wait_event,
@@ -25,41 +28,10 @@ from tests.project import BIN, Project
 pytestmark = pytest.mark.tmux
 
 
-class Window:
-    """A shell in a window of some size."""
-
-    def __init__(self, project: Project) -> None:
-        self.project = project
-        self.socket = project.runtime / "window.sock"
-
-    def tmux(self, *argv: str) -> str:
-        done = subprocess.run(["tmux", "-f", "/dev/null", "-S", str(self.socket), *argv], capture_output=True, text=True, check=False, env=self.project.environ())  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def open(self, command: str, columns: int = 80, rows: int = 24) -> None:
-        self.project.approve()
-        self.tmux(
-            "new-session", "-d", "-s", "w", "-x", str(columns), "-y", str(rows), "-c", str(self.project.root),
-            f"{command}; echo EXIT $?; sleep 100",
-        )  # fmt: skip
-
-    def screen(self) -> str:
-        return self.tmux("capture-pane", "-p", "-t", "w")
-
-    def all(self) -> str:
-        return self.tmux("capture-pane", "-p", "-J", "-S", "-5000", "-t", "w")
-
-    def until(self, text: str) -> str:
-        self.project.wait_for(lambda: text in self.all(), f"{text!r}; it shows\n{self.screen()}")
-        return self.all()
-
-
 @pytest.fixture
 def window(project: Project) -> Iterator[Window]:
-    made = Window(project)
-    yield made
-    subprocess.run(["tmux", "-S", str(made.socket), "kill-server"], capture_output=True, check=False)
+    with opened_window(project) as made:
+        yield made
 
 
 def test_it_shows_what_each_does_and_goes(project: Project, window: Window) -> None:
@@ -98,6 +70,44 @@ def test_ctrl_c_is_as_it_was(project: Project, window: Window) -> None:
     assert everything.count("SIGINT: stopping the workers; a rerun goes on with what is left") == 1
     assert "1 stage: 1 stopped" in everything
     assert project.result("one")["result"] == "aborted"
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 45)])
+@pytest.mark.parametrize("way", ["Ctrl-C", "twice", "SIGTERM"])
+def test_nothing_of_it_stays_when_the_run_is_stopped(
+    project: Project, window: Window, size: tuple[int, int], way: str
+) -> None:
+    """Below more output than the screen has rows, and with a last line that is as long as it may be."""
+    long = "echo " + "a very long command " * 10
+    stages = {f"stage-{number}": {"targets": [f"{number}.txt"]} for number in range(3)}
+    configure(project, stages)
+    stubborn = [{"ignore_sigterm": True}] if way == "twice" else []
+    play(project, {name: [[*stubborn, gate(f"{name}.go"), bash(long)]] for name in stages})
+    window.open(f"seq -f 'line %g' 60; {BIN}/doit orchestrate", *size)
+    for name in stages:
+        at_gate(project, f"{name}.go")
+    window.until("── p · 0 of 3 done")
+    if way == "SIGTERM":
+        os.kill(int(project.read(".orchestrate/run.lock").split()[1]), signal.SIGTERM)
+    else:
+        window.tmux("send-keys", "-t", "w", "C-c")
+    window.until("stopping the workers; a rerun goes on with what is left")
+    if way == "twice":
+        window.tmux("send-keys", "-t", "w", "C-c")
+        window.until("SIGINT: killing the workers")
+    everything = window.until("EXIT 1")
+    lines = [line for line in everything.splitlines() if line.strip()]
+    assert lines[:60] == [f"line {number}" for number in range(1, 61)]
+    told = [line.split()[1] if line[2] == ":" else line for line in lines[60:]]
+    signals = ["SIGTERM: stopping"] if way == "SIGTERM" else ["SIGINT: stopping"]
+    signals += ["SIGINT: killing"] if way == "twice" else []
+    assert [line for line in told if line not in stages] == [
+        *(line for line in told if line.startswith(tuple(signals))),
+        *(line for line in told if line.startswith(("3 stages: 3 stopped", "report: ", "EXIT "))),
+    ]
+    assert len([line for line in told if line.startswith("SIG")]) == len(signals)
+    assert "── p" not in everything
+    assert "^C" not in everything
 
 
 def test_of_many_stages_it_takes_half_of_the_terminal(project: Project, window: Window) -> None:

@@ -185,21 +185,27 @@ def test_on_a_terminal_the_whole_call_is_shown_first(project: Project) -> None:
 
     def at_terminal(answer: bytes) -> tuple[int, str]:
         master, slave = pty.openpty()
-        os.write(master, answer)
-        done = subprocess.run(
-            [f"{BIN}/dodo-claude", "allow", "backend"], stdin=slave, capture_output=True, text=True,
-            cwd=project.root, env=project.environ(), check=False, timeout=60,
-        )  # fmt: skip
+        os.write(master, b"y\n")  # what was typed before is no answer
+        with subprocess.Popen(
+            [f"{BIN}/dodo-claude", "allow", "backend"], stdin=slave, stdout=subprocess.PIPE, text=True,
+            cwd=project.root, env=project.environ(),
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            said = ""
+            while not said.endswith("[y/N] "):
+                said += process.stdout.read(1)
+            os.write(master, answer)
+            said += process.stdout.read()
         os.close(slave)
         os.close(master)
-        return done.returncode, done.stdout
+        return process.returncode, said
 
     with project.started() as live:
         live.until("NEEDS A PERSON")
         status, said = at_terminal(b"n\n")
         assert status == 1
         shown = f"Bash\n  command: true {'x' * 300}\n    \\x1b[2Jtouch asked.txt\n  description: scripted command\n"
-        assert said == f"{shown}Allow this one call? [y/N]: nothing is answered\n"
+        assert said == f"{shown}Allow this one call? [y/N] nothing is answered\n"
         assert not (project.root / "asked.txt").exists()
         status, said = at_terminal(b"y\n")
         assert status == 0
