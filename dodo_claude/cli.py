@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -250,6 +250,7 @@ def _write_new(path: Path, text: str) -> None:
 
 def _checked(file: Path) -> Config:
     """Read `file`, and all that it names. DodoClaudeError when something is wrong."""
+    from dodo_claude import crowd
     from dodo_claude.config import Blueprint
     from dodo_claude.scripted.scenario import check_scenario
 
@@ -265,7 +266,7 @@ def _checked(file: Path) -> Config:
     }
     for name in sorted(scenarios):
         check_scenario(Path(os.path.relpath(config.root / name)))
-    return config
+    return replace(config, notes=(*config.notes, *crowd.notes(config)))
 
 
 def _checked_json(file: Path) -> dict[str, Any]:
@@ -350,6 +351,7 @@ def log(stage: str) -> None:
     Example: dodo-claude log backend
     """
     from dodo_claude.journal import Attempt, StageLog
+    from dodo_claude.report import clean_line
     from dodo_claude.verify import output_tail
 
     with faults():
@@ -365,6 +367,12 @@ def log(stage: str) -> None:
         for key in ("reason", "seconds", "repairs", "session_id", "set_aside"):
             if result.get(key):
                 click.echo(f"  {key}: {result[key]}")
+        also = result.get("undeclared")  # an older version's result has none
+        for each in also if isinstance(also, list) else ():
+            seen = "" if each.get("known") else " (changed while it was at work"
+            beside = ", ".join(each.get("beside") or ())
+            seen += f", or by {beside})" if seen and beside else ")" if seen else ""
+            click.echo(f"  besides its targets: {clean_line(str(each.get('path')))}{seen}")
         for title, file in (("check", "check.log"), ("output", "output.log")):
             text = output_tail(attempt.dir / file)
             if text:

@@ -16,6 +16,7 @@ from dodo_claude.lifecycle import Outcome, View
 from dodo_claude.processes import Census
 from dodo_claude.redact import NOTHING, Redactor
 from dodo_claude.terminal import Terminal
+from dodo_claude.undeclared import Tree, Undeclared
 from dodo_claude.usage import Usage
 from dodo_claude.verify import Fingerprint
 from dodo_claude.witness import Witness
@@ -90,6 +91,7 @@ class Services:
     hurry: threading.Event = field(default_factory=threading.Event)  # kill, do not ask
     census: Census = field(default_factory=Census)
     redact: Redactor = NOTHING
+    tree: Tree | None = None  # the project's files as git has them; None: nobody looks
     targets: Collection[str] = ()  # of all stages
     orders: tuple[str, ...] = ()  # of nested orchestrations, and plans: not to be edited
     plan_problems: Callable[[Stage], tuple[str, ...]] = lambda stage: ()  # of the plan that a planner wrote
@@ -117,3 +119,4 @@ class Done:
     seconds: float = 0.0
     repairs: int = 0
     usage: Usage = field(default_factory=Usage)
+    undeclared: tuple[Undeclared, ...] = ()  # what it changed besides its targets

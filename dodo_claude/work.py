@@ -14,7 +14,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +25,7 @@ from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, disk_problem, write_atomic
 from dodo_claude.lifecycle import Outcome, Result, View
 from dodo_claude.services import Done, Services, Slot
+from dodo_claude.undeclared import Undeclared, of_stage
 from dodo_claude.usage import Usage
 
 # How often a stage that may not start yet (memory, a pause, no slot) asks again.
@@ -62,6 +63,7 @@ class Work(ABC):
         self.wrote: dict[
             str, float
         ] = {}  # the files that its client's tools wrote, relative to the root, and when
+        self.checked_again = False  # since a target was changed while it was checked
         self.guarded: tuple[Mapping[str, object], Mapping[str, object]] | None = None  # as the check left it
         self.began = time.time()
         self.clock = time.monotonic()  # the same moment on the clock that does not jump
@@ -291,12 +293,18 @@ class Work(ABC):
         if stage.plan is not None and (wrong := self.services.plan_problems(stage)):
             more = f" and {len(wrong) - PROBLEMS_NAMED} more" if len(wrong) > PROBLEMS_NAMED else ""
             return (f"the plan is not right: {'; '.join(wrong[:PROBLEMS_NAMED])}{more}",), "\n".join(wrong)
-        for check in dict.fromkeys((part.check, stage.check if last else None)):
-            if check is not None:
+        checks = [each for each in (part.check, stage.check if last else None) if each is not None]
+        while True:
+            # Somebody beside it could change what was checked already: then the check says nothing of what stands there.
+            crowded = bool(checks) and self.services.witness.crowded(stage.name)
+            marks = verify.fingerprints(root, part.targets) if crowded else {}
+            for check in dict.fromkeys(checks):
                 problems, output = self._check(check, bell)
                 if problems:
                     return problems, output
-        return (), ""
+            if not verify.changed(root, marks, marks) or self.checked_again:
+                return (), ""
+            self.checked_again = True  # once: it may be the check itself that writes there
 
     def _check(self, check: str, bell: threading.Event) -> tuple[tuple[str, ...], str]:
         root, stage = self.services.root, self.stage
@@ -369,6 +377,7 @@ class Work(ABC):
                 )
             self._hand_over(outcome, moved)
         targets = verify.fingerprints(root, stage.targets)
+        undeclared = self._undeclared() if self.acted else []
         seconds, (usage, cost) = self._elapsed(), self._usage()
         self._note(
             life.OUTCOME,
@@ -401,12 +410,28 @@ class Work(ABC):
                 "targets": targets,
                 **({"phases": self.verified} if self.stage.phases else {}),
                 "set_aside": moved,
+                "undeclared": [asdict(each) for each in undeclared],
                 "pid": os.getpid(),
             }
         )
         return Done(
-            outcome, self.attempt.number, self.view.message, targets, seconds, self.view.repairs, usage
+            outcome,
+            self.attempt.number,
+            self.view.message,
+            targets,
+            seconds,
+            self.view.repairs,
+            usage,
+            tuple(undeclared),
         )
+
+    def _undeclared(self) -> list[Undeclared]:
+        """What it changed besides its targets, as far as that can be known."""
+        services, name = self.services, self.stage.name
+        since, spans, others = services.witness.beside(name)
+        changed = services.tree.changed_since(since) if services.tree is not None else {}
+        targets = {*services.targets, *self.stage.targets}
+        return of_stage(name, services.root, targets, self.wrote, others, changed, spans)
 
     def _answered_for(self, outcome: Outcome) -> Outcome:
         """However it ended: what it overwrote is put back, and named."""

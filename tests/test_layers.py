@@ -82,6 +82,7 @@ ENGINE = {
     "mirror",
     "store",
     "witness",
+    "undeclared",
 }
 # These know nothing but themselves.
 ALONE = {
@@ -100,6 +101,7 @@ ALONE = {
     "changes",
     "mirror",
     "relay",
+    "undeclared",
 }
 
 
