@@ -253,7 +253,7 @@ def _write_new(path: Path, text: str) -> None:
 
 def _checked(file: Path) -> Config:
     """Read `file`, and all that it names. DodoClaudeError when something is wrong."""
-    from dodo_claude import programs
+    from dodo_claude import crowd, programs
     from dodo_claude.config import Blueprint
     from dodo_claude.scripted.scenario import check_scenario
 
@@ -273,7 +273,7 @@ def _checked(file: Path) -> Config:
         check_scenario(Path(os.path.relpath(config.root / name)))
     if faulty := programs.problems(config, config.stages, os.environ):
         raise ConfigError(faulty)
-    return replace(config, notes=(*config.notes, *programs.idle_guards(config)))
+    return replace(config, notes=(*config.notes, *programs.idle_guards(config), *crowd.notes(config)))
 
 
 def _checked_json(file: Path) -> dict[str, Any]:
@@ -359,6 +359,7 @@ def log(stage: str) -> None:
     Example: dodo-claude log backend
     """
     from dodo_claude.journal import Attempt, StageLog
+    from dodo_claude.report import clean_line
     from dodo_claude.verify import output_tail
 
     with faults():
@@ -376,6 +377,12 @@ def log(stage: str) -> None:
                 click.echo(f"  {key}: {result[key]}")
         for line in _earlier(history, numbers[:-1]):
             click.echo(f"  before: {line}")
+        also = result.get("undeclared")  # an older version's result has none
+        for each in also if isinstance(also, list) else ():
+            seen = "" if each.get("known") else " (changed while it was at work"
+            beside = ", ".join(each.get("beside") or ())
+            seen += f", or by {beside})" if seen and beside else ")" if seen else ""
+            click.echo(f"  besides its targets: {clean_line(str(each.get('path')))}{seen}")
         for title, file in (("check", "check.log"), ("output", "output.log")):
             text = output_tail(attempt.dir / file)
             if text:

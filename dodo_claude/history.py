@@ -41,6 +41,7 @@ from dodo_claude.report import (
     RunReport,
     StageReport,
     Totals,
+    UndeclaredReport,
     clean,
     clean_line,
     counted,
@@ -278,6 +279,7 @@ class Reader:
             files=tuple(self._files(stage, last)) if files else (),
             checks=self._checks(stage, last),
             message=self.say((last.result or {}).get("message") or last.view.message).strip("\n"),
+            undeclared=tuple(self._undeclared(last)) if files else (),
         )
 
     def _untouched(self, stage: Stage, log: StageLog, said: Said | None) -> StageReport:
@@ -424,6 +426,17 @@ class Reader:
             removed=None if counts is None else counts[1],
             kept=None if found.kept is None else self._relative(found.kept),
         )
+
+    def _undeclared(self, told: Told) -> Iterator[UndeclaredReport]:
+        found = (told.result or {}).get("undeclared")  # an older version's has none
+        for each in found if isinstance(found, list) else ():
+            if isinstance(each, dict) and isinstance(each.get("path"), str):
+                beside = each.get("beside")
+                yield UndeclaredReport(
+                    self.line(each["path"]),
+                    each.get("known") is True,
+                    tuple(self.line(name) for name in beside) if isinstance(beside, list) else (),
+                )
 
     # checks
 

@@ -17,6 +17,7 @@ from dodo_claude.graph import Graph
 from dodo_claude.markup import BARS, Child, Html, class_of, join, left_out, mark, pre, tag
 from dodo_claude.rendered import (
     SHOWN_MEMBERS,
+    besides,
     change_of,
     duration,
     facts_of,
@@ -264,6 +265,8 @@ class _Page:
         """What the report itself has, where there was no room for more."""
         for file in stage.files:
             yield tag("p", tag("code", file.path), f" {change_of(file)}", class_="small")
+        if stage.undeclared:
+            yield tag("p", besides(stage, MOST_NEEDS), class_="small")
         for check in stage.checks:
             yield tag("p", *_check_line(check, stage), class_="small")
         if stage.attempts:
@@ -278,6 +281,8 @@ class _Page:
             yield from _part(level, "Checks", *_checks(stage, known.output, folder))
         if stage.files:
             yield from _part(level, "Files", *_files(stage, known, folder))
+        if stage.undeclared:
+            yield from _part(level, "Besides its targets", _besides(stage))
         if stage.attempts:
             yield from _part(level, "Attempts", self._attempts(stage.attempts))
         if known.remarks:
@@ -380,6 +385,15 @@ def _files(stage: StageReport, known: Details, folder: str) -> Iterator[Html | N
         yield tag(
             "p", f"Of {many(known.files_left_out, 'file')} the text is left out here.", class_="quiet small"
         )
+
+
+def _besides(stage: StageReport) -> Html:
+    rows = []
+    for file in stage.undeclared:
+        seen = "" if file.known else " changed while it was at work"
+        more = f"; so were {', '.join(file.beside[:MOST_NEEDS])}" if file.beside and not file.known else ""
+        rows.append(tag("li", tag("code", file.path), tag("span", f"{seen}{more}", class_="quiet")))
+    return tag("ul", *rows)
 
 
 def _file_line(file: FileReport) -> Iterator[Child]:

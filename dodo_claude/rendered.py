@@ -36,6 +36,7 @@ LONGEST_MESSAGE = 4_000  # in Markdown
 PROMPT_MESSAGES = 80_000  # of all stages, in a prompt
 SHORTEST_MESSAGE = 300
 SHOWN_LINES, SHOWN_CHARACTERS = 4, 300  # of a message in the terminal's text
+SHOWN_UNDECLARED = 5  # files in the terminal's text
 OUTPUT_LINES = 8  # of a failed check's output
 # A group with more stages is told by what is left of it.
 SHOWN_MEMBERS = 12
@@ -107,6 +108,20 @@ def change_of(file: FileReport) -> str:
     counts = file.added is not None and file.change in ("changed", "set aside")
     more = f", +{grouped(file.added or 0)} -{grouped(file.removed or 0)}" if counts else ""
     return f"{file.change}, {size}{more}"
+
+
+def besides(stage: StageReport, most: int) -> str:
+    """'besides its targets: notes.md, build/x (or c)'; of more than `most` the number."""
+    shown = [
+        f"{file.path}{'' if file.known or not file.beside else f' (or {_names(file.beside)})'}"
+        for file in stage.undeclared[:most]
+    ]
+    more = len(stage.undeclared) - len(shown)
+    return f"besides its targets: {', '.join(shown)}{f' and {more} more' if more > 0 else ''}"
+
+
+def _names(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
 
 
 def course_of(told: RunReport) -> str:
@@ -182,6 +197,8 @@ def _stage_lines(stage: StageReport, width: int) -> list[str]:
         out += _fill(f"{file.path}: {change_of(file)}", 4, 6)
         if file.kept:
             out += _fill(f"kept in {file.kept}", 6)
+    if stage.undeclared:
+        out += _fill(besides(stage, SHOWN_UNDECLARED), 4, 6)
     for check in stage.checks if stage.attempts else ():
         out += _fill(f"{verdict_of(check, stage)}: {check.command}", 4, 6)
         for line in check.output.splitlines()[-OUTPUT_LINES:]:
@@ -315,6 +332,11 @@ def _section(stage: StageReport, most: int) -> list[str]:
         for file in stage.files:
             kept = f", kept in {_code(file.kept)}" if file.kept else ""
             lines.append(f"- {_code(file.path)}: {change_of(file)}{kept}")
+    if stage.undeclared:
+        lines += ["", "Besides its targets it changed, or may have:", ""]
+        for other in stage.undeclared:
+            beside = "" if other.known or not other.beside else f" (or {_escaped(_names(other.beside))})"
+            lines.append(f"- {_code(other.path)}{beside}")
     for check in stage.checks:
         if check.output:
             tail = "\n".join(check.output.splitlines()[-4 * OUTPUT_LINES :])

@@ -68,6 +68,16 @@ class FileReport:
 
 
 @dataclass(frozen=True, slots=True)
+class UndeclaredReport:
+    """A file that is no stage's target and that a stage changed (`known`: by its client's own tools), or that was changed
+    while it was at work; then `beside` has who else was."""
+
+    path: str
+    known: bool
+    beside: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class CheckReport:
     """What a program said of the work: the stage's check, or the stage itself if it is a command."""
 
@@ -96,6 +106,7 @@ class StageReport:
     checks: tuple[CheckReport, ...]
     message: str
     needs: tuple[str, ...] = ()  # stages and groups that it comes after, by `after` or by a file
+    undeclared: tuple[UndeclaredReport, ...] = ()  # what its last attempt changed besides its targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +215,10 @@ def _built(kind: Any, value: Any) -> Any:
     """`value`, as JSON has it, as `kind`: a dataclass, a tuple or dict of such, or a plain value."""
     if is_dataclass(kind):
         make: Any = kind
-        return make(**{name: _built(hint, value[name]) for name, hint in _hints(make).items()})
+        later = {"undeclared"} - value.keys()  # an older version did not write it
+        return make(
+            **{name: _built(hint, value[name]) for name, hint in _hints(make).items() if name not in later}
+        )
     if get_origin(kind) is tuple:
         if not isinstance(value, list):
             raise TypeError(f"{value!r} is no list")
@@ -216,6 +230,8 @@ def _built(kind: Any, value: Any) -> Any:
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if kinds[-1] is NoneType and value is None:
         return None
+    if value is True and kinds[0] is bool:
+        return True
     if not isinstance(value, (int, float) if kinds[0] is float else kinds[0]) or value is True:
         raise TypeError(f"{value!r} is no {kinds[0].__name__}")
     return clean(value) if isinstance(value, str) else value

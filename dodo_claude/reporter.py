@@ -259,6 +259,11 @@ class StageReporter(ConsoleReporter):
         self._fallen.append(name)
         self._call(notify.FAILED, name, f"{name}: {_one_line(text)}")
 
+    def noted(self, text: str) -> None:
+        """Called by the runner at the end, before the sums."""
+        self.close()
+        self.write(f"note: {_one_line(text)}\n")
+
     def reported(self, text: str) -> None:
         """Called by the runner after all else: where the report is, or why there is none."""
         self.write(f"{_one_line(text)}\n")

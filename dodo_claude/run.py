@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from dodo_claude.services import Services
     from dodo_claude.slots import Slots
     from dodo_claude.tmux import Tmux
+    from dodo_claude.undeclared import Undeclared
     from dodo_claude.witness import Overwritten, Witness
 
 HOOK = Path(__file__).with_name("hook.sh")
@@ -115,6 +116,7 @@ class Run:
         self.learned: list[Stage] = []  # stages that were not known when the run began
         self._witness: Witness | None = None
         self.overwritten: Callable[[Overwritten], None] = _say_overwritten  # tells a person
+        self.undeclared: dict[str, tuple[Undeclared, ...]] = {}  # what each stage changed besides its targets
         self.held: set[str] = set()  # names of stages that are done, or up to date, as doit's runner tells
         # May the stages of a plan run? Without it nobody is here to say yes.
         self.confirm: Callable[[Config, Plan], bool] | None = None
@@ -244,6 +246,7 @@ class Run:
         from dodo_claude.services import Services
         from dodo_claude.slots import Slots
         from dodo_claude.stops import Stops
+        from dodo_claude.undeclared import Tree
 
         root = self.config.root
         runtime, state = watch.runtime_dir(root), make_state_dir(root)
@@ -272,6 +275,7 @@ class Run:
             hurry=self.hurry,
             slot=self._slots.take,
             redact=self.redact,
+            tree=Tree(root, self.environ),
             targets=_Targets(self),
             orders=self.config.orders,
             plan_problems=self._plan_problems,

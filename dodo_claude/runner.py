@@ -34,6 +34,8 @@ AGAIN_SECONDS = 3.0
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Stages whose worker is being ended do not count for -n; but no more than so many times -n are under way at all.
 MOST = 2
+# Files that more than one stage changed and none declares: so many are told of one by one.
+MOST_CLASHES = 5
 
 
 class StageRunner(MThreadRunner):
@@ -203,7 +205,20 @@ class StageRunner(MThreadRunner):
         """doit's end of a run; before it, a last look at what its sums are about to call done."""
         if self.run is not None and self._worked:
             self._last_look(self.run.witness)
+            self._tell_clashes(self.run)
         return int(super().finish())
+
+    def _tell_clashes(self, run: Run) -> None:
+        """What nobody declared and more than one changed: the graph knows nothing of it."""
+        from dodo_claude.undeclared import clashes
+
+        tell: Callable[[str], None] | None = getattr(self.reporter, "noted", None)
+        found = list(clashes(run.undeclared))
+        if len(found) > MOST_CLASHES:
+            found[MOST_CLASHES:] = [f"and {len(found) - MOST_CLASHES} more files: see the report"]
+        if tell is not None:
+            for text in found:
+                tell(text)
 
     def _last_look(self, witness: Witness) -> None:
         try:

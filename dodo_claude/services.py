@@ -19,6 +19,7 @@ from dodo_claude.protect import Guard
 from dodo_claude.redact import NOTHING, Redactor
 from dodo_claude.stops import Stops
 from dodo_claude.terminal import Terminal
+from dodo_claude.undeclared import Tree, Undeclared
 from dodo_claude.usage import Usage
 from dodo_claude.verify import Fingerprint
 from dodo_claude.witness import Witness
@@ -94,6 +95,7 @@ class Services:
     hurry: threading.Event = field(default_factory=threading.Event)  # kill, do not ask
     census: Census = field(default_factory=Census)
     redact: Redactor = NOTHING
+    tree: Tree | None = None  # the project's files as git has them; None: nobody looks
     targets: Collection[str] = ()  # of all stages
     orders: tuple[str, ...] = ()  # of nested orchestrations, and plans: not to be edited
     plan_problems: Callable[[Stage], tuple[str, ...]] = lambda stage: ()  # of the plan that a planner wrote
@@ -123,3 +125,4 @@ class Done:
     repairs: int = 0
     usage: Usage = field(default_factory=Usage)
     rechecked: int = 0  # the attempt whose files were checked again, with nobody at work; 0: none
+    undeclared: tuple[Undeclared, ...] = ()  # what it changed besides its targets

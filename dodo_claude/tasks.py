@@ -247,6 +247,7 @@ class StageAction(BaseAction):
             done = drive(self.stage, quoting, self.run.services())
         except DodoClaudeError as error:
             return TaskFailed(str(error))
+        self.run.undeclared[self.stage.name] = done.undeclared
         if done.outcome.result is Result.ABORTED:
             return StageStopped(done.outcome.reason)
         if done.outcome.result is not Result.SUCCEEDED:

@@ -144,6 +144,7 @@ def _signature(status: os.stat_result) -> tuple[int, ...]:
 @dataclass(frozen=True, slots=True)
 class _AtWork:
     wrote: Wrote
+    since: float  # wall time
     found: int  # how much had been found when it began
 
 
@@ -163,6 +164,10 @@ class Witness:
         self._ended: dict[
             str, tuple[float, Mapping[str, float]]
         ] = {}  # since the last whole look: when, what it wrote
+        self._wrote: dict[str, Mapping[str, float]] = {}  # of each that ended: what its tools wrote
+        self._spans: list[
+            tuple[str, float, float]
+        ] = []  # of each that ended: from when to when it was at work
         self._looked = 0.0  # when all were last seen
         self._due = 0.0  # no look before, but the last
         self._lock = threading.Lock()
@@ -206,7 +211,7 @@ class Witness:
                 self._files.pop(name, None)
                 self._lost.pop(name, None)
             self.fallen.pop(stage, None)
-            self._at_work[stage] = _AtWork(wrote, len(self.found))
+            self._at_work[stage] = _AtWork(wrote, time.time(), len(self.found))
 
     def ended(self, stage: str) -> None:
         """And now it is not."""
@@ -214,6 +219,28 @@ class Witness:
             at_work = self._at_work.pop(stage, None)
             if at_work is not None:
                 self._ended[stage] = (time.monotonic(), at_work.wrote())
+                self._spans.append((stage, at_work.since, time.time()))
+                self._wrote[stage] = at_work.wrote()
+
+    def crowded(self, stage: str) -> bool:
+        """Is anybody else at work?"""
+        with self._lock:
+            return bool(self._at_work.keys() - {stage})
+
+    def beside(
+        self, stage: str
+    ) -> tuple[float, list[tuple[str, float, float]], dict[str, Mapping[str, float]]]:
+        """Since when the stage is at work (wall time); who was so since then, from when to when; and what the tools of the
+        others wrote."""
+        with self._lock:
+            own = self._at_work.get(stage)
+            since = own.since if own is not None else time.time()
+            spans = [span for span in self._spans if span[2] >= since]
+            spans += [(name, each.since, float("inf")) for name, each in self._at_work.items()]
+            wrote = {name: each.wrote() for name, each in self._at_work.items()}
+            wrote |= {name: self._wrote[name] for name, _, _ in spans if name not in wrote}
+            wrote.pop(stage, None)
+            return since, spans, wrote
 
     # -- looking
 

@@ -14,7 +14,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +25,7 @@ from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, disk_problem, write_atomic
 from dodo_claude.lifecycle import Outcome, Result, View
 from dodo_claude.services import Done, Services, Slot
+from dodo_claude.undeclared import Undeclared, of_stage
 from dodo_claude.usage import Usage
 
 # How often a stage that may not start yet (memory, a pause, no slot) asks again.
@@ -72,6 +73,7 @@ class Work(ABC):
         self.wrote: dict[
             str, float
         ] = {}  # the files that its client's tools wrote, relative to the root, and when
+        self.checked_again = False  # since a target was changed while it was checked
         self.failed: str | None = None  # the check that alone is not passed; "": our own, of a plan
         self.broken = False  # it could not even be run
         self.edited: tuple[str, ...] = ()  # what was changed by nobody knows whom: see `_judge`
@@ -352,12 +354,18 @@ class Work(ABC):
             more = f" and {len(wrong) - PROBLEMS_NAMED} more" if len(wrong) > PROBLEMS_NAMED else ""
             self.failed = ""
             return (f"the plan is not right: {'; '.join(wrong[:PROBLEMS_NAMED])}{more}",), "\n".join(wrong)
-        for check in dict.fromkeys((part.check, stage.check if last else None)):
-            if check is not None:
+        checks = [each for each in (part.check, stage.check if last else None) if each is not None]
+        while True:
+            # Somebody beside it could change what was checked already: then the check says nothing of what stands there.
+            crowded = bool(checks) and self.services.witness.crowded(stage.name)
+            marks = verify.fingerprints(root, part.targets) if crowded else {}
+            for check in dict.fromkeys(checks):
                 problems, output = self._check(check, bell)
                 if problems:
                     return problems, output
-        return (), ""
+            if not verify.changed(root, marks, marks) or self.checked_again:
+                return (), ""
+            self.checked_again = True  # once: it may be the check itself that writes there
 
     def _check(self, check: str, bell: threading.Event) -> tuple[tuple[str, ...], str]:
         self._note(life.CHECKING, check=check)
@@ -514,6 +522,7 @@ class Work(ABC):
                 )
             self._hand_over(outcome, moved)
         targets = verify.fingerprints(root, stage.targets)
+        undeclared = self._undeclared() if self.acted else []
         seconds, (usage, cost) = self._elapsed(), self._usage()
         self._note(
             life.OUTCOME,
@@ -549,6 +558,7 @@ class Work(ABC):
                 **({"rechecks": self.again} if self.again else {}),
                 **({"edited": list(self.edited)} if self.edited else {}),
                 **(self._by_check() if outcome.by_check else {}),
+                "undeclared": [asdict(each) for each in undeclared],
                 "pid": os.getpid(),
             }
         )
@@ -561,7 +571,16 @@ class Work(ABC):
             self.view.repairs,
             usage,
             self.again,
+            tuple(undeclared),
         )
+
+    def _undeclared(self) -> list[Undeclared]:
+        """What it changed besides its targets, as far as that can be known."""
+        services, name = self.services, self.stage.name
+        since, spans, others = services.witness.beside(name)
+        changed = services.tree.changed_since(since) if services.tree is not None else {}
+        targets = {*services.targets, *self.stage.targets}
+        return of_stage(name, services.root, targets, self.wrote, others, changed, spans)
 
     def _answered_for(self, outcome: Outcome) -> Outcome:
         """However it ended: what it overwrote is put back, and named."""

@@ -86,6 +86,7 @@ ENGINE = {
     "mirror",
     "store",
     "witness",
+    "undeclared",
 }
 # These know nothing but themselves.
 ALONE = {
@@ -104,6 +105,7 @@ ALONE = {
     "mirror",
     "relay",
     "question",
+    "undeclared",
 }
 
 

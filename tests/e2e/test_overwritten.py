@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from dodo_claude import agents
 from dodo_claude.journal import Attempt
 from tests.project import Project
 
@@ -89,8 +91,6 @@ def test_what_the_clients_own_tools_wrote_is_known(client: Project, api: Message
         "execution_count": None,
     }
     notebook = {"cells": [cell], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    import json
-
     client.write("n.ipynb", json.dumps(notebook))
     api.reply = by_stage(
         a=turns(
@@ -106,8 +106,6 @@ def test_what_the_clients_own_tools_wrote_is_known(client: Project, api: Message
     )
     client.orchestrate()
     log = client.log("a")
-    from dodo_claude import agents
-
     wrote = [
         name
         for event in Attempt(log, log.attempts()[-1]).replay()
@@ -115,3 +113,23 @@ def test_what_the_clients_own_tools_wrote_is_known(client: Project, api: Message
         for name in agents.written(event.data, root)
     ]
     assert wrote == ["out/a.txt", "old.txt", "n.ipynb"]
+
+
+def test_an_undeclared_file_that_two_workers_wrote_is_named(client: Project, api: MessagesApi) -> None:
+    root = client.root
+    client.write("orchestrate.toml", stages(A, B))
+    api.reply = by_stage(
+        a=turns(write(root / "shared.txt", "a\n"), write(root / "out/a.txt", "good\n"), say("Made.")),
+        b=turns(
+            tool("Read", file_path=str(root / "shared.txt")),
+            write(root / "shared.txt", "b\n"),
+            write(root / "b.txt", "b\n"),
+            say("Made."),
+        ),
+    )
+    ran = client.orchestrate()
+    assert ran.said(
+        "note: 'shared.txt' is no stage's target and was changed by a and b: what the last one wrote stands"
+    )
+    assert "  besides its targets: shared.txt\n" in client.run("dodo-claude", "log", "a", check=0).out
+    assert "besides its targets: shared.txt" in client.run("dodo-claude", "report", check=0).out

@@ -197,6 +197,48 @@ def test_one_that_read_what_somebody_changed_does_it_again(project: Project) -> 
     assert project.read("c.txt") == "good\n"
 
 
+def test_what_is_changed_while_it_is_checked_is_checked_again(project: Project) -> None:
+    stages = {
+        "a": {
+            "command": "echo good > a.txt",
+            "targets": ["a.txt"],
+            "check": f"grep -q good a.txt || exit 1; [ -e checked ] || {{ touch checked; {waits('a')}; }}",
+        },
+        "b": {
+            "command": f"{waits('b')}; echo stolen > a.txt; touch stolen; {waits('b2')}; echo b > b.txt",
+            "targets": ["b.txt"],
+        },
+    }
+    configure(project, stages)
+    with project.started() as live:
+        at_gate(project, "a")
+        at_gate(project, "b")
+        open_gate(project, "b")
+        project.wait_for((project.root / "stolen").exists, "the theft")
+        open_gate(project, "a")
+        live.until("a  ", 2)
+        open_gate(project, "b2")
+        assert live.wait() == 1
+    assert "a               FAILED: check `" in live.text
+
+
+def test_a_check_that_writes_its_target_is_run_twice_at_most(project: Project) -> None:
+    check = "echo once >> log; date +%N >> a.txt"
+    stages = {
+        "a": {"command": f"{waits('a')}; echo good > a.txt", "targets": ["a.txt"], "check": check},
+        "b": {"command": f"{waits('b')}; echo b > b.txt", "targets": ["b.txt"]},
+    }
+    configure(project, stages)
+    with project.started() as live:
+        at_gate(project, "a")
+        at_gate(project, "b")
+        open_gate(project, "a")
+        live.until("check passed")
+        open_gate(project, "b")
+        assert live.wait() == 0
+    assert project.read("log") == "once\nonce\n"
+
+
 def test_a_plan_is_its_persons_to_edit_and_a_stage_that_is_done_again_is_its_own(project: Project) -> None:
     configure(project, {"a": A, "b": {"command": "echo b > b.txt", "targets": ["b.txt"], "after": ["a"]}})
     project.orchestrate()
