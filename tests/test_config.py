@@ -706,3 +706,67 @@ def test_defaults_of_a_run_are_what_the_schema_says(project: Project) -> None:
 
 def test_the_good_one_is_good_for_any_validator() -> None:
     jsonschema.Draft202012Validator(schema()).validate(tomllib.loads(GOOD))
+
+
+# -- what proves a stage
+
+
+UNPROVED = """
+[stages.talk]
+prompt = "Talk."
+[stages.each]
+foreach = ["x", "y"]
+prompt = "Talk of {{ item }}."
+[stages.made]
+prompt = "Make it."
+targets = ["it"]
+[stages.checked]
+prompt = "Make it right."
+check = "true"
+[stages.run]
+command = "true"
+[stages.asked]
+prompt = "What do you say?"
+[stages.also]
+foreach = ["x"]
+prompt = "And you?"
+[stages.reader]
+prompt = "They said {{ stages.asked.message }} and {{ stages.also.message }}"
+targets = ["sum"]
+[stages.long]
+check = "true"
+[[stages.long.phases]]
+prompt = "One."
+[[stages.long.phases]]
+prompt = "Two."
+targets = ["two"]
+[[stages.long.phases]]
+prompt = "Three."
+"""
+
+
+def test_what_only_a_workers_word_proves_is_told(tmp_path: Path) -> None:
+    (tmp_path / "orchestrate.toml").write_text(UNPROVED)
+    why = "has neither targets nor a check (nothing proves it but its worker's word)"
+    assert load_config(tmp_path / "orchestrate.toml").notes == (
+        f"orchestrate.toml:2:9: stages.talk: {why}",
+        f"orchestrate.toml:4:9: stages.each: {why}",
+        f"orchestrate.toml:25:15: stages.long.phases[0]: {why}",
+    )
+    (tmp_path / "orchestrate.toml").write_text('[defaults]\ncheck = "true"\n[stages.a]\nprompt = "x"\n')
+    assert load_config(tmp_path / "orchestrate.toml").notes == ()
+
+
+@pytest.mark.parametrize("text", ["", "# all is commented\n", "[defaults]\nretries = 1\n", "[stages]\n"])
+def test_a_file_without_stages_is_an_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "orchestrate.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "orchestrate.toml")
+    why = "has no stages (write a table [stages.NAME] with a prompt or a command for each)"
+    assert str(caught.value) == f"orchestrate.toml:1:1: {why}"
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/orchestrate.toml").write_text(text)
+    (tmp_path / "orchestrate.toml").write_text('[stages.s]\norchestrate = "sub/orchestrate.toml"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "orchestrate.toml")
+    assert str(caught.value) == f"sub/orchestrate.toml:1:1: {why}"

@@ -179,7 +179,6 @@ def test_phases_have_checks_that_write(project: Project) -> None:
         {"one": {"phases": [{"prompt": "1", "targets": ["a.txt"], **phase}, {"prompt": "2", "targets": ["b.txt"], **phase}],
                  "protect": ["shots/*"]}},
     )  # fmt: skip
-    project.edit("orchestrate.toml", 'prompt = "Do it."\nphases', "phases")
     project.write("shots/x", "0\n")
     play(project, {"one": [[write("a.txt")], [write("b.txt")]]})
     done(project.orchestrate(), "one")
@@ -330,7 +329,6 @@ def test_phases_are_checked_again_and_gone_on_from(project: Project) -> None:
         {"prompt": "2", "targets": ["b.txt"]},
     ]
     configure(project, {"one": {"phases": phases}})
-    project.edit("orchestrate.toml", 'prompt = "Do it."\nphases', "phases")
     play(project, {"one": [[write("a.txt", "good\n")]]})
     project.orchestrate(check=1)
     project.edit("orchestrate.toml", "perfect", "good")

@@ -72,7 +72,6 @@ def test_a_repair_and_a_phase_arrive_after_somebody_left(
         {"prompt": "Two.", "targets": ["two.txt"]},
     ]
     configure(project, {"a": {"phases": phases, "timeout": "40s"}}, defaults={"repairs": 1})
-    project.edit("orchestrate.toml", 'prompt = "Do it."\n', "")
     play(project, {"a": [[gate("go")], [write("one.txt")], [write("two.txt")]]})
     with project.started() as live:
         at_gate(project, "go")
