@@ -13,7 +13,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -183,6 +184,7 @@ class Job:
     notes: Path  # what all workers share
     patience: float = 1800.0  # seconds that a dialog may wait for a person
     phases: int = 1
+    mentions: tuple[str, ...] = ()  # what the prompt's author mentions for the client to attach
     orders: tuple[str, ...] = ()  # of nested orchestrations, relative to the root: not to be edited
     others: tuple[str, ...] = ()  # targets of other stages, relative to the root: not to be edited either
 
@@ -567,6 +569,46 @@ def goes_by_file(prompt: str) -> bool:
     return len(prompt.encode()) > MAX_ARGUMENT or _COMMAND.match(prompt) is not None
 
 
+# What the client takes up in a prompt, wherever it stands in it, a long paste's frame included: a file or a folder after an
+# at-sign, which it attaches, and some words of its own. It does so in an argument and in a paste; not in what hooks say, in a
+# file that is read, in a brief, or in what comes after /compact.
+_MENTIONED = re.compile(r"(?<![^\s\ufeff])@(\S+)")
+_OWN_WORDS = re.compile(r"\bultra(?:code|plan|review|think)\b", re.IGNORECASE)
+
+
+def acts_on(data: str, folder: Path | None = None) -> bool:
+    """Would the client do something at what stands in `data`, were that part of a prompt? Then it has to go by file.
+
+    `folder`: where the session is, if that is known. There a mention counts that can be one of something that exists: the
+    client takes what stands before a comma, a line number and the like for the name.
+    """
+    if _OWN_WORDS.search(data):
+        return True
+    words = {found[1] for found in _MENTIONED.finditer(data)}
+    if not words or folder is None:
+        return bool(words)
+    names = [_folded(name) for name in os.listdir(folder)]
+    return any(_may_be(word, names) for word in words)
+
+
+def _may_be(word: str, names: list[str]) -> bool:
+    first = _folded(word.lstrip('"').partition("/")[0])
+    if not first or first.startswith((".", "~", "agent-")) or ":" in word:  # a server's resource has a colon
+        return True
+    return any(first.startswith(name) or (word.startswith('"') and name.startswith(first)) for name in names)
+
+
+def _folded(name: str) -> str:
+    """As file systems compare names that do not tell all of them apart."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def reading_order(path: Path, mentions: Sequence[str] = ()) -> str:
+    """What a worker is told whose prompt is the file `path`; with it the client attaches what the prompt's author mentions."""
+    attached = f" It mentions {' '.join(mentions)} too." if mentions else ""
+    return f"Read the file {path} and do what it says.{attached}"
+
+
 def launch_script(job: Job, command: str, env_file: Path) -> str:
     """The pane's process: a script that becomes the worker. Nothing is typed into a shell.
 
@@ -576,7 +618,7 @@ def launch_script(job: Job, command: str, env_file: Path) -> str:
     quote = shlex.quote
     prompt_file = quote(str(job.folder / "prompt.md"))
     if job.by_file:
-        prompt = f"prompt={quote(f'Read the file {job.folder}/prompt.md and do what it says.')}"
+        prompt = f"prompt={quote(reading_order(job.folder / 'prompt.md', job.mentions))}"
     else:  # the x keeps the last newlines, which the shell would cut
         prompt = f"prompt=$(cat {prompt_file}; printf x)\nprompt=${{prompt%x}}"
     return f"""#!/bin/sh

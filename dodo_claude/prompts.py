@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dodo_claude.errors import DodoClaudeError, one_line
+from dodo_claude.records import Prompt
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template, nodes
@@ -43,6 +44,13 @@ _GLOB = "files.glob needs a literal pattern, such as files.glob('summaries/*.md'
 
 # Names that jinja2 gives to every template: into its own works, which are not in the table of names.
 _BUILT_IN = ("self", "super")
+# What becomes of a value that is put in: it stays as it is, is quoted for a shell, or stands between two marks that no
+# prompt can hold, since the client takes no control characters.
+PLAIN, QUOTED, MARKED = "plain", "quoted", "marked"
+_BEGIN, _END = "\x02", "\x03"
+_UNMARKED = {ord(_BEGIN): None, ord(_END): None}
+# A file that an author mentions for the client to attach; it may be in double quotes.
+_MENTION = re.compile(r'(?<![^\s\ufeff])@(?:"[^"\n]+"|\S+)')
 # All that most templates use of jinja2; not importing it saves more time than reading a small configuration takes.
 _SIMPLE = re.compile(r"(?<!\{)\{\{[ \t]*(item|stage)(?:[ \t]*\|[ \t]*(stem|name|parent))?[ \t]*\}\}")
 
@@ -140,8 +148,8 @@ def render(
     env: Mapping[str, str],
     globs: Mapping[str, Sequence[str]] | None = None,
     report: str | None = None,
-) -> str:
-    """The text of a template, in one pass; DodoClaudeError when it can't be made.
+) -> Prompt:
+    """The prompt of a template, in one pass; DodoClaudeError when it can't be made.
 
     `files` (by path), `messages` (by stage) and `report` come ready to stand in the prompt: see fence. `globs` has
     the paths that each glob found, which are among `files`.
@@ -156,12 +164,46 @@ def render(
         ),
         "env": _Table("env", env),
     }
-    return _render(source, {"stage": stage, "item": item, "report": report}, tables)
+    values = {"stage": stage, "item": item, "report": report}
+    text = _render(source, values, tables)
+    if not is_template(source):
+        return _parted(text, [(False, text)])
+    # A second pass says which of it came out of the template's values: looked at, and never used.
+    marked = _render(source.translate(_UNMARKED), values, tables, how=MARKED)
+    parts = _parts(marked)
+    return _parted(text, parts if "".join(part for _, part in parts) == text else [(True, text)])
+
+
+def _parts(marked: str) -> list[tuple[bool, str]]:
+    """Texts in their order, each with whether it is data."""
+    parts, depth = [], 0
+    for part in re.split(f"([{_BEGIN}{_END}])", marked):
+        if part in (_BEGIN, _END):
+            depth += 1 if part == _BEGIN else -1
+        elif part:
+            parts.append((depth > 0, part))
+    return parts
+
+
+def _parted(text: str, parts: Sequence[tuple[bool, str]]) -> Prompt:
+    data = "".join(
+        part if is_data else "\n" if part[-1].isspace() else "." for is_data, part in parts if part
+    )
+    own: list[str] = []
+    at = 0
+    ends = []
+    for is_data, part in parts:
+        at += len(part)
+        ends.append((at, is_data))
+    for found in _MENTION.finditer(text):
+        if not next(is_data for end, is_data in ends if found.start() < end):
+            own.append(found[0])
+    return Prompt(text, data, tuple(dict.fromkeys(own)))
 
 
 def render_value(source: str, *, item: str | None, stage: str, quoted: bool = False) -> str:
     """The text of a short value such as a target; for a shell, what is put in is quoted for it."""
-    return _render(source, {"stage": stage, "item": item}, {}, quoted=quoted)
+    return _render(source, {"stage": stage, "item": item}, {}, how=QUOTED if quoted else PLAIN)
 
 
 def render_message(source: str, *, item: str | None, stage: str, lines: str | None) -> str:
@@ -203,15 +245,15 @@ def _is_simple(source: str) -> bool:
 
 
 def _render(
-    source: str, values: Mapping[str, str | None], tables: Mapping[str, object], *, quoted: bool = False
+    source: str, values: Mapping[str, str | None], tables: Mapping[str, object], *, how: str = PLAIN
 ) -> str:
     if not is_template(source):
         return source
     given = {name: value for name, value in values.items() if value is not None}
     if _is_simple(source) and all(use[1] in given for use in _SIMPLE.finditer(source)):
-        return _SIMPLE.sub(lambda use: _simple_value(use, given, quoted), source)
+        return _SIMPLE.sub(lambda use: _simple_value(use, given, how), source)
     try:
-        template = _template(source, quoted)
+        template = _template(source, how)
     except Exception as error:
         raise _not_rendered(error) from error
     return _rendered(template, values, tables)
@@ -229,10 +271,15 @@ def _not_rendered(error: Exception) -> DodoClaudeError:
     return DodoClaudeError(one_line(f"the template can't be rendered: {_lower(str(error))}"))
 
 
-def _simple_value(use: re.Match[str], given: Mapping[str, str], quoted: bool) -> str:
+def _simple_value(use: re.Match[str], given: Mapping[str, str], how: str) -> str:
     value = given[use[1]]
-    value = FILTERS[use[2]](value) if use[2] else value
-    return shlex.quote(value) if quoted else value
+    return _put_in(FILTERS[use[2]](value) if use[2] else value, how)
+
+
+def _put_in(value: str, how: str) -> str:
+    if how == MARKED:
+        return f"{_BEGIN}{value.translate(_UNMARKED)}{_END}"
+    return shlex.quote(value) if how == QUOTED else value
 
 
 class _Table:
@@ -269,7 +316,7 @@ class _Paths(_Table):
 
 
 @functools.cache
-def _environment(quoted: bool = False) -> Environment:
+def _environment(how: str = PLAIN) -> Environment:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -283,7 +330,7 @@ def _environment(quoted: bool = False) -> Environment:
 
     def finalize(value: object) -> object:
         # What comes out is quoted and not what goes in: a filter could take the quotes apart.
-        return shlex.quote(str(value)) if quoted else value
+        return value if how == PLAIN else _put_in(str(value), how)
 
     environment = ImmutableSandboxedEnvironment(
         undefined=Undefined, autoescape=False, keep_trailing_newline=True, finalize=finalize
@@ -294,8 +341,8 @@ def _environment(quoted: bool = False) -> Environment:
 
 
 @functools.lru_cache(maxsize=1024)
-def _template(source: str, quoted: bool) -> Template:
-    return _environment(quoted).from_string(source)
+def _template(source: str, how: str) -> Template:
+    return _environment(how).from_string(source)
 
 
 class _Reading:

@@ -49,6 +49,11 @@ def is_order(name: str) -> bool:
     return any(_matches(f"**/{rule}", name) for rule in ALWAYS)
 
 
+def is_gits(name: str) -> bool:
+    """Is that git's own, which a person has no reason to make while stages are at work?"""
+    return name.startswith(("/", "..")) or ".git" in name.split("/")
+
+
 @functools.lru_cache(maxsize=256)
 def _matcher(pattern: str) -> Callable[[str], bool]:
     literal = paths.literal(pattern)

@@ -56,6 +56,19 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a worker is told to do, and what of that its author did not write.
+
+    `data` is `text` with a point, or a line's end, in place of all that the author wrote; `mentions` is what the author
+    mentions with an at-sign, each as written.
+    """
+
+    text: str
+    data: str = ""
+    mentions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Monitor:
     """A command that runs in a pane beside one worker, which is told when its output matches."""
 

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ from dodo_claude.journal import (
     make_state_dir,
     write_atomic,
 )
-from dodo_claude.records import Config, Phase, Plan, Stage
+from dodo_claude.records import Config, Phase, Plan, Prompt, Stage
 from dodo_claude.redact import Redactor
 
 if TYPE_CHECKING:
@@ -364,7 +365,7 @@ class Run:
 
     # -- prompts
 
-    def render_prompt(self, stage: Stage) -> str:
+    def render_prompt(self, stage: Stage) -> Prompt:
         """`stage`'s prompt with its files and messages in it as data, fenced by a mark nobody could know."""
         import secrets
 
@@ -397,7 +398,8 @@ class Run:
         if stage.plan is not None:
             from dodo_claude import plans
 
-            told += plans.brief(stage, self.config)
+            brief = plans.brief(stage, self.config)
+            told = replace(told, text=told.text + brief, data=told.data + brief)
         return told
 
     def report_of(self, stage: Stage) -> str:

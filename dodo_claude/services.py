@@ -16,6 +16,7 @@ from dodo_claude.config import Stage
 from dodo_claude.lifecycle import Outcome, View
 from dodo_claude.processes import Census
 from dodo_claude.protect import Guard
+from dodo_claude.records import Prompt
 from dodo_claude.redact import NOTHING, Redactor
 from dodo_claude.stops import Stops
 from dodo_claude.terminal import Terminal
@@ -84,7 +85,7 @@ class Services:
     lookout: Lookout
     fleet: Fleet
     stopping: threading.Event  # the run is being stopped
-    prompt: Callable[[Stage], str]  # the stage's prompt, its variables filled in
+    prompt: Callable[[Stage], Prompt]  # the stage's prompt, its variables filled in
     environ: Mapping[str, str]
     witness: Witness  # of what stands as verified
     guard: Guard  # of the files that no stage may change

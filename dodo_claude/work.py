@@ -517,6 +517,7 @@ class Work(ABC):
         moved: list[str] = []
         if outcome.result is not Result.SUCCEEDED:
             if self.acted:  # else what stands there is older than it, and fine
+                outcome = self._set_aside_what_it_may_not_make(outcome)
                 moved = verify.set_aside(
                     root, self._unverified(), self.before, self.copies, self.attempt.dir / "partial"
                 )
@@ -595,6 +596,25 @@ class Work(ABC):
             return Outcome(Result.FAILED, reason)
         return replace(outcome, reason=reason)
 
+    def _set_aside_what_it_may_not_make(self, outcome: Outcome) -> Outcome:
+        """However it ended: what it made in a protected place does not stay there, since it may run on its own, a git hook
+        say. What may as well be a person's stays."""
+        root, reason = self.services.root, outcome.reason
+        for change in self.watch.changes(self.services.targets) if self.watch is not None else ():
+            path = root / change.name
+            unknown = self.services.guard.editor(change.name) is None and protect.is_gits(change.name)
+            if not change.made or not (self._did(change) or unknown):
+                continue
+            if not change.name.startswith("..") and not verify.is_inside(root, path.parent):
+                continue  # a folder was made a link that leads out: what lies there is not ours to move
+            inside = [part for part in change.name.split("/") if part not in ("", "..")]
+            place = verify.free_name(self.attempt.dir.joinpath("partial", *inside))
+            verify.move(path, place)
+            fact = _accusation(change)
+            told = f"{fact} (set aside in {os.path.relpath(place, root)})"
+            reason = reason.replace(fact, told) if fact in reason else "; ".join(filter(None, (reason, told)))
+        return replace(outcome, reason=reason)
+
     def _by_check(self) -> dict[str, object]:
         """What the next run asks before it lets anybody work: see recheck.py."""
         check = self.failed or ""
@@ -652,7 +672,9 @@ def _as_before(path: Path, mark: object) -> bool:
 def _accusation(change: protect.Change) -> str:
     if change.is_input:
         return f"its input '{change.name}' was changed while it ran (a stage may not edit what it reads)"
-    return f"protected file '{change.name}' was {'made' if change.made else 'changed'} while it ran"
+    if change.made:
+        return f"protected file '{change.name}' was made while it ran"
+    return f"protected file '{change.name}' was changed while it ran"
 
 
 class Command(Work):

@@ -28,6 +28,7 @@ from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, write_atomic, write_new
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.mail import DELIVERED, QUEUED, UNKNOWN, Mailbox
+from dodo_claude.records import Prompt
 from dodo_claude.services import Done, Services, Slot
 from dodo_claude.terminal import Pane
 from dodo_claude.turn import Signs
@@ -56,6 +57,9 @@ SHORT = 500  # characters
 LINES = 4
 # Where a resumed session finds what it was to do.
 TASK = "task.md"
+# Where what is to be told holds something that the client would take up.
+MISSING = "The stage is not done. Read the file {path}: it says what is missing. Please mend this and end your turn."
+LETTERS = "You have messages. Read the file {path}: it holds them."
 SUMMARY_ORDER = (
     "The next phase will be done by a fresh session that knows nothing of this one. Answer with a summary for it: what "
     "was done and where it is, what was decided and why, what is open. Change no files now; only answer."
@@ -157,13 +161,17 @@ class Worker(Work):
         text = str(event.data.get("text") or "")
         with contextlib.suppress(OSError):
             if event.kind == life.SENT:
-                path = self.attempt.dir / f"repair-{self.view.repairs}.md"
+                path = self._repair_file(self.view.repairs)
                 text = path.read_text(encoding="utf-8", errors="replace")
-            elif event.kind == life.GIVEN:
-                path = self._given_file()
-                text = self._order(path.read_text(encoding="utf-8", errors="replace"), path)
+                if agents.acts_on(text):
+                    return [MISSING.format(path=path)]
+            elif event.kind == life.GIVEN and agents.reading_order(self._given_file()) not in text:
+                # The journal's text has its secrets taken out.
+                text = self._given_file().read_text(encoding="utf-8", errors="replace")
         if text.startswith(COMPACT):
             return [COMPACT, text.removeprefix(COMPACT)] if text != COMPACT else [COMPACT.strip()]
+        if event.kind == life.MAILED and agents.acts_on(text):
+            return [LETTERS.format(path=self._letters_file(event.data.get("letters")))]
         for cut in (DATA, MAIL):
             order, mark, data = text.partition(cut)
             if data:
@@ -224,12 +232,13 @@ class Worker(Work):
         assert stage.agent is not None
         self._take_summaries()
         prompt = self._first_prompt()
-        write_new(folder / "prompt.md", prompt)
+        write_new(folder / "prompt.md", prompt.text)
+        cwd = self._cwd()
         job = agents.Job(
             stage=stage.name,
             attempt=self.attempt.number,
             root=services.root,
-            cwd=self._cwd(),
+            cwd=cwd,
             folder=folder,
             session_id=(self.resume.view.session_id if self.resume else None) or str(uuid.uuid4()),
             resume=self.resume is not None,
@@ -245,9 +254,10 @@ class Worker(Work):
             notes=services.state / "notes.md",
             patience=stage.person_timeout,
             phases=phases.count(stage),
-            by_file=agents.goes_by_file(prompt)
+            mentions=prompt.mentions,
+            by_file=agents.goes_by_file(prompt.text) or agents.acts_on(prompt.data, cwd)
             if self.interactive
-            else len(prompt.encode()) > agents.MAX_ARGUMENT,
+            else len(prompt.text.encode()) > agents.MAX_ARGUMENT,
         )
         self.launch = agents.launch(stage.agent, job, services.environ, {**dict(stage.env), **slot.environ})
         for name, text in self.launch.files.items():
@@ -255,16 +265,18 @@ class Worker(Work):
         self._remind()
         self._start(job.cwd, agents.launch_script(job, self.launch.command, self._env_file()))
 
-    def _first_prompt(self) -> str:
+    def _first_prompt(self) -> Prompt:
         task = self._task()
         if self.resume is None or self.resume.view.step is not life.Step.WORK:
             return task
         # A killed client may not have written down the prompt that it was given last.
         path = self.attempt.dir / TASK
-        write_atomic(path, task)
-        return (
-            f"Your session was cut off. {GO_ON} The files that you had made are in their places. {self._news()}"
-            f"Should you not see your task any more: it is in {path}."
+        write_atomic(path, task.text)
+        news = self._news()
+        return Prompt(
+            f"Your session was cut off. {GO_ON} The files that you had made are in their places. {news}"
+            f"Should you not see your task any more: it is in {path}.",
+            data=news,
         )
 
     def _news(self) -> str:
@@ -280,16 +292,16 @@ class Worker(Work):
     def _cwd(self) -> Path:
         return self.services.root / self.stage.cwd if self.stage.cwd != "." else self.services.root
 
-    def _task(self) -> str:
+    def _task(self) -> Prompt:
         """What the worker is to do: its stage, or the phase that it is in."""
         prompt = self.services.prompt(self.part)
-        if self.interactive:
-            prompt = agents.deliverable(prompt)
-        if not prompt.strip():
+        text = agents.deliverable(prompt.text) if self.interactive else prompt.text
+        if not text.strip():
             raise DodoClaudeError(
                 f"stage '{self.stage.name}': its prompt is empty once its variables are filled in"
             )
-        return f"{self._progress()}{prompt}"
+        progress = self._progress()
+        return replace(prompt, text=f"{progress}{text}", data=f"{progress}{prompt.data}")
 
     def _progress(self) -> str:
         """Where in its phases a worker is: it may know nothing of those before."""
@@ -623,8 +635,12 @@ class Worker(Work):
         number = self.view.repairs + 1
         order = f"The stage '{self.stage.name}' is not done: {'; '.join(problems)}. Please mend this and end your turn."
         data = f"{DATA}{self.check_output}" if self.check_output else ""
-        write_atomic(self.attempt.dir / f"repair-{number}.md", f"{order}{data}\n")
+        path = self._repair_file(number)
+        write_atomic(path, f"{order}{data}\n")
         self._note(life.SENT, text=order)
+        if self.interactive and agents.acts_on(order + data):
+            self._paste([MISSING.format(path=path)])
+            return
         if self.interactive:
             # A long paste reaches the model in a frame that marks it as pasted: so the order goes first,
             # short enough to stay outside of it, and the check's output, which is data, inside.
@@ -644,8 +660,20 @@ class Worker(Work):
         if not letters:
             return  # a hook was faster
         order, data = "You have messages.", MAIL + "\n\n".join(text for _, text in letters)
-        self._note(life.MAILED, letters=[letter for letter, _ in letters], text=order + data)
-        self._paste([order, data])
+        names = [letter for letter, _ in letters]
+        by_file, path = agents.acts_on(data), self._letters_file(names)
+        if by_file:
+            write_atomic(path, f"{data.strip()}\n")
+        self._note(life.MAILED, letters=names, text=order + data)
+        self._paste([LETTERS.format(path=path)] if by_file else [order, data])
+
+    def _letters_file(self, letters: object) -> Path:
+        """Messages that went together, where they have to be read: by the name of the first."""
+        first = letters[0] if isinstance(letters, list) and letters else ""
+        return self.attempt.dir / f"messages-{first}.md"
+
+    def _repair_file(self, number: int) -> Path:
+        return self.attempt.dir / f"repair-{number}.md"
 
     def _settle_mail(self) -> None:
         """What is proved to have reached the worker is delivered."""
@@ -680,16 +708,21 @@ class Worker(Work):
     def _give(self) -> None:
         """The next phase's prompt: a long one is a file to read."""
         prompt, path = self._task(), self._given_file()
-        write_atomic(path, prompt)
+        write_atomic(path, prompt.text)
         self._note(life.GIVEN, text=self._order(prompt, path))
         self._remind()
         self._paste(self.sent)
 
-    def _order(self, prompt: str, path: Path) -> str:
+    def _order(self, prompt: Prompt, path: Path) -> str:
         """What is pasted of the prompt in the file `path`."""
-        if len(prompt) <= SHORT and prompt.count("\n") < LINES and not agents.goes_by_file(prompt):
-            return prompt
-        return f"{self._progress().strip()} Read the file {path} and do what it says."
+        text = prompt.text
+        short = len(text) <= SHORT and text.count("\n") < LINES
+        # Where the session's folder is now, nobody knows: it may have gone elsewhere.
+        if short and not agents.goes_by_file(text) and not agents.acts_on(prompt.data):
+            return text
+        progress = self._progress().strip()
+        order = agents.reading_order(path, prompt.mentions)
+        return order if agents.acts_on(progress) else f"{progress} {order}"
 
     # -- ending it
 

@@ -814,3 +814,36 @@ def test_what_the_clients_tools_wrote_is_known_by_what_it_says_of_the_call() -> 
     }
     assert agents.written(batch, Path("/p")) == ["a.txt", "b.txt", "sub/c.txt"]
     assert agents.written({}, Path("/p")) == []
+
+
+# -- what the client takes up in a prompt
+
+
+@pytest.mark.parametrize(
+    ("data", "acts"),
+    [
+        ("see @note.txt", True), ("@note.txt", True), ("a\n@note.txt, b", True), ("a\u3000@note.txt", True), ("a\ufeff@note.txt", True),
+        ("see @./x", True), ("@/etc/hosts", True), ("@~/x", True), ("@NOTE.TXT:3", True), ("@sub/none", True), ('@"a b.txt"', True),
+        ("@agent-x", True), ("@srv:thing", True), ("try ultracode", True), ("Ultrathink!", True),
+        ("a@note.txt", False), ("`@note.txt`", False), ("(@note.txt)", False), ("'@note.txt'", False), ("x <me@note.txt>", False),
+        ("@property\ndef a():", False), ("    @app.get('/x')", False), ("@ note.txt", False), ("@", False), ("ultracodes", False), ("", False),
+    ],
+)  # fmt: skip
+def test_what_the_client_would_take_up(tmp_path: Path, data: str, acts: bool) -> None:
+    for name in ("note.txt", "a b.txt"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "sub").mkdir()
+    assert agents.acts_on(data, tmp_path) is acts
+    if acts:
+        assert agents.acts_on(data)
+
+
+def test_where_the_session_is_may_be_unknown() -> None:
+    assert agents.acts_on("@property\n")
+    assert not agents.acts_on("me@here.org")
+
+
+def test_a_prompt_that_is_read_names_what_its_author_attaches() -> None:
+    path = Path("/p/prompt.md")
+    assert agents.reading_order(path) == "Read the file /p/prompt.md and do what it says."
+    assert agents.reading_order(path, ("@a.md", '@"b c"')).endswith(' says. It mentions @a.md @"b c" too.')

@@ -122,15 +122,15 @@ def test_prompts_are_as_its_file_writes_them(config: Config, tmp_path: Path) -> 
         (tmp_path / "sub/out").mkdir(exist_ok=True)
         (tmp_path / f"sub/out/{name}.txt").write_text(f"made {name}")
     run = Run(config, {})
-    text = run.render_prompt(config.stages[1])
+    text = run.render_prompt(config.stages[1]).text
     assert 'path="in.txt"' in text
     assert text.endswith("for a by map:a")
-    text = run.render_prompt(config.stages[3])
+    text = run.render_prompt(config.stages[3]).text
     assert 'out/a.txt<file path="out/a.txt"' in text
     assert "made b" in text
     assert '<message stage="map"' in text
     assert text.endswith(" join")
-    text = run.render_prompt(config.stages[4])
+    text = run.render_prompt(config.stages[4]).text
     assert 'path="sub/out/a.txt"' in text
     assert '<message stage="sub:map:a"' in text
 

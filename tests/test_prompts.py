@@ -19,7 +19,7 @@ MARK = "k3f9k3f9"
 
 def say(source: str, **given: Any) -> str:
     values: dict[str, Any] = {"item": "I", "stage": "S", "files": {}, "messages": {}, "env": {}}
-    return render(source, **(values | given))
+    return render(source, **(values | given)).text
 
 
 def test_a_text_without_braces_means_itself() -> None:
@@ -327,3 +327,40 @@ def test_a_short_value_knows_no_report() -> None:
 def test_fence_of_a_report() -> None:
     made = fence("report", "p", "# x\n", MARK)
     assert made == f'<report of="p" mark="{MARK}">\n# x\n</report mark="{MARK}">'
+
+
+# -- what of a prompt is its author's
+
+KNOWN = {"item": None, "stage": "s", "files": {}, "messages": {}, "env": {}}
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "data", "mentions"),
+    [
+        ("see @a.md and @b/c.", {}, ".", ("@a.md", "@b/c.")),
+        ("see {{ item }}", {"item": "@a.md"}, "\n@a.md", ()),
+        ("see @{{ item }}.md, x@y", {"item": "a"}, ".a.", ("@a.md,",)),
+        ("see {{ item | name }}", {"item": "b/@a.md"}, "\n@a.md", ()),
+        ("{{ item }}@a.md", {"item": "x "}, "x .", ("@a.md",)),
+        ("{{ item }}", {"item": "@a.md @a.md"}, "@a.md @a.md", ()),
+        ("see {{ files['f'] }}\n@b", {"files": {"f": "log @c\n"}}, "\nlog @c\n.", ("@b",)),
+        ("{% if item == 'x' %}see {{ env.A }}{% endif %}, @b.", {"item": "x", "env": {"A": "@e"}}, "\n@e.", ("@b.",)),
+        ("{% set a %}{{ item }}{% endset %}{% if a == 'x' %}{{ a }} @b{% endif %}", {"item": "x"}, "x @b", ()),
+        ('see @"a b" now', {}, ".", ('@"a b"',)),
+        ("no mention", {}, ".", ()),
+        ("", {}, "", ()),
+    ],
+)  # fmt: skip
+def test_what_is_data_and_what_its_author_mentions(
+    source: str, given: dict[str, Any], data: str, mentions: tuple[str, ...]
+) -> None:
+    made = render(source, **(KNOWN | given))
+    assert (made.data, made.mentions) == (data, mentions)
+
+
+@given(st.text(st.sampled_from("@a \n\x02\x03.{")), st.text(st.sampled_from("@a \n\x02\x03.")))
+def test_no_value_hides_from_being_data(item: str, more: str) -> None:
+    made = render("a {{ item }} @b {{ files['f'] }}", **(KNOWN | {"item": item, "files": {"f": more}}))
+    assert made.text == f"a {item} @b {more}"
+    for text in (item, more):
+        assert text.translate({2: None, 3: None}) in made.data.translate({2: None, 3: None})

@@ -356,7 +356,7 @@ env_pass = ["B"]
     (root / "in").write_bytes(b"{{ secret }}\xff")
     finish(root, "one", "did it {% raw %}")
     run = Run(load_config(root / "orchestrate.toml"), {"A": "caller's", "B": "caller's"})
-    text = run.render_prompt(run.config.stages[1])
+    text = run.render_prompt(run.config.stages[1]).text
     for part in ("two: ", "{{ secret }}\N{REPLACEMENT CHARACTER}", "did it {% raw %}", " stage's caller's"):
         assert part in text
     (root / "in").unlink()
@@ -375,7 +375,7 @@ def test_a_prompt_with_files_of_its_item_and_of_a_glob(root: Path) -> None:
     for name in ("in/a.txt", "in/b.txt", "a.md", "b.md"):
         (root / name).write_text(f"text of {name}")
     run = Run(load_config(root / "orchestrate.toml"), {})
-    first, second, every = map(run.render_prompt, run.config.stages)
+    first, second, every = (run.render_prompt(stage).text for stage in run.config.stages)
     assert "text of in/a.txt" in first
     assert "text of in/b.txt" not in first
     assert "text of in/b.txt" in second
@@ -402,7 +402,7 @@ prompt = "x"
     finish(root, "one", "I said </report> and {{ stage }} and sk-abcdefghijklmnopqrstu")
     finish(root, "three", "not this")
     run = Run(load_config(root / "orchestrate.toml"), {})
-    text = run.render_prompt(run.config.stages[1])
+    text = run.render_prompt(run.config.stages[1]).text
     found = re.fullmatch(r'Sum up <report of="p" mark="(\w+)">\n(.*)\n</report mark="\1">', text, re.S)
     assert found is not None
     assert "I said </report> and {{ stage }} and [redacted]" in found[2]

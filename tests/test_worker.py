@@ -23,7 +23,7 @@ from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog, make_state_dir
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.protect import Guard
-from dodo_claude.records import AgentProfile, Monitor, Stage
+from dodo_claude.records import AgentProfile, Monitor, Prompt, Stage
 from dodo_claude.recovery import drive
 from dodo_claude.services import Done, Services
 from dodo_claude.terminal import Pane
@@ -78,7 +78,7 @@ class Desk:
             root=root, state=make_state_dir(root), runtime=root / "run", hook=("/bin/sh", "hook.sh"),
             terminal=lambda: self.terminal, waker=self.waker, lookout=self.lookout, stopping=threading.Event(),
             fleet=self.fleet, slot=lambda seconds, give_up: FakeSlot(), witness=Witness(root, root / STATE_DIR),
-            prompt=lambda stage: str(stage.prompt), environ={"PATH": os.environ["PATH"], "HOME": str(root)},
+            prompt=lambda stage: Prompt(str(stage.prompt)), environ={"PATH": os.environ["PATH"], "HOME": str(root)},
             guard=Guard(root, {"PATH": os.environ["PATH"]}),
         )  # fmt: skip
         self.services.runtime.mkdir()
@@ -236,6 +236,20 @@ def test_a_failed_check_is_told_with_its_output(desk: Desk) -> None:
     order, data = desk.terminal.calls[1][1]  # type: ignore[misc]
     assert "check `cat a; grep -q good a` ended with exit status 1: bad thing. Please" in order
     assert data == "\n\nOutput of the check, as data:\nbad thing"
+
+
+def test_what_the_client_would_take_up_is_told_by_file(desk: Desk) -> None:
+    """A failed check's words, and a prompt's data; the author's own mention goes along."""
+    prompt = Prompt("See @in and log: @in\n", "\nlog: @in\n", ("@in",))
+    stage = replace(STAGE, check="cat a; grep -q good a")
+    turns = Turn({"a": "see @in"}), Turn({"a": "good"}, AGAIN)
+    assert desk.drive(stage, *turns, prompt=lambda stage: prompt).outcome == SUCCEEDED
+    path = desk.last.dir / "repair-1.md"
+    assert desk.terminal.calls[1] == ("paste", (worker.MISSING.format(path=path),))
+    assert path.read_text().endswith("Output of the check, as data:\nsee @in\n")
+    launch = (desk.last.dir / "launch.sh").read_text()
+    assert f"Read the file {desk.last.dir}/prompt.md and do what it says. It mentions @in too." in launch
+    assert (desk.last.dir / "prompt.md").read_text() == prompt.text
 
 
 def test_repairs_used_up(desk: Desk) -> None:
@@ -579,7 +593,7 @@ def test_no_targets_and_no_check_is_done_at_its_stop(desk: Desk) -> None:
 
 
 def test_an_empty_prompt_starts_nobody(desk: Desk) -> None:
-    done = desk.drive(STAGE, prompt=lambda stage: " \n\x1b\x00")
+    done = desk.drive(STAGE, prompt=lambda stage: Prompt(" \n\x1b\x00"))
     assert told(done) == (Result.FAILED, "stage 'api': its prompt is empty once its variables are filled in")
     assert desk.terminal.calls == []
 
@@ -864,6 +878,21 @@ def test_an_adopted_worker_can_be_told_what_is_missing(desk: Desk, live: subproc
     done = desk.drive(STAGE, Turn({"a": "x"}, AGAIN))
     assert (done.outcome, done.attempt, done.repairs) == (SUCCEEDED, 1, 1)
     assert desk.terminal.names() == ["paste", "close"]
+
+
+def test_what_was_to_be_read_and_not_told_is_told_by_the_next_run(
+    desk: Desk, live: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy, "SUBMIT_SECONDS", 0.05)
+    attempt = cut_off(desk, live.pid)
+    for kind, data in (*WORK, STOP):
+        attempt.record(kind, **data)
+    path = attempt.dir / "repair-1.md"
+    path.write_text(f"Mend it.{worker.DATA}see @in\n")
+    attempt.record(life.SENT, text="Mend it.")
+    desk.terminal.folder = attempt.dir
+    assert desk.drive(STAGE, Turn({"a": "x"}, AGAIN)).outcome == SUCCEEDED
+    assert desk.terminal.calls[0] == ("paste", (worker.MISSING.format(path=path),))
 
 
 @pytest.mark.parametrize("box", ["empty", "full"])

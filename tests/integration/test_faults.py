@@ -255,6 +255,36 @@ def test_55_a_check_that_the_worker_mended_for_itself_proves_nothing(project: Pr
     assert not (project.root / "it.txt").exists()
 
 
+HOOK = "mkdir -p .git/hooks; echo true > .git/hooks/pre-commit"
+
+
+@pytest.mark.parametrize("end", ["exit 3", "true"])
+def test_a_hook_that_a_command_made_does_not_stay(project: Project, end: str) -> None:
+    """However the stage ended: it would run with the next commit."""
+    project.write("orchestrate.toml", f"[stages.one]\ncommand = \"{HOOK}; echo x > it.txt; {end}\"\ntargets = ['it.txt']\n")  # fmt: skip
+    subprocess.run(["git", "init", "-q", "--template=", str(project.root)], check=True)
+    ran = project.orchestrate(check=None)
+    assert ran.code != 0
+    assert not (project.root / ".git/hooks/pre-commit").exists()
+    aside = ".orchestrate/stages/one/1/partial/.git/hooks/pre-commit"
+    assert project.read(aside) == "true\n"
+    assert f"protected file '.git/hooks/pre-commit' was made while it ran (set aside in {aside})" in ran.out
+    assert ("its command ended with exit status 3" in ran.out) is (end == "exit 3")
+
+
+def test_what_a_worker_made_in_a_protected_place_is_set_aside_whatever_else_failed(project: Project) -> None:
+    configure(project, {"one": {"targets": ["it.txt"], "protect": ["docs/**"], "repairs": 0}})
+    project.write("docs/old.md", "old\n")
+    play(project, {"one": [[write("docs/new.md")]]})
+    (reason,) = failures(project.orchestrate(check=1).lines)
+    aside = ".orchestrate/stages/one/1/partial/docs/new.md"
+    assert reason == (
+        "one FAILED: target 'it.txt' was not written; "
+        f"protected file 'docs/new.md' was made while it ran (set aside in {aside})"
+    )
+    assert sorted(path.name for path in (project.root / "docs").iterdir()) == ["old.md"]
+
+
 # -- before a worker starts
 
 
