@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dodo_claude.errors import Problem
 
@@ -132,6 +133,10 @@ class Stage:
         """The checks of its phases and its own, in the order in which they run."""
         own = [*(phase.check for phase in self.phases), self.check]
         return tuple(dict.fromkeys(check for check in own if check is not None))
+
+    def fixed(self, marks: Mapping[str, Any]) -> dict[str, Any]:
+        """Of fingerprints by name those of its targets that nobody else may change: a plan is its person's to edit."""
+        return {name: mark for name, mark in marks.items() if name in self.targets and name != self.plan}
 
     def local_name(self, name: str) -> str:
         """A stage's name as this one's file writes it."""

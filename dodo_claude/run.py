@@ -228,6 +228,7 @@ class Run:
             if self._services is None:
                 if not self._started:  # by plain `doit run`, which knows no preflight
                     self.start(self.config.stages)
+                    self._stood()
                 self._services = self._make_services()
             return self._services
 
@@ -237,6 +238,16 @@ class Run:
         with self._lock:
             self._services = self._services or self._make_services()
             return self._services
+
+    def _stood(self) -> None:
+        """What stands, as the journals tell: nobody says what is up to date."""
+        for stage in self.config.stages:
+            log = StageLog(self.config.root / STATE_DIR, stage.name)
+            with contextlib.suppress(OSError, ValueError):
+                result = Attempt(log, int((log.dir / "done").read_text())).result() or {}
+                targets = result.get("targets")
+                if isinstance(targets, dict) and targets:
+                    self.witness.stood(stage.name, stage.fixed(targets))
 
     def _make_services(self) -> Services:
         from dodo_claude.afterwards import Afterwards

@@ -23,7 +23,7 @@ from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, disk_problem
 from dodo_claude.records import Stage
 from dodo_claude.run import Run
-from dodo_claude.tasks import StageStopped, stage_of, watched_targets
+from dodo_claude.tasks import StageStopped, stage_of
 
 if TYPE_CHECKING:
     from dodo_claude.history import Said
@@ -186,7 +186,7 @@ class StageRunner(MThreadRunner):
         name, stage = node.task.name, stage_of(node.task)
         self.run.held.add(name)
         if stage is not None and node.run_status == "up-to-date" and not self.run.witness.knows(name):
-            self.run.witness.stands(name, watched_targets(stage, node.task.values.get("targets") or {}))
+            self.run.witness.stands(name, stage.fixed(node.task.values.get("targets") or {}))
 
     # -- what was verified stays as it is
 
@@ -199,7 +199,7 @@ class StageRunner(MThreadRunner):
                 if stage.targets and not witness.knows(stage.name):
                     values = self.dep_manager.get_values(stage.name) or {}
                     if values.get("definition"):
-                        witness.stood(stage.name, watched_targets(stage, values.get("targets") or {}))
+                        witness.stood(stage.name, stage.fixed(values.get("targets") or {}))
 
     def finish(self) -> int:
         """doit's end of a run; before it, a last look at what its sums are about to call done."""

@@ -252,7 +252,7 @@ class StageAction(BaseAction):
             return StageStopped(done.outcome.reason)
         if done.outcome.result is not Result.SUCCEEDED:
             return TaskFailed(done.outcome.reason)
-        self.run.witness.stands(self.stage.name, watched_targets(self.stage, done.targets), made=True)
+        self.run.witness.stands(self.stage.name, self.stage.fixed(done.targets), made=True)
         self.values = {
             "definition": made,
             "digest": definition_digest(made),
@@ -276,11 +276,6 @@ class StageAction(BaseAction):
         except OSError:
             return ""
         return str(path)
-
-
-def watched_targets(stage: Stage, marks: Mapping[str, Any]) -> dict[str, Any]:
-    """The fingerprints, of a stage's targets, of those that nobody may change: a plan its person may edit."""
-    return {name: mark for name, mark in marks.items() if name in stage.targets and name != stage.plan}
 
 
 class _Inside(str):

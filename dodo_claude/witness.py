@@ -141,11 +141,12 @@ def _signature(status: os.stat_result) -> tuple[int, ...]:
     return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _AtWork:
     wrote: Wrote
     since: float  # wall time
     found: int  # how much had been found when it began
+    gone: tuple[float, float] | None = None  # when its processes were: monotonic, and wall time
 
 
 class Witness:
@@ -213,19 +214,27 @@ class Witness:
             self.fallen.pop(stage, None)
             self._at_work[stage] = _AtWork(wrote, time.time(), len(self.found))
 
+    def gone(self, stage: str) -> None:
+        """Its processes are: what changes from now on is not of its doing. What it did is still to be looked at."""
+        with self._lock:
+            at_work = self._at_work.get(stage)
+            if at_work is not None:
+                at_work.gone = at_work.gone or (time.monotonic(), time.time())
+
     def ended(self, stage: str) -> None:
-        """And now it is not."""
+        """All of it is over."""
+        self.gone(stage)
         with self._lock:
             at_work = self._at_work.pop(stage, None)
-            if at_work is not None:
-                self._ended[stage] = (time.monotonic(), at_work.wrote())
-                self._spans.append((stage, at_work.since, time.time()))
+            if at_work is not None and at_work.gone is not None:
+                self._ended[stage] = (at_work.gone[0], at_work.wrote())
+                self._spans.append((stage, at_work.since, at_work.gone[1]))
                 self._wrote[stage] = at_work.wrote()
 
     def crowded(self, stage: str) -> bool:
         """Is anybody else at work?"""
         with self._lock:
-            return bool(self._at_work.keys() - {stage})
+            return any(name != stage and each.gone is None for name, each in self._at_work.items())
 
     def beside(
         self, stage: str
@@ -236,7 +245,8 @@ class Witness:
             own = self._at_work.get(stage)
             since = own.since if own is not None else time.time()
             spans = [span for span in self._spans if span[2] >= since]
-            spans += [(name, each.since, float("inf")) for name, each in self._at_work.items()]
+            for name, each in self._at_work.items():
+                spans.append((name, each.since, each.gone[1] if each.gone is not None else float("inf")))
             wrote = {name: each.wrote() for name, each in self._at_work.items()}
             wrote |= {name: self._wrote[name] for name, _, _ in spans if name not in wrote}
             wrote.pop(stage, None)
@@ -306,6 +316,8 @@ class Witness:
         since = max(file.seen, self._looked)
         at_work = {name: wrote for name, (end, wrote) in self._ended.items() if end > since}
         for name, each in self._at_work.items():
+            if each.gone is not None and each.gone[0] <= since:
+                continue
             at_work[name] = {**at_work.get(name, {}), **each.wrote()}
         real = os.path.realpath(file.path)
         surely = tuple(name for name, wrote in at_work.items() if self._names_it(wrote, file, real))

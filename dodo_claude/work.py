@@ -201,7 +201,7 @@ class Work(ABC):
             self.services.waker.forget(self.ring)
             self.services.lookout.forget(self.ring)
             self.services.fleet.ended(self.key)
-            if not self.alive():  # one that is kept may still write
+            if not self.alive():
                 self.services.witness.ended(self.stage.name)
             if self.watch is not None:
                 self.services.guard.end(self.watch)
@@ -587,6 +587,8 @@ class Work(ABC):
         """However it ended: what it overwrote is put back, and named."""
         if not self.acted:
             return outcome
+        if not self.alive():  # one that is kept may still write
+            self.services.witness.gone(self.stage.name)
         self.services.witness.look(self.stage.file_dep)
         more = [each for each in self.services.witness.charges(self.stage.name) if each not in outcome.reason]
         if not more:

@@ -87,6 +87,19 @@ def test_who_ended_since_the_last_look_may_have_done_it_who_ended_before_did_not
     assert scene.witness.charges("c") == ()
 
 
+def test_who_is_gone_and_was_looked_at_did_not_do_what_comes_after(scene: Scene) -> None:
+    scene.witness.began("early")
+    scene.witness.gone("early")
+    scene.witness._due = 0.0
+    scene.witness.look()
+    scene.witness.began("b")
+    scene.change()
+    scene.witness._due = 0.0
+    scene.witness.look()  # the end of `early` is still being written down
+    scene.witness.ended("early")
+    assert [found.by for found in scene.witness.found] == [("b",)]
+
+
 def test_the_clients_own_tools_tell_who_it_was(scene: Scene) -> None:
     (scene.root / "link").symlink_to(".")
     before, after = time.time() - 60, time.time() + 1

@@ -263,6 +263,27 @@ def test_a_task_of_dodo_py_that_changes_it_is_named(project: Project) -> None:
     assert project.read("a.txt") == "good\n"
 
 
+def test_stages_that_were_over_before_are_not_suspected(project: Project) -> None:
+    stages = {
+        f"e{number}": {"command": f"echo e > e{number}.txt", "targets": [f"e{number}.txt"]}
+        for number in range(3)
+    }
+    configure(project, {"a": A, **stages, "b": thief(after=["a", *stages])}, max_workers=4)
+    ran = project.orchestrate(check=1)
+    assert ran.said("b FAILED: 'a.txt' was changed while it alone was at work")
+
+
+def test_plain_doit_run_looks_too(project: Project) -> None:
+    configure(project, {"a": A, "b": thief()})
+    project.write("doit.cfg", "[GLOBAL]\nloader = orchestrate\n")
+    project.orchestrate("a")
+    ran = project.doit("run", check=1)
+    assert (
+        "dodo_claude: a: 'a.txt' was changed after it was verified, while b was at work: put back" in ran.err
+    )
+    assert project.read("a.txt") == "good\n"
+
+
 def test_a_full_store_fails_nothing(project: Project) -> None:
     configure(project, {"a": A})
     (project.root / ".orchestrate").mkdir(mode=0o700)
