@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 import uuid
 
 import pytest
 
+from dodo_claude import trust
+
 from .client import client_home
-from .lab import DIALOG_TOOLS, DONT_ASK, HOOKED, WORKER_FLAGS, Lab
+from .lab import DIALOG_TOOLS, DONT_ASK, HOOKED, WORKER_FLAGS, Lab, wait_until
 from .messages_api import error, say, tool, turns
 
 pytestmark = [pytest.mark.client, pytest.mark.tmux]
@@ -171,6 +174,35 @@ def test_untrusted_folder_asks_and_enter_means_no(lab: Lab) -> None:
     pane.keys("Enter")
     assert pane.exit_status() == "1"
     assert lab.api.requests == []
+
+
+def test_trust_ends_at_the_top_of_a_repository_and_reaches_its_worktrees(lab: Lab) -> None:
+    """As trust.py judges it; the cases beside these: tests/test_trust.py."""
+    repository, worktree = lab.project / "repository", lab.root / "worktree"
+    git = ["git", "-c", "user.name=n", "-c", "user.email=n@localhost", "-C", str(repository)]
+    for words in (
+        ["init", "-q"],
+        ["commit", "-q", "--allow-empty", "-m", "first"],
+        ["worktree", "add", "-q", str(worktree)],
+    ):
+        repository.mkdir(exist_ok=True)
+        subprocess.run([*git, *words], check=True, capture_output=True)
+    outer, flags = lab.project, ("--settings", str(lab.settings()), *WORKER_FLAGS, "--", "go")
+    for trusted, cwd, starts in (
+        (outer, repository, False),
+        (repository, repository, True),
+        (outer, worktree, False),
+        (repository, worktree, True),
+    ):
+        home = client_home(lab.root, trusted=[trusted])
+        assert trust.is_trusted(cwd, {"HOME": str(home)}) is starts
+        lab.project, known = cwd, len(lab.api.requests)
+        pane = lab.start(*flags)
+        if starts:
+            wait_until(lambda known=known: len(lab.api.requests) > known, pane.screen)  # type: ignore[misc]
+        else:
+            pane.shows("Yes, I trust this folder")
+            assert len(lab.api.requests) == known
 
 
 def test_without_credentials_the_turn_fails_and_no_dialog_opens(lab: Lab) -> None:
