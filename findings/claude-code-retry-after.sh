@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Claude Code 2.1.332: it waits out a retry-after of 60 seconds, but does not wait at all for one of 61.
 #
-# Setup:  an API that always answers 429, with another retry-after each time; `claude -p`, cut after 20 seconds.
+# Setup:  an API that always answers 429, with another retry-after each time; `claude -p`, cut after 25 seconds.
 # Guess:  it waits as long as it is told, or as long as its own longest pause, and then tries again.
 # Seen:   retry-after 2   tries on and on
 #         retry-after 60  one request, waiting
@@ -12,7 +12,7 @@
 about
 claude_code 2.1.332
 cd "$work/project"
-limit=20
+limit=25
 try() { # retry-after: the exit status (124: cut) and the number of requests, in $seen
     local status=0
     model "$1" --status 429 --header "retry-after=$1"

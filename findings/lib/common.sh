@@ -57,10 +57,16 @@ model() {
     touch "$requests"
 }
 
-# clean COMMAND...: in an empty environment with a HOME of its own, for a minute at most.
+# clean COMMAND...: in an empty environment with a HOME of its own, for two minutes or $limit seconds; the proxy is a
+# closed port, so that only loopback answers.
 clean() {
     env -i PATH="$PATH" HOME="$work/home" TMPDIR="$work/tmp" LANG=C.UTF-8 TERM=xterm-256color \
-        timeout --kill-after=5 "${limit:-60}" "$@"
+        HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY=127.0.0.1 \
+        timeout --kill-after=5 "${limit:-120}" "$@" || {
+        local status=$?
+        if [ "$status" -eq 124 ] && [ -z "${limit:-}" ]; then echo "  cut after two minutes: $*" >&2; fi
+        return "$status"
+    }
 }
 
 # claude_code VERSION: the client; `claude ARGUMENTS` is it in the clean environment with the newest stand-in as its
