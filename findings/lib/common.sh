@@ -62,7 +62,7 @@ model() {
 clean() {
     env -i PATH="$PATH" HOME="$work/home" TMPDIR="$work/tmp" LANG=C.UTF-8 TERM=xterm-256color \
         HTTPS_PROXY=http://127.0.0.1:9 NO_PROXY=127.0.0.1 \
-        timeout --kill-after=5 "${limit:-120}" "$@" || {
+        timeout --foreground --kill-after=5 "${limit:-120}" "$@" || {
         local status=$?
         if [ "$status" -eq 124 ] && [ -z "${limit:-}" ]; then echo "  cut after two minutes: $*" >&2; fi
         return "$status"
