@@ -9,6 +9,7 @@
 # Matters: a log or a diff comes as one line with escapes; it costs more tokens, and a model that copies from it copies
 #         the escapes. structured_output=False in the decorator brings the text back.
 
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 about
 pip_install mcp==2.3.0

@@ -7,6 +7,7 @@
 # Seen:   both requests carry "Brief one"; "Brief two" is nowhere in them, and nothing says so (exit status 0).
 # Matters: a brief that was corrected does not reach a worker that is resumed; it has to be told in a message.
 
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 about
 claude_code 2.1.332

@@ -8,6 +8,7 @@
 #         retry-after 61  one request, exit status 1 within a few seconds
 # Matters: when a limit is far away the worker is gone at once: what starts it has to do the waiting.
 
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 about
 claude_code 2.1.332

@@ -7,6 +7,7 @@
 #         CLAUDE_CODE_DISABLE_TERMINAL_TITLE=1 or with CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 there is one.
 # Matters: a worker whose brief holds files pays for them twice at its start.
 
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 about
 claude_code 2.1.332

@@ -8,6 +8,7 @@
 # Matters: the sum of tokens over SESSION.jsonl and SESSION/subagents/*.jsonl misses what workflows used, and a sum over
 #         every .jsonl below it reads a file of another kind.
 
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 about
 claude_code 2.1.332

@@ -7,6 +7,7 @@
 # Seen:   10 and 1, then 20 and 2, then 30 and 3.
 # Matters: whoever adds up what each run of a worker reports counts the first turns again with every repair.
 
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 about
 npm_install @openai/codex@0.171.0

@@ -9,6 +9,7 @@
 # Matters: behind a proxy that drops the header every limit ends the worker at once, while a server's error costs many
 #         requests of its own before anybody hears of it.
 
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 about
 npm_install @openai/codex@0.171.0

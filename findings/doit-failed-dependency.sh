@@ -8,6 +8,7 @@
 #             .  a    .  b    .  c      after the failure and the mend
 # Matters: behind a costly task (an agent's work), one red check at the top means paying for all of it again.
 
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 about
 pip_install doit==0.37.0

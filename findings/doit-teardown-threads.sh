@@ -6,6 +6,7 @@
 # Seen:   once with `doit` and with `doit -n 3`; with `doit -n 3 -P thread` each ran 4 times.
 # Matters: a teardown that ends a worker's session or removes its worktree is asked again for what is gone.
 
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 about
 pip_install doit==0.37.0

@@ -7,6 +7,7 @@
 # Matters: a status above 128 is read as "ended by signal 17" and "19"; a worker with a wrong key looks like one
 #         that was stopped from outside and is started anew.
 
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 about
 npm_install @google/gemini-cli@0.61.0

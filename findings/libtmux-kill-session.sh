@@ -8,6 +8,7 @@
 #             kill_session("work-1") no error, work-10 is gone
 # Matters: workers named by number; a worker that has ended is cleaned up, and another one's session ends.
 
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 about
 pip_install libtmux==0.62.0

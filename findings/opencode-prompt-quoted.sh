@@ -8,6 +8,7 @@
 # Matters: a prompt of an orchestrator is one argument with blanks: every one arrives as a quotation, and a digest or a
 #         marker at its start does not match. Standard input carries it as it is.
 
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 about
 npm_install opencode-ai@1.18.33

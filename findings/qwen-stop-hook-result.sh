@@ -7,6 +7,7 @@
 # Matters: an answer that is parsed (a number, JSON, a verdict) is no longer one after a repair; a hook that counts or
 #         checks prompts takes the orchestrator's own words for the user's.
 
+# shellcheck source-path=SCRIPTDIR source=lib/common.sh
 . "$(dirname "$0")/lib/common.sh"
 about
 npm_install @qwen-code/qwen-code@0.24.4
