@@ -6,6 +6,7 @@ Changes nothing of the project's: what is tried is tried in a folder of its own,
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import sys
@@ -59,7 +60,12 @@ name = "doctor"
 worker_memory = "0MB"
 budget = { turns = 5 }
 
+[agents.tried]
+base = "claude"
+command = COMMAND
+
 [stages.trial]
+agent = "tried"
 prompt = "Answer with the word ready, and use no tool."
 keep = "never"
 retries = 0
@@ -95,7 +101,9 @@ def look(file: Path | None, environ: Mapping[str, str], *, client: bool = False)
     yield _path(environ)
     yield from _tried("hooks", lambda: _hooks(environ))
     if client:
-        yield from _tried_client(config, environ)
+        folder = config.root if config is not None else Path.cwd()
+        for command in _commands(config, environ):
+            yield from _tried_client(command, folder, environ)
 
 
 def _tried(name: str, look: Callable[[], Finding]) -> Iterator[Finding]:
@@ -226,11 +234,12 @@ def _hooks(environ: Mapping[str, str]) -> Finding:
         return _trial("hooks", root, _SCRIPTED, {**environ, "DODO_CLAUDE_SCRIPTED_SPEED": "0"})
 
 
-def _account(folder: Path, environ: Mapping[str, str]) -> Finding:
+def _account(command: tuple[str, ...], folder: Path, environ: Mapping[str, str]) -> Finding:
     """Inside `folder`, which the client trusts."""
     inside = folder / STATE_DIR if (folder / STATE_DIR).is_dir() else folder
     with trial.place(inside) as root:
-        found = _trial("client's hooks", root, _CLIENT, environ)
+        text = _CLIENT.replace("COMMAND", json.dumps(command))
+        found = _trial("client's hooks", root, text, environ)
         return found if found.remedy or found.result == OK else replace(found, remedy=BY_HAND)
 
 
@@ -258,21 +267,20 @@ def _trial(name: str, root: Path, text: str, environ: Mapping[str, str]) -> Find
     return Finding(name, OK, f"a trial session of {who} told of itself")
 
 
-def _tried_client(config: Config | None, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Each client that is used here: first by itself, then with the user's account and settings."""
-    folder = config.root if config is not None else Path.cwd()
-    for command in _commands(config, environ):
-        program = shutil.which(command[0], path=environ.get("PATH"))
-        if program is None or agents.is_too_old(clients.version(program) or agents.CLIENT_VERSION):
-            continue  # that is said already
-        found: list[Finding] = []
-        try:
-            found = drift.look(command, environ)
-        except (DodoClaudeError, OSError) as error:
-            yield Finding("client's start", WRONG, str(error).partition("\n")[0])
-        yield from found
-        if all(finding.result != WRONG for finding in found) and found:
-            yield from _tried("client's hooks", lambda: _account(folder, environ))
+def _tried_client(command: tuple[str, ...], folder: Path, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """One client: first by itself, then with the user's account and settings."""
+    name = os.path.join(folder, command[0]) if os.sep in command[0] else command[0]
+    program = shutil.which(name, path=environ.get("PATH"))
+    if program is None or agents.is_too_old(clients.version(program) or agents.CLIENT_VERSION):
+        return  # that is said already
+    command = (program, *command[1:])
+    try:
+        found = drift.look(command, environ)
+    except (DodoClaudeError, OSError) as error:
+        found = [Finding("client's start", WRONG, str(error).partition("\n")[0])]
+    yield from found
+    if all(finding.result != WRONG for finding in found):
+        yield from _tried("client's hooks", lambda: _account(command, folder, environ))
 
 
 def _commands(config: Config | None, environ: Mapping[str, str]) -> list[tuple[str, ...]]:

@@ -20,7 +20,8 @@ from dodo_claude import run, slots, watch
 from dodo_claude.errors import DodoClaudeError
 
 PREFIX = "doctor-"
-_LOCK = ".lock"
+# Whatever else is called like one of these has no such file, and is nobody's to remove.
+_LOCK, _HELD = ".dodo-claude-doctor", b"a trial of dodo-claude doctor\n"
 # A run that is asked to end takes its worker down first, with a second for each to go.
 END_SECONDS = 20.0
 
@@ -37,7 +38,7 @@ def place(parent: Path | None) -> Iterator[Path]:
         fd = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            os.write(fd, b"held\n")
+            os.write(fd, _HELD)
             yield root
         finally:
             with _undisturbed():
@@ -94,7 +95,7 @@ def _sweep(parent: Path) -> None:
             fd = os.open(left / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its holder lives: that fails
-                if os.fstat(fd).st_size:  # else it is about to be held
+                if os.pread(fd, 100, 0) == _HELD:  # else it is about to be held
                     _clear(left)
             finally:
                 os.close(fd)
