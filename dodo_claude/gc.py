@@ -129,7 +129,7 @@ def _old_copies(state: Path) -> Iterator[OldCopy]:
             if result is not None and result.get("result") == Result.SUCCEEDED.value:
                 targets = result.get("targets")
                 for mark in targets.values() if isinstance(targets, dict) else ():
-                    found.pop(str(mark[3]) if isinstance(mark, list) and len(mark) == 5 else "", None)
+                    found.pop(str(mark[3]) if isinstance(mark, list) and len(mark) in (5, 6) else "", None)
                 break
     return (OldCopy(name, size) for name, size in sorted(found.items()))
 
