@@ -19,7 +19,7 @@ from dodo_claude.run import Run, RunInProgressError
 from dodo_claude.status import AT_WORK, DONE, StageStatus
 from dodo_claude.stops import ALL, USER, Stops, reason
 from dodo_claude.talk import last_start
-from dodo_claude.tmux import Tmux
+from dodo_claude.tmux import Tmux, TmuxError
 
 # How long a run may take to end what it was told to end: a worker has some seconds to go by itself.
 PATIENCE = 30.0
@@ -89,30 +89,38 @@ def _by_the_run(
     state = config.root / STATE_DIR
     stops, sessions = Stops(state), tmux.sessions()
     now = {each.name: each for each in _status(config, holder, tmux).stages}
-    asked, lines = [], []
+    began = last_start(state)
+    asked: list[tuple[Stage, bool]] = []
+    lines = []
     for stage in stages:
         how = now[stage.name]
         # Of all of them those that have not begun need no order of their own.
         if how.state in AT_WORK or (how.state == WAITING and not everything):
+            begun = how.state in AT_WORK or _goes_on(StageLog(state, stage.name), began)
             stops.give(stage.name, sender, holder)
-            asked.append(stage)
+            asked.append((stage, begun))
         elif _take_down(tmux, sessions, stage):
             lines.append(f"{stage.name}: {_already(how)}; its session is removed")
         elif not everything:
             lines.append(f"{stage.name}: {_already(how)}: there is nothing to stop")
-    deadline, began = time.monotonic() + PATIENCE, last_start(state)
-    for stage in asked:
+    deadline = time.monotonic() + PATIENCE
+    for stage, begun in asked:
         log = StageLog(state, stage.name)
-        # What it was asked for and has not come to, it takes when it comes to it.
-        while (begun := _begun(log, began)) and stops.pending(stage.name) and time.monotonic() < deadline:
-            if detached.holder(config.root) != holder:
-                return None
-            time.sleep(LOOK_SECONDS)
-        if not begun and stops.pending(stage.name):
+        if not begun:  # the run takes the order when it comes to the stage
             left = _take_down(tmux, sessions, stage)
             how_far = "its worker, whom an earlier run left, is ended" if left else "has not begun"
             lines.append(f"{stage.name}: {how_far}; this run does not begin it")
-        elif begun and stops.pending(stage.name):
+            continue
+        while stops.pending(stage.name) and time.monotonic() < deadline:
+            if detached.holder(config.root) != holder:
+                return None
+            if not _goes_on(
+                log
+            ):  # the run is about to take the order away, or had ended the stage before it came
+                stops.over(stage.name)
+                break
+            time.sleep(LOOK_SECONDS)
+        if stops.pending(stage.name):
             lines.append(f"{stage.name}: is being stopped")
         else:
             lines.append(f"{stage.name}: {_came_to(log, reason(sender))}")
@@ -120,12 +128,13 @@ def _by_the_run(
     return lines
 
 
-def _begun(log: StageLog, began: float) -> bool:
-    """Is the run that began at that time at it: at an attempt, or between two?"""
-    attempt = log.open_attempt()
-    result = attempt.result() if attempt is not None else None
-    goes_on = result is None or result.get("retry") is True
-    return attempt is not None and goes_on and touched(attempt) >= began
+def _goes_on(log: StageLog, began: float = 0.0) -> bool:
+    """Is an attempt under way, or is there to be another? Of the run that began at that time."""
+    last = log.last()
+    if last is None or touched(last) < began:
+        return False
+    result = last.result()
+    return result is None or (result.get("retry") is True and log.open_attempt() is not None)
 
 
 def _came_to(log: StageLog, why: str) -> str:
@@ -184,9 +193,13 @@ def _without_a_run(
 def _take_down(tmux: Tmux, sessions: Mapping[str, tuple[str, str]], stage: Stage) -> bool:
     """Remove the session that is kept of a stage, with all that lives in it. False: there is none."""
     session, mark = sessions.get(stage.session, ("", ""))
-    if mark:
+    if not mark:
+        return False
+    try:
         tmux.end_session(session, mark)
-    return bool(mark)
+    except TmuxError:
+        return False  # it went meanwhile
+    return True
 
 
 def _status(config: Config, holder: str | None, tmux: Tmux) -> status.Status:
