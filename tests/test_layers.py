@@ -99,6 +99,7 @@ ALONE = {
     "mirror",
     "relay",
     "question",
+    "attach",
 }
 
 
