@@ -321,20 +321,22 @@ def check(file: Path, as_json: bool) -> None:
 @main.command()
 @click.argument("worker", shell_complete=complete_stage)
 def attach(worker: str) -> None:
-    """Show WORKER's session in this terminal; Ctrl-b d leaves it. Works inside tmux too.
+    """Show WORKER's session in this terminal; Ctrl-b d leaves it. `run` is a detached run.
+
+    Inside tmux it is a popup, which Ctrl-b d leaves, too; on the server of the session itself your terminal goes on to
+    it, and Ctrl-b L goes back. tmux's status line says which.
 
     Example: dodo-claude attach backend
     """
+    from dodo_claude.attach import way
+    from dodo_claude.tmux import check_version, is_watched
+
     with faults():
         tmux, session = find_session(worker)
-        options = ["-S", str(tmux.socket)] if tmux.socket is not None else []
-        inside = os.environ.get("TMUX", "").partition(",")[0]
-        same = inside and (tmux.socket is None or Path(inside) == tmux.socket)
-        verb = "switch-client" if same else "attach-session"
-        environ = {name: value for name, value in os.environ.items() if name != "TMUX" or same}
-        os.execvpe(  # noqa: S606 (there is no shell to start it without)
-            "tmux", ["tmux", *options, verb, "-t", session], environ
-        )
+        borderless = not check_version().startswith("tmux 3.2")
+        watched = is_watched(os.environ)
+        found = way(session, tmux.socket, os.environ, is_watched=watched, has_borderless=borderless)
+        os.execvpe(found.argv[0], found.argv, found.environ)  # noqa: S606 (there is no shell to start it without)
 
 
 @main.command()

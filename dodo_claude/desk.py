@@ -362,7 +362,7 @@ HELP: Sequence[tuple[str, str]] = (
     ("1 … 6  ← →", "screen, events, prompt, files, check, messages"),
     ("pgup pgdn", "scroll what stands there; < >: sideways"),
     ("z", "the right side alone, and back"),
-    ("enter a", "attach: its own session, in this terminal; Ctrl-b d comes back"),
+    ("enter a", "attach: its own session; Ctrl-b d comes back, on its own tmux server Ctrl-b L"),
     ("m", "send the worker a message"),
     ("r", "answer what it asks"),
     ("y n", "allow, or deny, what it asks for in a dialog"),

@@ -73,6 +73,18 @@ def check_version() -> str:
     return answer
 
 
+def is_watched(environ: Mapping[str, str]) -> bool:
+    """Is a client attached to the session in which a program with this environment runs, on whichever server?"""
+    if not environ.get("TMUX") or "TMUX_PANE" not in environ:
+        return False
+    asked = ["tmux", "display-message", "-p", "-t", environ["TMUX_PANE"], "#{session_attached}"]
+    try:
+        done = subprocess.run(asked, env=environ, capture_output=True, text=True, check=False)
+    except OSError:
+        return False
+    return done.returncode == 0 and done.stdout.strip() not in ("", "0")
+
+
 def _quote(text: str) -> str:
     """`text` as an argument: tmux runs `#(...)` in it, and takes a last `;` as the end of its command."""
     # Doubled, `#` is one; before a `[` it begins a style, which is left as it is however many there are.

@@ -106,6 +106,7 @@ ALONE = {
     "relay",
     "question",
     "undeclared",
+    "attach",
 }
 
 

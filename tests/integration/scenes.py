@@ -302,7 +302,8 @@ def look_in(project: Project, stage: str, size: tuple[int, int]) -> None:
 
 def clients(project: Project) -> list[str]:
     """The sizes of the terminals that are attached to the project's tmux server, as columns x rows."""
-    return ask_tmux(project, "list-clients", "-F", "#{client_width}x#{client_height}")
+    told = "#{?client_control_mode,,#{client_width}x#{client_height}}"  # a dashboard's mirror is no terminal
+    return [size for size in ask_tmux(project, "list-clients", "-F", told) if size]
 
 
 def window_size(project: Project, session: str) -> str:
