@@ -187,6 +187,9 @@ class Job:
     mentions: tuple[str, ...] = ()  # what the prompt's author mentions for the client to attach
     orders: tuple[str, ...] = ()  # of nested orchestrations, relative to the root: not to be edited
     others: tuple[str, ...] = ()  # targets of other stages, relative to the root: not to be edited either
+    outside: tuple[
+        str, ...
+    ] = ()  # nor these of the git repository around, relative to the root; hooks end in /*
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +369,9 @@ def never(profile: AgentProfile, job: Job, config_dir: str | None = None) -> lis
     # What the sandbox is to mount away must be there: it would be made, to be mounted on.
     others = [name for name in job.others if not profile.sandbox or (job.root / name).is_file()]
     rules += [f"Edit({_absolute(path)})" for path in _by_all_names(job.root, others)]
+    for name in job.outside:
+        path = Path(os.path.normpath(job.root / name.removesuffix("/*")))
+        rules.append(f"Edit({_absolute(path)}{'/**' if name.endswith('/*') else ''})")
     return rules
 
 

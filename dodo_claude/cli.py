@@ -518,6 +518,37 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("stage", shell_complete=complete_stage)
+@click.option(
+    "--agent", metavar="AGENT", help="the agent that worked on it, if `doit orchestrate --agent` chose one"
+)
+def recheck(stage: str, agent: str | None) -> None:
+    """Check again what STAGE's last attempt made, with the check as it is now. Nobody works.
+
+    For an attempt that failed by nothing but its check, and a stage that has changed in nothing else since. `doit
+    orchestrate` does it by itself, before a worker starts, when the check or what it runs is another; this does it also
+    when neither is.
+
+    Exit status: 0 the check passed, 1 it did not, 2 there is nothing to check again, 3 a run is in progress.
+
+    Example: dodo-claude recheck backend
+    """
+    from dodo_claude import again
+    from dodo_claude.config import load_config
+    from dodo_claude.run import RunInProgressError
+
+    with faults():
+        config = load_config(find_root() / FILE, agent=agent)
+        try:
+            good, said = again.recheck(config, stage_name(config, stage), os.environ)
+        except RunInProgressError as error:
+            click.echo(f"recheck: {error}", err=True)
+            sys.exit(3)
+        click.echo(said)
+        sys.exit(0 if good else 1)
+
+
+@main.command()
 @click.argument("worker", required=False, shell_complete=complete_stage)
 @click.option("--all", "everything", is_flag=True, help="all workers of this project")
 def stop(worker: str | None, everything: bool) -> None:

@@ -331,7 +331,9 @@ class Reader:
     def as_it_was(self, stage: Stage, good: Told) -> bool:
         """Are its inputs and targets what they were when it was done? The rest of its definition is not looked at."""
         inputs, targets = good.begun.get("inputs"), (good.result or {}).get("targets")
-        if not (good.attempt.log.dir / "done").exists() or not isinstance(inputs, dict):
+        opened = good.attempt.log.open_attempt()  # done, and no run has come to store it: see recovery.drive
+        taken_over = opened is not None and opened.number == good.attempt.number
+        if not (taken_over or (good.attempt.log.dir / "done").exists()) or not isinstance(inputs, dict):
             return False
         targets = targets if isinstance(targets, dict) else {}
         return set(inputs) == set(stage.file_dep) and all(

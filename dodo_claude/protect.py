@@ -37,6 +37,8 @@ CHECKING = "checking"
 CUT_OFF = "checking.cut-off"
 # Two changes so close to each other may have the same times.
 TICK_NS = 50_000_000
+# A look that ended so many seconds ago tells as much as one now: who changes a file in between could do so right after.
+JUST_NOW = 0.1
 
 Marks = Mapping[str, object]
 _NOTHING: Marks = {}
@@ -98,10 +100,10 @@ class Watch:
         """Of what it guards, as it was."""
         return {name: mark for name, mark in self.since.items() if self.guards(name, targets)}
 
-    def changes(self, targets: Collection[str]) -> list[Change]:
-        """What is not as it was, and may not be otherwise."""
+    def changes(self, targets: Collection[str], *, just_now: bool = False) -> list[Change]:
+        """What is not as it was, and may not be otherwise. `just_now`: a look that was made a moment ago will do."""
         self.scripts |= frozenset(self._guard.scripts(self.stage))
-        now = self._guard.look(self)
+        now = self._guard.look(self, just_now=just_now)
         found = []
         for name in sorted({*_differ(self.since, now)}):
             before = self.since.get(name)
@@ -160,6 +162,7 @@ class Guard:
         self._walks: list[Walk] = []
         self._marks: Marks = _NOTHING
         self._begun = self._ended = 0  # looks
+        self._ended_at = float("-inf")
         self._looked_ns = 0
         self._base: Marks | None = None  # what the run has written down
         self._outside: dict[str, tuple[str, ...]] = {}
@@ -210,7 +213,7 @@ class Guard:
         watch = Watch(self, stage, tell)
         with self._lock:
             self._watches.add(watch)
-        watch.since = self.look(watch)
+        watch.since = self.look(watch, just_now=True)
         return watch
 
     def end(self, watch: Watch) -> None:
@@ -221,13 +224,14 @@ class Guard:
     @contextlib.contextmanager
     def check(self, watch: Watch) -> Iterator[None]:
         """While a check of that attempt runs."""
-        self._look(lambda: self._begin_check(watch))
+        # Its attempt was looked at for trespasses a moment ago.
+        self._look(lambda: self._begin_check(watch), just_now=True)
         try:
             yield
         finally:
             self._look(lambda: self._end_check(watch))
 
-    def look(self, watch: Watch) -> Marks:
+    def look(self, watch: Watch, *, just_now: bool = False) -> Marks:
         """All that is guarded, as it is now."""
         new = {*watch.scripts} - self._files
         rules = {*watch.rules} - self._rules
@@ -240,16 +244,17 @@ class Guard:
                 self._walks += [
                     Walk(self.root, rule) for rule in sorted(rules) if paths.literal(rule) is None
                 ]
-        return self._look()
+        return self._look(just_now=just_now and not (new or rules))
 
-    def _look(self, then: Callable[[], object] = lambda: None) -> Marks:
-        """A look that began after it was asked for."""
+    def _look(self, then: Callable[[], object] = lambda: None, *, just_now: bool = False) -> Marks:
+        """A look that began after it was asked for; or, `just_now`, that ended a moment ago."""
         wanted = self._begun + 1
         with self._lock:
-            if self._ended < wanted:
+            recent = just_now and time.monotonic() - self._ended_at < JUST_NOW
+            if self._ended < wanted and not recent:
                 self._begun += 1
                 before, self._marks = self._marks, self._fresh()
-                self._ended = self._begun
+                self._ended, self._ended_at = self._begun, time.monotonic()
                 if self._checks and before is not self._marks:
                     for watch in self._watches:
                         own = watch in self._checks
@@ -258,28 +263,32 @@ class Guard:
             return self._marks
 
     def _fresh(self) -> Marks:
-        now_ns, marks = time.time_ns(), {}
+        now_ns, known, marks = time.time_ns(), self._marks, dict[str, object]()
+        settled_ns, top, stat = self._looked_ns - TICK_NS, f"{self.root}/", os.stat
         names = dict.fromkeys(self._files)
         for walk in self._walks:
             names.update(dict.fromkeys(walk.files()))
-        for name in names:
-            mark = self._mark(name, self._marks.get(name))
+        for name in names:  # of which there may be very many, for each stage twice
+            try:
+                status = stat(top + name if name[:1] != "/" else name)
+            except OSError:
+                if name in self._files:
+                    marks[name] = None
+                continue
+            mark, changed_ns = known.get(name), status.st_ctime_ns
+            if (
+                not isinstance(mark, tuple)
+                or changed_ns >= settled_ns
+                or mark[4] != changed_ns
+                or mark[0] != status.st_mtime_ns
+                or mark[1] != status.st_size
+                or mark[2] != status.st_ino
+            ):
+                mark = verify.fingerprint(self.root / name)
             if mark is not None or name in self._files:
                 marks[name] = mark
         self._looked_ns = now_ns
-        return self._marks if marks == self._marks else marks
-
-    def _mark(self, name: str, known: object) -> object:
-        try:
-            status = os.stat(f"{self.root}/{name}" if name[:1] != "/" else name)
-        except OSError:
-            return None
-        if isinstance(known, tuple):
-            times = (status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns)
-            settled = status.st_ctime_ns < self._looked_ns - TICK_NS
-            if settled and times == (*known[:3], known[4]):
-                return known
-        return verify.fingerprint(self.root / name)
+        return known if marks == known else marks
 
     def _not_of_others(self, watch: Watch) -> Callable[[str], bool]:
         """What no other stage's check changes for this one: what runs on its own, and what its worker's tools named."""

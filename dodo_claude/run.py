@@ -206,6 +206,14 @@ class Run:
             raise PreflightError(_unwritable(self.config, error)) from error
         self._started = True
 
+    def start_nobody(self) -> None:
+        """For who only checks again: no worker starts, so there is nothing to plan. Raises `DodoClaudeError`."""
+        from dodo_claude import approval
+
+        self.take_lock()
+        approval.require(self.config, self.environ)
+        self._started = True
+
     def look(self, stages: Iterable[Stage]) -> None:
         """May workers start, and can they? Raises `DodoClaudeError`."""
         from dodo_claude import approval

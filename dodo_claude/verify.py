@@ -22,20 +22,28 @@ from dodo_claude import inputs
 Fingerprint = tuple[int, int, int, str, int, int]
 # Characters of a failed check's output that go to the worker and into the error.
 TAIL_CHARACTERS = 6_000
+# Bytes of a file that are read at once.
+BLOCK = 262_144
 # And of its last line, into the reason of a failure.
 LAST_CHARACTERS = 200
 
 
 def digest_file(path: Path) -> str:
     """The sha256 of a file's bytes, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # of a small file a stream takes three times as long
+    try:
+        while data := os.read(fd, BLOCK):
+            digest.update(data)
+    finally:
+        os.close(fd)
+    return digest.hexdigest()
 
 
 def fingerprint(path: Path) -> Fingerprint | None:
     """None when `path` is not a regular file that can be read."""
     try:
-        status = path.stat()
+        status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
             return None
         changed = status.st_ctime_ns if inputs.lasting(inputs.signature_of(status)) else 0

@@ -442,7 +442,7 @@ class Work(ABC):
         """
         if outcome.result is not Result.SUCCEEDED:
             return outcome
-        found = self.trespasses or self._trespasses()
+        found = self.trespasses or self._trespasses(just_now=True)
         own = [*self._charges(), *(_accusation(change) for change in found if self._did(change))]
         if own:
             return Outcome(Result.FAILED, "; ".join(own))
@@ -455,17 +455,14 @@ class Work(ABC):
             not (change.is_input or protect.is_order(change.name)) for change in found
         ):
             return Outcome(Result.FAILED, "; ".join(map(_accusation, found)))
-        facts = [
-            f"{'its input ' if change.is_input else ''}'{change.name}' was {'made' if change.made else 'changed'} while it ran"
-            for change in found
-        ]
+        facts = map(_fact, found)
         inputs = any(change.is_input for change in found)
         why = "what it made may not fit it" if inputs else "it may not change that, and who did can't be told"
         return Outcome(
             Result.ABORTED, f"{'; '.join(facts)}: {why} (look at it; the next run goes on from here)"
         )
 
-    def _trespasses(self) -> tuple[protect.Change, ...]:
+    def _trespasses(self, *, just_now: bool = False) -> tuple[protect.Change, ...]:
         """What was changed that may not be, as far as it, or nobody knows who, did it."""
         inputs = [
             protect.Change(name, is_input=True)
@@ -474,7 +471,7 @@ class Work(ABC):
         ]
         protected = [
             change
-            for change in self._watch().changes(self.services.targets)
+            for change in self._watch().changes(self.services.targets, just_now=just_now)
             if self._did(change) or (self.services.guard.editor(change.name) is None and self._could())
         ]
         return (*inputs, *protected)
@@ -672,11 +669,19 @@ def _as_before(path: Path, mark: object) -> bool:
 
 
 def _accusation(change: protect.Change) -> str:
+    name = change.name
     if change.is_input:
-        return f"its input '{change.name}' was changed while it ran (a stage may not edit what it reads)"
+        return f"its input '{name}' was changed while it ran (a stage may not edit what it reads)"
     if change.made:
-        return f"protected file '{change.name}' was made while it ran"
-    return f"protected file '{change.name}' was changed while it ran"
+        return f"protected file '{name}' was made while it ran"
+    return f"protected file '{name}' was changed while it ran"
+
+
+def _fact(change: protect.Change) -> str:
+    name = change.name
+    if change.is_input:
+        return f"its input '{name}' was changed while it ran"
+    return f"'{name}' was made while it ran" if change.made else f"'{name}' was changed while it ran"
 
 
 class Command(Work):

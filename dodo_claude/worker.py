@@ -247,6 +247,7 @@ class Worker(Work):
             check=stage.check,
             orders=tuple(name for name in services.orders if name != stage.plan),
             others=agents.closed(services.targets, stage.targets),
+            outside=services.guard.outside(stage),
             deny_dialogs=stage.on_permission == "deny",
             handover=self.handover.dir / "handover.md" if self.handover is not None else None,
             hook=(*services.hook, str(self.attempt.spool)),

@@ -269,6 +269,15 @@ def test_what_no_worker_may_do() -> None:
         r"Edit(//a \[b\]\*/orchestrate.toml)",
         r"Edit(//a \[b\]\*/dodo.py)",
     ]
+    around = replace(
+        JOB, root=Path("/top/a"), outside=("../.git/hooks/*", "../.git/config", "/etc/[x]/hooks/*")
+    )
+    assert agents.never(CLAUDE, around)[len(NEVER_DONE) :] == [
+        *agents.never(CLAUDE, replace(around, outside=()))[len(NEVER_DONE) :],
+        "Edit(//top/.git/hooks/**)",
+        "Edit(//top/.git/config)",
+        r"Edit(//etc/\[x\]/hooks/**)",
+    ]
 
 
 def test_every_tool_that_is_known_is_given_or_not() -> None:

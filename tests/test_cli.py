@@ -202,8 +202,8 @@ AT_WORK = [
 ]
 AFTER = ["log", "report", "doctor", "gc", "stop"]
 # These take over a terminal, or a pipe, or make a project, or need a dialog: see tests/test_look.py, test_dashboard.py,
-# test_mcp_server.py, above, tests/integration/test_permits.py.
-ELSEWHERE = {"attach", "dashboard", "mcp", "plan", "allow", "deny"}
+# test_mcp_server.py, above, tests/integration/test_permits.py; or a stage whose check failed: tests/integration/test_checks.py.
+ELSEWHERE = {"attach", "dashboard", "mcp", "plan", "allow", "deny", "recheck"}
 
 
 def test_every_example_is_run_somewhere() -> None:

@@ -31,6 +31,7 @@ ALLOWED = {
 FACE = ALLOWED["doit"] | {
     "__main__",
     "cli",
+    "again",
     "look",
     "talk",
     "project",
@@ -69,6 +70,9 @@ ENGINE = {
     "limits",
     "redact",
     "protect",
+    "recheck",
+    "repository",
+    "shell",
     "report",
     "runs",
     "attempts",
@@ -107,6 +111,8 @@ ALONE = {
     "question",
     "undeclared",
     "attach",
+    "repository",
+    "shell",
 }
 
 

@@ -18,6 +18,12 @@ from tests.test_run import STAGE
 ENVIRON = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
 
 
+@pytest.fixture(autouse=True)
+def always_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look will do that was made a moment ago: here a moment is all that lies between two changes."""
+    monkeypatch.setattr(protect, "JUST_NOW", 0.0)
+
+
 def write(root: Path, *names: str) -> None:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -111,6 +117,7 @@ def test_two_checks_at_once_and_one_that_works(tmp_path: Path) -> None:
     one, two = (watch(tmp_path, guard, ("shots/*",), name=name) for name in "ab")
     works = guard.begin(replace(STAGE, name="c", protect=("shots/*",)), told.append)
     (tmp_path / "shots/z").write_text("by the worker")
+    assert changed(works) == [("shots/z", False)]
     with guard.check(one):
         (tmp_path / "shots/x").write_text("first")
         with guard.check(two):

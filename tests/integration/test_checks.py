@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import re
 import signal
+import subprocess
 from collections.abc import Sequence
 
 import pytest
 
 from dodo_claude.journal import Attempt
 from tests.integration.scenes import (
+    Step,
     at_gate,
     bash,
     configure,
     events,
     gate,
+    launch,
     open_gate,
     play,
     result,
@@ -377,3 +380,146 @@ def test_a_kill_while_it_is_checked_again_costs_nothing(project: Project) -> Non
     assert again(project.orchestrate(), "one checked again what attempt")
     assert (spawned(project, "one"), project.read("a.txt")) == (1, "good\n")
     assert Attempt(project.log("one"), 2).result() is not None
+
+
+# -- by hand
+
+
+def test_recheck_by_hand(project: Project) -> None:
+    failed(project)
+    # Nothing changed, as far as anybody can tell; what the check finds may be elsewhere.
+    ran = project.run("dodo-claude", "recheck", "one", check=1)
+    assert ran.out.startswith(
+        "one: check `grep -q perfect a.txt` ended with exit status 1; checked again attempt 1: you asked"
+    )
+    mend(project)
+    project.approve()
+    ran = project.run("dodo-claude", "recheck", "one", check=0)
+    assert ran.out == (
+        "one: passed, checked again attempt 2: only its check changed (the next `doit orchestrate` goes on from it)\n"
+    )
+    assert project.read("a.txt") == "good\n"
+    assert "one  done" in project.run("dodo-claude", "status", check=0).out
+    done(project.orchestrate(), "one")
+    assert (spawned(project, "one"), project.attempts("one")) == (1, 3)
+    ran = project.run("dodo-claude", "recheck", "one", check=2)
+    assert ran.err == (
+        "stage 'one': there is nothing to check again: it is done, and neither its check nor anything else of it changed "
+        "(doit orchestrate one goes on with it)\n"
+    )
+
+
+def test_recheck_by_hand_refuses(project: Project) -> None:
+    configure(project, {"one": ONE, "two": {"targets": ["c.txt"]}})
+    project.write("in.txt", "in\n")
+    project.approve()
+    assert "has not run yet" in project.run("dodo-claude", "recheck", "one", check=2).err
+    play(
+        project,
+        {"one": [[gate("go"), write("a.txt", "good\n"), write("sub/b.txt")]], "two": [[bash("false")]]},
+    )
+    with project.started("-n", "2") as live:
+        at_gate(project, "go")
+        assert "recheck: run in progress" in project.run("dodo-claude", "recheck", "one", check=3).err
+        open_gate(project, "go")
+        live.wait()
+    assert "did not end by its check" in project.run("dodo-claude", "recheck", "two", check=2).err
+    project.write("in.txt", "another\n")
+    assert (
+        "its input 'in.txt' changed since then" in project.run("dodo-claude", "recheck", "one", check=2).err
+    )
+    project.edit("orchestrate.toml", "Do it.", "Do that.")
+    project.approve()
+    assert "more than its check changed" in project.run("dodo-claude", "recheck", "one", check=2).err
+    project.edit("orchestrate.toml", "perfect", "good")
+    assert "approve" in project.run("dodo-claude", "recheck", "one", check=2).err
+
+
+# -- what a person edits in mid-run
+
+
+MORE = '[stages."late"]\ncommand = "echo x > late.txt"\ntargets = ["late.txt"]\n'
+
+
+def edited(project: Project, *steps: Step, edit: str = "orchestrate.toml") -> Live:
+    """While two workers are at work a person adds a stage, or edits an input of both."""
+    configure(
+        project,
+        {name: {"targets": [f"{name}.txt"], "file_dep": ["in.txt"], "check": f"test -s {name}.txt"} for name in ("one", "two")},
+    )  # fmt: skip
+    project.write("in.txt", "in\n")
+    play(project, {name: [[*steps, gate(f"go-{name}"), write(f"{name}.txt")]] for name in ("one", "two")})
+    with project.started("-n", "2") as live:
+        for name in ("one", "two"):
+            at_gate(project, f"go-{name}")
+        project.write(edit, project.read(edit) + MORE)
+        for name in ("one", "two"):
+            open_gate(project, f"go-{name}")
+        assert live.wait() == 1, live.text
+    return live
+
+
+def test_a_stage_that_a_person_adds_in_mid_run_costs_nobody_s_work(project: Project) -> None:
+    live = edited(project)
+    for name in ("one", "two"):
+        assert f"{name}             stopped: 'orchestrate.toml' was changed while it ran" in live.text
+    play(project, {name: [[{"say": "It is done."}]] for name in ("one", "two")})
+    done(project.orchestrate(), "one", "two", "late")
+    for name in ("one", "two"):
+        assert "--resume" in launch(project, name, 2)
+        assert events(project, name, "PreToolUse")[-1].data["tool_input"] == {  # nothing was done twice
+            "file_path": str(project.root / f"{name}.txt"), "content": "x\n"
+        }  # fmt: skip
+
+
+def test_an_input_that_a_person_edits_in_mid_run_is_told_of_to_the_session(project: Project) -> None:
+    live = edited(project, edit="in.txt")
+    assert "stopped: its input 'in.txt' was changed while it ran: what it made may not fit it" in live.text
+    play(project, {"one": [[write("one.txt", "anew\n")]], "two": [[write("two.txt", "anew\n")]]})
+    done(project.orchestrate(), "one", "two")
+    assert "--resume" in launch(project, "one", 2)
+    prompt = (project.log("one").dir / "2" / "prompt.md").read_text()
+    assert "Changed since you read it: in.txt." in prompt
+
+
+def test_a_long_command_is_not_run_again_for_a_person_s_edit(project: Project) -> None:
+    command = "echo x >> ran; touch one.at; while [ ! -e go ]; do sleep 0.02; done; echo a > a.txt"
+    configure(project, {"one": {"command": command, "targets": ["a.txt"], "check": "test -s a.txt"}})
+    with project.started() as live:
+        at_gate(project, "one")
+        project.write("orchestrate.toml", project.read("orchestrate.toml") + MORE)
+        open_gate(project, "go")
+        assert live.wait() == 1, live.text
+    assert "one             stopped: 'orchestrate.toml' was changed while it ran" in live.text
+    assert again(project.orchestrate(), "one checked again what attempt 1 made")
+    assert project.read("ran") == "x\n"
+
+
+def test_what_a_worker_s_tools_name_is_no_other_s_charge(project: Project) -> None:
+    names = ("one", "two")
+    configure(
+        project, {name: {"targets": [f"{name}.txt"]} for name in names}, defaults={"protect": ["conf.txt"]}
+    )
+    project.write("conf.txt", "c\n")
+    play(
+        project,
+        {
+            "one": [[write("conf.txt", "mine\n"), write("one.txt"), bash("touch did")]],
+            "two": [[bash("while [ ! -e did ]; do sleep 0.02; done"), write("two.txt")]],
+        },
+    )
+    ran = project.orchestrate("-n", "2", check=1)
+    assert failures(ran.lines) == ["one FAILED: protected file 'conf.txt' was changed while it ran"]
+    done(ran, "two")
+
+
+def test_a_hook_that_a_worker_plants_in_the_repository_around_is_seen(project: Project) -> None:
+    subprocess.run(["git", "init", "-q", str(project.root)], check=True, env=project.environ())
+    top, project.root = project.root, project.root / "sub"
+    project.root.mkdir()
+    configure(project, {"one": {"targets": ["it.txt"]}})
+    play(project, {"one": [[bash(f"echo : > {top}/.git/hooks/pre-commit"), write("it.txt")]]})
+    ran = project.orchestrate(check=1)
+    assert ran.said("one stopped: '../.git/hooks/pre-commit' was made while it ran")
+    rules = json.loads((project.log("one").dir / "1" / "settings.json").read_text())["permissions"]["deny"]
+    assert {f"Edit(/{top}/.git/hooks/**)", f"Edit(/{top}/.git/config)"} <= {*rules}

@@ -1,0 +1,66 @@
+"""`dodo-claude recheck`: one stage's files are checked again because somebody asks for it, with no run around it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+from dodo_claude import recovery, tasks
+from dodo_claude.config import Config
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.lifecycle import Result
+from dodo_claude.recheck import NotAgainError
+from dodo_claude.run import Run
+from dodo_claude.services import Done
+
+
+def recheck(config: Config, name: str, environ: Mapping[str, str]) -> tuple[bool, str]:
+    """Did the stage's check pass, and a line for people. DodoClaudeError where there is nothing to check again.
+
+    What passed, the next run takes over: the attempt is written down as done, and doit has not stored it.
+    """
+    if not (config.root / ".orchestrate").is_dir():
+        raise DodoClaudeError(f"stage '{name}': has not run yet (doit orchestrate {name})")
+    run = Run(config, environ)
+    try:
+        run.start_nobody()
+        done, whose = _recheck(run, name)
+    except NotAgainError as error:
+        raise DodoClaudeError(
+            f"stage '{name}': there is nothing to check again: {error} (doit orchestrate {name} goes on with it)"
+        ) from error
+    finally:
+        run.close()
+    if done.outcome.result is Result.SUCCEEDED:
+        return True, f"{name}: passed, checked again {whose} (the next `doit orchestrate` goes on from it)"
+    return False, f"{name}: {done.outcome.reason}; checked again {whose} (dodo-claude log {name} tells more)"
+
+
+def _recheck(run: Run, name: str) -> tuple[Done, str]:
+    """In a thread, so that a Ctrl-C ends the check as it ends one of a run."""
+    (stage,) = (stage for stage in run.config.stages if stage.name == name)
+    made = tasks.definition(stage, run.environ)
+    groups = dict(run.config.groups)
+    quoted = [each for name in (*stage.messages, *stage.report) for each in groups.get(name, (name,))]
+    if quoted:
+        made["messages"] = {each: tasks.digest_text(run.message(each)) for each in quoted}
+    services = run.services()
+    found: list[tuple[Done, str] | BaseException] = []
+
+    def work() -> None:
+        try:
+            found.append(recovery.recheck(stage, made, services))
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while thread.is_alive():
+        try:
+            thread.join()
+        except KeyboardInterrupt:
+            run.stop()
+    (end,) = found
+    if isinstance(end, BaseException):
+        raise end
+    return end
