@@ -6,15 +6,15 @@ from __future__ import annotations
 import graphlib
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from dodo_claude import inputs
 from dodo_claude.errors import Problem
 from dodo_claude.expand import Draft
 from dodo_claude.findings import At, did_you_mean_file, listed, show
-from dodo_claude.foreach import Group, matching
-from dodo_claude.paths import Project
+from dodo_claude.foreach import Group
+from dodo_claude.paths import Made, Project, is_glob
 from dodo_claude.records import Absent, Stage, enclosing
 
 # One cycle hides others: each is cut and the search goes on, so long as there is a point in reading more of them.
@@ -28,10 +28,11 @@ def connect(
 
     `groups` are the names of all that stand for others, `orders` the files that say what stages do.
     """
-    _targets(drafts, project)
+    makers = _targets(drafts, project)
     _protected(drafts, project, orders)
     _sessions(drafts)
     _globs(drafts, late, project)
+    _aliases(drafts, project, makers)
     _wait_for(drafts, late)
     _cycles(drafts, late, groups)
     _reports(drafts, late, groups)
@@ -46,13 +47,17 @@ def absent(
     `others`: may that file come from where no stage is known?
     """
     made = {path for _, draft in readers for path in draft.targets}
+    real = {project.real(path) for path in made}
     lacking: dict[str, list[tuple[str, Draft]]] = {}
     there: dict[str, bool] = {}
     for name, draft in readers:
         for path in draft.file_dep:
             if path not in there:
                 there[path] = (
-                    path in made or inputs.is_regular(os.path.join(project.root, path)) or others(path)
+                    path in made
+                    or inputs.is_regular(os.path.join(project.root, path))
+                    or project.real(path) in real
+                    or others(path)
                 )
             if not there[path]:
                 lacking.setdefault(path, []).append((name, draft))
@@ -89,8 +94,11 @@ def _finished(draft: Draft) -> Stage:
     )
 
 
-def _targets(drafts: list[Draft], project: Project) -> None:
-    """No two stages make one file, and none makes a file where another makes a folder; symbolic links are followed."""
+def _targets(drafts: list[Draft], project: Project) -> dict[str, tuple[Draft, str]]:
+    """No two stages make one file, and none makes a file where another makes a folder; symbolic links are followed.
+
+    Who makes a file, by its real path, and how that one names it.
+    """
     owners: dict[str, tuple[Draft, str]] = {}
     for draft in drafts:
         for path, place in draft.targets.items():
@@ -103,6 +111,28 @@ def _targets(drafts: list[Draft], project: Project) -> None:
         for folder in _folders(real, project.root):
             if folder in owners:
                 _nested(draft, path, *owners[folder])
+    return owners
+
+
+def _aliases(drafts: list[Draft], project: Project, makers: Mapping[str, tuple[Draft, str]]) -> None:
+    """Who reads a file under another name than its maker's comes after that one, too; doit goes by names alone."""
+    made = {path for _, path in makers.values()}
+    for draft in drafts:
+        for path, place in draft.file_dep.items():
+            if path in made or (found := makers.get(project.real(path))) is None:
+                continue
+            maker, name = found
+            if maker is draft:
+                text = f"{show(path)} is {show(name)}, a target of this stage"
+                place.complain(text, "a stage can't wait for itself")
+            else:
+                draft.after.setdefault(maker.stage.name, place)
+        protect = draft.stage.protect
+        if protect:
+            owned = (
+                path if is_glob(path) else makers.get(project.real(path), (None, path))[1] for path in protect
+            )
+            draft.stage = replace(draft.stage, protect=tuple(dict.fromkeys(owned)))
 
 
 def _taken(draft: Draft, path: str, other: Draft) -> tuple[str, str]:
@@ -173,13 +203,15 @@ def _named(draft: Draft, seen_from: Draft) -> str:
 
 def _globs(drafts: list[Draft], late: list[Group], project: Project) -> None:
     """Put the files that globs find among the file_deps: those that are there, and targets of other stages."""
-    targets = sorted({path for draft in drafts for path in draft.targets})
+    made = Made(project, (path for draft in drafts for path in draft.targets))
     found: dict[str, list[str]] = {}
     for draft in drafts:
-        for pattern, place in (draft.prompt_globs | draft.globs).items():
+        globs = draft.prompt_globs | draft.globs
+        own = {project.real(path) for path in draft.targets} if globs else set()
+        for pattern, place in globs.items():
             if pattern not in found:
-                found[pattern] = sorted({*project.files(pattern), *matching(pattern, targets)})
-            paths = [path for path in found[pattern] if path not in draft.targets]
+                found[pattern] = project.once({*project.files(pattern), *made.found(pattern)})
+            paths = [path for path in found[pattern] if project.real(path) not in own]
             draft.found[pattern] = tuple(paths)
             for path in paths:
                 draft.file_dep.setdefault(path, place)

@@ -122,7 +122,7 @@ class Blueprint:
             if file is None:
                 makers = (table.by_planner.full_name,)
                 groups[table.full_name] = foreach.Group(table, items=None, makers=makers, plan=path)
-        stages, templates, absent, doubtful = self._stages(found, name, groups)
+        stages, templates, absent, notes = self._stages(found, name, groups)
         made = Config(
             path=self.path,
             root=root,
@@ -140,7 +140,7 @@ class Blueprint:
             foreach=templates,
             included=tuple(file.name for file in documents.files(self._file)),
             notify=tuple(settings.get("notify") or ()),
-            notes=(*_notes(self._file), *map(_doubt, doubtful)),
+            notes=(*_notes(self._file), *notes),
             absent=absent,
             plans=tuple(
                 Plan(table.full_name, table.by_planner.full_name, path, file.digest if file else None)
@@ -155,7 +155,7 @@ class Blueprint:
     ) -> tuple[tuple[Stage, ...], tuple[Foreach, ...], tuple[Absent, ...], list[str]]:
         """All stages, judged alone and together; and what those are made from whose items are files or lines.
 
-        Then the files that they read, that are not there and that nobody makes; and those that only a dodo.py could make.
+        Then the files that they read, that are not there and that nobody makes; and what is to be said of stages.
         """
         around = self._surroundings(found, name, groups)
         shared = {
@@ -186,23 +186,24 @@ class Blueprint:
         names = [*groups, *_standing(found)]
         stages = checks.connect(drafts, late, names, found.main.project, orders)
 
+        by_dodo = {found.main.project.real(path) for path in self._made_by or ()}
+
         def others(path: str) -> bool:
             """Can it be made by somebody whose targets no stage has?"""
-            return (
-                self._delayed or path in (self._made_by or ()) or any(group.may_make(path) for group in late)
-            )
+            by_tasks = self._delayed or found.main.project.real(path) in by_dodo
+            return by_tasks or any(group.may_make(path) for group in late)
 
         readers = [*((draft.stage.name, draft) for draft in drafts), *unknown]
         lacking = checks.absent(readers, found.main.project, others)
-        doubtful: list[str] = []
+        notes: list[str] = []
         if lacking and self._made_by is None and inputs.is_there(str(self.path.with_name("dodo.py"))):
-            doubtful = list(dict.fromkeys(each.path for each in lacking))
+            notes += dict.fromkeys(_doubt(each.path) for each in lacking)
             lacking = ()
         plans.judge_stages(drafts, {each.path for each in lacking})
         more = tuple(f"{file.base}/{name}" for file in files for name in ORDERS)
         if more:
             stages = tuple(replace(stage, protect=(*stage.protect, *more)) for stage in stages)
-        return stages, tuple(templates), lacking, doubtful
+        return stages, tuple(templates), lacking, notes
 
     def _surroundings(
         self, found: Documents, name: str, groups: Mapping[str, foreach.Group]

@@ -97,7 +97,8 @@ def template(table: Table, around: Surroundings, group: Group) -> Stage:
 
 
 def common(table: Table, around: Surroundings, group: Group) -> Draft:
-    """Of a foreach whose items are not known yet the files that all of its stages will read."""
+    """Of a foreach whose items are not known yet what is the same for all of its stages: files and stages that they read.
+    Its targets are as they are written."""
     return _Expansion(table, around, group).common()
 
 
@@ -149,7 +150,11 @@ class _Expansion:
                 path = self._path(value, place, project.file)
                 if path is not None:
                     draft.file_dep.setdefault(path, self._at(place))
+        draft.targets = {value: self._at(place) for value, place in self._strings("targets")}
         prompt = self._prompt()
+        if prompt is not None:
+            names = tuple(self._prefix + name for name in prompt.uses.stages)
+            draft.stage = replace(draft.stage, messages=names)
         for written in prompt.uses.files if prompt is not None else ():
             assert prompt is not None
             with suppress(BadPathError):  # reported where the stage is judged
@@ -539,8 +544,9 @@ class _Expansion:
                 draft.prompt_globs.setdefault(path, self._at(prompt.place))
             else:
                 self._in_prompt(prompt, line, f"{show(path)} is no glob", f"write files[{path!r}]")
+        made = {project.real(path) for path in own}
         for path in [*files, *([prompt.file] if prompt.file else [])]:
-            if path not in own:
+            if not made or project.real(path) not in made:
                 draft.file_dep.setdefault(path, self._at(prompt.place))
         for name in prompt.uses.stages:
             if (known := self._known(name)) is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +19,7 @@ from dodo_claude.documents import Table
 from dodo_claude.errors import DodoClaudeError, Problem
 from dodo_claude.findings import dotted, listed, show
 from dodo_claude.locate import KeyPath
-from dodo_claude.paths import BadPathError, is_glob, matcher
+from dodo_claude.paths import BadPathError, Made, is_glob
 from dodo_claude.sources import UnreadableError, read_text
 
 # A list of what there is to do is shorter.
@@ -72,14 +71,18 @@ class Group:
 
         A plan's could make whatever is not there.
         """
+        project = self.table.document.project
         if self.plan:
-            project = self.table.document.project
             there = (
                 project.files(path) if is_glob(path) else inputs.is_there(os.path.join(project.root, path))
             )
             return not there
-        wanted = shape_of_glob(path) if is_glob(path) else tuple((char, False) for char in path)
-        return any(overlap(shape, wanted) for shape in self.shapes)
+        plain = project.plain_glob(path)[0] if is_glob(path) else project.plain(path)
+        for name in dict.fromkeys((path, plain)):
+            wanted = shape_of_glob(name) if is_glob(name) else tuple((char, False) for char in name)
+            if any(overlap(shape, wanted) for shape in self.shapes):
+                return True
+        return False
 
 
 @dataclass(slots=True)
@@ -126,7 +129,7 @@ class Search:
         given = table.values["foreach"]
         group = Group(table)
         place = group.place
-        group.shapes = tuple(self._shape(target, table) for target in table.targets)
+        group.shapes = tuple(shape for target in table.targets for shape in self._shapes(target, table))
         if not isinstance(given, dict):
             group.written = True
             group.items = tuple(item for item in given or () if item is not None)
@@ -156,10 +159,14 @@ class Search:
             group.complain(place, bad.text, bad.remedy)
             return None
 
-    def _shape(self, target: str, table: Table) -> Shape:
-        # Its literal beginning is as the paths are that it is compared with.
-        folder = table.document.project.base
-        return shape_of(posixpath.normpath(f"{folder}/{target}" if folder else target))
+    def _shapes(self, target: str, table: Table) -> Iterator[Shape]:
+        # Its literal beginning is as the paths are that it is compared with; and as they are without links.
+        project = table.document.project
+        target = posixpath.normpath(f"{project.base}/{target}" if project.base else target)
+        yield shape_of(target)
+        folder = posixpath.dirname(_EXPRESSION.split(target, maxsplit=1)[0])
+        if folder and not folder.startswith(("/", "..")) and (plain := project.plain(folder)) != folder:
+            yield shape_of(plain + target[len(folder) :])
 
     # -- what they are
 
@@ -190,26 +197,31 @@ class Search:
         if group.globs:
             self._find(group, made)
         elif group.lines is not None:
-            maker = made.get(group.lines)
+            maker = made.get(group.lines) or self._alias(group, group.lines, made)
             group.makers = (maker,) if maker else tuple(self._late(group, [group.lines]))
             group.items = self._lines(group)
         return (group.items, group.makers) != before
 
+    def _alias(self, group: Group, path: str, made: Mapping[str, str]) -> str | None:
+        """Who makes that file under another name."""
+        project = group.table.document.project
+        real = project.real(path)
+        return next((maker for name, maker in made.items() if project.real(name) == real), None)
+
     def _find(self, group: Group, made: Mapping[str, str]) -> None:
+        project = group.table.document.project
         late = self._late(group, group.globs)
         settled = self.settled is not None and group.name in self.settled
         if late and not settled:
             group.makers, group.items = tuple(late), None
             return
         if group.name not in self.seen:
-            project = group.table.document.project
             self.seen[group.name] = tuple({path for glob in group.globs for path in project.files(glob)})
         own = f"{group.name}:"
-        paths = sorted(path for path, maker in made.items() if not maker.startswith(own))
-        found = {path for glob in group.globs for path in matching(glob, paths)}
+        others = Made(project, (path for path, maker in made.items() if not maker.startswith(own)))
+        found = {path for glob in group.globs for path in others.found(glob)}
         # Who makes them comes first by their being file_deps.
-        local = group.table.document.project.local
-        group.items = tuple(sorted(map(local, {*self.seen[group.name], *found})))
+        group.items = tuple(sorted(map(project.local, project.once({*self.seen[group.name], *found}))))
 
     def _lines(self, group: Group) -> tuple[str, ...] | None:
         if group.makers and self.settled is not None and group.name not in self.settled:
@@ -274,12 +286,13 @@ class Search:
                 good.append(item)
         group.items = tuple(good)
         own = f"{group.name}:"
-        targets = sorted(path for path, maker in made.items() if maker.startswith(own))
-        for path in sorted({path for glob in group.globs for path in matching(glob, targets)}):
-            if made[path] != own + group.table.document.project.local(
-                path
-            ):  # else it is the item itself, changed in place
-                text = f"{show(path)} is made by {show(made[path])}, and would be an item of the next run"
+        project = group.table.document.project
+        targets = Made(project, (path for path, maker in made.items() if maker.startswith(own)))
+        found = {path: name for glob in group.globs for path, name in targets.found(glob).items()}
+        for path in sorted(found):
+            maker = made[found[path]]
+            if maker != own + project.local(path):  # else it is the item itself, changed in place
+                text = f"{show(path)} is made by {show(maker)}, and would be an item of the next run"
                 group.complain(place, text, "let the glob find other files than the targets")
                 break
 
@@ -353,17 +366,3 @@ def _alike(chars: str, others: str) -> bool:
     if "\0" in (chars, others):
         return "/" not in (chars, others)
     return chars == others
-
-
-def matching(glob: str, paths: list[str]) -> list[str]:
-    """Which of `paths` (sorted) a glob matches; only those are tried that begin like it."""
-    start = min(glob.find(mark) for mark in "*?[" if mark in glob)
-    prefix = glob[:start]
-    matches = matcher(glob)
-    found = []
-    for path in paths[bisect_left(paths, prefix) :]:
-        if not path.startswith(prefix):
-            break
-        if matches(path):
-            found.append(path)
-    return found

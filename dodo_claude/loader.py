@@ -139,19 +139,19 @@ class StageLoader(DodoTaskLoader):
 
     def _with_stages(self, tasks: list[Task], cmd: Any) -> list[Task]:
         if not cmd.execute_tasks:
-            return tasks + self.load_stages(tasks, None)
+            return bound(tasks, self.load_stages(tasks, None))
         settled: set[str] = set()
         unseen: set[str] = set()  # plans that a person has to see first, which is done when their turn comes
-        found = tasks + self.load_stages(tasks, settled)
+        found = bound(tasks, self.load_stages(tasks, settled))
         while self.settles and (more := self._settled(found, cmd.dep_manager) - unseen):
             try:
-                found = tasks + self.load_stages(tasks, settled | more)
+                found = bound(tasks, self.load_stages(tasks, settled | more))
                 if new := self._unseen() & more:
                     unseen |= new
                     more -= new
-                    found = tasks + self.load_stages(tasks, settled | more)
+                    found = bound(tasks, self.load_stages(tasks, settled | more))
             except InvalidDodoFile:  # a stage made what can't be used: said when its turn comes, not of all
-                found = tasks + self.load_stages(tasks, settled)
+                found = bound(tasks, self.load_stages(tasks, settled))
                 break
             settled |= more
         if cmd.sel_tasks and self.late is not None:
@@ -229,6 +229,27 @@ class StageLoader(DodoTaskLoader):
         self.late = Late(blueprint, self.run, question.settled or ())
         found: list[Task] = self.late.tasks()
         return found
+
+
+def bound(tasks: list[Task], stages: list[Task]) -> list[Task]:
+    """All of them. Where a task of dodo.py and a stage name one file each in its way, the one waits for the other: doit
+    goes by names alone."""
+    if any(task.targets or task.file_dep for task in tasks):
+        from dodo_claude.paths import Project
+
+        project = Project(os.getcwd())
+
+        def real(path: str) -> str:
+            return project.real(os.path.relpath(path))
+
+        for readers, makers in ((stages, tasks), (tasks, stages)):
+            made = {real(path): (path, task.name) for task in makers for path in task.targets}
+            for reader in readers if made else ():
+                for path in reader.file_dep:
+                    name, maker = made.get(real(path), (path, ""))
+                    if name != path and maker not in reader.task_dep:
+                        reader.task_dep.append(maker)
+    return tasks + stages
 
 
 def not_right(problems: Iterable[object]) -> str:

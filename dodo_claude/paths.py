@@ -10,6 +10,7 @@ import itertools
 import os
 import posixpath
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 
 from dodo_claude import inputs
@@ -71,6 +72,7 @@ class Project:
         self.root = inputs.real(root)
         self.base = base
         self._folders: dict[str, str] = {}
+        self._reals: dict[str, str] = {}
         self._trees: dict[tuple[str, int, bool], list[str]] = {}
 
     def inside(self, path: str) -> str:
@@ -168,7 +170,34 @@ class Project:
             return False
 
     def real(self, path: str) -> str:
-        """The real path of a normalised one; folders, which repeat, are looked up once."""
+        """The real path of a normalised one: two names of one file have the same. Each is looked up once."""
+        found = self._reals.get(path)
+        if found is None:
+            found = self._reals[path] = self._real(path)
+        return found
+
+    def plain(self, path: str) -> str:
+        """The name of the same file that has no link in it."""
+        real = self.real(path)
+        return real[len(self.root.rstrip("/")) + 1 :] or "."
+
+    def plain_glob(self, pattern: str) -> tuple[str, str, str]:
+        """A glob without links in the folder that it begins with; that folder, and how the glob itself names it."""
+        parts = pattern.split("/")
+        fixed = "/".join(parts[: next(index for index, part in enumerate(parts) if is_glob(part))])
+        plain = self.plain(fixed) if fixed else ""
+        return pattern if plain == fixed else plain + pattern[len(fixed) :], plain, fixed
+
+    def once(self, paths: Iterable[str]) -> list[str]:
+        """Of several names of a file one: that without a link if it is among them. Sorted."""
+        kept: dict[str, str] = {}
+        for path in sorted(paths):
+            real = self.real(path)
+            if real not in kept or path == self.plain(path):
+                kept[real] = path
+        return sorted(kept.values())
+
+    def _real(self, path: str) -> str:
         folder, name = os.path.split(path)
         if folder not in self._folders:
             self._folders[folder] = inputs.real(os.path.join(self.root, folder))
@@ -185,6 +214,29 @@ def literal(pattern: str) -> str | None:
     """The one path that a glob can find; None: it may find others."""
     path = re.sub(r"\[([*?[])\]", r"\1", pattern)
     return path if escaped(path) == pattern else None
+
+
+class Made:
+    """Files that stages make, whether they are there or not, asked by globs: by the names that the stages give them, and
+    by those that have no link in them."""
+
+    def __init__(self, project: Project, names: Iterable[str]) -> None:
+        self._project = project
+        self._names = sorted(set(names))
+        plain = {project.plain(name): name for name in self._names}
+        self._plain = None if [*plain] == self._names else dict(sorted(plain.items()))
+        self._plain_names = list(self._plain or self._names)
+
+    def found(self, pattern: str) -> dict[str, str]:
+        """What a glob finds, as it names it, with the name that was given here."""
+        found = {name: name for name in matching(pattern, self._names)}
+        plain, there, here = self._project.plain_glob(pattern)
+        if self._plain is None and there == here:
+            return found
+        for path in matching(plain, self._plain_names):
+            name = here + path[len(there) :]
+            found.setdefault(name, self._plain[path] if self._plain is not None else path)
+        return found
 
 
 def matcher(pattern: str, *, hidden: bool = False) -> Callable[[str], bool]:
@@ -215,6 +267,20 @@ def matcher(pattern: str, *, hidden: bool = False) -> Callable[[str], bool]:
         return len(parts) in states
 
     return matches
+
+
+def matching(glob: str, paths: list[str]) -> list[str]:
+    """Which of `paths` (sorted) a glob matches; only those are tried that begin like it."""
+    start = min(glob.find(mark) for mark in "*?[" if mark in glob)
+    prefix = glob[:start]
+    matches = matcher(glob)
+    found = []
+    for path in paths[bisect_left(paths, prefix) :]:
+        if not path.startswith(prefix):
+            break
+        if matches(path):
+            found.append(path)
+    return found
 
 
 def _skipping(parts: list[Matcher | None], states: Iterable[int]) -> set[int]:

@@ -17,9 +17,8 @@ from dodo_claude import documents, schema
 from dodo_claude.errors import one_line
 from dodo_claude.expand import Draft
 from dodo_claude.findings import Findings, did_you_mean, listed, show
-from dodo_claude.foreach import matching
 from dodo_claude.locate import KeyPath
-from dodo_claude.paths import RESERVED, is_glob
+from dodo_claude.paths import RESERVED, is_glob, matching
 from dodo_claude.records import ORDERS, Config, Plan, Stage
 
 # What a planned stage may say.

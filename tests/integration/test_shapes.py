@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+from tests.integration.scenes import play, write
 from tests.project import Project
 
 MAP = """
@@ -364,3 +365,115 @@ def test_nested_workers_have_their_own_folder_scenario_and_prompts(project: Proj
     assert done(project.orchestrate().lines) == ["end", "sub:b", "sub:map:a"]
     assert (project.read("sub/b.txt"), project.read("end.txt")) == ("made of a", "said of b")
     assert 'path="a.txt"' in project.read(".orchestrate/stages/sub:b/1/prompt.md")
+
+
+# -- two names of one file
+
+
+MAKER = """
+[orchestrate]
+name = "p"
+retry_delay = "10ms"
+[defaults]
+agent = "scripted"
+[agents.scripted]
+allowed_tools = ["Edit(./**)"]
+[stages.a]
+command = "sleep 0.4; echo fresh > {made}"
+targets = ["{made}"]
+"""
+# Each reads what a makes, by another name of its folder.
+READERS = {
+    "a path": '[stages.c]\ncommand = "cat {name}/x.txt > c.txt"\nfile_dep = ["{name}/x.txt"]\ntargets = ["c.txt"]\n',
+    "a glob": '[stages.c]\ncommand = "cat {name}/*.txt > c.txt"\nfile_dep = ["{name}/*.txt"]\ntargets = ["c.txt"]\n',
+    "a prompt": '[stages.c]\nprompt = "Copy {{{{ files[\'{name}/x.txt\'] }}}}"\ntargets = ["c.txt"]\n',
+    "a glob in a prompt": (
+        "[stages.c]\nprompt = \"{{% for path, text in files.glob('{name}/*.txt') %}}{{{{ path }}}} {{{{ text }}}}"
+        '{{% endfor %}}"\ntargets = ["c.txt"]\n'
+    ),
+    "lines": (
+        '[stages.c]\nforeach = {{ lines = "{name}/x.txt" }}\ncommand = "echo {{{{ item }}}} > c.txt"\n'
+        'targets = ["c.txt"]\n'
+    ),
+    "a foreach's glob": (
+        '[stages.c]\nforeach = {{ glob = "{name}/*.txt" }}\ncommand = "cat {{{{ item }}}} > c.txt"\n'
+        'targets = ["c.txt"]\n'
+    ),
+}
+
+
+@pytest.mark.parametrize(("made", "name", "stale"), [("real", "link", True), ("link", "real", False)])
+@pytest.mark.parametrize("how", READERS)
+def test_two_names_of_a_file_are_one_file(
+    project: Project, how: str, made: str, name: str, stale: bool
+) -> None:
+    (project.root / "real").mkdir()
+    (project.root / "link").symlink_to("real")
+    if stale:
+        project.write("real/x.txt", "stale\n")
+    project.write("orchestrate.toml", MAKER.format(made=f"{made}/x.txt") + READERS[how].format(name=name))
+    worker = "prompt" in how
+    play(project, {"c": [[write("c.txt", "fresh\n")]]})
+    ran = project.orchestrate()
+    if worker:
+        begun = (project.log("c").dir / "1/prompt.md").read_text()
+        assert "fresh" in begun
+        assert "stale" not in begun
+        assert begun.count("<file ") == 1
+    assert project.read("c.txt") == "fresh\n"
+    assert ran.said("2 stages: 2 done")
+    again = project.orchestrate()
+    assert again.said("2 stages: 2 up to date")
+    # Who makes it changes: who reads it is looked at after that.
+    project.edit("orchestrate.toml", "echo fresh", "echo newer")
+    explained = project.orchestrate("--explain").out
+    assert "a: stale" in explained
+    assert "looked at again after a" in explained or "known when a is done" in explained
+
+
+def test_a_turned_link_is_another_file(project: Project) -> None:
+    for folder in ("one", "two"):
+        project.write(f"{folder}/x.txt", f"{folder}\n")
+    (project.root / "link").symlink_to("one")
+    project.write("orchestrate.toml", MAKER.format(made="two/x.txt") + READERS["a path"].format(name="link"))
+    project.orchestrate()
+    assert project.read("c.txt") == "one\n"  # nobody makes that one
+    (project.root / "link").unlink()
+    (project.root / "link").symlink_to("two")
+    project.edit("orchestrate.toml", "echo fresh", "echo newer")
+    assert project.orchestrate().said("2 stages: 2 done")
+    assert project.read("c.txt") == "newer\n"
+
+
+def test_a_stage_that_reads_its_own_target_by_another_name_is_refused(project: Project) -> None:
+    (project.root / "real").mkdir()
+    (project.root / "link").symlink_to("real")
+    text = '[stages.c]\ncommand = "cat link/x.txt > real/x.txt"\nfile_dep = ["link/x.txt"]\ntargets = ["real/x.txt"]\n'
+    project.write("orchestrate.toml", text)
+    ran = project.run("dodo-claude", "check", check=2)
+    assert ran.err == (
+        "orchestrate.toml:3:13: stages.c.file_dep[0]: 'link/x.txt' is 'real/x.txt', a target of this stage "
+        "(a stage can't wait for itself)\n"
+    )
+
+
+@pytest.mark.parametrize("file", ["made/x.txt", "./link/x.txt", "link/x.txt"])
+def test_a_task_of_dodo_py_and_a_stage_may_name_a_file_each_in_its_way(project: Project, file: str) -> None:
+    (project.root / "made").mkdir()
+    (project.root / "link").symlink_to("made")
+    project.write("made/x.txt", "stale\n")
+    project.write("made/b.txt", "stale\n")
+    project.write(
+        "orchestrate.toml",
+        '[stages.a]\ncommand = "cat made/x.txt > a.txt"\nfile_dep = ["made/x.txt"]\ntargets = ["a.txt"]\n'
+        '[stages.b]\ncommand = "sleep 0.4; echo fresh > made/b.txt"\ntargets = ["made/b.txt"]\n',
+    )
+    project.write(
+        "dodo.py",
+        "def task_maker():\n"
+        f"    return {{'actions': ['sleep 0.4; echo fresh > made/x.txt'], 'targets': ['{file}']}}\n"
+        "def task_reader():\n"
+        f"    return {{'actions': ['cat made/b.txt > r.txt'], 'file_dep': ['{file.replace('x.txt', 'b.txt')}']}}\n",
+    )
+    project.orchestrate()
+    assert (project.read("a.txt"), project.read("r.txt")) == ("fresh\n", "fresh\n")
