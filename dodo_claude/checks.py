@@ -84,6 +84,26 @@ def _absent(
         yield Absent(path, tuple(names), Problem(*place, f"{show(path)} {text}", remedy))
 
 
+def unproved(drafts: Collection[Draft]) -> Iterator[Problem]:
+    """Where a worker's word is all that says that a stage, or a phase, is done: neither targets nor a check.
+
+    A command has an exit status. A stage whose message, or report, another one's prompt shows made just that.
+    """
+    shown = {name for draft in drafts for name in (*draft.stage.messages, *draft.stage.report)}
+    fact, remedy = "has neither targets nor a check", "nothing proves it but its worker's word"
+    for draft in drafts:
+        stage = draft.stage
+        if stage.command is not None or not shown.isdisjoint((stage.name, *enclosing(stage.name))):
+            continue
+        if not stage.phases and not draft.targets and stage.check is None:
+            yield draft.at.problem(fact, remedy)
+        for number, phase in enumerate(stage.phases):
+            last = number + 1 == len(stage.phases)
+            if not phase.targets and phase.check is None and not (last and stage.check is not None):
+                at = At(draft.at.findings, (*draft.at.path, "phases", number))
+                yield at.problem(fact, remedy)
+
+
 def _finished(draft: Draft) -> Stage:
     return replace(
         draft.stage,

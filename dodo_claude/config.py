@@ -123,6 +123,7 @@ class Blueprint:
                 makers = (table.by_planner.full_name,)
                 groups[table.full_name] = foreach.Group(table, items=None, makers=makers, plan=path)
         stages, templates, absent, notes = self._stages(found, name, groups)
+        _judge_emptiness(found)
         made = Config(
             path=self.path,
             root=root,
@@ -195,7 +196,7 @@ class Blueprint:
 
         readers = [*((draft.stage.name, draft) for draft in drafts), *unknown]
         lacking = checks.absent(readers, found.main.project, others)
-        notes: list[str] = []
+        notes = [*dict.fromkeys(map(str, checks.unproved([*drafts, *(draft for _, draft in unknown)])))]
         if lacking and self._made_by is None and inputs.is_there(str(self.path.with_name("dodo.py"))):
             notes += dict.fromkeys(_doubt(each.path) for each in lacking)
             lacking = ()
@@ -264,6 +265,16 @@ def _notes(main: documents.File) -> Iterator[str]:
         keys = [key for key in file.values.get("orchestrate") or {} if key != "name"]
         if keys:
             yield f"{file.name}: {listed(keys)} of [orchestrate] count where it runs by itself; here {main.name}'s do"
+
+
+def _judge_emptiness(found: Documents) -> None:
+    """A file of no stages is hardly what anybody wanted; one in which something else is wrong, may have some."""
+    if found.main.findings.problems:
+        return
+    for document in found.all:
+        if not document.values.get("stages"):
+            text, remedy = "has no stages", "write a table [stages.NAME] with a prompt or a command for each"
+            document.findings.put(Problem(document.findings.file, 1, 1, "", text, remedy))
 
 
 def _doubt(path: str) -> str:

@@ -159,7 +159,8 @@ def test_what_a_run_may_use(good: Config) -> None:
     [("0MB", 0), ("600MB", 600_000_000), ("1B", 1), ("64kB", 64_000), ("64 KiB", 65_536), ("1TB", 10**12)],
 )
 def test_sizes(project: Project, text: str, size: int) -> None:
-    assert load_config(project(f'[orchestrate]\nworker_memory = "{text}"\n')).worker_memory == size
+    text = f'[orchestrate]\nworker_memory = "{text}"\n[stages.a]\ncommand = "true"\n'
+    assert load_config(project(text)).worker_memory == size
 
 
 def test_waits_and_what_a_stage_must_not_touch(good: Config) -> None:
@@ -284,10 +285,6 @@ def test_defaults(project: Project, tmp_path: Path) -> None:
     assert stage.agent.allowed_tools == ("Edit(./**)",)
 
 
-def test_an_empty_file_is_no_fault(project: Project) -> None:
-    assert load_config(project("")).stages == ()
-
-
 @pytest.mark.parametrize(
     ("folder", "name"),
     [("My Project!", "my-project"), ("x", "x"), ("日本", "project"), ("a" * 50, "a" * 32), (".x.", "x")],
@@ -295,7 +292,7 @@ def test_an_empty_file_is_no_fault(project: Project) -> None:
 def test_the_name_is_the_folders_made_safe(tmp_path: Path, folder: str, name: str) -> None:
     (tmp_path / folder).mkdir()
     path = tmp_path / folder / "orchestrate.toml"
-    path.write_text("")
+    path.write_text('[stages.a]\ncommand = "true"\n')
     assert load_config(path).name == name
 
 
@@ -695,9 +692,10 @@ def test_defaults_of_a_run_are_what_the_schema_says(project: Project) -> None:
         f"{key} = {written_value(rules[key]['default'])}\n"
         for key in ("max_workers", "tmux", "budget", "retry_delay", "max_wait", "worker_memory", "notify")
     )
-    path = project("")
+    stage = '[stages.a]\ncommand = "true"\n'
+    path = project("\n" * (1 + written_out.count("\n")) + stage)
     silent = load_config(path)
-    path.write_text(f"[orchestrate]\n{written_out}")
+    path.write_text(f"[orchestrate]\n{written_out}{stage}")
     assert load_config(path) == silent
     assert {key: part["default"] for key, part in rules["budget"]["properties"].items()} == rules["budget"][
         "default"
@@ -706,3 +704,67 @@ def test_defaults_of_a_run_are_what_the_schema_says(project: Project) -> None:
 
 def test_the_good_one_is_good_for_any_validator() -> None:
     jsonschema.Draft202012Validator(schema()).validate(tomllib.loads(GOOD))
+
+
+# -- what proves a stage
+
+
+UNPROVED = """
+[stages.talk]
+prompt = "Talk."
+[stages.each]
+foreach = ["x", "y"]
+prompt = "Talk of {{ item }}."
+[stages.made]
+prompt = "Make it."
+targets = ["it"]
+[stages.checked]
+prompt = "Make it right."
+check = "true"
+[stages.run]
+command = "true"
+[stages.asked]
+prompt = "What do you say?"
+[stages.also]
+foreach = ["x"]
+prompt = "And you?"
+[stages.reader]
+prompt = "They said {{ stages.asked.message }} and {{ stages.also.message }}"
+targets = ["sum"]
+[stages.long]
+check = "true"
+[[stages.long.phases]]
+prompt = "One."
+[[stages.long.phases]]
+prompt = "Two."
+targets = ["two"]
+[[stages.long.phases]]
+prompt = "Three."
+"""
+
+
+def test_what_only_a_workers_word_proves_is_told(tmp_path: Path) -> None:
+    (tmp_path / "orchestrate.toml").write_text(UNPROVED)
+    why = "has neither targets nor a check (nothing proves it but its worker's word)"
+    assert load_config(tmp_path / "orchestrate.toml").notes == (
+        f"orchestrate.toml:2:9: stages.talk: {why}",
+        f"orchestrate.toml:4:9: stages.each: {why}",
+        f"orchestrate.toml:25:15: stages.long.phases[0]: {why}",
+    )
+    (tmp_path / "orchestrate.toml").write_text('[defaults]\ncheck = "true"\n[stages.a]\nprompt = "x"\n')
+    assert load_config(tmp_path / "orchestrate.toml").notes == ()
+
+
+@pytest.mark.parametrize("text", ["", "# all is commented\n", "[defaults]\nretries = 1\n", "[stages]\n"])
+def test_a_file_without_stages_is_an_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "orchestrate.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "orchestrate.toml")
+    why = "has no stages (write a table [stages.NAME] with a prompt or a command for each)"
+    assert str(caught.value) == f"orchestrate.toml:1:1: {why}"
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub/orchestrate.toml").write_text(text)
+    (tmp_path / "orchestrate.toml").write_text('[stages.s]\norchestrate = "sub/orchestrate.toml"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "orchestrate.toml")
+    assert str(caught.value) == f"sub/orchestrate.toml:1:1: {why}"

@@ -99,6 +99,7 @@ def test_the_example_loads(tmp_path: Path) -> None:
     config = load_config(tmp_path / "orchestrate.toml")
     assert [stage.name for stage in config.stages] == ["backend", "tests"]
     assert config.stages[1].file_dep == ("docs/contract.md",)
+    assert (config.notes, config.absent) == ((), ())
 
 
 def test_every_command_that_it_names_exists() -> None:
@@ -121,7 +122,9 @@ def test_its_recipes_load(tmp_path: Path) -> None:
     assert len(found) >= 4
     for recipe in found:
         (tmp_path / "orchestrate.toml").write_text(recipe)
-        assert load_config(tmp_path / "orchestrate.toml").stages, recipe
+        config = load_config(tmp_path / "orchestrate.toml")
+        assert config.stages, recipe
+        assert (config.notes, config.absent) == ((), ()), recipe
 
 
 def test_every_message_that_it_explains_is_said_somewhere() -> None:

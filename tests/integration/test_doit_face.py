@@ -176,3 +176,26 @@ def test_a_users_settings_for_doit_run_do_no_harm(project: Project, value: str) 
     project.write("doit.cfg", f"[GLOBAL]\nloader = orchestrate\npar_type = {value}\nnum_process = 2\n")
     ran = project.orchestrate(check=0 if value == "thread" else 3)
     assert ran.said("4 done") or "threads only" in ran.err
+
+
+@pytest.mark.parametrize("with_dodo", [False, True])
+def test_a_file_without_stages_is_refused_by_every_command(project: Project, with_dodo: bool) -> None:
+    project.write("orchestrate.toml", "# nothing yet\n")
+    project.write("doit.cfg", "[GLOBAL]\nloader = orchestrate\n")
+    if with_dodo:
+        project.write("dodo.py", "def task_x():\n    return {'actions': ['true']}\n")
+    why = "orchestrate.toml:1:1: has no stages (write a table [stages.NAME] with a prompt or a command for each)"
+    for args in (
+        ["orchestrate"],
+        ["orchestrate", "--explain"],
+        ["orchestrate", "--detach"],
+        ["list"],
+        ["run"],
+    ):
+        ran = project.run("doit", *args, check=3)
+        assert why in ran.err, args
+    for args in (["check"], ["status"], ["log", "a"], ["attach", "a"], ["send", "a", "hello"], ["doctor"]):
+        ran = project.run("dodo-claude", *args)
+        assert ran.code in (1, 2), args
+        assert "has no stages" in ran.out + ran.err, args
+    assert not (project.root / ".orchestrate/runs").exists()
