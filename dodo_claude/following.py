@@ -210,14 +210,19 @@ class Following:
         except DodoClaudeError as error:
             lines = str(error).splitlines()
             more = f" (and {len(lines) - 1} more: dodo-claude check)" if len(lines) > 1 else ""
-            self._problem = f"{lines[0]}{more}"
+            self._problem = "" if self._is_empty() else f"{lines[0]}{more}"
             return False
         self._problem = ""
-        if not config.stages:
-            return False  # a file that is about to be written is empty first
         changed = config != self.config
         self.config = config
         return changed
+
+    def _is_empty(self) -> bool:
+        """So is, for a moment, a file that is about to be written."""
+        try:
+            return os.stat(self.config.path).st_size == 0
+        except OSError:
+            return False
 
     # -- looking
 

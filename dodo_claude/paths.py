@@ -205,6 +205,17 @@ class Project:
         return inputs.real(full) if name == "." or inputs.is_link(full) else full
 
 
+def escaped(path: str) -> str:
+    """The glob that finds the file of exactly that name."""
+    return _MAGIC.sub(lambda sign: f"[{sign[0]}]", path)
+
+
+def literal(pattern: str) -> str | None:
+    """The one path that a glob can find; None: it may find others."""
+    path = re.sub(r"\[([*?[])\]", r"\1", pattern)
+    return path if escaped(path) == pattern else None
+
+
 class Made:
     """Files that stages make, whether they are there or not, asked by globs: by the names that the stages give them, and
     by those that have no link in them."""
@@ -226,17 +237,6 @@ class Made:
             name = here + path[len(there) :]
             found.setdefault(name, self._plain[path] if self._plain is not None else path)
         return found
-
-
-def escaped(path: str) -> str:
-    """The glob that finds the file of exactly that name."""
-    return _MAGIC.sub(lambda sign: f"[{sign[0]}]", path)
-
-
-def literal(pattern: str) -> str | None:
-    """The one path that a glob can find; None: it may find others."""
-    path = re.sub(r"\[([*?[])\]", r"\1", pattern)
-    return path if escaped(path) == pattern else None
 
 
 def matcher(pattern: str, *, hidden: bool = False) -> Callable[[str], bool]:

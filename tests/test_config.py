@@ -159,7 +159,8 @@ def test_what_a_run_may_use(good: Config) -> None:
     [("0MB", 0), ("600MB", 600_000_000), ("1B", 1), ("64kB", 64_000), ("64 KiB", 65_536), ("1TB", 10**12)],
 )
 def test_sizes(project: Project, text: str, size: int) -> None:
-    assert load_config(project(f'[orchestrate]\nworker_memory = "{text}"\n')).worker_memory == size
+    text = f'[orchestrate]\nworker_memory = "{text}"\n[stages.a]\ncommand = "true"\n'
+    assert load_config(project(text)).worker_memory == size
 
 
 def test_waits_and_what_a_stage_must_not_touch(good: Config) -> None:
@@ -284,10 +285,6 @@ def test_defaults(project: Project, tmp_path: Path) -> None:
     assert stage.agent.allowed_tools == ("Edit(./**)",)
 
 
-def test_an_empty_file_is_no_fault(project: Project) -> None:
-    assert load_config(project("")).stages == ()
-
-
 @pytest.mark.parametrize(
     ("folder", "name"),
     [("My Project!", "my-project"), ("x", "x"), ("日本", "project"), ("a" * 50, "a" * 32), (".x.", "x")],
@@ -295,7 +292,7 @@ def test_an_empty_file_is_no_fault(project: Project) -> None:
 def test_the_name_is_the_folders_made_safe(tmp_path: Path, folder: str, name: str) -> None:
     (tmp_path / folder).mkdir()
     path = tmp_path / folder / "orchestrate.toml"
-    path.write_text("")
+    path.write_text('[stages.a]\ncommand = "true"\n')
     assert load_config(path).name == name
 
 
@@ -695,9 +692,10 @@ def test_defaults_of_a_run_are_what_the_schema_says(project: Project) -> None:
         f"{key} = {written_value(rules[key]['default'])}\n"
         for key in ("max_workers", "tmux", "budget", "retry_delay", "max_wait", "worker_memory", "notify")
     )
-    path = project("")
+    stage = '[stages.a]\ncommand = "true"\n'
+    path = project("\n" * (1 + written_out.count("\n")) + stage)
     silent = load_config(path)
-    path.write_text(f"[orchestrate]\n{written_out}")
+    path.write_text(f"[orchestrate]\n{written_out}{stage}")
     assert load_config(path) == silent
     assert {key: part["default"] for key, part in rules["budget"]["properties"].items()} == rules["budget"][
         "default"
