@@ -273,7 +273,15 @@ def _checked(file: Path) -> Config:
         check_scenario(Path(os.path.relpath(config.root / name)))
     if faulty := programs.problems(config, config.stages, os.environ):
         raise ConfigError(faulty)
-    return replace(config, notes=(*config.notes, *programs.idle_guards(config), *crowd.notes(config)))
+    return replace(
+        config,
+        notes=(
+            *config.notes,
+            *map(str, programs.missing_scripts(config)),
+            *programs.idle_guards(config),
+            *crowd.notes(config),
+        ),
+    )
 
 
 def _checked_json(file: Path) -> dict[str, Any]:

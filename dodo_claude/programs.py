@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from dodo_claude import documents, paths, plans, protect, shell
 from dodo_claude.errors import ConfigError, Problem
@@ -20,16 +20,26 @@ from dodo_claude.records import Config, Stage
 
 
 def problems(config: Config, stages: Iterable[Stage], environ: Mapping[str, str]) -> tuple[Problem, ...]:
-    """The checks of `stages` whose program, or script, is not there: each where it is said, once."""
+    """The checks of `stages` whose program is not there: each where it is said, once."""
+    return _told(config, stages, _Lookup(config, environ).program)
+
+
+def missing_scripts(config: Config) -> tuple[Problem, ...]:
+    """The checks that give an interpreter a script which is not there. A worker may write it, undeclared: no fault."""
+    return _told(config, config.stages, _Lookup(config, {}).script)
+
+
+def _told(
+    config: Config, stages: Iterable[Stage], look: Callable[[Stage, str], tuple[str, str] | None]
+) -> tuple[Problem, ...]:
     asked: dict[tuple[object, ...], tuple[str, str] | None] = {}
     found: dict[Problem, None] = {}
-    lookup = _Lookup(config, environ)
     places: Places | None = None
     for stage in stages:
         for check in stage.checks:
             key = (check, stage.cwd, dict(stage.env).get("PATH"))
             if key not in asked:
-                asked[key] = lookup.fault(stage, check)
+                asked[key] = look(stage, check)
             fault = asked[key]
             if fault is not None:
                 places = places or Places(config)
@@ -45,15 +55,15 @@ class _Lookup:
         self._late = [target for late in config.late for target in late.targets]
         self._others = (config.root / "dodo.py").exists()
 
-    def fault(self, stage: Stage, check: str) -> tuple[str, str] | None:
+    def program(self, stage: Stage, check: str) -> tuple[str, str] | None:
         """What is wrong with a check's program, and what to do; None: nothing, or who knows."""
         word = shell.first_program(check)
         if word is None:
             return None
-        if "/" in word:
-            return self._file(stage, word, runs=True)
-        if (fault := self._program(stage, word)) is not None:
-            return fault
+        return self._file(stage, word, runs=True) if "/" in word else self._on_path(stage, word)
+
+    def script(self, stage: Stage, check: str) -> tuple[str, str] | None:
+        """What is to be said of the script that a check gives to an interpreter."""
         script = shell.first_script(check)
         return None if script is None else self._file(stage, script, runs=False)
 
@@ -79,7 +89,7 @@ class _Lookup:
         }
         return f"{show(word)} is not there", did_you_mean(word, near, "no stage makes it either")
 
-    def _program(self, stage: Stage, word: str) -> tuple[str, str] | None:
+    def _on_path(self, stage: Stage, word: str) -> tuple[str, str] | None:
         path = dict(stage.env).get("PATH", self._environ.get("PATH"))
         if not path:
             return None

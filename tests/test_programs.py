@@ -33,7 +33,7 @@ def told(tmp_path: Path) -> Make:
         (root / "orchestrate.toml").write_text(text)
         config = load_config(root / "orchestrate.toml")
         found = programs.problems(config, config.stages, {"PATH": path})
-        return [*map(str, found), *programs.idle_guards(config)]
+        return [*map(str, found), *map(str, programs.missing_scripts(config)), *programs.idle_guards(config)]
 
     return make
 
