@@ -382,6 +382,7 @@ class Lane:
 
     def _settle(self) -> None:
         """Undisturbed, it comes to an end, and then there is nothing more to do."""
+        self.stopped = {}  # in rounds before: these are other runs, which go on with it
         for _ in range(SETTLE_TRIES):
             with self._run() as live:
                 code = self._wait(live)
