@@ -649,6 +649,8 @@ def env_script(env: Mapping[str, str]) -> str:
 
 _SGR = r"(?:\x1b\[[0-9;:]*m)*"
 _RULE = re.compile(rf"^{_SGR}─{{20,}}")
+# Above the box it may be short: a session's name, or which prompt of its history this is, stands in it.
+_TOP = re.compile(rf"^{_SGR}─{{3,}}")
 # A no-break space follows the sign in the input box alone; history and menus have a plain one.
 BOX = "❯\xa0"
 _BOX = re.compile(rf"^{_SGR}{BOX}")
@@ -674,7 +676,7 @@ def input_box(screen: str) -> str:
     """
     rows = screen.split("\n")
     for first in range(len(rows) - 1, 0, -1):
-        if _BOX.match(rows[first]) and _RULE.match(rows[first - 1]):
+        if _BOX.match(rows[first]) and _TOP.match(rows[first - 1]):
             break
     else:
         return "absent"

@@ -706,6 +706,14 @@ BOXES = {
         box("\x1b[39m❯\xa0 ", foot="\x1b[39m  \x1b[7m1 shell\x1b[0m · esc"),
         "draft",
     ),
+    "a session's name in the rule": (
+        f"\x1b[38;5;244m──────\x1b[39m \x1b[38;5;244ma long name of a stage\x1b[39m ─\n\x1b[39m❯\xa0 \n{RULED}\n{FOOT}",
+        "free",
+    ),
+    "a prompt of the history": (
+        f"\x1b[38;5;244m───\x1b[39m \x1b[2mHistory 3/3\x1b[0m\x1b[39m\x1b[49m ───\n\x1b[39m❯\xa0and so on \n{RULED}\n{FOOT}",
+        "draft",
+    ),
     "a shell's command": (box("!\xa0\x1b[39mls          "), "absent"),
     "colours of the rows above": (
         f"\x1b[2mdim\n\x1b[7m{box(chr(0x1B) + '[0m❯' + chr(0xA0) + 'draft')}",

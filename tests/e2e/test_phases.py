@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.integration.scenes import events, look_in, results
+from tests.integration.scenes import events, look_in, results, window_size
 from tests.project import Project
 
 from .messages_api import MessagesApi, Reply, Request, Script, delay, error, say, side_reply, tool, used
@@ -404,6 +404,7 @@ def test_a_repair_and_a_phase_arrive_after_somebody_looked_in(
     def reply(request: Request) -> Reply:
         if not looked.is_set():
             look_in(client, "one", size)
+            client.wait_for(lambda: window_size(client, "e2e-one") == "200x50", "its window's size")
             looked.set()
             return say("All done!")  # nothing is: it gets a repair
         if "is not done" in request.last_user_text and not request.tool_results:
