@@ -78,10 +78,11 @@ class Change:
 class Watch:
     """What one attempt may not change, and how that was when it began."""
 
-    def __init__(self, guard: Guard, stage: Stage, tell: Callable[[Marks], object]) -> None:
+    def __init__(self, guard: Guard, stage: Stage, tell: Callable[[Marks], object], began: float) -> None:
         self.stage = stage
         self.since: Marks = _NOTHING  # of others', too; a file that is not named was not there
         self._guard = guard
+        self.began = began  # wall time
         self._tell = tell  # is told what a check changed, to be written down
         self.rules = guard.rules(stage)
         self.scripts = frozenset(guard.scripts(stage))
@@ -166,7 +167,8 @@ class Guard:
         self._looked_ns = 0
         self._base: Marks | None = None  # what the run has written down
         self._outside: dict[str, tuple[str, ...]] = {}
-        self._edits: dict[str, str] = {}  # real path -> the stage whose worker's tools named it
+        # Real path -> the stages whose workers' tools named it, and when each last did.
+        self._edits: dict[str, dict[str, float]] = {}
         with contextlib.suppress(OSError):
             # The run before was killed in a check: what that changed can't be told from anybody else's doing.
             os.replace(self._state / CHECKING, self._state / CUT_OFF)
@@ -208,9 +210,9 @@ class Guard:
 
     # -- who looks
 
-    def begin(self, stage: Stage, tell: Callable[[Marks], object]) -> Watch:
+    def begin(self, stage: Stage, tell: Callable[[Marks], object], began: float = 0.0) -> Watch:
         """An attempt at `stage` begins: see `Watch`. `tell` is called by any thread."""
-        watch = Watch(self, stage, tell)
+        watch = Watch(self, stage, tell, began)
         with self._lock:
             self._watches.add(watch)
         watch.since = self.look(watch, just_now=True)
@@ -292,7 +294,7 @@ class Guard:
 
     def _not_of_others(self, watch: Watch) -> Callable[[str], bool]:
         """What no other stage's check changes for this one: what runs on its own, and what its worker's tools named."""
-        return lambda name: is_order(name) or self.editor(name) == watch.stage.name
+        return lambda name: is_order(name) or watch.stage.name in self.editors(name, watch.began)
 
     # -- what of a run that was killed in a check
 
@@ -341,13 +343,14 @@ class Guard:
 
     # -- whose tools named a file
 
-    def edited(self, path: str, stage: str) -> None:
-        """A worker's own tool, by its hook, was about to change the file at `path`."""
-        self._edits[os.path.realpath(path)] = stage
+    def edited(self, path: str, stage: str, at: float) -> None:
+        """A worker's own tool, by its hook, was about to change the file at `path`, at that wall time."""
+        self._edits.setdefault(os.path.realpath(path), {})[stage] = at
 
-    def editor(self, name: str) -> str | None:
-        """The stage whose worker's tools named that file; None: no worker's did."""
-        return self._edits.get(os.path.realpath(self.root / name))
+    def editors(self, name: str, since: float) -> frozenset[str]:
+        """The stages whose workers' tools named that file since then: what one did before is nobody's excuse later."""
+        found = self._edits.get(os.path.realpath(self.root / name), {})
+        return frozenset(stage for stage, at in [*found.items()] if at >= since)
 
 
 def _nothing(name: str) -> bool:

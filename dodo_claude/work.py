@@ -243,7 +243,7 @@ class Work(ABC):
         """Write down what is about to happen, and what it will be compared with."""
         root, stage = self.services.root, self.stage
         self.inputs = verify.fingerprints(root, stage.file_dep)
-        self.watch = self.services.guard.begin(stage, self._allowed)
+        self.watch = self.services.guard.begin(stage, self._allowed, time.time())
         if self.resume is None:
             self.before = verify.fingerprints(root, stage.targets)
             verify.keep_copies(root, stage.targets, self.copies)
@@ -282,7 +282,7 @@ class Work(ABC):
     def _watch_again(self) -> None:
         """Go on with an attempt of an earlier run: it is held against what was when it began."""
         guard = self.services.guard
-        self.watch = guard.begin(self.stage, self._allowed)
+        self.watch = guard.begin(self.stage, self._allowed, self.began)
         now, self.watch.since = self.watch.since, {**self.watch.since, **self._guarded(self.protected)}
         if guard.was_cut_off(self.began):
             # What that check changed can't be told from what its worker did; it told its turn's end before.
@@ -472,7 +472,7 @@ class Work(ABC):
         protected = [
             change
             for change in self._watch().changes(self.services.targets, just_now=just_now)
-            if self._did(change) or (self.services.guard.editor(change.name) is None and self._could())
+            if self._did(change) or (not self._editors(change) and self._could())
         ]
         return (*inputs, *protected)
 
@@ -483,7 +483,10 @@ class Work(ABC):
 
     def _did(self, change: protect.Change) -> bool:
         """Did its own tools name that file? What a program does that it starts, no hook tells."""
-        return self.services.guard.editor(change.name) == self.stage.name
+        return self.stage.name in self._editors(change)
+
+    def _editors(self, change: protect.Change) -> frozenset[str]:
+        return self.services.guard.editors(change.name, self._watch().began)
 
     def _could(self) -> bool:
         """Could it have changed a file without a word of it?"""
@@ -601,7 +604,7 @@ class Work(ABC):
         root, reason = self.services.root, outcome.reason
         for change in self.watch.changes(self.services.targets) if self.watch is not None else ():
             path = root / change.name
-            unknown = self.services.guard.editor(change.name) is None and protect.is_gits(change.name)
+            unknown = not self._editors(change) and protect.is_gits(change.name)
             if not change.made or not (self._did(change) or unknown):
                 continue
             if not change.name.startswith("..") and not verify.is_inside(root, path.parent):

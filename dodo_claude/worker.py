@@ -149,7 +149,7 @@ class Worker(Work):
                 path = given.get(key) if isinstance(given, Mapping) else None
                 if isinstance(path, str):
                     folder = self.services.root / self.stage.cwd
-                    self.services.guard.edited(os.path.join(folder, path), self.stage.name)
+                    self.services.guard.edited(os.path.join(folder, path), self.stage.name, event.at)
         elif tool not in agents.HARMLESS_TOOLS:
             self.ran = True
 

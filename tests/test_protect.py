@@ -123,7 +123,7 @@ def test_two_checks_at_once_and_one_that_works(tmp_path: Path) -> None:
         with guard.check(two):
             (tmp_path / "shots/x").write_text("second")
             (tmp_path / "shots/z").write_text("by the check")
-            guard.edited(str(tmp_path / "shots/y"), "c")
+            guard.edited(str(tmp_path / "shots/y"), "c", 1.0)
             (tmp_path / "shots/y").write_text("by its tools")
         (tmp_path / "shots/x").write_text("third")
     assert changed(works) == [("shots/y", False), ("shots/z", False)]
@@ -267,3 +267,10 @@ def test_without_a_repository_or_git_there_is_nothing_more(
     if environ is not ENVIRON:
         git(tmp_path, "init")
     assert Guard(tmp_path, environ).outside(STAGE) == ()
+
+
+def test_what_a_stage_s_tools_did_before_is_no_excuse_later(tmp_path: Path) -> None:
+    guard = Guard(tmp_path, ENVIRON)
+    guard.edited(str(tmp_path / "plan.toml"), "plan", 5.0)
+    assert guard.editors("plan.toml", 5.0) == {"plan"}
+    assert guard.editors("plan.toml", 6.0) == frozenset()
