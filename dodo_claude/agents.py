@@ -28,9 +28,9 @@ from dodo_claude.records import AgentProfile
 
 # The client version that the flags, hook names and settings below were proved on.
 CLIENT_VERSION = "2.1.332"
-# The oldest that does what `dodo-claude doctor --client` looks for: one before it, 2.1.162, keeps from the model what a Stop hook says, and
-# those before 2.1.118 stop every worker at a dialog over a hook that they do not know.
-LOWEST_CLIENT_VERSION = "2.1.163"
+# The oldest that does what `dodo-claude doctor --client` looks for and knows each permission mode: "manual" is no word of one
+# before it, what a Stop hook says does not reach the model of one before 2.1.163, and our settings stop those before 2.1.118.
+LOWEST_CLIENT_VERSION = "2.1.200"
 # Linux takes 128 kB per argument; a longer prompt is handed over as a file to read.
 MAX_ARGUMENT = 100_000  # bytes
 # The client's mode without any question, and the variable without which it refuses that mode to root.

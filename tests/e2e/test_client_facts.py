@@ -188,14 +188,16 @@ def test_trust_ends_at_the_top_of_a_repository_and_reaches_its_worktrees(lab: La
         repository.mkdir(exist_ok=True)
         subprocess.run([*git, *words], check=True, capture_output=True)
     outer, flags = lab.project, ("--settings", str(lab.settings()), *WORKER_FLAGS, "--", "go")
-    for trusted, cwd, starts in (
+    cases = (
         (outer, repository, False),
         (repository, repository, True),
         (outer, worktree, False),
         (repository, worktree, True),
-    ):
-        home = client_home(lab.root, trusted=[trusted])
-        assert trust.is_trusted(cwd, {"HOME": str(home)}) is starts
+    )
+    for number, (trusted, cwd, starts) in enumerate(cases):
+        # A home each: the clients of the others still write to theirs.
+        lab.home = client_home(lab.root / f"case-{number}", trusted=[trusted])
+        assert trust.is_trusted(cwd, {"HOME": str(lab.home)}) is starts
         lab.project, known = cwd, len(lab.api.requests)
         pane = lab.start(*flags)
         if starts:
