@@ -146,7 +146,8 @@ def test_a_stage_that_was_not_run_is_as_done_as_it_was(rows: Project) -> None:
 
     rows.edit("orchestrate.toml", "grep -q Z", "grep -q T")
     mended = rows.orchestrate()
-    assert tries(rows) == [3, 1, 1, 1, 1, 1, 1, 1]
+    assert tries(rows)[1:] == [1] * 7
+    assert not mended.said("started in tmux session")  # what its worker made is checked again, and no more
     assert mended.said("8 stages: 1 done, 7 up to date")
     assert rows.orchestrate().said("8 stages: 8 up to date")
 
@@ -156,7 +157,7 @@ def test_other_bytes_of_what_failed_are_seen_below_it(rows: Project) -> None:
     rows.orchestrate(check=1)
     rows.edit("scenario.toml", '"T"', '"U"')
     rows.orchestrate()
-    assert tries(rows) == [3, 2, 2, 2, 2, 2, 2, 1]
+    assert tries(rows)[1:] == [2, 2, 2, 2, 2, 2, 1]
 
 
 def test_an_input_that_is_away_for_a_while_costs_nothing(rows: Project) -> None:
@@ -179,7 +180,7 @@ def test_plain_doit_keeps_it_too(rows: Project) -> None:
     assert rows.doit("run", "--continue").code != 0
     rows.edit("orchestrate.toml", "grep -q Z", "grep -q T")
     rows.doit("run", check=0)
-    assert tries(rows) == [3, 1, 1, 1, 1, 1, 1, 1]
+    assert tries(rows)[1:] == [1] * 7
 
 
 CAUSES = {
