@@ -13,6 +13,7 @@ and left alone.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
 import threading
@@ -30,6 +31,8 @@ ASIDE = "overwritten"
 SHARE = 20
 # A copy that an older version did not make is made, when a run has something to do, of a file that is not larger.
 SMALL = 1_000_000  # bytes
+# From a stage's end to its being written down.
+LAG = 60.0  # seconds
 # Names of stages in a text.
 NAMED = 3
 # The device of a fingerprint of an earlier version, which has none: no file lies there, so its bytes are compared.
@@ -244,7 +247,9 @@ class Witness:
         with self._lock:
             own = self._at_work.get(stage)
             since = own.since if own is not None else time.time()
-            spans = [span for span in self._spans if span[2] >= since]
+            # They stand in the order in which they were written down, which is nearly that of their ends.
+            late = itertools.takewhile(lambda span: span[2] >= since - LAG, reversed(self._spans))
+            spans = [span for span in late if span[2] >= since]
             for name, each in self._at_work.items():
                 spans.append((name, each.since, each.gone[1] if each.gone is not None else float("inf")))
             wrote = {name: each.wrote() for name, each in self._at_work.items()}

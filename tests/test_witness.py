@@ -87,6 +87,19 @@ def test_who_ended_since_the_last_look_may_have_done_it_who_ended_before_did_not
     assert scene.witness.charges("c") == ()
 
 
+def test_who_was_beside_a_stage_is_known(scene: Scene) -> None:
+    for name in ("before", "b", "c"):
+        scene.witness.began(name, lambda: {"x": 1.0})
+        if name == "before":
+            scene.witness.ended(name)
+            time.sleep(0.01)
+    scene.witness.ended("c")
+    since, spans, wrote = scene.witness.beside("b")
+    assert sorted(name for name, _, _ in spans) == ["b", "c"]
+    assert all(first <= last and last >= since for _, first, last in spans)
+    assert wrote == {"c": {"x": 1.0}}
+
+
 def test_who_is_gone_and_was_looked_at_did_not_do_what_comes_after(scene: Scene) -> None:
     scene.witness.began("early")
     scene.witness.gone("early")
