@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dodo_claude import prompts
@@ -230,6 +230,7 @@ SIMPLE = st.lists(
 ).map("".join)
 
 
+@settings(deadline=None)  # the first one makes jinja2's environment
 @given(SIMPLE)
 def test_the_short_way_says_what_jinja2_says(source: str) -> None:
     def outcome(text: str) -> str | None:
@@ -358,6 +359,7 @@ def test_what_is_data_and_what_its_author_mentions(
     assert (made.data, made.mentions) == (data, mentions)
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from("@a \n\x02\x03.{")), st.text(st.sampled_from("@a \n\x02\x03.")))
 def test_no_value_hides_from_being_data(item: str, more: str) -> None:
     made = render("a {{ item }} @b {{ files['f'] }}", **(KNOWN | {"item": item, "files": {"f": more}}))
