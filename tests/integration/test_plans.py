@@ -243,7 +243,7 @@ def test_an_edit_by_hand_counts_once_it_is_confirmed(plan: Project) -> None:
     assert plan.attempts("work:plan") == 1
     assert "generated.toml:7:1: stages.b.colour: unknown key" in plan.run("dodo-claude", "check", check=2).err
     plan.edit("generated.toml", "\ncolour = 1", "")
-    assert plan.run("dodo-claude", "check", check=0).out == "orchestrate.toml: 5 stages, no problems\n"
+    assert plan.run("dodo-claude", "check", check=0).out.endswith("orchestrate.toml: 5 stages, no problems\n")
     assert orchestrate(plan).code == 0
 
 
