@@ -269,11 +269,11 @@ def matcher(pattern: str, *, hidden: bool = False) -> Callable[[str], bool]:
     return matches
 
 
-def matching(glob: str, paths: list[str]) -> list[str]:
+def matching(pattern: str, paths: list[str]) -> list[str]:
     """Which of `paths` (sorted) a glob matches; only those are tried that begin like it."""
-    start = min(glob.find(mark) for mark in "*?[" if mark in glob)
-    prefix = glob[:start]
-    matches = matcher(glob)
+    start = min(pattern.find(mark) for mark in "*?[" if mark in pattern)
+    prefix = pattern[:start]
+    matches = matcher(pattern)
     found = []
     for path in paths[bisect_left(paths, prefix) :]:
         if not path.startswith(prefix):
