@@ -516,3 +516,32 @@ def test_names_that_are_none(project: Project) -> None:
     assert stop(project, "one") == "one: is not run now: there is nothing to stop\n"
     assert stop(project, "run") == "run: there is no detached run\n"
     assert not Path(project.root / ".orchestrate/stages").exists()
+
+
+def test_a_nested_orchestration_by_its_name(project: Project) -> None:
+    inner = "\n".join(
+        f'[stages.{name}]\nprompt = "Do it."\ntargets = ["{name}.txt"]' for name in ("part", "last")
+    )
+    agent = '[defaults]\nagent = "scripted"\n[agents.scripted]\nallowed_tools = ["Edit(./**)", "Bash"]'
+    project.write("sub/orchestrate.toml", f"{agent}\n{inner}\n")
+    configure(project, {"other": {"targets": ["other.txt"]}})
+    text = project.read("orchestrate.toml") + '[stages.sub]\norchestrate = "sub/orchestrate.toml"\n'
+    project.write("orchestrate.toml", text)
+    play(
+        project,
+        {
+            **{f"sub:{name}": [[gate(f"{name}.go"), write(f"{name}.txt")]] for name in ("part", "last")},
+            "other": [[gate("other.go"), write("other.txt")]],
+        },
+    )
+    project.write("sub/scenario.toml", project.read("scenario.toml").replace("sub:", ""))
+    with project.started() as live:
+        at_gate(project, "other.go")
+        project.wait_for(lambda: happened(project, "sub:part", "PreToolUse"), "sub:part at work")
+        project.wait_for(lambda: happened(project, "sub:last", "PreToolUse"), "sub:last at work")
+        assert sorted(stop(project, "sub").splitlines()) == [
+            f"sub:{name}: stopped; doit orchestrate goes on with it" for name in ("last", "part")
+        ]
+        open_gate(project, "other.go")
+        assert live.wait() == 1
+    assert "3 stages: 1 done, 2 stopped" in live.text
