@@ -54,8 +54,6 @@ SUMS_UP: Turn = ("Answer with a summary", did("summary", *SUMMARY))
 
 def phased(project: Project, *phases: Mapping[str, object], **keys: object) -> None:
     configure(project, {"one": {"phases": list(phases), **keys}})
-    # `configure` gives each stage a prompt; this one has them in its phases.
-    project.edit("orchestrate.toml", 'prompt = "Do it."\n', "")
 
 
 def log(project: Project) -> list[str]:
