@@ -28,9 +28,9 @@ from dodo_claude.records import AgentProfile
 
 # The client version that the flags, hook names and settings below were proved on.
 CLIENT_VERSION = "2.1.332"
-# The oldest that does what `dodo-claude doctor --client` looks for and knows each permission mode: "manual" is no word of one
-# before it, what a Stop hook says does not reach the model of one before 2.1.163, and our settings stop those before 2.1.118.
-LOWEST_CLIENT_VERSION = "2.1.200"
+# The oldest with which all of a run works: one before it does not go on after a compaction in mid-turn, "manual" is no mode of
+# those before 2.1.200, what a Stop hook says does not reach the model before 2.1.163, and before 2.1.118 our settings stop it.
+LOWEST_CLIENT_VERSION = "2.1.269"
 # Linux takes 128 kB per argument; a longer prompt is handed over as a file to read.
 MAX_ARGUMENT = 100_000  # bytes
 # The client's mode without any question, and the variable without which it refuses that mode to root.

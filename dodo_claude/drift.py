@@ -11,6 +11,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -310,7 +311,8 @@ class _Others:
 
     def __exit__(self, *error: object) -> None:
         for process in self._running.values():
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with what it started
             process.communicate()
 
     def _said(self, name: str) -> str:
@@ -367,10 +369,12 @@ def _reach(command: Sequence[str], root: Path, env: Mapping[str, str], session: 
     inner = root / "inner"
     (inner / ".git").mkdir(parents=True)
     prompt = "A folder that nobody trusted."
-    words = [f"{key}={value}" for key, value in env.items()]
+    words = [f"{key}={value}" for key, value in {**env, "DODO_CLAUDE_NONCE": root.name}.items()]
     words += [*command, "--setting-sources", "user", "--permission-mode", "dontAsk", "--", prompt]
     tmux = run.own_tmux(root, env)
-    pane = tmux.spawn("doctor-inner", ["env", "-i", "TERM=screen-256color", *words], inner, "doctor", "inner")
+    pane = tmux.spawn(
+        "doctor-inner", ["env", "-i", "TERM=screen-256color", *words], inner, root.name, "inner"
+    )
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if (agents.start_dialog(tmux.capture(pane), root) or ("",))[0] == "trust":

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,8 @@ PREFIX = "doctor-"
 _LOCK, _HELD = ".dodo-claude-doctor", b"a trial of dodo-claude doctor\n"
 # A run that is asked to end takes its worker down first, with a second for each to go.
 END_SECONDS = 20.0
+# So long after its end something of a client may still write into its folder.
+LAST_WORDS_SECONDS = 1.0
 
 
 @contextlib.contextmanager
@@ -108,8 +111,15 @@ def _clear(root: Path) -> None:
         for session_id, mark in tmux.sessions().values():
             tmux.end_session(session_id, mark)
         tmux.stop_server()
-    shutil.rmtree(root, ignore_errors=True)
     shutil.rmtree(runtime, ignore_errors=True)
+    # A client that ends writes its state once more, and may have a helper that does so after it.
+    deadline = time.monotonic() + LAST_WORDS_SECONDS
+    shutil.rmtree(root, ignore_errors=True)
+    while time.monotonic() < deadline:
+        time.sleep(LAST_WORDS_SECONDS / 5)
+        if not root.exists():
+            break
+        shutil.rmtree(root, ignore_errors=True)
 
 
 @contextlib.contextmanager

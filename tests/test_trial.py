@@ -1,0 +1,32 @@
+"""Of a trial nothing is left, whatever still writes there at its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from dodo_claude import processes, run, trial
+
+pytestmark = pytest.mark.tmux
+
+
+@pytest.mark.parametrize("nonce", ["its-own", "of-nobody"])
+def test_what_writes_at_its_end_leaves_nothing(
+    runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nonce: str
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    with contextlib.suppress(KeyError), trial.place(tmp_path) as root:
+        late = f"trap 'sleep 0.2; mkdir -p {root}/state; echo x > {root}/state/late; exit' HUP TERM; echo > {root}/up; sleep 600 & wait"
+        argv = ["env", f"DODO_CLAUDE_NONCE={nonce}", "sh", "-c", late]
+        pane = run.own_tmux(root, os.environ).spawn("trial", argv, root, "its-own", "trial")
+        while not (root / "up").exists():
+            time.sleep(0.01)
+        raise KeyError  # its trial failed
+    assert not root.exists()
+    assert not processes.runs(pane.pid)
+    assert list(runtime.glob("dodo-claude/*")) == []
+    assert list(tmp_path.iterdir()) == []
