@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
-from dodo_claude import run, slots, watch
+from dodo_claude import processes, run, slots, watch
 from dodo_claude.errors import DodoClaudeError
 
 PREFIX = "doctor-"
@@ -106,11 +106,14 @@ def _sweep(parent: Path) -> None:
 
 def _clear(root: Path) -> None:
     runtime = watch.runtime_dir(root)
+    pids: list[int] = []
     with contextlib.suppress(OSError, DodoClaudeError):
         tmux = run.own_tmux(root, os.environ)
         for session_id, mark in tmux.sessions().values():
+            pids += tmux.pids(session_id)
             tmux.end_session(session_id, mark)
         tmux.stop_server()
+    _await_end(pids)
     shutil.rmtree(runtime, ignore_errors=True)
     # A client that ends writes its state once more, and may have a helper that does so after it.
     deadline = time.monotonic() + LAST_WORDS_SECONDS
@@ -120,6 +123,16 @@ def _clear(root: Path) -> None:
         if not root.exists():
             break
         shutil.rmtree(root, ignore_errors=True)
+
+
+def _await_end(pids: list[int]) -> None:
+    """Of the panes that hung up: what does not go by itself is killed."""
+    deadline = time.monotonic() + LAST_WORDS_SECONDS
+    while any(map(processes.runs, pids)) and time.monotonic() < deadline:
+        time.sleep(LAST_WORDS_SECONDS / 20)
+    for pid in filter(processes.runs, pids):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
