@@ -164,7 +164,7 @@ def _why(
 ) -> str:
     """What may make another end of it now; "": nothing."""
     if result.get("edited"):
-        return "it was stopped for an edit of somebody else's"
+        return "it was stopped for an edit that may be somebody else's"
     if not same:
         return "only its check changed"
     if result.get("broken") is True:

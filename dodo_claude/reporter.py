@@ -275,7 +275,7 @@ class StageReporter(ConsoleReporter):
         self._note(stage.name, view=view, tries=attempt - first + 1)
         said = (view.percent, view.progress, view.asks)
         doing = (view.blocked_on, view.prompts, view.repairs, attempt)
-        seen = (view.state, view.activity, *doing, view.phase, said)
+        seen = (view.state, view.activity, view.pane, *doing, view.phase, said)
         if self._shown.get(stage.name) == seen:
             return
         before = self._shown.get(stage.name)
@@ -426,7 +426,9 @@ class StageReporter(ConsoleReporter):
         from dodo_claude.status import answers
 
         said = (view.percent, view.progress, view.asks)
-        if view.state is State.STARTING and view.pane and (before is None or before[0] is not State.STARTING):
+        # What only checks again is as one that starts, for good, but has no pane.
+        starts = view.state is State.STARTING and view.pane
+        if starts and (before is None or (before[0], before[2]) != (State.STARTING, view.pane)):
             again = f" (attempt {attempt}{self._after(stage, attempt)})" if attempt > 1 else ""
             where = f", phase {view.phase + 1} of {len(stage.phases)}" if view.phase else ""
             return f"started in tmux session {stage.session}{where}{again}"

@@ -260,9 +260,14 @@ def test_files_that_fail_the_new_check_too_are_told_of_to_the_next_worker(projec
     failed(project)
     mend(project, "grep -q flawless a.txt")
     play(project, {"one": [[write("a.txt", "flawless\n"), write("sub/b.txt", "b\n")]]})
-    done(project.orchestrate(), "one")
+    ran = project.orchestrate()
+    done(ran, "one")
     assert results(project, "one") == ["failed", "failed", "succeeded"]
     assert spawned(project, "one") == 2
+    (started,) = [line for line in ran.lines if "started in tmux session" in line]
+    assert started.startswith(
+        "one started in tmux session p-one (attempt 3; attempt 2 failed: check `grep -q flawless"
+    )
     folder = project.log("one").dir
     told = (folder / "2" / "handover.md").read_text()
     assert "flawless" in told and ".orchestrate/stages/one/2/partial/a.txt" in told  # noqa: PT018
