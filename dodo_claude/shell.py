@@ -61,6 +61,8 @@ def first_program(command: str) -> str | None:
     """The program that `command` begins with, as it is written; None: the shell itself, or that can't be told."""
     for simple in _commands(command):
         words = simple.words
+        if words[:1] == ["!"]:  # that turns "not found" into a success
+            words.pop(0)
         while words and _ASSIGNMENT.match(words[0]):
             if words.pop(0).startswith("PATH="):
                 return None
@@ -77,7 +79,7 @@ def first_program(command: str) -> str | None:
 def first_script(command: str) -> str | None:
     """The script that an interpreter is given by which `command` begins, there or not; None: that can't be told."""
     for simple in _commands(command):
-        words = [word for word in simple.words if not _ASSIGNMENT.match(word)]
+        words = [word for word in simple.words if word != "!" and not _ASSIGNMENT.match(word)]
         if not words:
             continue
         if not _INTERPRETER.fullmatch(posixpath.basename(words[0])):

@@ -60,10 +60,12 @@ def test_the_scripts_of_a_command(command: str, runs: list[str]) -> None:
         ("'pytset' -q", "pytset"),
         ("pytset -q && true", "pytset"),
         ("timeout 60 pytset", "timeout"),
+        ("! grep -q bad a", "grep"),
+        ("! CI=1 grepp bad a", "grepp"),
         *(
             (command, None)
             for command in (
-                "test -s a", "[ -s a ]", "! grep -q bad a", "(cd sub; pytset)", "{ pytset; }", "if pytset; then :; fi",
+                "test -s a", "[ -s a ]", "! [ -s a ]", "!", "(cd sub; pytset)", "{ pytset; }", "if pytset; then :; fi",
                 "f() { pytset; }; f", "$PYTEST -q", '"$PYTEST" -q', "`which pytest` -q", "~/bin/pytset", "X=1", "",
                 "PATH=tools:$PATH pytset", "*/run.sh", "'my prog' x", "exec pytset", "echo 'it", "$(cat cmd)",
             )
