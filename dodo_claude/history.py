@@ -449,13 +449,19 @@ class Reader:
         if stage.command is not None:
             log = told.attempt.dir / "output.log"
             blamed = told.how == Result.TIMED_OUT.value or problems[0].startswith("its command ")
-            ended = told.result is not None and told.how != Result.ABORTED.value and log.exists()
+            stopped = told.how == Result.ABORTED.value and not (told.result or {}).get("unchecked")
+            ended = told.result is not None and not stopped and log.exists()
             how = "passed" if good else "not run" if not ended else "failed" if blamed else "passed"
             found.append(self._check("command", stage.command, how, log))
         done = stored if isinstance(stored := (told.result or {}).get("phases"), list) else []
+        current = stage.phases[min(len(done), len(stage.phases) - 1)].check if stage.phases else None
         for number, phase in enumerate(stage.phases):
             if phase.check is not None:
-                clear, here = good or number < len(done), number == len(done)
+                # A check of an earlier phase is run again at the end, if somebody else may have changed its files.
+                again = phase.check != current and any(
+                    problem.startswith(f"check `{phase.check}` ") for problem in problems
+                )
+                clear, here = good or (number < len(done) and not again), again or number == len(done)
                 how = "passed" if clear else "failed" if failed and here else "not run"
                 found.append(self._check("check", phase.check, how, told.attempt.dir / "check.log"))
         if stage.check is not None:

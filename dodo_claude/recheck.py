@@ -92,7 +92,8 @@ def _last(stage: Stage, log: StageLog) -> tuple[Attempt, Mapping[str, object]]:
             raise NotAgainError("it is to be done anew (doit forget)")
         if how == Result.FAILED.value and _by_check(result):
             return attempt, result
-        if how == Result.ABORTED.value and result.get("edited") and not resumable:
+        cut_off = result.get("edited") or result.get("unchecked")
+        if how == Result.ABORTED.value and cut_off and not resumable:
             return attempt, result
         if how != Result.ABORTED.value or result.get("prompts"):
             raise NotAgainError(f"attempt {number} did not end by its check: {result.get('reason')}")
@@ -167,6 +168,8 @@ def _why(
         return "it was stopped for an edit that may be somebody else's"
     if not same:
         return "only its check changed"
+    if result.get("unchecked"):
+        return "its check was cut off"
     if result.get("broken") is True:
         return "its check could not be run"
     if result.get("by_check") is True and not result.get("check"):

@@ -76,6 +76,7 @@ class Work(ABC):
         self.checked_again = False  # since a target was changed while it was checked
         self.failed: str | None = None  # the check that alone is not passed; "": our own, of a plan
         self.broken = False  # it could not even be run
+        self.checking = False  # it came as far as a check
         self.edited: tuple[str, ...] = ()  # what was changed by nobody knows whom: see `_judge`
         self.began = time.time()
         self.clock = time.monotonic()  # the same moment on the clock that does not jump
@@ -313,6 +314,8 @@ class Work(ABC):
             self.verified = list(told) if isinstance(told, list) else []
         elif event.kind == "PostToolBatch":
             self.wrote |= dict.fromkeys(agents.written(event.data, self.services.root), event.at)
+        elif event.kind == life.CHECKING:
+            self.checking = True
         elif event.kind == life.PHASE:
             self.verified = [*self.verified, dict(event.data)]
         elif event.kind == life.CHECKED:
@@ -355,6 +358,8 @@ class Work(ABC):
             self.failed = ""
             return (f"the plan is not right: {'; '.join(wrong[:PROBLEMS_NAMED])}{more}",), "\n".join(wrong)
         checks = [each for each in (part.check, stage.check if last else None) if each is not None]
+        if last and part is not stage:
+            checks += self._checks_of_earlier()
         while True:
             # Somebody beside it could change what was checked already: then the check says nothing of what stands there.
             crowded = bool(checks) and self.services.witness.crowded(stage.name)
@@ -366,6 +371,26 @@ class Work(ABC):
             if not verify.changed(root, marks, marks) or self.checked_again:
                 return (), ""
             self.checked_again = True  # once: it may be the check itself that writes there
+
+    def _checks_of_earlier(self) -> list[str]:
+        """Of verified phases those whose files may have been changed by somebody else since: what they said is said of
+        other bytes. What the stage's later phases make of these files is theirs to say."""
+        root, found = self.services.root, []
+        since, spans, _ = self.services.witness.beside(self.stage.name)
+        others = [span for span in spans if span[0] != self.stage.name]
+        for phase, done in zip(self.stage.phases, self.verified, strict=False):
+            marks = done.get("targets")
+            marks = marks if isinstance(marks, dict) else {}
+            for name in verify.changed(root, marks, marks) if phase.check is not None else ():
+                with contextlib.suppress(FileNotFoundError):
+                    at = (root / name).stat().st_mtime
+                    if at <= self.wrote.get(name, 0.0):
+                        continue  # its own tools wrote it last
+                    if at >= since and not any(began <= at <= ended for _, began, ended in others):
+                        continue  # it alone was at work, and seen
+                found.append(phase.check or "")
+                break
+        return found
 
     def _check(self, check: str, bell: threading.Event) -> tuple[tuple[str, ...], str]:
         self._note(life.CHECKING, check=check)
@@ -558,6 +583,7 @@ class Work(ABC):
                 "set_aside": moved,
                 **({"rechecks": self.again} if self.again else {}),
                 **({"edited": list(self.edited)} if self.edited else {}),
+                **({"unchecked": True} if self.checking and outcome.result is Result.ABORTED else {}),
                 **(self._by_check() if outcome.by_check else {}),
                 "undeclared": [asdict(each) for each in undeclared],
                 "pid": os.getpid(),

@@ -291,6 +291,27 @@ def test_what_else_changed_is_worked_on_anew(project: Project, what: str) -> Non
         assert (project.log("one").dir / "2" / "before" / "a.txt").read_text() == "a person's\n"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_long_command_is_not_run_again_when_its_check_was_cut_off(project: Project, number: int) -> None:
+    check = "touch in.check; while [ ! -e go ]; do sleep 0.02; done; grep -q good a.txt"
+    one = {"command": "echo x >> ran; echo good > a.txt", "targets": ["a.txt"], "check": check}
+    configure(project, {"one": one})
+    with project.started() as live:
+        project.wait_for((project.root / "in.check").exists, "its check")
+        live.kill(number)
+    if number == signal.SIGINT:
+        told = json.loads(project.run("dodo-claude", "report", "--json").out)["stages"][0]["checks"]
+        assert [(each["kind"], each["result"]) for each in told] == [
+            ("command", "passed"),
+            ("check", "not run"),
+        ]
+    open_gate(project, "go")
+    said = "one checked again what attempt 1 made, nobody had to work, a.txt (1 line)"
+    assert again(project.orchestrate(), said)
+    assert (project.read("ran"), project.read("a.txt")) == ("x\n", "good\n")
+    assert project.orchestrate().said("one up to date")
+
+
 @pytest.mark.parametrize("dep", [False, True])
 def test_a_check_whose_script_was_mended_is_run_again(project: Project, dep: bool) -> None:
     more = {"file_dep": ["in.txt", "checks/run.sh"]} if dep else {}

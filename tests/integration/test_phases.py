@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 import pytest
@@ -18,6 +19,7 @@ from tests.integration.scenes import (
     launch,
     open_gate,
     patch,
+    play,
     result,
     results,
     toml,
@@ -246,6 +248,47 @@ def test_a_phase_before_the_failed_one_is_done_again_when_it_changed(project: Pr
 
 
 # -- compaction
+
+
+@pytest.mark.parametrize("who", ["another", "itself"])
+def test_what_a_check_of_an_earlier_phase_said_is_said_of_what_stands_in_the_end(
+    project: Project, who: str
+) -> None:
+    """Its files are closed to others, and theirs to overwrite by a program; a later phase may make more of them."""
+    plan = {**PLAN, "check": "grep -q first plan.txt"}
+    stages = {"one": {"phases": [plan, MAKE]}, "other": {"targets": ["other.txt"]}}
+    configure(project, stages if who == "another" else {"one": stages["one"]})
+    changes = bash("echo overwritten > plan.txt")
+    steps = [gate("go"), changes, write("other.txt")]
+    play(
+        project,
+        {
+            "one": [
+                [write("plan.txt", "first\n")],
+                [bash("touch go; while [ ! -e other.txt ]; do sleep 0.02; done"), write("made.txt", "good\n")]
+                if who == "another"
+                else [changes, write("made.txt", "good\n")],
+            ],
+            "other": [steps],
+        },
+    )
+    ran = project.orchestrate(check=1 if who == "another" else 0)
+    (told,) = [
+        stage
+        for stage in json.loads(project.run("dodo-claude", "report", "--json").out)["stages"]
+        if stage["name"] == "one"
+    ]
+    checks = [check["result"] for check in told["checks"]]
+    if who == "itself":
+        assert ran.said("1 stage: 1 done")
+        assert checks == ["passed", "passed"]
+        return
+    assert ran.said("one FAILED: phase 2 of 2: check `grep -q first plan.txt` ended with exit status 1")
+    assert checks[0] == "failed"
+    open_gate(project, "go")
+    play(project, {"one": [[write("plan.txt", "first\n")], [write("made.txt", "good\n")]]})
+    assert project.orchestrate().said("2 stages: 1 done, 1 up to date")
+    assert project.read("plan.txt") == "first\n"
 
 
 def test_a_full_context_is_compacted_before_the_next_phase(project: Project) -> None:
