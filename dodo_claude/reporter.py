@@ -426,7 +426,9 @@ class StageReporter(ConsoleReporter):
         from dodo_claude.status import answers
 
         said = (view.percent, view.progress, view.asks)
-        if view.state is State.STARTING and view.pane and (before is None or before[0] is not State.STARTING):
+        # The attempt before may have been one in which nobody worked: a check alone, which did not pass.
+        fresh = before is None or before[0] is not State.STARTING or before[5] != attempt
+        if view.state is State.STARTING and view.pane and fresh:
             again = f" (attempt {attempt}{self._after(stage, attempt)})" if attempt > 1 else ""
             where = f", phase {view.phase + 1} of {len(stage.phases)}" if view.phase else ""
             return f"started in tmux session {stage.session}{where}{again}"
