@@ -265,7 +265,7 @@ class Demo:
         expect(line_of(lines, "frontend", "up to date"), "frontend was not up to date")
         expect(line_of(lines, "tests", "not run"), "tests was run although backend failed")
         self.expect_workers(before, {"backend": 1})
-        telling.holds("exit status 1, the reason on one line; frontend up to date; tests not run")
+        telling.holds("exit status 1, and FAILED says why; frontend up to date; tests not run")
         expect(
             all((WORK / name).read_bytes() == data for name, data in files.items()),
             "the failed attempt left its files in place of the verified ones",

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib import resources
@@ -382,9 +383,8 @@ def log(stage: str) -> None:
         attempt = Attempt(history, numbers[-1])
         result = attempt.result() or {"result": "under way"}
         click.echo(f"{name}: attempt {attempt.number} {result['result']}")
-        for key in ("reason", "seconds", "repairs", "session_id", "set_aside"):
-            if result.get(key):
-                click.echo(f"  {key}: {result[key]}")
+        for title, said in _figures(result):
+            click.echo(f"  {title}: {said}")
         for line in _earlier(history, numbers[:-1]):
             click.echo(f"  before: {line}")
         also = result.get("undeclared")  # an older version's result has none
@@ -402,6 +402,21 @@ def log(stage: str) -> None:
             click.echo("  last message:")
             click.echo("".join(f"    {line}\n" for line in str(result["message"]).splitlines()), nl=False)
         click.echo(f"  files: {os.path.relpath(attempt.dir)}/")
+
+
+def _figures(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What stands in an attempt's result, in words."""
+    from dodo_claude.rendered import duration
+
+    seconds, moved = result.get("seconds"), result.get("set_aside")
+    found = {
+        "reason": result.get("reason"),
+        "took": duration(seconds) if isinstance(seconds, int | float) and seconds else "",
+        "repairs": result.get("repairs"),
+        "session": result.get("session_id"),
+        "set aside in partial/": ", ".join(map(str, moved)) if isinstance(moved, list) else moved,
+    }
+    return [(title, str(said)) for title, said in found.items() if said]
 
 
 def _earlier(history: StageLog, numbers: list[int]) -> list[str]:

@@ -359,7 +359,7 @@ def _chosen(name: str | None, agents: Mapping[str, AgentProfile], findings: Find
     if name is None or name in agents:
         return None if name is None else agents[name]
     remedy = did_you_mean(name, agents, f"known agents: {listed(sorted(agents))}")
-    findings.put(Problem(findings.file, 1, 1, "", f"unknown agent {show(name)}", remedy))
+    findings.put(Problem(findings.file, 1, 1, "--agent", f"unknown agent {show(name)}", remedy))
     return None
 
 

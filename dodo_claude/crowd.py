@@ -19,12 +19,13 @@ def notes(config: Config) -> tuple[str, ...]:
         return ()
     for late in config.late:  # stages of one template, side by side
         if _edits_all(late.template):
-            return (_note(f"the stages of '{late.group}'", late.template),)
+            return (_note(f"the stages of '{late.group}'", late.template, planned=late.plan),)
     free = {stage.name: stage for stage in config.stages if _edits_all(stage)}
     pair = _unordered(config, free) if len(free) > 1 else None
     if pair is None:
         return ()
-    return (_note(f"'{pair[0].name}' and '{pair[1].name}'", pair[1], len(free) - 2),)
+    planned = all(stage.planned for stage in pair)
+    return (_note(f"'{pair[0].name}' and '{pair[1].name}'", pair[1], len(free) - 2, planned=planned),)
 
 
 def _edits_all(stage: Stage) -> bool:
@@ -34,13 +35,18 @@ def _edits_all(stage: Stage) -> bool:
     return agent.permission_mode in _MODES or not _ALL.isdisjoint(agent.allowed_tools)
 
 
-def _note(who: str, stage: Stage, more: int = 0) -> str:
+def _note(who: str, stage: Stage, more: int = 0, *, planned: bool = False) -> str:
     assert stage.agent is not None
     others = f", as {more} more" if more > 0 else ""
+    narrow = (
+        f'name what each may edit, allowed_tools = ["Edit(./src/a.py)"], and nothing for all: [agents.{stage.agent.name}] '
+        "allowed_tools = []"
+    )
+    if planned:  # a plan says nothing of tools
+        narrow = "max_workers = 1 lets them work one after the other"
     return (
         f"{who} may work at once, and each may edit all files of the project{others}: what is a target of another stage "
-        "is closed to it, but of a file that no stage declares the last one's bytes stand (name what each may edit, "
-        f'allowed_tools = ["Edit(./src/a.py)"], and nothing for all: [agents.{stage.agent.name}] allowed_tools = [])'
+        f"is closed to it, but of a file that no stage declares the last one's bytes stand ({narrow})"
     )
 
 

@@ -144,7 +144,9 @@ def _stage(
     elif state == STOPPED and last is not None and last.result() is None and _lives(last):
         view = last.view()
         state, about = at_work(view)
-        about = "; ".join(filter(None, (about, "nobody follows it: doit orchestrate takes it over")))
+        # A stage whose inputs and targets are right again has no run that would come to it.
+        left = f"nobody follows it: doit orchestrate takes it over if it is stale, dodo-claude stop {stage.name} ends it"
+        about = "; ".join(filter(None, (about, left)))
     elif state == WAITING and chosen:
         about = f"for {', '.join(told.waits_for)}" if told.waits_for else ""
     elif state in (WAITING, NOT_RUN):

@@ -313,7 +313,7 @@ def test_one_agent_for_all(project: Project) -> None:
     config = load_config(path, agent="other")
     assert {stage.agent.name for stage in config.stages if stage.agent} == {"other"}
     assert complaints(path, agent="scriptd") == [
-        "orchestrate.toml:1:1: unknown agent 'scriptd' (did you mean 'scripted'?)"
+        "orchestrate.toml:1:1: --agent: unknown agent 'scriptd' (did you mean 'scripted'?)"
     ]
 
 

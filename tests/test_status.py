@@ -97,7 +97,9 @@ def test_of_each_stage_how_it_is(project: Project) -> None:
     # Its run was killed, its workers were not: nobody follows them.
     left = stages(project)
     assert left["works"]["state"] == "running"
-    assert "nobody follows it" in left["works"]["about"]
+    assert left["works"]["about"].endswith(
+        "nobody follows it: doit orchestrate takes it over if it is stale, dodo-claude stop works ends it"
+    )
     assert left["bad"]["state"] == "failed"
     kill(worker_pid(project, "works"))
     gone = stages(project)["works"]

@@ -262,6 +262,10 @@ def test_files_that_fail_the_new_check_too_are_told_of_to_the_next_worker(projec
     play(project, {"one": [[write("a.txt", "flawless\n"), write("sub/b.txt", "b\n")]]})
     ran = project.orchestrate()
     done(ran, "one")
+    assert any(
+        line.startswith("one started in tmux session ") and "(attempt 3; attempt 2 failed: check" in line
+        for line in ran.lines
+    ), ran.out
     assert results(project, "one") == ["failed", "failed", "succeeded"]
     assert spawned(project, "one") == 2
     (started,) = [line for line in ran.lines if "started in tmux session" in line]

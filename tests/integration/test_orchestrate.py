@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import pytest
@@ -311,6 +312,10 @@ def test_a_half_made_target_of_a_killed_run_is_set_aside(three: Project) -> None
         three.wait_for(lambda: (three.root / "out/base.txt").exists(), "the half")
         live.kill()
     three.run("dodo-claude", "stop", "base", check=0)
+    told = three.run("dodo-claude", "log", "base", check=0).out
+    assert re.search(
+        r"^  took: [\d.]+ s\n  session: [-\w]+\n  set aside in partial/: out/base.txt\n", told, re.M
+    ), told
     three.write("scenario.toml", SCENARIO)
     three.orchestrate("base")
     assert three.read("out/base.txt") == "base\n"
