@@ -482,7 +482,8 @@ class Run:
         """Freeze what this run is about to do as `runs/<id>/plan.toml`, and prove that it reads back."""
         state = make_state_dir(self.config.root)
         _sweep(state, ".probe-*", "..probe-*", "runs/*/.*.tmp")
-        self.started = time.time()
+        if not self._started:  # else more became known in mid-run: what happened before is of this run, too
+            self.started = time.time()
         folder = state / "runs" / self.id
         make_folder(folder.parent)
         make_folder(folder)

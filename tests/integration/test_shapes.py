@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 
 import pytest
@@ -99,6 +100,21 @@ def test_no_file_is_a_fault(project: Project) -> None:
 
 
 # -- lines that a stage makes
+
+
+def test_a_run_that_learns_of_stages_reports_what_came_before(late: Project) -> None:
+    late.edit("orchestrate.toml", "[stages.gen]\n", '[stages.gen]\ncheck = "true"\n')
+    late.orchestrate()
+    for fails in (False, True):
+        if fails:
+            late.edit("orchestrate.toml", 'check = "true"', 'check = "false"')
+            late.orchestrate(check=1)
+        told = json.loads(late.run("dodo-claude", "report", "--json", check=0).out)
+        (gen,) = [stage for stage in told["stages"] if stage["name"] == "gen"]
+        assert len(gen["attempts"]) == (2 if fails else 1)
+        assert [check["result"] for check in gen["checks"] if check["kind"] == "check"] == [
+            "failed" if fails else "passed"
+        ]
 
 
 def test_stages_are_made_of_lines_in_the_same_run(late: Project) -> None:
