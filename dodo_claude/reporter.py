@@ -162,7 +162,8 @@ class StageReporter(ConsoleReporter):
         if isinstance(fail, UnmetDependency):
             self._blocked.append(task.name)
             self._note(task.name, state=NOT_RUN)
-            self._line(task.name, f"not run: needs {fail.message.replace(' ', ', ')}")
+            needs = dict.fromkeys(fail.message.split(" "))  # twice by doit what it needs in two ways
+            self._line(task.name, f"not run: needs {', '.join(needs)}")
         elif isinstance(fail, StageStopped):
             self._stopped.append(task.name)
             self._note(task.name, state=STOPPED)

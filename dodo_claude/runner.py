@@ -242,7 +242,7 @@ class StageRunner(MThreadRunner):
         """A stage that waits for a failed one is no error of its own: the run's result stays "failed"."""
         before = self.final_result
         super()._handle_task_error(node, base_fail)
-        needs = tuple(bad.task.name for bad in node.bad_deps)
+        needs = tuple(dict.fromkeys(bad.task.name for bad in node.bad_deps))
         self._ends[node.task.name] = (node.run_status, base_fail, needs)
         if isinstance(base_fail, UnmetDependency):
             self.final_result = before or FAILURE

@@ -37,9 +37,13 @@ def stop(config: Config, worker: str | None, sender: str = USER) -> list[str]:
     tmux = project_tmux(config)
     lines: list[str] = []
     stages = () if worker == RUN else _named(config, worker)
+    at_work: list[Stage] = []
+    ended = False
     if worker is None:
         holder = detached.holder(config.root)
         if holder is not None:  # before the run itself is asked to end: it knows why then
+            now = {each.name: each.state for each in _status(config, holder, tmux).stages}
+            at_work = [stage for stage in stages if now[stage.name] in AT_WORK]
             Stops(config.root / STATE_DIR).give(ALL, sender, holder)
     if worker in (None, RUN):
         ended = detached.stop(config, tmux)
@@ -47,6 +51,11 @@ def stop(config: Config, worker: str | None, sender: str = USER) -> list[str]:
             lines.append("run: ended" if ended else "run: there is no detached run")
     if stages:
         lines += _stop(config, tmux, stages, sender, everything=worker is None)
+    if not ended:  # what had come to its end by the order for all, before it was asked for by name
+        for stage in at_work:
+            if not any(line.startswith(f"{stage.name}: ") for line in lines):
+                log = StageLog(config.root / STATE_DIR, stage.name)
+                lines.append(f"{stage.name}: {_came_to(log, reason(sender))}")
     tmux.stop_server_if_empty()
     return lines
 

@@ -169,11 +169,11 @@ def test_the_keys_are_those_that_are_of_use() -> None:
     assert of(stage("a", "asks", in_tmux="running")) == "ramicxw/z?q"
     assert of(stage("a", "asks", in_tmux="running"), attaches=False) == "rmicxw/z?q"
     assert of(stage("a", "blocked", in_tmux="running", request="7-1")) == "ynamicxw/z?q"
-    assert of(stage("a", "blocked")) == "micw/z?q"
+    assert of(stage("a", "blocked")) == "micxw/z?q"
     assert of(stage("a", "asks", in_tmux="running"), shows_only=True) == "w/z?q"
     assert of(stage("a", "failed")) == "w/z?q"
     assert of(stage("a", "failed"), live=False) == "tTw/z?q"
-    assert of(stage("a", agent=None)) == "w/z?q"
+    assert of(stage("a", agent=None)) == "xw/z?q"
 
 
 def test_help_and_the_way_out_are_always_there() -> None:

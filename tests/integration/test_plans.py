@@ -255,6 +255,7 @@ def test_a_plan_that_stays_wrong_fails_its_planner(plan: Project) -> None:
     assert "the plan is not right: generated.toml:2:2: agents" in failed
     assert plan.result("work:plan")["repairs"] == 2
     assert ran.said("last not run: needs work")
+    assert "work not run: needs work:plan" in ran.lines
     assert not (plan.root / "generated.toml").exists()
     assert (plan.log("work:plan").dir / "1/partial/generated.toml").read_text() == WRONG
     # One that fails while an earlier plan is there leaves that plan, and runs none of it.

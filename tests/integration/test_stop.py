@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from dodo_claude import stopping
+from dodo_claude.config import Blueprint
+from dodo_claude.stops import Stops
 from tests.integration.scenes import (
     alive,
     at_gate,
@@ -154,6 +157,30 @@ def test_all_of_them(project: Project) -> None:
     assert stop(project, "--all") == "nothing is at work, and no session is left\n"
     open_gate(project, "other.go")
     assert project.orchestrate().said("3 stages: 3 done")
+
+
+def test_all_of_them_though_they_end_at_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has ended by the time that its state is looked at was stopped as well, and is named; also when the run is over."""
+    names = ("one", "three", "two")
+    configure(
+        project, {name: {"command": f"touch {name}.at; exec sleep 1000"} for name in names}, max_workers=3
+    )
+    give = Stops.give
+
+    def given(stops: Stops, stage: str, sender: str, run: str) -> None:
+        give(stops, stage, sender, run)
+        project.wait_for(lambda: all(results(project, name) == ["aborted"] for name in names), "their ends")
+
+    with project.started() as live:
+        for name in names:
+            at_gate(project, name)
+        monkeypatch.setattr(Stops, "give", given)
+        for name, value in project.environ().items():
+            monkeypatch.setenv(name, value)
+        lines = stopping.stop(Blueprint(project.root / "orchestrate.toml").config(()), None)
+        assert sorted(lines) == [f"{name}: stopped; doit orchestrate goes on with it" for name in names]
+        assert live.wait() == 1
+    assert "3 stages: 3 stopped" in live.text
 
 
 def test_one_that_waits_for_its_next_attempt(project: Project) -> None:
