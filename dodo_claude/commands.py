@@ -209,6 +209,11 @@ class Orchestrate(DoitRun):
             return 3
         except KeyboardInterrupt as stopped:  # before the runner minds signals, or after
             return self._stopped(stopped)
+        except Exception as error:
+            signalled = _signal_in(error)
+            if signalled is None:
+                raise
+            return self._stopped(signalled)
         finally:
             self.dep_manager.close()
             if self.loader.run is not None:
@@ -325,6 +330,14 @@ class Orchestrate(DoitRun):
 
 def _stop(number: int, frame: object) -> None:
     raise KeyboardInterrupt(number)
+
+
+def _signal_in(error: BaseException | None) -> KeyboardInterrupt | None:
+    """The signal that an error is made of: in the midst of an import one may come out as the error of a class that was
+    being made (Python 3.11: "Error calling __set_name__")."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error
 
 
 def _mind_signals(handler: Callable[[int, Any], object]) -> dict[int, Any]:

@@ -12,13 +12,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dodo_claude import agents, watch
 from dodo_claude.config import Config
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import make_state_dir, write_atomic
 from dodo_claude.run import Run, held_by
-from dodo_claude.tmux import Tmux, TmuxError
+
+if TYPE_CHECKING:
+    from dodo_claude.tmux import Tmux
 
 # How long a run gets to end its workers.
 STOP_SECONDS = 20.0
@@ -83,6 +86,8 @@ def stop(config: Config, tmux: Tmux) -> bool:
 
 def under_way(config: Config, tmux: Tmux) -> bool:
     """Is a run in progress, or does a detached one begin, which takes the lock a moment later?"""
+    from dodo_claude.tmux import TmuxError
+
     if holder(config.root) is not None:
         return True
     session, mark = tmux.sessions().get(session_name(config), ("", ""))

@@ -5,6 +5,7 @@ Pure but for a look at targets' bytes. A phase is worked on as if it were a stag
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dodo_claude import verify
+from dodo_claude.journal import write_atomic
 from dodo_claude.records import Phase, Stage
 
 # How `tasks.definition` calls what makes a phase.
@@ -102,3 +104,16 @@ def _only_later(stage: Stage, number: int) -> set[str]:
         return {name for phase in phases for name in (*phase.prompt_files, phase.prompt_file) if name}
 
     return read(stage.phases[number:]) - read(stage.phases[:number])
+
+
+def summary(folder: Path, number: int) -> Path:
+    """The file, in an attempt's folder, with what the session that did phase `number` left for the next one."""
+    return folder / f"summary-{number}.md"
+
+
+def take_summaries(before: Path, folder: Path, count: int) -> None:
+    """Copy those of the first `count` phases from one attempt's folder to another's, as far as there are any."""
+    for number in range(1, count + 1):
+        with contextlib.suppress(OSError):
+            text = summary(before, number).read_text(encoding="utf-8", errors="replace")
+            write_atomic(summary(folder, number), text)

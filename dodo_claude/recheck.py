@@ -18,7 +18,7 @@ from typing import cast
 
 from dodo_claude import phases, shell, verify
 from dodo_claude.config import Stage
-from dodo_claude.journal import Attempt, StageLog
+from dodo_claude.journal import Attempt, StageLog, write_atomic
 from dodo_claude.lifecycle import CHECKED, Outcome, Result
 from dodo_claude.services import Done, Services, Slot
 from dodo_claude.work import InterruptedCheckError, Work
@@ -217,8 +217,19 @@ class Recheck(Work):
                 return self._judge(Outcome(Result.SUCCEEDED))
             self._next_phase()
             if self.view.phase >= reached:
+                self._sum_up()
                 text = f"phase {self.view.phase} of {phases.count(self.stage)} was checked again, and holds"
                 return Outcome(Result.ABORTED, text, retry=True)
+
+    def _sum_up(self) -> None:
+        """What a worker begins the next phase with. A session that failed was asked for no summary: its last words do."""
+        folder, number = self.attempt.dir, self.view.phase
+        phases.take_summaries(self.of.attempt.dir, folder, number)
+        next_phase = phases.phase_of(self.stage, number)
+        wanted = next_phase is not None and next_phase.handover and self.view.message
+        if wanted and not phases.summary(folder, number).exists():
+            text = f"The last words of the session that did phase {number}:\n\n{self.view.message}\n"
+            write_atomic(phases.summary(folder, number), self.services.redact.text(text))
 
     def settles(self, outcome: Outcome) -> bool:
         """Is nobody to work on the stage now?"""

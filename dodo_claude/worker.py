@@ -322,8 +322,7 @@ class Worker(Work):
         return " ".join(lines) + "\n\n"
 
     def _summary_file(self, number: int) -> Path:
-        """What the session of the phase before left for phase `number`."""
-        return self.attempt.dir / f"summary-{number}.md"
+        return phases.summary(self.attempt.dir, number)
 
     def summed_up(self) -> bool:
         """Is there a summary for a fresh session to begin with, which was not given its phase yet?"""
@@ -334,10 +333,7 @@ class Worker(Work):
         before = self.resume.attempt if self.resume is not None else self.handover
         if before is None:
             return
-        for number in range(1, len(self.verified) + 1):
-            with contextlib.suppress(OSError):
-                text = (before.dir / f"summary-{number}.md").read_text(encoding="utf-8", errors="replace")
-                write_atomic(self._summary_file(number), text)
+        phases.take_summaries(before.dir, self.attempt.dir, len(self.verified))
 
     def _remind(self) -> None:
         """What the client is told right after each compaction, by a hook: see agents.settings."""

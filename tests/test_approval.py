@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import approval
+from dodo_claude import agents, approval
 from dodo_claude.approval import ApprovalError
 from dodo_claude.config import load_config
 from dodo_claude.errors import DodoClaudeError
@@ -126,6 +126,10 @@ def test_each_change_is_asked_again_and_named(place: Place, change: str) -> None
     assert place.missing == []
     place.require()
     old, new, named = CHANGES[change]
+    if change == "the sandbox":  # what it is made of need not be on this machine
+        for program in agents.SANDBOX_PROGRAMS:
+            place.write(f"bin/{program}", "#!/bin/sh\n").chmod(0o755)
+        place.environ["PATH"] += f":{place.root}/bin"
     place.edit(old, new)
     assert place.missing == named
     with pytest.raises(

@@ -65,11 +65,9 @@ def test_the_ends_of_a_diamond_and_the_stages_of_a_group(tmp_path: Path) -> None
     assert note.startswith("the stages of 'each' may work at once")
 
 
-def test_of_stages_of_a_plan_it_names_no_tools_since_a_plan_has_none(tmp_path: Path) -> None:
+def test_of_stages_of_a_plan_it_tells_once_they_are_known_and_names_no_tools(tmp_path: Path) -> None:
     (tmp_path / "orchestrate.toml").write_text("[stages.work]\nplan = 'plan.toml'\nprompt = 'Plan.'\n")
-    (note,) = crowd.notes(load_config(tmp_path / "orchestrate.toml"))
-    assert note.startswith("the stages of 'work' may work at once")
-    assert note.endswith("(max_workers = 1 lets them work one after the other)")
+    assert crowd.notes(load_config(tmp_path / "orchestrate.toml")) == ()
     stages = "".join(f"[stages.{name}]\nprompt = 'Do.'\ntargets = ['{name}.txt']\n" for name in "ab")
     (tmp_path / "plan.toml").write_text(stages)
     (note,) = crowd.notes(load_config(tmp_path / "orchestrate.toml"))

@@ -368,7 +368,7 @@ def test_the_lock_does_not_need_room(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", _no_room)
         run.take_lock()
-    with pytest.raises(RunInProgressError, match="run in progress: unknown"):
+    with pytest.raises(RunInProgressError, match="run in progress: pid unknown"):
         Run(run.config, {}).take_lock()
     run.close()
 
@@ -531,10 +531,10 @@ def test_the_clients_state_cut_anywhere_is_one_line_and_is_not_overwritten(tmp_p
     path = agents.state_file(environ)
     path.write_text(json.dumps({"hasCompletedOnboarding": True, "projects": {"/é": {"x": 1}}, "n": 1}))
     assert trust.record(tmp_path, environ)
-    assert trust.problems(tmp_path, {**environ, "ANTHROPIC_API_KEY": "k"}) is not None
+    assert trust.problems([tmp_path], {**environ, "ANTHROPIC_API_KEY": "k"}) is not None
     whole = path.read_bytes()
     for length in cuts(path):
-        found = trust.problems(tmp_path, environ)
+        found = trust.problems([tmp_path], environ)
         assert all("\n" not in line for line in found)
         if length < len(whole) - 1:
             assert found, length

@@ -489,10 +489,12 @@ def test_a_system_that_tells_of_its_memory() -> None:
 
 def test_limits_of_a_configuration(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("p") / "orchestrate.toml"
-    path.write_text("")
+    stage = "[stages.a]\ncommand = 'true'\n"
+    path.write_text(stage)
     assert Limits.of(load_config(path)) == Limits()
     path.write_text(
-        "[orchestrate]\nbudget = { turns = 7 }\nretry_delay = '1s'\nmax_wait = '2h'\nworker_memory = '0MB'"
+        "[orchestrate]\nbudget = { turns = 7 }\nretry_delay = '1s'\nmax_wait = '2h'\nworker_memory = '0MB'\n"
+        + stage
     )
     assert Limits.of(load_config(path)) == Limits(Budget(turns=7), 1.0, 7200.0, 0)
 

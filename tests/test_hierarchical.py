@@ -42,7 +42,8 @@ def test_both_sides_are_made_joined_and_mended_alone(sides: Project) -> None:
     assert any(line.startswith("join not run: needs reader") for line in lines)
     assert {"writer:code up to date", "writer:notes up to date"} <= {*lines}
     sides.edit("reader/request.md", "(21.0, 'C')", "(20.0, 'C')")
-    assert "5 stages: 3 done, 2 up to date" in play(sides)[-2]
+    # What the check that asked for another thing was against is good again, and nobody has to work for it.
+    assert "5 stages: 1 done, 4 up to date" in play(sides)[-2]
     sides.edit("reader/request.md", '"20 Q"', '"2 Q"')
     sides.edit("reader/request.md", "'20 Q'", "'2 Q'")
     # The module is made again with the same bytes, but its worker's words are not in doubt: nobody else has to run.

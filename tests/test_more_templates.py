@@ -182,6 +182,8 @@ def test_a_mended_phase_is_gone_on_with_and_each_begins_as_it_should(project: Pr
     assert kinds == ["phase", "cleared", "PostCompact", "given", "phase", "cleared", "given"]
     kept = {name: (project.root / name).stat().st_mtime_ns for name in ("plan.md", "slugs.py")}
     project.edit("orchestrate.toml", *reversed(broken))
+    # With another prompt it is to be done anew; else what it made would only be checked again.
+    project.write("prompts/test.md", project.read("prompts/test.md") + "\nTest the edges, too.\n")
     assert "phase 2 of 3 is done and holds: it goes on with phase 3" in (
         project.orchestrate("--agent", "scripted", "--explain").lines
     )

@@ -28,6 +28,11 @@ def attempts(project: Project) -> tuple[int, ...]:
     return tuple(project.attempts(stage) for stage in STAGES)
 
 
+def workers(project: Project) -> tuple[int, ...]:
+    """An attempt that only checks files again has none."""
+    return tuple(len([*project.log(stage).dir.glob("*/launch.sh")]) for stage in STAGES)
+
+
 def play(project: Project, check: int = 0) -> list[str]:
     return project.orchestrate("--agent", "scripted", check=check).lines
 
@@ -90,12 +95,13 @@ def test_parallel_feature_is_built_once(feature: Project) -> None:
     ]
     assert "frontend up to date" in lines
     assert "tests not run: needs backend" in lines
-    assert attempts(feature) == (1, 2, 1)
+    # The files that were there were checked anew before a worker tried, in vain.
+    assert (attempts(feature), workers(feature)) == ((1, 3, 1), (1, 2, 1))
     assert feature.read("docs/api-contract.md") == contract
     feature.edit("orchestrate.toml", " && false", "")
-    # It writes the same bytes again, so what was made of them stands.
+    # What it had made is checked again and good: nobody works, and what was made of the same bytes stands.
     assert "3 stages: 1 done, 2 up to date" in play(feature)[-2]
-    assert attempts(feature) == (1, 3, 1)
+    assert (attempts(feature), workers(feature)) == ((1, 4, 1), (1, 2, 1))
 
 
 @pytest.mark.tmux

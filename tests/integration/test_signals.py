@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
+from dodo_claude import commands
 from tests.integration.scenes import (
     at_gate,
     configure,
@@ -168,3 +171,25 @@ def test_in_a_check_it_is_a_stop_and_no_failure(project: Project, kind: str) -> 
     (project.root / "check").touch()
     assert project.orchestrate().said("1 stage: 1 done")
     assert project.read("it.txt") == "x\n"
+
+
+def test_a_signal_in_the_midst_of_an_import_is_one() -> None:
+    """What is raised while a class is made, Python 3.11 gives out as an error of that class."""
+
+    class Interrupted:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise KeyboardInterrupt(signal.SIGTERM)
+
+    try:
+        type("Options", (), {"it": Interrupted()})
+    except BaseException as error:
+        found = commands._signal_in(error)
+    assert found is not None
+    assert found.args == (signal.SIGTERM,)
+    assert commands._signal_in(ValueError("x")) is None
+
+
+def test_a_runs_start_does_not_import_what_takes_long() -> None:
+    """A signal may come at any moment of it; who is asked whether it may run needs no tmux."""
+    code = "import sys; import dodo_claude.consent, dodo_claude.detached; sys.exit('libtmux' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
