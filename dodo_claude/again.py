@@ -45,6 +45,7 @@ def _recheck(run: Run, name: str) -> tuple[Done, str]:
     if quoted:
         made["messages"] = {each: tasks.digest_text(run.message(each)) for each in quoted}
     services = run.services()
+    run.begun.add(name)
     found: list[tuple[Done, str] | BaseException] = []
 
     def work() -> None:

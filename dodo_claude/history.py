@@ -329,11 +329,17 @@ class Reader:
         return None
 
     def as_it_was(self, stage: Stage, good: Told) -> bool:
-        """Are its inputs and targets what they were when it was done? The rest of its definition is not looked at."""
+        """Are its inputs and targets what they were when it was done, and was nobody cut off at work on it since?
+
+        The rest of its definition is not looked at.
+        """
+        log = good.attempt.log
+        if log.attempts()[-1] != good.attempt.number and log.unsettled():
+            return False
         inputs, targets = good.begun.get("inputs"), (good.result or {}).get("targets")
-        opened = good.attempt.log.open_attempt()  # done, and no run has come to store it: see recovery.drive
+        opened = log.open_attempt()  # done, and no run has come to store it: see recovery.drive
         taken_over = opened is not None and opened.number == good.attempt.number
-        if not (taken_over or (good.attempt.log.dir / "done").exists()) or not isinstance(inputs, dict):
+        if not (taken_over or (log.dir / "done").exists()) or not isinstance(inputs, dict):
             return False
         targets = targets if isinstance(targets, dict) else {}
         return set(inputs) == set(stage.file_dep) and all(

@@ -216,6 +216,14 @@ class StageLog:
         numbers = self.attempts()
         return Attempt(self, numbers[-1]) if numbers else None
 
+    def unsettled(self) -> bool:
+        """Is an attempt under way, was it cut off, or ended without success, and doit knows nothing of that?"""
+        opened = self.open_attempt()
+        if opened is not None and (opened.result() or {}).get("result") != "succeeded":
+            return True
+        last = self.last()
+        return last is not None and last.result() is None
+
     def sweep(self) -> None:
         """Remove what a process left that was killed while it wrote. Only the holder of the run's lock may."""
         try:

@@ -110,7 +110,7 @@ class StageLoader(DodoTaskLoader):
 
     def _is_idle(self, cmd: Any) -> bool:
         """Is it known, from the last time, that nothing is to be done?"""
-        from dodo_claude import idle, kept
+        from dodo_claude import idle, kept, left
         from dodo_claude.run import Run
 
         assert self.path is not None
@@ -122,7 +122,9 @@ class StageLoader(DodoTaskLoader):
         ):
             return False
         question = kept.Question(self.path, self.cmd_names, self.agent, {}, set())
-        self.idle = idle.find(question, backend.before, os.environ)
+        # What a run left that was killed changes none of the files that are compared.
+        if not left.may_be(self.path.parent / STATE_DIR):
+            self.idle = idle.find(question, backend.before, os.environ)
         if self.idle is None:
             self.question = question
             return False

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dodo_claude import watch
+from dodo_claude import left, watch
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import (
     STATE_DIR,
@@ -113,6 +113,9 @@ class Run:
         self._slots: Slots | None = None
         self._afterwards: Afterwards | None = None
         self._started = False
+        self.left = left.Left(self.config.root / STATE_DIR)
+        self.begun: set[str] = set()  # names of stages that this run may have begun an attempt of
+        self._settled = False  # when it began, no attempt was left of an earlier run
         self._tmux: Tmux | None = None
         self.learned: list[Stage] = []  # stages that were not known when the run began
         self._witness: Witness | None = None
@@ -270,6 +273,7 @@ class Run:
 
         root = self.config.root
         runtime, state = watch.runtime_dir(root), make_state_dir(root)
+        self._settled = left.begin(state)
         self._watcher = watch.Watcher()
         stops = Stops(state, self.holder)
         make_folder(stops.folder)
@@ -354,8 +358,19 @@ class Run:
                 self._services.stops.clear()  # what came too late
             self._services = None
             if self._lock_fd is not None:
+                self._look_what_is_left()
                 os.close(self._lock_fd)
                 self._lock_fd = None
+
+    def _look_what_is_left(self) -> None:
+        """Of all stages, but where nothing was left before: then of those that this run came to.
+
+        What can't be known yet which stages there are, or is not loaded, is for a run that knows them.
+        """
+        state = self.config.root / STATE_DIR
+        if left.may_be(state) and self.config.stages and not self.config.late:
+            known = {stage.name for stage in (*self.config.stages, *self.learned)}
+            left.end(state, self.begun if self._settled else known)
 
     def _take_down_left(self, tmux: Tmux) -> None:
         from dodo_claude.afterwards import take_down_left
@@ -733,6 +748,6 @@ def own_tmux(root: Path, environ: Mapping[str, str]) -> Tmux:
 def _sweep(folder: Path, *patterns: str) -> None:
     """Remove what a run left that was killed while it wrote."""
     for pattern in patterns:
-        for left in folder.glob(pattern):
-            if not (left.suffix == ".tmp" and being_written(left)):
-                left.unlink(missing_ok=True)
+        for path in folder.glob(pattern):
+            if not (path.suffix == ".tmp" and being_written(path)):
+                path.unlink(missing_ok=True)

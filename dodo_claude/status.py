@@ -142,13 +142,11 @@ def _stage(
         view = last.view() if last is not None else view
         state, about = (WAITING, told.reason) if last is None or last.result() else at_work(view)
     elif state == STOPPED and last is not None and last.result() is None and _lives(last):
-        view = last.view()
-        state, about = at_work(view)
-        # A stage whose inputs and targets are right again has no run that would come to it.
-        left = f"nobody follows it: doit orchestrate takes it over if it is stale, dodo-claude stop {stage.name} ends it"
-        about = "; ".join(filter(None, (about, left)))
+        view, state, about = _unfollowed(stage, last)
     elif state == WAITING and chosen:
         about = f"for {', '.join(told.waits_for)}" if told.waits_for else ""
+    elif state in (WAITING, NOT_RUN) and last is not None and last.result() is None and _lives(last):
+        view, state, about = _unfollowed(stage, last)
     elif state in (WAITING, NOT_RUN):
         state, about = _before(last)
 
@@ -195,6 +193,14 @@ def at_work(view: View) -> tuple[str, str]:
     return RUNNING, "" if view.activity or view.pane is None else "starts"
 
 
+def _unfollowed(stage: Stage, attempt: Attempt) -> tuple[View, str, str]:
+    """Of a worker that its run left: what it does, and the state of its stage."""
+    view = attempt.view()
+    state, about = at_work(view)
+    left = f"nobody follows it: doit orchestrate takes it over, dodo-claude stop {stage.name} ends it"
+    return view, state, "; ".join(filter(None, (about, left)))
+
+
 def _lives(attempt: Attempt) -> bool:
     begun = next((event for event in attempt.replay() if event.kind == BEGUN), None)
     pid, nonce = attempt.view().pid, begun.data.get("nonce") if begun is not None else None
@@ -204,6 +210,8 @@ def _lives(attempt: Attempt) -> bool:
 def _before(last: Attempt | None) -> tuple[str, str]:
     """What an earlier run left of a stage that this one has not come to."""
     result = last.result() if last is not None else None
+    if last is not None and result is None:
+        return STOPPED, "its run was cut off"
     how = str((result or {}).get("result"))
     if how in (Result.FAILED.value, Result.TIMED_OUT.value):
         return FAILED, str((result or {}).get("reason") or "")

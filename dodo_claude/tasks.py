@@ -1,7 +1,7 @@
 """Stages as doit tasks: what each stage's freshness hangs on, and the action that drives it.
 
 doit decides what is stale by file_dep and targets; we add one `uptodate` check with what doit can't see:
-the stage's definition, its targets' bytes, the messages it quotes.
+the stage's definition, its targets' bytes, the messages it quotes, an attempt that a run left.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from doit.task import Task
 
 from dodo_claude import verify
 from dodo_claude.journal import STATE_DIR, disk_problem, write_atomic
+from dodo_claude.left import Left
 from dodo_claude.records import Config, Foreach, Stage, enclosing
 from dodo_claude.redact import NOTHING
 
@@ -111,14 +112,17 @@ class Freshness(UptodateCalculator):
         ]
     )
 
-    def __init__(self, stage: Stage, config: Config, digest: str | None = None) -> None:
+    def __init__(
+        self, stage: Stage, config: Config, digest: str | None = None, left: Left | None = None
+    ) -> None:
         super().__init__()
+        self.left = left or Left(config.root / STATE_DIR)
         self.stage = stage
         self.config = config
         self.digest = digest  # of its definition, where that is known already
 
     def __repr__(self) -> str:
-        return "its definition, its targets and what it quotes are as they were"
+        return "its definition, its targets and what it quotes are as they were, and nobody was cut off at work on it"
 
     def __call__(self, task: Task, values: Mapping[str, Any]) -> bool:
         try:
@@ -132,6 +136,15 @@ class Freshness(UptodateCalculator):
         if not isinstance(recorded, dict):
             yield "it has not succeeded yet"
             return
+        if self.left.possible and self.left.of(self.stage.name):
+            from dodo_claude.detached import holder
+
+            if (
+                holder(self.config.root) is not None
+            ):  # who asks is not that run: it does not ask of what it began
+                yield "a run is at work on it"
+            else:
+                yield "an earlier run was cut off while it was at work on it"
         if self.digest is None or values.get("digest") != self.digest:
             yield from _differences(recorded, definition(self.stage))
         quoted, now = values.get("messages") or {}, self.messages()
@@ -241,6 +254,7 @@ class StageAction(BaseAction):
             return TaskFailed("; ".join(map(str, lacking)))
         made = definition(self.stage)
         messages = self.freshness.messages()
+        self.run.begun.add(self.stage.name)
         try:
             # What it quotes makes its result, too; `Freshness` compares that by itself.
             quoting = {**made, "messages": messages} if messages else made
@@ -353,7 +367,7 @@ def stage_tasks(config: Config, run: Run, digests: Mapping[str, str] = NO_DIGEST
             if group not in tasks and group not in late:
                 doc = _doc(stage, group=True) if group == stage.group else planned.get(group, "")
                 tasks[group] = _group(group, groups[group], config, doc)
-        tasks[stage.name] = StageTask(stage, run, Freshness(stage, config, digests.get(stage.name)))
+        tasks[stage.name] = StageTask(stage, run, Freshness(stage, config, digests.get(stage.name), run.left))
     for group in groups:  # one whose stages are all not known yet
         if group in late:
             continue

@@ -22,9 +22,10 @@ from doit.task import Task
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import explained, idle, inputs, kept
+from dodo_claude import explained, idle, inputs, kept, left
 from dodo_claude.backend import ContentChecker, DurableDB
 from dodo_claude.commands import _Control
+from dodo_claude.journal import STATE_DIR, StageLog
 from dodo_claude.loader import StageLoader
 from dodo_claude.tasks import definition, definition_digest, digest_text, freshness_of, stage_of
 from dodo_claude.verify import fingerprints
@@ -79,7 +80,7 @@ def is_done(control: Any, command: Any) -> bool:
 
 
 def run(root: Path) -> None:
-    """As if all stages had been run."""
+    """As if all stages had been run, and brought to their end."""
     for name in ("a", "b"):
         (root / name).write_text("made")
     with loaded(root, may_idle=False) as (_, command, control):
@@ -96,6 +97,10 @@ def run(root: Path) -> None:
                         "messages": freshness.messages(),
                     }
                     command.dep_manager.save_success(task)
+                    last = StageLog(root / STATE_DIR, stage.name).last()
+                    if last is not None:
+                        last.finish({"result": "succeeded"})
+    left.end(root / STATE_DIR, ["a", "b", "c:x", "c:y"])
 
 
 def change(root: Path, what: str) -> None:
@@ -117,6 +122,9 @@ def change(root: Path, what: str) -> None:
         path.write_text(path.read_text().replace(*name.split(">")))
     elif kind == "run":
         run(root)
+    elif kind == "leave":  # a run begins it, and is killed
+        left.begin(root / STATE_DIR)
+        StageLog(root / STATE_DIR, name).begin()
     else:
         with loaded(root, may_idle=False) as (_, command, control):
             task = control.tasks.get(name)
@@ -135,7 +143,7 @@ def change(root: Path, what: str) -> None:
 CHANGES = (
     "write in", "write a", "write b", "write p.md", "write other", "again in", "again a", "again p.md", "back in",
     "back b", "remove in", "remove a", "remove b", "remove p.md", "forget a", "forget c:x", "ignore b", "message c:x",
-    "message a", 'text = "x">= "y"', 'text ["a"]>["a2"]', "text >\n", "run",
+    "message a", "leave a", "leave c:x", 'text = "x">= "y"', 'text ["a"]>["a2"]', "text >\n", "run",
 )  # fmt: skip
 
 
@@ -146,6 +154,8 @@ CHANGES = (
 @example(["message c:x"])
 @example(["ignore b"])
 @example(["forget a", "run"])
+@example(["leave a"])
+@example(["leave c:x", "write in", "run"])
 @example(['text = "x">= "y"', 'text = "y">= "x"'])
 def test_it_says_what_doits_check_would_say(changes: list[str]) -> None:
     with tempfile.TemporaryDirectory() as made_here:

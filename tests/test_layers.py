@@ -52,6 +52,7 @@ ENGINE = {
     "verify",
     "processes",
     "journal",
+    "left",
     "watch",
     "terminal",
     "trust",

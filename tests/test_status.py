@@ -98,7 +98,7 @@ def test_of_each_stage_how_it_is(project: Project) -> None:
     left = stages(project)
     assert left["works"]["state"] == "running"
     assert left["works"]["about"].endswith(
-        "nobody follows it: doit orchestrate takes it over if it is stale, dodo-claude stop works ends it"
+        "nobody follows it: doit orchestrate takes it over, dodo-claude stop works ends it"
     )
     assert left["bad"]["state"] == "failed"
     kill(worker_pid(project, "works"))

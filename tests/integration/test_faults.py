@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from dodo_claude import left
 from dodo_claude.journal import Attempt
 from tests.integration.scenes import (
     Step,
@@ -169,6 +170,133 @@ def test_5_a_failed_rerun_and_then_a_kill_is_not_up_to_date(project: Project) ->
     open_gate(project, "go")
     assert project.orchestrate().said("2 stages: 2 done")
     assert project.read("it.txt") == "good 2"
+
+
+# -- what a killed run left of a stage that looks up to date
+
+
+def two(project: Project) -> None:
+    """'one' is at work again until its gate opens, though all of it looks as it was."""
+    configure(project, {"one": {"targets": ["it.txt"]}, "other": {"command": "true", "file_dep": ["in"]}})
+    project.write("in", "1")
+    play(project, {"one": [[write("it.txt"), gate("go"), write("it.txt")], [write("it.txt")]]})
+    open_gate(project, "go")
+    project.orchestrate()
+    for name in ("go", "go.at"):
+        (project.root / name).unlink()
+
+
+def cut_off(project: Project, how: str) -> None:
+    """The run is killed while its worker is at the gate, with the bytes of the last run in its target."""
+    two(project)
+    if how == "its target went":
+        (project.root / "it.txt").unlink()
+    with project.started(*(["-a", "one"] if how == "asked for" else [])) as live:
+        at_gate(project, "go")
+        live.kill()
+    assert project.read("it.txt") == "x\n"
+
+
+def settled(project: Project) -> bool:
+    """Is it known, without a look at any stage, that nothing is left?"""
+    return not left.may_be(project.root / ".orchestrate")
+
+
+WAYS = pytest.mark.parametrize("how", ["asked for", "its target went"])
+
+
+@WAYS
+def test_1_a_worker_of_a_stage_that_looks_up_to_date_is_adopted(project: Project, how: str) -> None:
+    cut_off(project, how)
+    reason = "an earlier run was cut off while it was at work on it"
+    assert reason in project.orchestrate("--explain").lines
+    assert project.status()[0]["state"] == "running"
+    with census(project) as most, project.started() as live:
+        lock = project.root / ".orchestrate/run.lock"
+        project.wait_for(lambda: f"pid {live.process.pid} " in lock.read_text(), "the rerun")
+        open_gate(project, "go")
+        assert live.wait() == 0, live.text
+    assert "2 stages: 1 done, 1 up to date" in live.text
+    assert most["one"] <= 1
+    assert results(project, "one") == ["succeeded", "succeeded"]
+    assert project.status()[0]["state"] == "done"
+    assert project.processes() == []
+    assert settled(project)
+    assert project.orchestrate().said("2 stages: 2 up to date")
+
+
+@WAYS
+def test_1_a_dead_worker_of_a_stage_that_looks_up_to_date_is_resumed(project: Project, how: str) -> None:
+    cut_off(project, how)
+    kill(worker_pid(project, "one"))
+    assert project.orchestrate().said("2 stages: 1 done, 1 up to date")
+    assert results(project, "one") == ["succeeded", "aborted", "succeeded"]
+    assert project.processes() == []
+    assert project.orchestrate().said("2 stages: 2 up to date")
+
+
+@WAYS
+def test_1_a_stage_that_looks_up_to_date_goes_on_after_a_stop(project: Project, how: str) -> None:
+    cut_off(project, how)
+    assert "one: stopped" in project.run("dodo-claude", "stop", "one", check=0).out
+    assert project.processes() == []
+    assert project.status()[0]["state"] == "stopped"
+    assert "one: stale" in project.orchestrate("--dry-run").lines
+    assert project.orchestrate().said("2 stages: 1 done, 1 up to date")
+    assert results(project, "one") == ["succeeded", "aborted", "succeeded"]
+
+
+def test_1_what_a_killed_run_left_outlasts_a_run_of_another_stage(project: Project) -> None:
+    """That one comes to a good end, and has its report: it says nothing of the first."""
+    cut_off(project, "asked for")
+    project.write("in", "2")
+    assert project.orchestrate("other").said("1 stage: 1 done")
+    assert not settled(project)
+    (one, _) = project.status()
+    assert one["state"] == "running"
+    assert one["about"] == "nobody follows it: doit orchestrate takes it over, dodo-claude stop one ends it"
+    open_gate(project, "go")
+    assert project.orchestrate().said("2 stages: 1 done, 1 up to date")
+    assert results(project, "one") == ["succeeded", "succeeded"]
+
+
+def test_1_a_worker_that_looks_up_to_date_is_adopted_by_a_plain_run(project: Project) -> None:
+    project.write("doit.cfg", "[GLOBAL]\nloader = orchestrate\n")
+    cut_off(project, "asked for")
+    open_gate(project, "go")
+    project.doit("run", check=0)
+    assert results(project, "one") == ["succeeded", "succeeded"]
+    assert not settled(project)  # doit says to nobody that it is at its end
+    assert project.orchestrate().said("2 stages: 2 up to date")
+    assert settled(project)
+
+
+def test_1_a_command_that_was_cut_off_runs_again(project: Project) -> None:
+    configure(project, {"plain": {"command": "sh wait.sh", "targets": ["it.txt"]}})
+    project.write("wait.sh", "echo x > it.txt; touch at; while [ ! -e go ]; do sleep 0.02; done")
+    open_gate(project, "go")
+    project.orchestrate()
+    for name in ("go", "at"):
+        (project.root / name).unlink()
+    with project.started("-a") as live:
+        project.wait_for((project.root / "at").exists, "the command")
+        live.kill()
+    open_gate(project, "go")
+    assert project.orchestrate().said("1 stage: 1 done")
+    assert results(project, "plain") == ["succeeded", "aborted", "succeeded"]
+    assert project.processes() == []
+
+
+def test_who_looks_while_a_run_is_at_work_is_told_so(project: Project) -> None:
+    two(project)
+    with project.started("-a", "one") as live:
+        at_gate(project, "go")
+        lines = project.orchestrate("--explain").lines
+        assert "a run is at work on it" in lines
+        assert not any("cut off" in line for line in lines)
+        open_gate(project, "go")
+        assert live.wait() == 0, live.text
+    assert project.orchestrate("--explain").lines[0] == "one: up to date"
 
 
 # -- what a worker says and what it made
