@@ -250,8 +250,14 @@ class StageAction(BaseAction):
         from dodo_claude.lifecycle import Result
         from dodo_claude.recovery import drive
 
-        if lacking := self.run.config.absent_for({self.stage.name}):
-            return TaskFailed("; ".join(map(str, lacking)))
+        # A task of a dodo.py may have made it meanwhile.
+        lacking = [
+            str(each.problem)
+            for each in self.run.config.absent
+            if self.stage.name in each.stages and not (self.run.config.root / each.path).exists()
+        ]
+        if lacking:
+            return TaskFailed("; ".join(lacking))
         made = definition(self.stage)
         messages = self.freshness.messages()
         self.run.begun.add(self.stage.name)

@@ -165,7 +165,7 @@ def test_with_our_mcp_server(client: Project, api: MessagesApi, pane: Callable[.
         got = yield ours("report")
         assert "2 done" in got.text, got
         got = yield ours("stop", everything=True)
-        assert got.text == "ended 1 session"
+        assert got.text == "run: ended"
         yield say(DONE)
 
     api.reply = follow(course())
@@ -290,7 +290,7 @@ def test_with_desktop_commander(
         got = yield start("dodo-claude report --markdown")
         assert "2 done" in got.text, got
         got = yield start("dodo-claude stop --all")
-        assert "ended 1 session" in got.text, got
+        assert "run: ended" in got.text, got
         yield say(DONE)
 
     api.reply = follow(course())
