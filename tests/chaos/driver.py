@@ -377,7 +377,7 @@ class Lane:
                     told = invariants.read_attempt(folder)
                     if told.first("exited", "outcome") is None:
                         raise Broken(f"unnoticed: {name} {number} died {time.time() - died:.1f} s ago")
-                    continue
+                    break  # told of, if before the moment that was taken down here: nothing more will come
                 time.sleep(0.005)
 
     def _settle(self) -> None:
