@@ -257,10 +257,11 @@ def brief(job: Job) -> str:
     return "\n".join(lines) + "\n"
 
 
-# Tools whose hook names the file that they change, by one of these keys; and those that change none and start nothing.
-# What else there is, and may come, can start programs.
-EDITING_TOOLS = frozenset({"Edit", "MultiEdit", "Write", "NotebookEdit"})
-PATH_KEYS = ("file_path", "notebook_path")
+# Tools that write a file, and which part of their input names it; and those that change none and start nothing. What else
+# there is, and may come, can start programs.
+WRITING_TOOLS = {
+    "Write": "file_path", "Edit": "file_path", "MultiEdit": "file_path", "NotebookEdit": "notebook_path",
+}  # fmt: skip
 HARMLESS_TOOLS = frozenset(
     {
         "Read", "Glob", "Grep", "LS", "NotebookRead", "TodoWrite", "TodoRead", "TaskCreate", "TaskUpdate", "TaskList",
@@ -414,11 +415,19 @@ def _by_all_names(root: Path, names: Iterable[str]) -> Iterator[Path]:
             yield Path(real[folder], last)
 
 
-# The client's tools that write files, and what it says of a call that did.
-_WRITERS = {"Write": "file_path", "Edit": "file_path", "NotebookEdit": "notebook_path"}
+# What the client says of a call that wrote a file.
 _WRITTEN = re.compile(
     r"File created successfully|The file .* has been updated|(Updated|Inserted|Deleted) cell|\S+ has been updated"
 )
+
+
+def aims_at(call: Mapping[str, object]) -> str | None:
+    """The file, as the call names it, that a tool is to write, as in a PreToolUse event; None: it writes none."""
+    given = call.get("tool_input")
+    name = (
+        given.get(WRITING_TOOLS.get(str(call.get("tool_name")), "")) if isinstance(given, Mapping) else None
+    )
+    return name if isinstance(name, str) else None
 
 
 def written(batch: Mapping[str, object], root: Path) -> list[str]:
@@ -426,12 +435,9 @@ def written(batch: Mapping[str, object], root: Path) -> list[str]:
     calls = batch.get("tool_calls")
     found = []
     for call in calls if isinstance(calls, list) else ():
-        given = call.get("tool_input") if isinstance(call, Mapping) else None
-        if not isinstance(given, Mapping):
-            continue
-        name = given.get(_WRITERS.get(str(call.get("tool_name")), ""))
-        said = call.get("tool_response")
-        if isinstance(name, str) and isinstance(said, str) and _WRITTEN.match(said):
+        name = aims_at(call) if isinstance(call, Mapping) else None
+        said = call.get("tool_response") if name is not None else None
+        if name is not None and isinstance(said, str) and _WRITTEN.match(said):
             path = os.path.relpath(os.path.join(str(batch.get("cwd") or root), name), root)
             if not path.startswith(".."):
                 found.append(path)

@@ -21,7 +21,7 @@ from dodo_claude.config import Stage
 from dodo_claude.journal import Attempt, StageLog, write_atomic
 from dodo_claude.lifecycle import CHECKED, Outcome, Result
 from dodo_claude.services import Done, Services, Slot
-from dodo_claude.work import InterruptedCheckError, Work
+from dodo_claude.work import Work
 
 # Of a definition: what is about checks. Each phase's has its own; see `phases.apart_from_checks`.
 _CHECK = "check"
@@ -207,12 +207,8 @@ class Recheck(Work):
         verify.put_back(self.services.root, self._unverified(), self.of.attempt.dir / "partial")
         reached = min(self.of.verified + 1, phases.count(self.stage))
         while True:
-            try:
-                problems, self.check_output = self._examine(bell)
-            except InterruptedCheckError:
-                return self._interrupted()
-            if problems:
-                return Outcome(Result.FAILED, "; ".join(problems), by_check=self.failed is not None)
+            if (fault := self._fault(bell)) is not None:
+                return fault
             if self.trespasses or self.charged or self.view.phase + 1 >= phases.count(self.stage):
                 return self._judge(Outcome(Result.SUCCEEDED))
             self._next_phase()

@@ -372,6 +372,16 @@ class Work(ABC):
                 return (), ""
             self.checked_again = True  # once: it may be the check itself that writes there
 
+    def _fault(self, bell: threading.Event) -> Outcome | None:
+        """What keeps the stage, or its phase, from being done where nobody is there to mend it; None: nothing."""
+        try:
+            problems, self.check_output = self._examine(bell)
+        except InterruptedCheckError:
+            return self._interrupted()
+        if problems:
+            return Outcome(Result.FAILED, "; ".join(problems), by_check=self.failed is not None)
+        return None
+
     def _checks_of_earlier(self) -> list[str]:
         """Of verified phases those whose files may have been changed by somebody else since: what they said is said of
         other bytes. What the stage's later phases make of these files is theirs to say."""
@@ -732,10 +742,4 @@ class Command(Work):
                 Result.FAILED,
                 f"its command ended with {policy.describe_exit(ended.status)}{detail} (see {log})",
             )
-        try:
-            problems, self.check_output = self._examine(bell)
-        except InterruptedCheckError:
-            return self._interrupted()
-        if problems:
-            return Outcome(Result.FAILED, "; ".join(problems), by_check=self.failed is not None)
-        return self._judge(Outcome(Result.SUCCEEDED))
+        return self._fault(bell) or self._judge(Outcome(Result.SUCCEEDED))

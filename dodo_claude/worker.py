@@ -143,14 +143,11 @@ class Worker(Work):
 
     def _used(self, event: life.Event) -> None:
         """What it is about to do with a tool: change a file that the hook names, or what no hook tells."""
-        tool, given = event.data.get("tool_name"), event.data.get("tool_input")
-        if tool in agents.EDITING_TOOLS:
-            for key in agents.PATH_KEYS:
-                path = given.get(key) if isinstance(given, Mapping) else None
-                if isinstance(path, str):
-                    folder = self.services.root / self.stage.cwd
-                    self.services.guard.edited(os.path.join(folder, path), self.stage.name, event.at)
-        elif tool not in agents.HARMLESS_TOOLS:
+        tool, path = event.data.get("tool_name"), agents.aims_at(event.data)
+        if path is not None:
+            folder = self.services.root / self.stage.cwd
+            self.services.guard.edited(os.path.join(folder, path), self.stage.name, event.at)
+        elif tool not in agents.WRITING_TOOLS and tool not in agents.HARMLESS_TOOLS:
             self.ran = True
 
     def _could(self) -> bool:
