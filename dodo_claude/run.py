@@ -193,6 +193,11 @@ class Run:
         # A run with nothing to do makes no folder, and there are many: only the newest one's can hold remains.
         with contextlib.suppress(OSError):
             _sweep(state / "runs" / max(os.listdir(state / "runs"), default="."), ".*.tmp")
+        if self.left.possible:
+            from dodo_claude import store
+
+            with contextlib.suppress(OSError):
+                store.sweep(state)
 
     # -- start and end
 

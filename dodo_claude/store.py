@@ -21,6 +21,7 @@ import threading
 from collections.abc import Collection
 from pathlib import Path
 
+from dodo_claude import verify
 from dodo_claude.journal import being_written, make_folder
 
 FOLDER = "store"
@@ -28,7 +29,6 @@ FOLDER = "store"
 LARGEST = 64_000_000  # bytes
 # A copy must not take the room that the run's own records need.
 ROOM = 50_000_000  # bytes that stay free
-_CHUNK = 1 << 20
 _NAME = re.compile(r"[0-9a-f]{64}")
 
 
@@ -117,6 +117,11 @@ def copies(state: Path) -> dict[str, int]:
     return found
 
 
+def sweep(state: Path) -> None:
+    """Remove the halves of copies that killed runs left."""
+    remove(state, [name for name in copies(state) if name.endswith(".tmp")])
+
+
 def remove(state: Path, names: Collection[str]) -> None:
     """Let copies go."""
     for name in names:
@@ -131,8 +136,8 @@ def _is_whole(copy: Path, digest: str, size: int) -> bool:
 
 def _digest(fd: int) -> str:
     made = hashlib.sha256()
-    while chunk := os.read(fd, _CHUNK):
-        made.update(chunk)
+    for data in verify.blocks(fd):
+        made.update(data)
     return made.hexdigest()
 
 
@@ -148,14 +153,14 @@ def _open(path: Path, follow: int = os.O_NOFOLLOW) -> int:
 def _copy(reading: int, target: Path, digest: str) -> bool:
     """Copy a descriptor's file to the new file `target`. False, and no file: its bytes are not those of `digest`."""
     made = hashlib.sha256()
-    with os.fdopen(reading, "rb") as stream:
+    with os.fdopen(reading, "rb", 0) as stream:
         with contextlib.suppress(FileNotFoundError):
             target.unlink()  # left by a process of the same number that was killed
         writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(writing, "wb") as copy:
-            while chunk := stream.read(_CHUNK):
-                made.update(chunk)
-                copy.write(chunk)
+            for data in verify.blocks(stream.fileno()):
+                made.update(data)
+                copy.write(data)
     if made.hexdigest() == digest:
         return True
     target.unlink()

@@ -14,7 +14,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dodo_claude import inputs
@@ -33,11 +33,22 @@ def digest_file(path: Path) -> str:
     digest = hashlib.sha256()
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # of a small file a stream takes three times as long
     try:
-        while data := os.read(fd, BLOCK):
+        for data in blocks(fd):
             digest.update(data)
     finally:
         os.close(fd)
     return digest.hexdigest()
+
+
+def blocks(fd: int) -> Iterator[bytes]:
+    """The bytes of an open file, in pieces.
+
+    No room is made for more than it holds: of large pieces that are cut to what was read, memory stays in holes, and grows
+    with each file.
+    """
+    most = min(os.fstat(fd).st_size + 1, BLOCK)
+    while data := os.read(fd, most):
+        yield data
 
 
 def fingerprint(path: Path) -> Fingerprint | None:

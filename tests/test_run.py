@@ -117,6 +117,17 @@ def test_what_a_killed_run_was_writing_goes_also_when_nothing_is_to_do(run: Run,
     assert os.listdir(folder) == [ours.name], "and what somebody is writing now stays"
 
 
+def test_what_a_killed_run_left_of_a_copy_is_swept(run: Run, root: Path) -> None:
+    folder = make_state_dir(root) / "store"
+    folder.mkdir()
+    digest = "0" * 64
+    half, ours = folder / f".{digest}-1.4194305.tmp", folder / f".{digest}-1.{os.getpid()}.tmp"
+    for path in (half, ours, folder / digest):
+        path.write_text("x")
+    run.take_lock()
+    assert sorted(path.name for path in folder.iterdir()) == sorted([ours.name, digest])
+
+
 def test_a_lock_that_can_not_be_made_is_one_line(run: Run, root: Path, tmp_path: Path) -> None:
     make_state_dir(root)
     (tmp_path / "victim").write_text("mine")
