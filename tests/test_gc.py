@@ -442,3 +442,8 @@ def test_what_stood_in_the_place_of_a_verified_target_stays_as_long_as_it_is_now
     found = sweep(scene, 1)
     assert "overwritten/a.py" in next(each.keeps for each in found.attempts if each.number == first.number)
     assert (first.log.dir / "kept/1/overwritten/a.py").read_text() == "somebody's"
+
+
+@pytest.mark.parametrize("name", ["messages-1795970404.1-a.md", "status.tmp", "status.json", "repair-2.md"])
+def test_what_we_write_now_and_then_is_ours_too(name: str) -> None:
+    assert gc._OURS.fullmatch(name)
