@@ -388,31 +388,32 @@ def tools(profile: AgentProfile) -> list[str]:
 MOST_CLOSED = 500
 
 
-def closed(targets: Collection[str], own: Collection[str]) -> tuple[str, ...]:
+def closed(targets: Iterable[str], own: Collection[str]) -> tuple[str, ...]:
     """The targets that the client of a stage with the targets `own` may not edit: all others, or, of very many, those
-    that stand nearest to its own in the order of paths. What gets to the rest is seen by witness.py."""
-    others = sorted({*targets} - {*own})
-    if len(others) <= MOST_CLOSED:
-        return tuple(others)
-    each = MOST_CLOSED // max(1, min(len(own), MOST_CLOSED))
-    near: set[str] = set()
-    for name in sorted(own)[:MOST_CLOSED] or [others[0]]:
-        at = bisect.bisect(others, name)
-        first = max(0, min(at - each // 2, len(others) - each))
-        near.update(others[first : first + each])
-    return tuple(sorted(near))
+    that stand nearest to its own. `targets`: of all stages, in the order of paths. What gets to the rest is seen by
+    witness.py."""
+    found = tuple(targets)
+    if len(found) > MOST_CLOSED:
+        each = MOST_CLOSED // max(1, min(len(own), MOST_CLOSED))
+        near: set[str] = set()
+        for name in sorted(own)[:MOST_CLOSED] or found[:1]:
+            at = bisect.bisect_left(found, name)
+            first = max(0, min(at - each // 2, len(found) - each))
+            near.update(found[first : first + each])
+        found = tuple(sorted(near))
+    return tuple(name for name in found if name not in own)
 
 
-def _by_all_names(root: Path, names: Iterable[str]) -> Iterator[Path]:
+def _by_all_names(root: Path, names: Iterable[str]) -> Iterator[str]:
     """Files of the project as they are called, and as they are called without links."""
-    real: dict[str, str] = {}
+    real: dict[str, tuple[str, str]] = {}  # of a folder both its paths
     for name in names:
         folder, _, last = name.rpartition("/")
         if folder not in real:
-            real[folder] = os.path.realpath(root / folder)
-        yield root / name
-        if real[folder] != str(root / folder):
-            yield Path(real[folder], last)
+            path = str(root / folder)
+            real[folder] = path, os.path.realpath(path)
+        for path in dict.fromkeys(real[folder]):
+            yield f"{path}/{last}"
 
 
 # What the client says of a call that wrote a file.
@@ -449,7 +450,7 @@ def needed_hooks() -> frozenset[str]:
     return frozenset((*HOOKS, REFUSED_HOOK))
 
 
-def _absolute(path: Path) -> str:
+def _absolute(path: Path | str) -> str:
     """`path` as a rule names exactly it: '//' begins an absolute path, what a glob would act on is escaped."""
     return "/" + re.sub(r"([\\*?\[\]])", r"\\\1", str(path))
 

@@ -599,28 +599,31 @@ def _say_overwritten(found: Overwritten) -> None:
 
 
 class _Targets(Collection[str]):
-    """All stages' targets, those of stages that the run learns of later, too."""
+    """All stages' targets in the order of paths, those of stages that the run learns of later, too."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
         self._config: Config | None = None
         self._names: frozenset[str] = frozenset()
+        self._order: tuple[str, ...] = ()
+        self._lock = threading.Lock()
 
-    def _now(self) -> frozenset[str]:
-        config = self._run.config
-        if self._config is not config:  # threads may do this at the same time, to the same end
-            self._names = frozenset(target for stage in config.stages for target in stage.targets)
-            self._config = config
-        return self._names
+    def _now(self) -> tuple[frozenset[str], tuple[str, ...]]:
+        with self._lock:
+            config = self._run.config
+            if self._config is not config:
+                self._names = frozenset(target for stage in config.stages for target in stage.targets)
+                self._order, self._config = tuple(sorted(self._names)), config
+            return self._names, self._order
 
     def __contains__(self, name: object) -> bool:
-        return name in self._now()
+        return name in self._now()[0]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._now())
+        return iter(self._now()[1])
 
     def __len__(self) -> int:
-        return len(self._now())
+        return len(self._now()[0])
 
 
 def _written(value: Mapping[str, Any]) -> str:

@@ -616,8 +616,7 @@ class Work(ABC):
         services, name = self.services, self.stage.name
         since, spans, others = services.witness.beside(name)
         changed = services.tree.changed_since(since) if services.tree is not None else {}
-        targets = {*services.targets, *self.stage.targets}
-        return of_stage(name, services.root, targets, self.wrote, others, changed, spans)
+        return of_stage(name, services.root, services.targets, self.wrote, others, changed, spans)
 
     def _answered_for(self, outcome: Outcome) -> Outcome:
         """However it ended: what it overwrote is put back, and named."""

@@ -797,10 +797,10 @@ def test_the_sandbox_mounts_away_only_what_is_there(tmp_path: Path) -> None:
 
 
 def test_its_own_targets_are_open_and_of_very_many_others_the_nearest_are_closed() -> None:
-    assert agents.closed({"a", "b", "c"}, ["b"]) == ("a", "c")
+    assert agents.closed(["a", "b", "c"], ["b"]) == ("a", "c")
     many = [f"out/{number:05}.txt" for number in range(3000)]
     found = agents.closed(many, ["out/01500.txt"])
-    assert len(found) == agents.MOST_CLOSED
+    assert len(found) == agents.MOST_CLOSED - 1
     assert found[0] == "out/01250.txt"
     assert "out/01500.txt" not in found
     for own in (["aaa"], ["zzz"], [], [f"out/{number:05}x" for number in range(1000)], ["out/00000.txt"]):
