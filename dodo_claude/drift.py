@@ -95,7 +95,7 @@ def look(command: Sequence[str], environ: Mapping[str, str]) -> list[Finding]:
 def _environment(root: Path, environ: Mapping[str, str], url: str) -> dict[str, str]:
     plain = {name: environ[name] for name in _PASSED if name in environ}
     state = root / "client"
-    (state / "wrong").mkdir(parents=True)
+    state.mkdir()
     # It trusts what lies above the session's folder, which is the top of a repository: that it may begin there is for
     # `--trust` to settle.
     trusted = {str(root.parent): {"hasTrustDialogAccepted": True}}
@@ -289,16 +289,26 @@ class _Others:
 
     def __init__(self, command: Sequence[str], root: Path, env: Mapping[str, str], aside: Path) -> None:
         self._aside = aside  # nothing of the session's is there, nor above
-        wrong = root / "client/wrong"
+        plain, wrong = (self._config(root, name) for name in ("plain", "wrong"))
         (wrong / "settings.json").write_text('{"hooks": {"NoSuchEvent": []}}', encoding="utf-8")
-        (wrong / ".claude.json").write_bytes((root / "client/.claude.json").read_bytes())
         self._commands = {
-            "tools": ([*command, "-p", "--output-format", "stream-json", "--verbose", "--", "Tools?"], {}),
+            "tools": (
+                [*command, "-p", "--output-format", "stream-json", "--verbose", "--", "Tools?"],
+                {"CLAUDE_CONFIG_DIR": str(plain)},
+            ),
             "hooks": ([*command, "doctor"], {"CLAUDE_CONFIG_DIR": str(wrong)}),
         }
         self._env = dict(env)
         self._running: dict[str, subprocess.Popen[str]] = {}
         self._deadline = 0.0
+
+    @staticmethod
+    def _config(root: Path, name: str) -> Path:
+        """A folder of state of its own: what one client writes at its end is none of another's."""
+        folder = root / "client" / name
+        folder.mkdir()
+        (folder / ".claude.json").write_bytes((root / "client/.claude.json").read_bytes())
+        return folder
 
     def __enter__(self) -> None:
         self._deadline = time.monotonic() + START_SECONDS

@@ -10,13 +10,19 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dodo_claude import agents
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import write_atomic
 from dodo_claude.records import Config, Stage
+
+# The client's own lock beside its state file is a folder; one that is older was left by a client that was killed, and
+# nobody needs longer to write it. Both are in seconds.
+STALE_SECONDS = 10.0
+LOOK_SECONDS = 0.02
 
 
 def _read(path: Path) -> dict[str, object]:
@@ -93,21 +99,54 @@ def is_trusted(folder: Path, environ: Mapping[str, str]) -> bool:
 def record(folder: Path, environ: Mapping[str, str]) -> bool:
     """Write down that the user trusts `folder`. False if it was trusted already.
 
-    Under a lock against other runs, and by replacing the file: a client that reads it meanwhile sees
-    the old or the new one. A file that is a symbolic link stays one.
+    Under a lock against other runs and under the client's, which else would write back what it had read before, and by
+    replacing the file: a client that reads it meanwhile sees the old or the new one. A file that is a symbolic link
+    stays one.
     """
-    path = Path(os.path.realpath(agents.state_file(environ)))
+    named = agents.state_file(environ)
+    path = Path(os.path.realpath(named))
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(
         path.with_name(f"{path.name}.dodo-claude.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
     )
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        state = _read(path)
-        if agents.is_trusted(state, counting(folder)):
-            return False
-        mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
-        write_atomic(path, json.dumps(agents.with_trust(state, folder), indent=2), mode)
-        return True
+        with _clients_lock(named.with_name(f"{named.name}.lock")):
+            state = _read(path)
+            if agents.is_trusted(state, counting(folder)):
+                return False
+            mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
+            write_atomic(path, json.dumps(agents.with_trust(state, folder), indent=2), mode)
+            return True
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def _clients_lock(lock: Path) -> Iterator[None]:
+    """Whoever can make this folder has the lock. One that nobody gives back is gone past."""
+    made = False
+    deadline = time.monotonic() + STALE_SECONDS
+    with contextlib.suppress(OSError):  # where no folder can be made the client has none either
+        while not (made := _makes(lock)) and not _is_stale(lock) and time.monotonic() < deadline:
+            time.sleep(LOOK_SECONDS)
+    try:
+        yield
+    finally:
+        if made:
+            with contextlib.suppress(OSError):
+                lock.rmdir()
+
+
+def _makes(lock: Path) -> bool:
+    try:
+        lock.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _is_stale(lock: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return time.time() - lock.stat().st_mtime > STALE_SECONDS
+    return False

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -240,6 +242,28 @@ def test_record_that_fails_leaves_the_old_file(home: Path, monkeypatch: pytest.M
         trust.record(Path("/new"), environ)
     assert read(home) == READY
     assert sorted(os.listdir(home)) == [".claude.json", ".claude.json.dodo-claude.lock"]
+
+
+def test_what_a_client_writes_meanwhile_does_not_undo_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under its lock a client writes what it read before; a lock that a killed one left holds nobody up."""
+    path, folder = home / ".claude.json", home / "project"
+    path.write_text('{"theme": "dark"}', encoding="utf-8")
+    lock = home / ".claude.json.lock"
+    lock.mkdir()
+    waiting = threading.Thread(target=trust.record, args=(folder, {"HOME": str(home)}))
+    waiting.start()
+    waiting.join(0.3)
+    path.write_text('{"theme": "dark", "numStartups": 2}', encoding="utf-8")
+    lock.rmdir()
+    waiting.join(20)
+    assert trust.is_trusted(folder, {"HOME": str(home)})
+    assert json.loads(path.read_text(encoding="utf-8"))["numStartups"] == 2
+    assert not lock.exists()
+    lock.mkdir()
+    os.utime(lock, (1_000_000_000, 1_000_000_000))
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("it waits for nobody"))
+    assert trust.record(home / "another", {"HOME": str(home)})
+    assert lock.is_dir()  # it is not ours
 
 
 def test_two_at_once_keep_both_folders(home: Path) -> None:
