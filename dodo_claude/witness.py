@@ -230,9 +230,9 @@ class Witness:
         with self._lock:
             at_work = self._at_work.pop(stage, None)
             if at_work is not None and at_work.gone is not None:
-                self._ended[stage] = (at_work.gone[0], at_work.wrote())
+                self._wrote[stage] = wrote = at_work.wrote()
+                self._ended[stage] = (at_work.gone[0], wrote)
                 self._spans.append((stage, at_work.since, at_work.gone[1]))
-                self._wrote[stage] = at_work.wrote()
 
     def crowded(self, stage: str) -> bool:
         """Is anybody else at work?"""

@@ -257,11 +257,12 @@ class Worker(Work):
             if self.interactive
             else len(prompt.text.encode()) > agents.MAX_ARGUMENT,
         )
-        self.launch = agents.launch(stage.agent, job, services.environ, {**dict(stage.env), **slot.environ})
-        for name, text in self.launch.files.items():
+        launch = agents.launch(stage.agent, job, services.environ, {**dict(stage.env), **slot.environ})
+        for name, text in launch.files.items():
             write_new(folder / name, text)
+        self.launch = replace(launch, files={})  # with many stages they are long, and nobody needs them again
         self._remind()
-        self._start(job.cwd, agents.launch_script(job, self.launch.command, self._env_file()))
+        self._start(job.cwd, agents.launch_script(job, launch.command, self._env_file()))
 
     def _first_prompt(self) -> Prompt:
         task = self._task()
