@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from dodo_claude import approval, plans, question, trust
+from dodo_claude.clean import one_line
 from dodo_claude.records import Config, Plan
 from dodo_claude.run import Run
 
@@ -57,7 +58,7 @@ def _trust(run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None], b
     if give:
         for folder in folders:
             if trust.record(folder, run.environ):
-                out.write(f"recorded: {folder} is trusted\n")
+                out.write(f"recorded: {one_line(str(folder))} is trusted\n")
         return
     if any(shutil.which(client, path=run.environ.get("PATH")) is None for client in clients):
         return  # the preflight says that it is missing; a question would be for nothing

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dodo_claude.clean import clean_text
 from dodo_claude.errors import DodoClaudeError
 
 if TYPE_CHECKING:
@@ -29,8 +30,18 @@ def faults() -> Iterator[None]:
     try:
         yield
     except DodoClaudeError as error:
-        sys.stderr.write(f"{error}\n")
+        say(str(error), err=True)
         sys.exit(2)
+
+
+def say(text: str, *, nl: bool = True, err: bool = False) -> None:
+    """Print `text`: the one way of our commands to a person, so that none of them shows a stranger's text raw.
+
+    JSON has escapes, which stay.
+    """
+    import click
+
+    click.echo(clean_text(text), nl=nl, err=err)
 
 
 def find_root() -> Path:

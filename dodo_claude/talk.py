@@ -21,7 +21,7 @@ from dodo_claude import lifecycle as life
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
-from dodo_claude.project import complete_stage, faults, find_config, find_root, project_tmux, stage_name
+from dodo_claude.project import complete_stage, faults, find_config, find_root, project_tmux, say, stage_name
 from dodo_claude.redact import Redactor
 
 if TYPE_CHECKING:
@@ -124,12 +124,12 @@ def send(worker: str, text: tuple[str, ...], wait: str, sender: str, as_json: bo
             letter = mailbox.post(_text(text), here.sender(sender))
         except RefusedError as refused:
             if as_json:
-                click.echo(json.dumps({"id": None, "state": "refused", "reason": str(refused)}))
+                say(json.dumps({"id": None, "state": "refused", "reason": str(refused)}))
             else:
-                click.echo(f"refused: {refused}", err=True)
+                say(f"refused: {refused}", err=True)
             sys.exit(1)
         word = receipt(mailbox, letter, seconds)
-        click.echo(json.dumps({"id": letter, "state": word}) if as_json else f"{word}: {letter}")
+        say(json.dumps({"id": letter, "state": word}) if as_json else f"{word}: {letter}")
         if word in FINAL and word != DELIVERED:
             sys.exit(1)
 
@@ -172,7 +172,7 @@ def ask(text: tuple[str, ...], wait: str, deadline: str) -> None:
                 "No answer yet. Go on with what does not need it; if it comes, it comes as a message. "
                 "Where you can't wait, decide yourself and say what you assumed."
             )
-        click.echo(found)
+        say(found)
 
 
 @click.command()
@@ -185,7 +185,7 @@ def answer(worker: str, text: tuple[str, ...], question: str | None) -> None:
     Example: dodo-claude answer backend "SQLite"
     """
     with faults():
-        click.echo(reply(Here(), worker, _text(text), question))
+        say(reply(Here(), worker, _text(text), question))
 
 
 def reply(here: Here, worker: str, said: str, question: str | None = None, sender: str = "the user") -> str:
@@ -246,9 +246,9 @@ def _decide(worker: str, refusal: str | None, request: str | None, as_json: bool
         except RefusedError as refused:
             state, said, sign = "refused", str(refused), 1
         if as_json:
-            click.echo(json.dumps({"request": request, "state": state, "text": said}))
+            say(json.dumps({"request": request, "state": state, "text": said}))
         else:
-            click.echo(f"refused: {said}" if sign else said, err=bool(sign))
+            say(f"refused: {said}" if sign else said, err=bool(sign))
         sys.exit(sign)
 
 
@@ -257,9 +257,9 @@ def _confirmed(here: Here, worker: str) -> str | None:
     request, call = requested(here, worker)
     if not request:
         return None
-    click.echo(call)
+    say(call)
     if not question.ask("Allow this one call?", sys.stdout):
-        click.echo("nothing is answered")
+        say("nothing is answered")
         sys.exit(1)
     return request
 
@@ -384,7 +384,7 @@ def compact(worker: str, goal: str, now: bool) -> None:
         name = here.name(worker)
         attempt, _ = here.at_work(name)
         drop(attempt, life.COMPACT, goal=goal, now=now)
-        click.echo(f"'{name}' compacts its context {'now' if now else 'when its turn ends'}")
+        say(f"'{name}' compacts its context {'now' if now else 'when its turn ends'}")
 
 
 @click.command()
@@ -425,7 +425,7 @@ def events(
                 last = not (follow and going())  # looked at before the last read: nothing comes after it
                 for told in bus.read():
                     if not kinds or told.event.kind in kinds:
-                        click.echo(json.dumps(record(told)) if as_json else line(told))
+                        say(json.dumps(record(told)) if as_json else line(told))
                 if last:
                     break
                 time.sleep(LOOK_SECONDS)
