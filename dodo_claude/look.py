@@ -97,7 +97,7 @@ def escape(here: Here, worker: str) -> str:
     if refused:
         raise RefusedError(f"'{name}': {refused}")
     tmux.press(pane, "Escape")
-    drop(attempt, life.INTERRUPT, sender=here.stage or "the user")
+    drop(attempt, life.INTERRUPT, sender=here.sender("the user"))
     return f"interrupted '{name}'; it waits: dodo-claude send {name} TEXT"
 
 

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from dodo_claude import lifecycle as life
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.processes import NONCE
 from dodo_claude.project import complete_stage, faults, find_config, find_root, project_tmux, say, stage_name
 from dodo_claude.redact import Redactor
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from dodo_claude.events import Told
     from dodo_claude.mail import Mailbox
 
+# Who speaks, where it is a program that a worker, a command or a monitor started and no worker.
+SOMETHING = "a stage's program"
 # How `send` calls whoever runs the run: a message to it is an event on the bus.
 ORCHESTRATOR = "orchestrator"
 # How often files are looked at that nothing tells a command of: a message's state, journals that grow.
@@ -44,7 +48,30 @@ class Here:
         self.root = find_root()
         self.state = self.root / STATE_DIR
         self.redact = Redactor(os.environ)
-        self.stage = os.environ.get("DODO_CLAUDE_STAGE") if "DODO_CLAUDE_ROOT" in os.environ else None
+
+    @cached_property
+    def worker(self) -> Attempt | None:
+        """The attempt of the worker that runs the command; None: none does. DodoClaudeError where only the names of one are there.
+
+        Its nonce is the proof: no other worker is given that.
+        """
+        stage = os.environ.get("DODO_CLAUDE_STAGE")
+        if stage is None or "DODO_CLAUDE_ROOT" not in os.environ:
+            return None
+        number, nonce = os.environ.get("DODO_CLAUDE_ATTEMPT", ""), os.environ.get(NONCE, "")
+        attempt = Attempt(self.log(stage), int(number) if number.isdecimal() else 0)
+        first = next(attempt.replay(), None)
+        known = first.data.get("nonce") if first is not None and first.kind == life.BEGUN else None
+        if not nonce or nonce != known:
+            raise DodoClaudeError(
+                f"who runs this is not the worker of stage '{stage}' (leave its session's variables as they are)"
+            )
+        return attempt
+
+    @property
+    def stage(self) -> str | None:
+        """That worker's stage."""
+        return self.worker.log.stage if self.worker is not None else None
 
     def log(self, stage: str) -> StageLog:
         return StageLog(self.state, stage, self.redact)
@@ -59,15 +86,20 @@ class Here:
         return stage_name(find_config(), worker)
 
     def sender(self, other: str) -> str:
-        """Whose name a message bears: the worker's that sends it, or `other`."""
-        return f"worker {self.stage}" if self.stage is not None else other
+        """Whose name a message bears: the worker's that sends it, or `other`, if no stage's program pretends to be that."""
+        from dodo_claude import processes
+
+        if self.stage is not None:
+            return f"worker {self.stage}"
+        return SOMETHING if processes.below_a_worker() else other
 
     def own(self) -> tuple[Attempt, Mailbox]:
-        """The attempt of the worker that runs the command."""
-        number = os.environ.get("DODO_CLAUDE_ATTEMPT", "")
-        if self.stage is None or not number.isdecimal():
+        """The attempt of the worker that runs the command, and its mail."""
+        from dodo_claude.mail import Mailbox
+
+        if self.worker is None:
             raise DodoClaudeError("only a worker can say that (run it from inside a worker's session)")
-        return Attempt(self.log(self.stage), int(number)), self.mailbox(self.stage)
+        return self.worker, Mailbox(self.worker.log)
 
     def at_work(self, stage: str) -> tuple[Attempt, Mailbox]:
         """The attempt that is under way at `stage`."""
@@ -342,7 +374,7 @@ def add_note(here: Here, said: str, sender: str = "the user") -> None:
         raise DodoClaudeError(
             f"note: must have 1 to {MAX_NOTE} characters (put more into a file and name it)"
         )
-    who = here.stage or sender
+    who = here.stage or here.sender(sender)
     path = here.state / "notes.md"
     line = f"- {time.strftime('%Y-%m-%d %H:%M')} {one_line(who)}: {said.replace(chr(10), chr(10) + '  ')}\n"
     try:
