@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from dodo_claude.clean import MAX_OUTPUT, left_out
 from dodo_claude.redact import NOTHING, Redactor
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ STATE_DIR = ".orchestrate"
 # A hook's tool input may carry whole files; the journal needs to say what was done, not to repeat it.
 MAX_TEXT = 4_000  # characters kept of one string of an event
 MAX_MESSAGE = 100_000  # characters kept of a worker's last message, which other prompts may include
-MAX_EVENT = 8_000_000  # bytes; a larger spool file is set aside unread
+MAX_EVENT = 8_000_000  # bytes; of a larger spool file, set aside unread, head and tail stay
 MAX_DEPTH = 20  # levels kept of a nested value
 MAX_FOLDER_NAME = 255  # bytes, what file systems allow
 HOOK_SECONDS = 60.0  # a hook that wrote nothing for so long writes no more
@@ -414,8 +415,10 @@ class Attempt:
 
     def _set_aside(self, name: str) -> None:
         """What is in the spool and no event: it may tell why a hook misbehaves."""
+        place = self.spool / f".unreadable-{name}"
         with contextlib.suppress(FileNotFoundError):
-            os.replace(self.spool / name, self.spool / f".unreadable-{name}")
+            os.replace(self.spool / name, place)
+            _shorten(place)
 
     def _names(self) -> list[str]:
         """Of the events in the spool. What begins with a point is none: not whole yet, or set aside."""
@@ -501,6 +504,22 @@ class Attempt:
             "transcript": view.transcript,
             "message": view.message,
         }
+
+
+def _shorten(path: Path) -> None:
+    """Leave of a file the first and the last half of what is kept of any output. Of a link nothing is lost."""
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        status, half = os.fstat(fd), MAX_OUTPUT // 2
+        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_size > MAX_OUTPUT:
+            tail = os.pread(fd, half, status.st_size - half)
+            os.ftruncate(fd, half)
+            os.pwrite(fd, left_out(status.st_size - MAX_OUTPUT) + tail, half)
+    finally:
+        os.close(fd)
 
 
 def parse_event(line: bytes) -> Event | None:
