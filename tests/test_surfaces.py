@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from dodo_claude import cli, desk, details, look, mcp_server, tmux
+from dodo_claude import approval, cli, desk, details, look, mcp_server, tmux
 from dodo_claude.clean import clean_text
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.events import Bus
@@ -264,6 +265,29 @@ def test_doit_shows_nothing_raw_before_anybody_approved(clone: Project) -> None:
     ):
         ran = clone.run("doit", *arguments)
         shows_nothing_raw(f"doit {arguments}", ran.out + ran.err)
+
+
+class Screen:
+    """In place of tmux: a terminal that would show it."""
+
+    def capture_session(self, session: str, *, history: int = 0) -> str:
+        return f"screen {session}{MARK}\n{MARK}"
+
+
+def test_a_captured_screen_is_text(clone: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (cli, mcp_server):
+        monkeypatch.setattr(module, "find_session", lambda worker: (Screen(), worker))
+    captured = CliRunner().invoke(cli.main, ["capture", "asks"]).output
+    for text in (captured, mcp_server.Desk().read_screen("asks")):
+        assert "screen asks" in text
+        shows_nothing_raw("a screen", text)
+
+
+def test_what_is_approved_is_shown_with_its_escapes(clone: Project) -> None:
+    lines = approval.listing(approval.unapproved(find_config(), os.environ))
+    assert any("\\x1b[2J" in line for line in lines)
+    for line in lines:
+        shows_nothing_raw("approval", line)
 
 
 @pytest.mark.parametrize("name", ["cli", "look", "talk", "project"])
