@@ -6,22 +6,25 @@ Such a project is a clone that brought its `.orchestrate` along, or one whose wo
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from dodo_claude import approval, cli, desk, details, look, mcp_server, tmux
+from dodo_claude import approval, board, cli, desk, details, look, mcp_server, reporter, tmux
 from dodo_claude.clean import clean_text
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.events import Bus
 from dodo_claude.journal import STATE_DIR, StageLog, folder_name
+from dodo_claude.lifecycle import State, View
 from dodo_claude.project import find_config
 from tests.project import Project
 
@@ -288,6 +291,25 @@ def test_what_is_approved_is_shown_with_its_escapes(clone: Project) -> None:
     assert any("\\x1b[2J" in line for line in lines)
     for line in lines:
         shows_nothing_raw("approval", line)
+
+
+def test_no_line_of_a_run_has_it() -> None:
+    out = io.StringIO()
+    told = reporter.StageReporter(out, {"show_out": True, "failure_verbosity": 0})
+    told._line("a", f"FAILED: why{MARK}\nsecond")
+    told.noted(f"note{MARK}\nsecond")
+    told.reported(f"report{MARK}\nsecond")
+    assert len(out.getvalue().splitlines()) == 3
+    shows_nothing_raw("a run's lines", out.getvalue())
+    view = View(state=State.RUNNING, pane="%0", activity=f"Bash{MARK}\nx", progress=f"half{MARK}")
+    for state in (view, replace(view, state=State.BLOCKED, blocked_on=f"rm{MARK}"), replace(view, pane=None)):
+        row = board.row("a", board.Told(began=1.0, view=state), (), 2.0)
+        text = "".join(
+            piece for line in board.lines(board.Board("p", (row,), 1.0), 200, 9) for piece, _ in line
+        )
+        assert "Bash" in text
+        shows_nothing_raw("the board", text)
+        assert "\n" not in text
 
 
 @pytest.mark.parametrize("name", ["cli", "look", "talk", "project"])
