@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dodo_claude import __version__, look, talk
-from dodo_claude.clean import clean_line, clean_text, one_line, shortened
+from dodo_claude.clean import clean_line, clean_text, shortened
 from dodo_claude.errors import ConfigError, DodoClaudeError
 from dodo_claude.project import (
     FILE,
@@ -385,7 +385,7 @@ def log(stage: str) -> None:
             raise DodoClaudeError(f"stage '{name}': has not run yet (doit orchestrate {name})")
         attempt = Attempt(history, numbers[-1])
         result = attempt.result() or {"result": "under way"}
-        say(f"{name}: attempt {attempt.number} {result.get('result')}")
+        say(f"{name}: attempt {attempt.number} {_short(result.get('result'))}")
         for title, said in _figures(result):
             say(f"  {title}: {said}")
         for line in _earlier(history, numbers[:-1]):
@@ -395,13 +395,19 @@ def log(stage: str) -> None:
             if not isinstance(each, Mapping):
                 continue  # it is none of ours
             seen = "" if each.get("known") else " (changed while it was at work"
-            beside = ", ".join(map(str, each.get("beside") or ()))
+            others = each.get("beside")
+            beside = _short(", ".join(map(str, others if isinstance(others, list) else ())))
             seen += f", or by {beside})" if seen and beside else ")" if seen else ""
-            say(f"  besides its targets: {clean_line(str(each.get('path')))}{seen}")
+            say(f"  besides its targets: {_short(each.get('path'))}{seen}")
         for title, file in (("check", "check.log"), ("output", "output.log")):
             _quote(title, output_tail(attempt.dir / file).splitlines()[-MOST_OUTPUT:])
         _quote("last message", clean_text(str(result.get("message") or "")).splitlines())
         say(f"  files: {os.path.relpath(attempt.dir)}/")
+
+
+def _short(value: object) -> str:
+    """What a file of an attempt says, in a line."""
+    return shortened(clean_line(str(value)), LONGEST_LINE)
 
 
 def _quote(title: str, lines: list[str]) -> None:
@@ -423,7 +429,7 @@ def _figures(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         "session": result.get("session_id"),
         "set aside in partial/": ", ".join(map(str, moved)) if isinstance(moved, list) else moved,
     }
-    return [(title, shortened(clean_line(str(said)), LONGEST_LINE)) for title, said in found.items() if said]
+    return [(title, _short(said)) for title, said in found.items() if said]
 
 
 def _earlier(history: StageLog, numbers: list[int]) -> list[str]:
@@ -438,11 +444,7 @@ def _earlier(history: StageLog, numbers: list[int]) -> list[str]:
         how = ended(result)
         if not how or len(found) == MOST_EARLIER:
             break
-        found.append(
-            one_line(
-                f"attempt {number} {shortened(how, LONGEST_LINE)} (files: {os.path.relpath(attempt.dir)}/)"
-            )
-        )
+        found.append(f"attempt {number} {_short(how)} (files: {os.path.relpath(attempt.dir)}/)")
     return found
 
 

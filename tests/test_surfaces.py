@@ -211,7 +211,11 @@ def test_no_command_shows_it_raw(clone: Project, monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_line_of_a_log_is_endless(clone: Project) -> None:
-    for stage in ("failed", "good"):
+    write(
+        clone.root / STATE_DIR / "stages/stopped/1/result.json",
+        json.dumps({"result": "odd" * 30_000, "reason": "x" * 100_000}),
+    )
+    for stage in ("failed", "good", "stopped"):
         output = CliRunner().invoke(cli.main, ["log", stage]).output
         assert "more characters" in output
         assert max(map(len, output.splitlines())) < 2_500
@@ -322,7 +326,7 @@ def test_the_commands_have_one_way_out(name: str) -> None:
 def test_a_damaged_result_is_no_fault_of_ours(clone: Project) -> None:
     path = clone.root / STATE_DIR / "stages" / "failed" / "1" / "result.json"
     for text in (
-        '{"undeclared": ["a", {"path": 1, "beside": [2]}], "seconds": "x", "message": 3}',
+        '{"undeclared": ["a", {"path": 1, "beside": [2]}, {"beside": 3}], "seconds": "x", "message": 3}',
         "{}",
         "[1]",
     ):
