@@ -97,9 +97,9 @@ def _last(stage: Stage, log: StageLog) -> tuple[Attempt, Mapping[str, object]]:
         how = result.get("result")
         resumable = stage.agent is not None and stage.agent.base != "command"
         if how == Result.SUCCEEDED.value:
-            if (log.dir / "done").exists():
-                return attempt, result
-            raise NotAgainError("it is to be done anew (doit forget)")
+            if log.is_forgotten():
+                raise NotAgainError("it is to be done anew (doit forget)")
+            return attempt, result
         if how == Result.FAILED.value and _by_check(result):
             return attempt, result
         cut_off = result.get("edited") or result.get("unchecked")

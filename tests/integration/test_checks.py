@@ -430,6 +430,7 @@ def test_recheck_by_hand(project: Project) -> None:
     )
     assert project.read("a.txt") == "good\n"
     assert "one  done" in project.run("dodo-claude", "status", check=0).out
+    assert "it is done, and neither" in project.run("dodo-claude", "recheck", "one", check=2).err
     done(project.orchestrate(), "one")
     assert (spawned(project, "one"), project.attempts("one")) == (1, 3)
     ran = project.run("dodo-claude", "recheck", "one", check=2)
