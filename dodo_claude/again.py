@@ -26,8 +26,9 @@ def recheck(config: Config, name: str, environ: Mapping[str, str]) -> tuple[bool
         run.start_nobody()
         done, whose = _recheck(run, name)
     except NotAgainError as error:
+        remedy = error.remedy or f"doit orchestrate {name} goes on with it"
         raise DodoClaudeError(
-            f"stage '{name}': there is nothing to check again: {error} (doit orchestrate {name} goes on with it)"
+            f"stage '{name}': there is nothing to check again: {error} ({remedy})"
         ) from error
     finally:
         run.close()

@@ -187,9 +187,8 @@ class Job:
     mentions: tuple[str, ...] = ()  # what the prompt's author mentions for the client to attach
     orders: tuple[str, ...] = ()  # of nested orchestrations, relative to the root: not to be edited
     others: tuple[str, ...] = ()  # targets of other stages, relative to the root: not to be edited either
-    outside: tuple[
-        str, ...
-    ] = ()  # nor these of the git repository around, relative to the root; hooks end in /*
+    # Nor these of the git repository around, relative to the root; hooks end in /*.
+    outside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

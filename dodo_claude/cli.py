@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
@@ -118,18 +118,32 @@ def init(template: str | None, folder: Path | None, claude: bool) -> None:
             for path in source.rglob("*")
             if path.is_file() and "__pycache__" not in path.parts
         )
-        there = [str(target / name) for name in files if (target / name).exists()]
-        if there:
-            raise DodoClaudeError(f"{there[0]}: exists already (choose another folder; nothing was written)")
-        for name in files:
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, target / name)
-        schema = target / "orchestrate.schema.json"
-        if not schema.exists():
-            schema.write_text(_schema_text(), encoding="utf-8")
+        with _writing(target):
+            there = [str(target / name) for name in files if (target / name).exists()]
+            if there:
+                raise DodoClaudeError(
+                    f"{there[0]}: exists already (choose another folder; nothing was written)"
+                )
+            for name in files:
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / name, target / name)
+            schema = target / "orchestrate.schema.json"
+            if not schema.exists():
+                schema.write_text(_schema_text(), encoding="utf-8")
         _approve(target / FILE)
         where = "" if target.resolve() == Path.cwd() else f"cd {target} && "
         click.echo(f"wrote {len(files) + 1} files to {target}; next: {where}doit orchestrate")
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """What can't be written below `folder` is said in a line."""
+    from dodo_claude.journal import disk_problem
+
+    try:
+        yield
+    except OSError as error:
+        raise DodoClaudeError(disk_problem(error, folder)) from error
 
 
 def _install_commands(folder: Path) -> None:
@@ -221,17 +235,13 @@ def plan(request: str, folder: Path, yes: bool, agent: str) -> None:
                 raise DodoClaudeError(
                     f"{there}: exists already ({remedy}, or take another --folder; nothing was written)"
                 )
-        try:
+        with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             _write_new(folder / "request.md", text.rstrip("\n") + "\n")
             _write_new(folder / FILE, PLANNED.format(agent=agent))
             for name, content in (("orchestrate.schema.json", _schema_text()), ("doit.cfg", _CFG)):
                 if not (folder / name).exists():
                     _write_new(folder / name, content)
-        except OSError as error:
-            raise DodoClaudeError(
-                f"{error.filename or folder}: can't be written: {error.strerror}"
-            ) from error
         _approve(folder / FILE)
         if request == "-" and sys.stdout.isatty():
             with suppress(OSError):  # the request came by a pipe; the question is for the terminal

@@ -723,8 +723,10 @@ def _columns(line: Line | Strip) -> int:
 
 
 def show() -> Dashboard:
-    """Until the user leaves."""
+    """Until the user leaves. Raises `DodoClaudeError` where there is no terminal: nobody could press the key for that."""
     app = Dashboard()
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # where Textual reads keys, and where it draws
+        raise DodoClaudeError("dashboard: needs a terminal (run it in one, or with --web for a browser)")
     app.alone = True
     app.run()
     return app

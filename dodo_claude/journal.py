@@ -44,6 +44,8 @@ HOOK_SECONDS = 60.0  # a hook that wrote nothing for so long writes no more
 LITTLE = 16_384  # bytes; with less free the disk is full
 # A line as `_append` writes it, with its time and its kind.
 _OUTLINE = re.compile(rb'^(?=\{"at": ([0-9]+(?:\.[0-9]+)?), "kind": "([^"\\]*)")(.*)$', re.M)
+# Of a stage whose last attempt counts: doit has stored its outcome, or is to.
+_MARKS = ("done", "open")
 # No room: on the disk, of the user's quota, below the limit on a file's size.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -278,6 +280,10 @@ class StageLog:
         """doit knows nothing of this stage, on purpose: it failed, or the user said so."""
         _forget(self.dir)
 
+    def is_forgotten(self) -> bool:
+        """Does doit know nothing of its last attempt, on purpose?"""
+        return not any(os.path.lexists(self.dir / name) for name in _MARKS)
+
     def reopen(self) -> None:
         """doit's record of this stage is lost: the attempt that it was of is to be looked at again."""
         _reopen(self.dir)
@@ -296,7 +302,7 @@ def reopen_all(state: Path) -> None:
 
 
 def _forget(folder: Path) -> None:
-    for name in ("done", "open"):
+    for name in _MARKS:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             (folder / name).unlink()
 

@@ -40,7 +40,11 @@ class Candidate:
 
 
 class NotAgainError(Exception):
-    """There is nothing to check again; str() says why, in words."""
+    """There is nothing to check again; str() says why, in words. `remedy`: another one than a run."""
+
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(why)
+        self.remedy = remedy
 
 
 def find(
@@ -55,6 +59,9 @@ def find(
     how = result.get("result")
     recorded = _table(begun.get("definition"))
     same = recorded == dict(definition)
+    who = recorded.get("agent")
+    if isinstance(who, str) and definition.get("agent") not in (None, who):
+        raise NotAgainError(f"agent '{who}' worked on it", f"dodo-claude recheck {stage.name} --agent {who}")
     if not same and not _same_but_for_checks(stage, definition, recorded, begun):
         raise NotAgainError("more than its check changed since then")
     files = _table(result.get("check_files"))
@@ -62,7 +69,10 @@ def find(
     if other := sorted({*verify.changed(root, inputs, stage.file_dep)} - scripts):
         raise NotAgainError(f"its input '{other[0]}' changed since then")
     if how == Result.SUCCEEDED.value and same:
-        raise NotAgainError("it is done, and neither its check nor anything else of it changed")
+        raise NotAgainError(
+            "it is done, and neither its check nor anything else of it changed",
+            f"doit forget {stage.name} has it done anew",
+        )
     marks = _table(result.get("targets"))
     for name in stage.targets:
         if not _stands(root / name, marks.get(name)):
@@ -87,9 +97,9 @@ def _last(stage: Stage, log: StageLog) -> tuple[Attempt, Mapping[str, object]]:
         how = result.get("result")
         resumable = stage.agent is not None and stage.agent.base != "command"
         if how == Result.SUCCEEDED.value:
-            if (log.dir / "done").exists():
-                return attempt, result
-            raise NotAgainError("it is to be done anew (doit forget)")
+            if log.is_forgotten():
+                raise NotAgainError("it is to be done anew (doit forget)")
+            return attempt, result
         if how == Result.FAILED.value and _by_check(result):
             return attempt, result
         cut_off = result.get("edited") or result.get("unchecked")

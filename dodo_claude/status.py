@@ -148,7 +148,7 @@ def _stage(
     elif state in (WAITING, NOT_RUN) and last is not None and last.result() is None and _lives(last):
         view, state, about = _unfollowed(stage, last)
     elif state in (WAITING, NOT_RUN):
-        state, about = _before(last)
+        state, about = _before(log, last)
 
     def line(text: str) -> str:
         return clean_line(redact.text(text.replace(f"{log.dir.parents[2]}/", "")))
@@ -207,7 +207,7 @@ def _lives(attempt: Attempt) -> bool:
     return pid is not None and isinstance(nonce, str) and processes.lives(pid, nonce)
 
 
-def _before(last: Attempt | None) -> tuple[str, str]:
+def _before(log: StageLog, last: Attempt | None) -> tuple[str, str]:
     """What an earlier run left of a stage that this one has not come to."""
     result = last.result() if last is not None else None
     if last is not None and result is None:
@@ -217,8 +217,11 @@ def _before(last: Attempt | None) -> tuple[str, str]:
         return FAILED, str((result or {}).get("reason") or "")
     if how == Result.ABORTED.value:
         return STOPPED, str((result or {}).get("reason") or "")
-    good = how == Result.SUCCEEDED.value
-    return NOT_RUN, "what it reads or makes was changed since it was done" if good else ""
+    if how != Result.SUCCEEDED.value:
+        return NOT_RUN, ""
+    if log.is_forgotten():
+        return NOT_RUN, "it is to be done anew (doit forget)"
+    return NOT_RUN, "what it reads or makes was changed since it was done"
 
 
 def ended(result: Mapping[str, object]) -> str:

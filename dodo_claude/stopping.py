@@ -123,9 +123,8 @@ def _by_the_run(
         while stops.pending(stage.name) and time.monotonic() < deadline:
             if detached.holder(config.root) != holder:
                 return None
-            if not _goes_on(
-                log
-            ):  # the run is about to take the order away, or had ended the stage before it came
+            # The run is about to take the order away, or had ended the stage before it came.
+            if not _goes_on(log):
                 stops.over(stage.name)
                 break
             time.sleep(LOOK_SECONDS)

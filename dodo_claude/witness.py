@@ -47,9 +47,8 @@ class Overwritten:
 
     stage: str  # whose target it is
     file: str  # relative to the project
-    by: tuple[
-        str, ...
-    ]  # who was at work since it was last seen as it should be; the one that did it, if that is known
+    # Who was at work since it was last seen as it should be; the one that did it, if that is known.
+    by: tuple[str, ...]
     sure: bool  # the client's own tools say so
     gone: bool  # it was removed
     back: bool  # its verified bytes are in place again

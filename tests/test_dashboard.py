@@ -317,6 +317,8 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(
     assert said_at_once() == "orchestrate.toml: not found here or above (dodo-claude init writes one)\n"
     here.write("orchestrate.toml", "[stages.a]\nprompt = 3\n")
     assert said_at_once().startswith("orchestrate.toml:2:10: ")
+    here.write("orchestrate.toml", "[stages.a]\nprompt = '3'\n")
+    assert said_at_once() == "dashboard: needs a terminal (run it in one, or with --web for a browser)\n"
     monkeypatch.setitem(sys.modules, "textual", None)
     assert said_at_once() == "dashboard: needs Textual (pip install 'dodo-claude[dashboard]')\n"
 

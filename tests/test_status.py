@@ -124,6 +124,11 @@ def test_without_a_run_it_says_what_the_last_ones_left(project: Project) -> None
         "what it reads or makes was changed since it was done",
     )
     assert project.run("dodo-claude", "status", check=0).out.startswith("no run is in progress (the last: 20")
+    project.write("in.txt", "x")
+    project.write("doit.cfg", "[GLOBAL]\nloader = orchestrate\n")
+    project.run("doit", "forget", "one", check=0)
+    forgotten = stages(project)["one"]
+    assert (forgotten["state"], forgotten["about"]) == ("not run", "it is to be done anew (doit forget)")
 
 
 def test_the_states_are_those_of_the_shape() -> None:
