@@ -13,6 +13,20 @@ import pytest
 
 from tests.project import Project, kill_servers
 
+# They take longest, some of them because they install something: begun last, they would let the other cores idle.
+FIRST = (
+    "tests/e2e/test_orchestrator.py",
+    "tests/integration/test_demo.py",
+    "tests/test_wheel.py",
+    "tests/integration/test_big_map.py",
+    "tests/test_templates.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first; the order of all others stays."""
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
+
 
 @pytest.fixture
 def runtime() -> Iterator[Path]:
