@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.project import Project, kill_servers
+
+# How long an example takes tells of the machine's load, not of what is tested.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 # They take longest, some of them because they install something: begun last, they would let the other cores idle.
 FIRST = (
