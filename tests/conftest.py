@@ -10,8 +10,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.project import Project, kill_servers
+
+# How long an example takes tells of the machine's load, not of what is tested.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+# They take longest, some of them because they install something: begun last, they would let the other cores idle.
+FIRST = (
+    "tests/e2e/test_orchestrator.py",
+    "tests/integration/test_demo.py",
+    "tests/test_wheel.py",
+    "tests/integration/test_big_map.py",
+    "tests/test_templates.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first; the order of all others stays."""
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
 
 
 @pytest.fixture

@@ -220,6 +220,12 @@ def test_the_real_client_where_it_was_asked_for(demo: Demo) -> None:
     code, said = demo.run("--yes", "--agent", "claude")
     assert (code, "`claude` is not on PATH" in said) == (1, True)
     state = client(demo)
+    # Its worker ends at once and is started again: not after the half minute that gives a real one's cause time to pass.
+    template = demo.root / "templates/parallel-feature/orchestrate.toml"
+    text = template.read_text(encoding="utf-8")
+    template.write_text(
+        text.replace("[orchestrate]", '[orchestrate]\nretry_delay = "10ms"'), encoding="utf-8"
+    )
     code, said = demo.run("--yes", "--agent", "claude")
     assert "doit orchestrate --no-board --agent claude --trust" in said
     assert json.loads(state.read_bytes())["projects"] == {
