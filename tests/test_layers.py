@@ -114,6 +114,8 @@ ALONE = {
     "attach",
     "repository",
     "shell",
+    "importing",
+    "ownership",
 }
 
 
