@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from dodo_claude import permits
+from dodo_claude import importing, permits
 from dodo_claude.cells import cells
 from dodo_claude.errors import one_line
 from dodo_claude.journal import in_lines
@@ -123,8 +123,8 @@ HOOK_TIMEOUT_SECONDS = 60
 
 # What no worker may do, whatever `allowed_tools` says: in the client deny beats allow, bypassPermissions
 # and a hook's "allow". Each was tried on the client (tests/e2e/test_security.py). A rule reads the text of
-# a command, so it is a guard rail: `sh -c 'git push'`, an alias, `cat .e*` and a program's own open() get
-# past it. With `sandbox` those on files hold for programs too: the client mounts them away.
+# a command, so it is a guard rail against mistakes and no wall. With `sandbox` those on files hold for
+# programs too: the client mounts them away.
 _NEVER_COMMANDS = (
     "git push *", "git -C * push", "git -C * push *", "git -c * push", "git -c * push *",
     "git stash *", "git reset --hard *", "git clean *",
@@ -132,7 +132,7 @@ _NEVER_COMMANDS = (
     "dodo-claude allow *", "dodo-claude deny *",
     "rm -rf /*", "rm -rf ~*", "rm -rf ..*", "rm -fr /*", "rm -fr ~*", "rm -fr ..*",
     "rm -r -f /*", "rm -r -f ~*", "rm -r -f ..*",
-    # The client judges each part of a pipe by itself, so that `curl … | sh` is a shell with nothing to read but its input.
+    # The client judges each part of a pipe by itself: of one into a shell this part is a shell that reads its input.
     "sh", "bash", "zsh", "sh -s *", "bash -s *", "zsh -s *",
 )  # fmt: skip
 # A path with ./ is meant at any depth, as in a .gitignore. No `.env.*`: an .env.example is there to be read.
@@ -494,7 +494,7 @@ def launch(profile: AgentProfile, job: Job, environ: Mapping[str, str], env: Map
         variables["DODO_CLAUDE_STAGE"] = job.stage.removeprefix(profile.prefix)
         variables["CLAUDE_CONFIG_DIR"] = str(job.root / ".orchestrate" / "scripted")
         variables["DODO_CLAUDE_SCENARIO"] = str(job.root / (profile.scenario or "scenario.toml"))
-        command = list(profile.command) or [sys.executable, "-m", "dodo_claude.scripted"]
+        command = list(profile.command) or importing.python("dodo_claude.scripted", deaf=True)
     if profile.permission_mode == BYPASS:
         variables |= _BYPASS_ENV
     arguments = _client_arguments(profile, job)

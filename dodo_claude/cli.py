@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dodo_claude import __version__, look, talk
+from dodo_claude import __version__, importing, look, talk
 from dodo_claude.errors import ConfigError, DodoClaudeError, one_line
 from dodo_claude.project import (
     FILE,
@@ -250,7 +250,7 @@ def plan(request: str, folder: Path, yes: bool, agent: str) -> None:
         sys.stdout.flush()
         os.chdir(folder)
         os.execv(  # noqa: S606 (there is no shell to start it without)
-            sys.executable, [sys.executable, "-m", "doit", "orchestrate", *(["--yes"] if yes else [])]
+            sys.executable, importing.python("doit", "orchestrate", *(["--yes"] if yes else []))
         )
 
 

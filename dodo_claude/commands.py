@@ -190,6 +190,7 @@ class Orchestrate(DoitRun):
                 consent.settle(
                     self.loader.run, give=trust, ask=ask, out=self.outstream,
                     stale=lambda base: explained.is_stale(self.control, self.dep_manager, base),
+                    dodo=self.loader.dodo,
                 )  # fmt: skip
                 if detach:
                     if explained.is_stale(self.control, self.dep_manager, None):

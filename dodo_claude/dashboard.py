@@ -10,7 +10,6 @@ import contextlib
 import gc
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -25,7 +24,7 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.worker import Worker
 
-from dodo_claude import desk, look, mirror, project, report, steering, talk
+from dodo_claude import desk, importing, look, mirror, project, report, steering, talk
 from dodo_claude.board import Line
 from dodo_claude.desk import Desk
 from dodo_claude.details import Details, latest
@@ -575,7 +574,7 @@ class Dashboard(App[None]):
             return
         with self.suspend():
             done = subprocess.run(
-                [sys.executable, "-m", "dodo_claude", "attach", "--", stage.name],
+                importing.python("dodo_claude", "attach", "--", stage.name),
                 stderr=subprocess.PIPE, text=True, errors="replace", check=False,
             )  # fmt: skip
         if done.returncode != 0:

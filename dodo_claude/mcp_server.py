@@ -11,14 +11,13 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dodo_claude import __version__, look, prompts, rendered, stopping, talk
+from dodo_claude import __version__, importing, look, prompts, rendered, stopping, talk
 from dodo_claude import lifecycle as life
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR
@@ -119,7 +118,7 @@ class Desk:
         how = ["--dry-run"] if dry_run else ["--explain"] if explain else ["--detach", "--yes"]
         chosen = [f"--agent={agent}"] if agent else []
         done = subprocess.run(
-            [sys.executable, "-m", "doit", "orchestrate", *how, *chosen, *names],
+            importing.python("doit", "orchestrate", *how, *chosen, *names),
             cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
         )  # fmt: skip
         if done.returncode != 0:

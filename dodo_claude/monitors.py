@@ -14,13 +14,12 @@ import contextlib
 import fcntl
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from dodo_claude import processes
+from dodo_claude import importing, processes
 from dodo_claude.errors import DodoClaudeError, one_line
 from dodo_claude.journal import Attempt, make_folder, write_atomic
 from dodo_claude.records import Monitor, Stage
@@ -140,7 +139,7 @@ def _start(monitor: Monitor, orders: Orders, pane: Pane, services: Services) -> 
     variables = {**given, "LANG": "C.UTF-8", processes.NONCE: orders.nonce}
     argv = [
         "env", "-i", *(f"{name}={value}" for name, value in variables.items()),
-        sys.executable, "-P", "-m", "dodo_claude.monitor", str(path),
+        *importing.python("dodo_claude.monitor", str(path)),
     ]  # fmt: skip
     try:
         services.terminal().split(pane, argv, services.root)

@@ -30,7 +30,7 @@ from dodo_claude.journal import (
     make_state_dir,
     write_atomic,
 )
-from dodo_claude.records import Config, Phase, Plan, Prompt, Stage
+from dodo_claude.records import Config, Monitor, Phase, Plan, Prompt, Stage
 from dodo_claude.redact import Redactor
 
 if TYPE_CHECKING:
@@ -526,41 +526,7 @@ class Run:
 
         from dodo_claude import __version__
 
-        stages = {}
-        for stage in self.config.stages:
-            entry: dict[str, object] = {
-                "file_dep": list(stage.file_dep),
-                "targets": list(stage.targets),
-                "after": list(stage.after),
-                "session": stage.session,
-                "timeout_seconds": stage.timeout,
-                "repairs": stage.repairs,
-                "retries": stage.retries,
-                "keep": stage.keep,
-                "idle_timeout_seconds": stage.idle_timeout,
-                "person_timeout_seconds": stage.person_timeout,
-                "on_permission": stage.on_permission,
-                "max_turns": stage.max_turns,
-                "protect": list(stage.protect),
-                "cwd": stage.cwd,
-            }
-            for key in ("prompt", "command", "check", "item"):
-                value = getattr(stage, key)
-                if value is not None:
-                    entry[key] = value
-            if stage.phases:
-                entry["phases"] = [_phase(phase) for phase in stage.phases]
-            if stage.agent is not None:
-                entry["agent"] = stage.agent.name
-                entry["allowed_tools"] = list(stage.agent.allowed_tools)
-                if stage.agent.model is not None:
-                    entry["model"] = stage.agent.model
-            if stage.monitors:
-                entry["monitors"] = {
-                    monitor.name: {"command": monitor.command, "match": monitor.match}
-                    for monitor in stage.monitors
-                }
-            stages[stage.name] = entry
+        stages = {stage.name: _stage(stage) for stage in self.config.stages}
         return {
             "run": {
                 "id": self.id,
@@ -582,15 +548,42 @@ class Run:
         }
 
 
-def _phase(phase: Phase) -> dict[str, object]:
-    entry: dict[str, object] = {"prompt": phase.prompt, "targets": list(phase.targets)}
-    if phase.check is not None:
-        entry["check"] = phase.check
-    if phase.compact is not None:
-        entry["compact"] = phase.compact
-    if phase.handover:
-        entry["handover"] = True
+# Of a stage and its phases what is no key of theirs: their names, where they stand, and what was found in their prompts.
+_NO_KEYS = frozenset(
+    ("name", "group", "line", "prefix", "folder", "planned", "agent", "messages", "prompt_env", "prompt_files", "prompt_globs",
+     "report")
+)  # fmt: skip
+_IN_SECONDS = frozenset(("timeout", "idle_timeout", "person_timeout", "every", "debounce"))
+
+
+def _stage(stage: Stage) -> dict[str, object]:
+    """All keys of a stage that have a value, as they count for it."""
+    entry = _keys(stage)
+    if stage.agent is not None:
+        entry |= {"agent": stage.agent.name, "allowed_tools": list(stage.agent.allowed_tools)}
+        if stage.agent.model is not None:
+            entry["model"] = stage.agent.model
+    if stage.phases:
+        entry["phases"] = [_keys(phase) for phase in stage.phases]
+    if stage.monitors:
+        entry["monitors"] = {monitor.name: _keys(monitor) for monitor in stage.monitors}
     return entry
+
+
+def _keys(record: Stage | Phase | Monitor) -> dict[str, object]:
+    """Its own keys, one by one as its class has them, but for those that are records themselves."""
+    found: dict[str, object] = {}
+    for name in record.__dataclass_fields__:
+        value = getattr(record, name)
+        if name in _NO_KEYS or value is None or name in ("phases", "monitors"):
+            continue
+        if name == "env":
+            hidden = Redactor(dict(value))
+            value = {variable: hidden.text(text) for variable, text in value}
+        found[f"{name}_seconds" if name in _IN_SECONDS else name] = (
+            list(value) if isinstance(value, tuple) else value
+        )
+    return found
 
 
 def _say_overwritten(found: Overwritten) -> None:

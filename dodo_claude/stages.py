@@ -13,6 +13,7 @@ from pathlib import Path
 
 from doit.task import Task
 
+from dodo_claude import importing
 from dodo_claude.loader import FILE, STATE, StageLoader
 
 DOIT_CONFIG = dict(STATE)
@@ -27,6 +28,7 @@ class _Stages:
         """Called by doit, in the project's folder."""
         loader = StageLoader()
         loader.path = Path.cwd() / FILE
+        importing.put_last([str(Path.cwd())])  # doit has read all of it, with the folder in front
         yield from loader.load_stages([], set())
 
 

@@ -9,7 +9,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -17,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
-from dodo_claude import processes, run, slots, watch
+from dodo_claude import importing, processes, run, slots, watch
 from dodo_claude.errors import DodoClaudeError
 
 PREFIX = "doctor-"
@@ -61,7 +60,7 @@ def environment(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
 def orchestrate(root: Path, env: Mapping[str, str], seconds: float, *options: str) -> tuple[int, str]:
     """`doit orchestrate` in `root`, for so many seconds at most: its exit status and the line that says most."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "doit", "orchestrate", "--yes", *options],
+        importing.python("doit", "orchestrate", "--yes", *options),
         cwd=root, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         errors="replace", start_new_session=True,  # a Ctrl-C is ours: it is asked to end, once
     )  # fmt: skip

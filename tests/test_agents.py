@@ -112,7 +112,7 @@ def test_scripted() -> None:
     made = launch(SCRIPTED, JOB, {"CLAUDE_CONFIG_DIR": "/real", "ANTHROPIC_API_KEY": "k"}, {})
     assert (
         made.command
-        == f'{shlex.quote(sys.executable)} -m dodo_claude.scripted {ARGUMENTS} {OFF} -- "$prompt"'
+        == f'{shlex.quote(sys.executable)} -E -P -m dodo_claude.scripted {ARGUMENTS} {OFF} -- "$prompt"'
     )
     assert made.env == {
         "LANG": "C.UTF-8", **FIXED,

@@ -115,6 +115,8 @@ ALONE = {
     "attach",
     "repository",
     "shell",
+    "importing",
+    "ownership",
 }
 
 

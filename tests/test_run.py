@@ -277,8 +277,83 @@ def test_the_plan_tells_what_runs(run: Run) -> None:
     assert plan["stages"]["api"] == {
         "prompt": "Write.", "file_dep": ["in"], "targets": ["a"], "after": [], "session": "w-api", "timeout_seconds": 20.0,
         "repairs": 1, "retries": 0, "keep": "on-failure", "cwd": ".", "agent": "claude", "allowed_tools": [],
-        "protect": [], **waits,
+        "protect": [], "env": {}, "allow_unchanged": False, **waits,
     }  # fmt: skip
+
+
+def _keys(table: str) -> set[str]:
+    found = json.loads((Path(runs.__file__).with_name("orchestrate.schema.json")).read_text())["properties"][
+        table
+    ]
+    return set(found["additionalProperties"]["properties"])
+
+
+def test_each_key_that_a_stage_may_have_is_in_the_plan(root: Path) -> None:
+    """`foreach` and `orchestrate` make several stages, which are told one by one."""
+    (root / "p.md").write_text("x")
+    (root / "orchestrate.toml").write_text(
+        """
+        [orchestrate]
+        notify = ["true"]
+        [defaults]
+        env = { A = "1", MY_TOKEN = "not to be told" }
+        [stages.one]
+        prompt_file = "p.md"
+        model = "haiku"
+        allow_unchanged = true
+        check = "true"
+        timeout = "20s"
+        compact_at = "80%"
+        [stages.made]
+        command = "true"
+        [stages.each]
+        foreach = ["x"]
+        prompt = "{{ item }}"
+        [[stages.parts.phases]]
+        prompt = "one"
+        targets = ["a"]
+        [[stages.parts.phases]]
+        prompt = "two"
+        check = "true"
+        compact = "all"
+        [[stages.parts.phases]]
+        prompt = "three"
+        handover = true
+        [stages.work]
+        plan = "made.toml"
+        prompt = "Plan."
+        [monitors.m]
+        beside = "one"
+        command = "date"
+        match = "x"
+        every = "5s"
+        recovered = "well"
+        """
+    )
+    config = Blueprint(root / "orchestrate.toml").config(set())
+    told = tomllib.loads(Run(config, {}).write_plan().read_text())["stages"]
+    seen = {key.removesuffix("_seconds") for stage in told.values() for key in stage}
+    assert _keys("stages") - seen == {"foreach", "orchestrate"}
+    one = told["one"]
+    assert (one["allow_unchanged"], one["compact_at"], one["timeout_seconds"], one["model"]) == (
+        True,
+        80.0,
+        20.0,
+        "haiku",
+    )
+    assert one["env"] == {"A": "1", "MY_TOKEN": "[redacted]"}
+    assert told["each:x"]["item"] == "x"
+    assert told["parts"]["phases"] == [
+        {"prompt": "one", "targets": ["a"], "handover": False},
+        {"prompt": "two", "targets": [], "check": "true", "compact": "all", "handover": False},
+        {"prompt": "three", "targets": [], "handover": True},
+    ]
+    monitor = {key.removesuffix("_seconds") for key in one["monitors"]["m"]}
+    assert _keys("monitors") - monitor == {
+        "beside",
+        "message",
+        "recovered_match",
+    }  # of which only the first has a value
 
 
 # -- what the stages share
