@@ -17,7 +17,7 @@ MODULES = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in so
 # Who may import what is not in the standard library.
 ALLOWED = {
     "libtmux": {"tmux"},
-    "jinja2": {"prompts"},
+    "jinja2": {"prompts", "language"},
     "jsonschema": {"schema", "config"},
     "rich": {"live", "panes"},
     "textual": {"dashboard", "dialogs", "panes"},
@@ -102,6 +102,7 @@ ALONE = {
     "records",
     "inputs",
     "redact",
+    "language",
     "limits",
     "usage",
     "notify",
