@@ -10,6 +10,7 @@ import contextlib
 import gc
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, ClassVar

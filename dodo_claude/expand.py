@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,8 @@ from dodo_claude.sources import UnreadableError, read_text
 
 # Same as the schema's limit for a prompt that stands in orchestrate.toml, in bytes.
 MAX_PROMPT = 1_000_000
+# What the values of all stages of one file may come to, in characters: 20000 stages with 2.5 kB each.
+MAX_VALUES = 50_000_000
 # tmux would take more, but a name must fit a status line and `attach -t`.
 MAX_SESSION = 48
 
@@ -76,6 +79,7 @@ class Surroundings:
     tasks: frozenset[str]  # of dodo.py
     findings: Findings
     monitors: Mapping[str, beside.Table] = field(default_factory=dict)
+    made: Counter[str] = field(default_factory=Counter)  # of characters that templates made so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +139,11 @@ class _Expansion:
         if self._group is None:
             return [self._draft(None, prompt)]
         if self._group.items is None:
-            self._stage(_Values(self._findings, None, self._name, raw=True), prompt)  # for its faults
+            self._stage(_Values(self._around, None, self._name, raw=True), prompt)  # for its faults
         return [self._draft(item, prompt) for item in self._group.items or ()]
 
     def template(self) -> Stage:
-        return self._stage(_Values(self._findings, None, self._name, raw=True), self._prompt())
+        return self._stage(_Values(self._around, None, self._name, raw=True), self._prompt())
 
     def common(self) -> Draft:
         at = self._at(("stages", self._name))
@@ -172,7 +176,7 @@ class _Expansion:
 
     def _draft(self, item: str | None, prompt: _Prompt | None) -> Draft:
         name = self._local_name if item is None else f"{self._name}:{item}"
-        text = _Values(self._findings, item, name)
+        text = _Values(self._around, item, name)
         at = self._at(("stages", self._name))
         draft = Draft(self._stage(text, prompt), at, at)
         self._name_session(draft, text)
@@ -595,8 +599,9 @@ class _Expansion:
 class _Values:
     """Renders the short values of one stage: a target, a check, a variable. `raw`: judges and leaves them as they are."""
 
-    def __init__(self, findings: Findings, item: str | None, stage: str, *, raw: bool = False) -> None:
-        self._findings = findings
+    def __init__(self, around: Surroundings, item: str | None, stage: str, *, raw: bool = False) -> None:
+        self._findings = around.findings
+        self._made = around.made
         self.item = item
         self.stage = stage
         self.raw = raw
@@ -616,10 +621,16 @@ class _Values:
         if self.raw:
             return source
         try:
-            return prompts.render_value(source, item=self.item, stage=self.stage, quoted=quoted)
+            text = prompts.render_value(source, item=self.item, stage=self.stage, quoted=quoted)
         except DodoClaudeError as error:
             self._findings.add_once(place, str(error))
             return None
+        self._made["all"] += len(text)
+        if self._made["all"] > MAX_VALUES:
+            text = f"what the templates of this file make is more than {MAX_VALUES} characters in all"
+            self._findings.add(place, text, "use fewer items or shorter texts")
+            self._findings.raise_any()
+        return text
 
 
 def _undefined(name: str, known: tuple[str, ...]) -> tuple[str, str]:

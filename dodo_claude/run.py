@@ -422,24 +422,39 @@ class Run:
             mark = secrets.token_hex(8)
             if not any(mark in text for text in (*texts.values(), *said.values(), report)):
                 break
-        told = prompts.render(
-            stage.prompt,
-            item=stage.item,
-            stage=local(stage.name),
-            files={path(name): prompts.fence("file", path(name), text, mark) for name, text in texts.items()},
-            messages={
-                local(name): prompts.fence("message", local(name), text, mark) for name, text in said.items()
-            },
-            env=env | dict(stage.env),
-            globs={path(glob): [path(name) for name in names] for glob, names in globs.items()},
-            report=prompts.fence("report", self.config.name, report, mark) if stage.report else None,
-        )
+        try:
+            told = prompts.render(
+                stage.prompt,
+                item=stage.item,
+                stage=local(stage.name),
+                files={
+                    path(name): prompts.fence("file", path(name), text, mark) for name, text in texts.items()
+                },
+                messages={
+                    local(name): prompts.fence("message", local(name), text, mark)
+                    for name, text in said.items()
+                },
+                env=env | dict(stage.env),
+                globs={path(glob): [path(name) for name in names] for glob, names in globs.items()},
+                report=prompts.fence("report", self.config.name, report, mark) if stage.report else None,
+            )
+        except DodoClaudeError as error:
+            raise DodoClaudeError(f"{self._place_of_prompt(stage)}: {error}") from error
         if stage.plan is not None:
             from dodo_claude import plans
 
             brief = plans.brief(stage, self.config)
             told = replace(told, text=told.text + brief, data=told.data + brief)
         return told
+
+    def _place_of_prompt(self, stage: Stage) -> str:
+        """The file that it stands in, and where its stage's table does when that is no file of its own."""
+        if stage.prompt_file is not None:
+            return stage.prompt_file
+        file = stage.planned or (
+            f"{stage.folder}/{self.config.path.name}" if stage.folder else self.config.path.name
+        )
+        return f"{file}:{stage.line}:1: the prompt of stage '{stage.name}'"
 
     def report_of(self, stage: Stage) -> str:
         """What the stages came to that `stage` comes after, as Markdown."""

@@ -19,6 +19,7 @@ import toml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dodo_claude import expand, language
 from dodo_claude.config import Budget, Config, load_config
 from dodo_claude.errors import ConfigError
 from dodo_claude.schema import SCHEMA, schema
@@ -768,3 +769,40 @@ def test_a_file_without_stages_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "orchestrate.toml")
     assert str(caught.value) == f"sub/orchestrate.toml:1:1: {why}"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "targets = ['{}']", "file_dep = ['{}']", "check = '{}'", "command = '{}'", "session = '{}'", "cwd = '{}'",
+        "allowed_tools = ['Read({})']", "env = {{ A = '{}' }}", "prompt = '{}'", "prompt = '{{{{ files[item|replace(\"\", \"xxx\")] }}}}'",
+        "phases = [{{ prompt = 'x', targets = ['{}'] }}]", "phases = [{{ prompt = 'x', check = '{}' }}]",
+        "phases = [{{ prompt = '{}' }}]", "phases = [{{ prompt = 'x' }}, {{ prompt = 'x', compact = '{}' }}]",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("template", ["{{ item ~ 2 ** 3 }}", "{{ item|replace('', 'xxx') }}"])
+def test_a_template_that_would_not_end_is_told_at_its_place(
+    project: Project, monkeypatch: pytest.MonkeyPatch, key: str, template: str
+) -> None:
+    monkeypatch.setattr(language, "MOST", 100)
+    quoted = key.format(template.replace("'", '"'))
+    work = "" if key.startswith(("prompt", "command", "phases")) else "prompt = 'x'\n"
+    path = project(f"[stages.a]\nforeach = ['{'a' * 60}']\n{work}{quoted}")
+    if key.startswith(("prompt = '{}'", "phases = [{{ prompt = '{}'")) and "replace" in template:
+        load_config(path)  # it is rendered when what it may use is there
+    else:
+        lines = complaints(path)
+        assert len(lines) == 1
+        start, _, rest = lines[0].partition(": ")
+        assert start.startswith(f"orchestrate.toml:{4 if work else 3}:")
+        assert rest.startswith(f"stages.a.{key.partition(' ')[0]}")
+        assert "can't raise a number to a power" in rest or "it makes more than 100 characters" in rest
+
+
+def test_what_all_items_make_has_a_limit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(expand, "MAX_VALUES", 1000)
+    text = f"[stages.a]\nforeach = ['a', 'b', 'c']\ncommand = '''true\n{'x' * 400} {{{{ item }}}}'''\n"
+    assert complaints(project(text)) == [
+        "orchestrate.toml:3:11: stages.a.command: what the templates of this file make is more than 1000 characters in all "
+        "(use fewer items or shorter texts)"
+    ]

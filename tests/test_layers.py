@@ -18,7 +18,7 @@ MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
 # Who may import what is not in the standard library.
 ALLOWED = {
     "libtmux": {"tmux"},
-    "jinja2": {"prompts"},
+    "jinja2": {"prompts", "language"},
     "jsonschema": {"schema", "config"},
     "rich": {"live", "panes"},
     "textual": {"dashboard", "dialogs", "panes"},
@@ -103,6 +103,7 @@ ALONE = {
     "records",
     "inputs",
     "redact",
+    "language",
     "limits",
     "usage",
     "notify",

@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import approval
+from dodo_claude import approval, language
 from dodo_claude import run as runs
 from dodo_claude.config import Blueprint, load_config
 from dodo_claude.errors import DodoClaudeError
@@ -450,6 +450,29 @@ env_pass = ["B"]
         DodoClaudeError, match=r"^in: No such file or directory \(the prompt of stage 'two' includes it\)$"
     ):
         run.render_prompt(run.config.stages[1])
+
+
+def test_a_prompt_that_makes_too_much_is_told_with_its_place(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(language, "MOST", 1000)
+    (root / "p.md").write_text("\n{% for a in files['in'] %}{% endfor %}")
+    (root / "in").write_text("x" * 200)
+    text = "[stages.one]\nprompt_file = 'p.md'\n[stages.two]\nprompt = \"{% for a in files['in'] %}{% endfor %}\""
+    (root / "orchestrate.toml").write_text(text)
+    run = Run(load_config(root / "orchestrate.toml"), {})
+    fact = "the template can't be rendered: {}it makes more than 1 000 characters in all"
+    for stage, place in zip(
+        run.config.stages,
+        (
+            "p.md: " + fact.format("line 2: "),
+            "orchestrate.toml:3:1: the prompt of stage 'two': " + fact.format(""),
+        ),
+        strict=True,
+    ):
+        with pytest.raises(DodoClaudeError) as caught:
+            run.render_prompt(stage)
+        assert str(caught.value) == place
 
 
 def test_a_prompt_with_files_of_its_item_and_of_a_glob(root: Path) -> None:
