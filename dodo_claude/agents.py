@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from dodo_claude import importing, permits
 from dodo_claude.cells import cells
-from dodo_claude.errors import one_line
+from dodo_claude.clean import one_line
 from dodo_claude.journal import in_lines
 from dodo_claude.mail import HEAD
 from dodo_claude.records import AgentProfile

@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dodo_claude import agents, ownership
-from dodo_claude.errors import DodoClaudeError, one_line
+from dodo_claude.clean import one_line
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import user_state, write_atomic
 from dodo_claude.records import AgentProfile, Config, Plan, Stage
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dodo_claude import __version__, importing, look, talk
-from dodo_claude.errors import ConfigError, DodoClaudeError, one_line
+from dodo_claude.clean import clean_line, one_line
+from dodo_claude.errors import ConfigError, DodoClaudeError
 from dodo_claude.project import (
     FILE,
     complete_stage,
@@ -380,7 +381,6 @@ def log(stage: str) -> None:
     Example: dodo-claude log backend
     """
     from dodo_claude.journal import Attempt, StageLog
-    from dodo_claude.report import clean_line
     from dodo_claude.verify import output_tail
 
     with faults():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from dodo_claude import approval, plans, question, trust
-from dodo_claude.errors import one_line
+from dodo_claude.clean import one_line
 from dodo_claude.records import Config, Plan
 from dodo_claude.run import Run
 

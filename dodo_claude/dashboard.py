@@ -27,6 +27,7 @@ from textual.worker import Worker
 
 from dodo_claude import desk, importing, look, mirror, project, report, steering, talk
 from dodo_claude.board import Line
+from dodo_claude.clean import clean_line, clean_screen, clean_text
 from dodo_claude.desk import Desk
 from dodo_claude.details import Details, latest
 from dodo_claude.dialogs import Say, Sure, box_width, yes_no
@@ -38,7 +39,6 @@ from dodo_claude.lifecycle import Event
 from dodo_claude.panes import Clicked, Listed, Scrolled, Still, painted
 from dodo_claude.records import Config, Stage
 from dodo_claude.redact import Redactor
-from dodo_claude.report import clean, clean_line
 from dodo_claude.status import AT_WORK, BLOCKED, StageStatus
 from dodo_claude.tmux import Tmux
 
@@ -320,7 +320,7 @@ class Dashboard(App[None]):
             if stage.attempt is not None:
                 with contextlib.suppress(OSError):
                     path = self._attempt(stage).dir / "screen.txt"
-                    text = clean(
+                    text = clean_text(
                         self._redact.text(path.read_text(encoding="utf-8", errors="replace"))
                     ).rstrip()
                     self._lines = [
@@ -447,7 +447,7 @@ class Dashboard(App[None]):
 
     def _seen(self, wanted: tuple[str, str | None], text: str) -> None:
         if self._screen_of == wanted:
-            self._screen = painted(mirror.cleaned(self._redact.text(text)))
+            self._screen = painted(clean_screen(self._redact.text(text)))
             self._fill()
 
     # -- keys: what is shown
@@ -529,11 +529,13 @@ class Dashboard(App[None]):
     # -- keys: what is done
 
     def _told(self, text: str, *, severity: Any = "information") -> None:
-        lines = clean(text).split("\n")
+        lines = clean_text(text).split("\n")
         if len(lines) > MOST_LINES:  # too much to be read while it is there
             self.push_screen(Sure([((line.expandtabs(4), ""),) for line in lines]))
             return
-        self.notify(clean(text), severity=severity, markup=False, timeout=10 if severity == "error" else 5)
+        self.notify(
+            clean_text(text), severity=severity, markup=False, timeout=10 if severity == "error" else 5
+        )
 
     async def _do(self, what: Callable[[], str]) -> None:
         """Something that looks at files or asks tmux; what came of it is said."""
@@ -607,7 +609,7 @@ class Dashboard(App[None]):
             self._told(f"{stage.name} asks nothing now (m sends it a message)")
             return
         ask = view.asks[0]
-        about: list[Line] = [((clean_line(stage.name), "bold"), (" asks:", "")), *(((line, "yellow"),) for line in clean(ask.text).split("\n"))]  # fmt: skip
+        about: list[Line] = [((clean_line(stage.name), "bold"), (" asks:", "")), *(((line, "yellow"),) for line in clean_text(ask.text).split("\n"))]  # fmt: skip
         text = await self.push_screen_wait(Say(about))
         if text and text.strip():
             await self._do(lambda: talk.reply(talk.Here(), stage.name, text, ask.id))
@@ -656,7 +658,7 @@ class Dashboard(App[None]):
             with self._said():
                 request, call = await asyncio.to_thread(lambda: talk.requested(talk.Here(), stage.name))
                 if request:
-                    return request, clean(call)
+                    return request, clean_text(call)
                 self._told(f"{stage.name} asks for it no longer")
         return None
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from dodo_claude import board, status
 from dodo_claude.board import Line, Piece, cut
 from dodo_claude.cells import cells, clip, clock, count, dollars, fill
+from dodo_claude.clean import clean_line, clean_text
 from dodo_claude.details import Change, Details, Excerpt
 from dodo_claude.events import telling
 from dodo_claude.lifecycle import Event, View
 from dodo_claude.redact import NOTHING, Redactor
-from dodo_claude.report import DONE, FAILED, NOT_RUN, RUNNING, STOPPED, WAITING, clean, clean_line
+from dodo_claude.report import DONE, FAILED, NOT_RUN, RUNNING, STOPPED, WAITING
 from dodo_claude.status import ASKS, AT_WORK, BLOCKED, IDLE, PAUSED, RunStatus, StageStatus
 
 MARKS: Mapping[str, str] = {
@@ -299,7 +300,7 @@ def _change(change: Change) -> list[Line]:
     if change.why:
         return [*found, ((f"  {change.why}", "dim"),)]
     for text in change.lines:
-        text = clean_line_end(text)
+        text = _fitting(text)
         look = "green"
         if change.is_diff:
             look = {"+": "green", "-": "red", "@": "cyan"}.get(text[:1], "")
@@ -337,14 +338,15 @@ def messages(told: Details | None) -> list[Line]:
 
 
 def _text(excerpt: Excerpt) -> list[Line]:
-    found: list[Line] = [((clean_line_end(line), ""),) for line in clean(excerpt.text).split("\n")]
+    found: list[Line] = [((_fitting(line), ""),) for line in clean_text(excerpt.text).split("\n")]
     if excerpt.left_out:
         found.append(((f"… {excerpt.left_out} more characters", "dim"),))
     return found
 
 
-def clean_line_end(line: str) -> str:
-    return clean(line).replace("\n", " ").expandtabs(4)
+def _fitting(line: str) -> str:
+    """A line as it stands, in columns."""
+    return clean_text(line).replace("\n", " ").expandtabs(4)
 
 
 def _none(text: str) -> list[Line]:

@@ -1,4 +1,4 @@
-"""What a user did wrong, as data. Owns the faults that end in one line of text; imports nothing of ours.
+"""What a user did wrong, as data. Owns the faults that end in one line of text.
 
 Whoever catches a DodoClaudeError prints its str and no traceback. A fault of our own is any other exception.
 """
@@ -6,6 +6,8 @@ Whoever catches a DodoClaudeError prints its str and no traceback. A fault of ou
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from dodo_claude.clean import one_line
 
 
 class DodoClaudeError(Exception):
@@ -43,10 +45,3 @@ class ConfigError(DodoClaudeError):
 
     def __str__(self) -> str:
         return "\n".join(str(problem) for problem in self.problems)
-
-
-def one_line(text: str) -> str:
-    """`text` with all that a terminal would act on, or could not encode, written as an escape."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

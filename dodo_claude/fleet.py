@@ -26,6 +26,7 @@ from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from dodo_claude import limits as waits
+from dodo_claude.clean import clean_line
 from dodo_claude.records import Budget, Config
 from dodo_claude.usage import Usage
 
@@ -403,5 +404,5 @@ def _hours(seconds: float) -> str:
 
 def _line(text: str) -> str:
     """The client's words in one short line: they are data, and go to people's terminals."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    line = clean_line(text)
     return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dodo_claude import attempts, board, desk, detached, runs, status
 from dodo_claude.changes import Change, Changes
+from dodo_claude.clean import clean_line
 from dodo_claude.config import Config
 from dodo_claude.desk import Desk
 from dodo_claude.errors import DodoClaudeError
@@ -25,7 +26,7 @@ from dodo_claude.journal import STATE_DIR, Attempt, StageLog, disk_problem
 from dodo_claude.lifecycle import OUTCOME, PAUSED, State, View, advance
 from dodo_claude.records import Stage
 from dodo_claude.redact import NOTHING, Redactor
-from dodo_claude.report import DONE, RUNNING, clean_line
+from dodo_claude.report import DONE, RUNNING
 from dodo_claude.status import StageStatus
 from dodo_claude.usage import TranscriptReader, cost_of
 

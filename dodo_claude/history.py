@@ -19,6 +19,7 @@ from typing import Any
 
 from dodo_claude import verify
 from dodo_claude.attempts import Told, Version, as_number, brief, nothing, read, touched, versions
+from dodo_claude.clean import clean_line, clean_text
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
 from dodo_claude.lifecycle import Result, State
 from dodo_claude.records import Config, Stage
@@ -42,8 +43,6 @@ from dodo_claude.report import (
     StageReport,
     Totals,
     UndeclaredReport,
-    clean,
-    clean_line,
     counted,
     sum_costs,
     why,
@@ -215,7 +214,7 @@ class Reader:
         self.cut_off = False  # it was killed
 
     def say(self, text: object) -> str:
-        return self.redact.text(clean(text)) if isinstance(text, str) else ""
+        return self.redact.text(clean_text(text)) if isinstance(text, str) else ""
 
     def line(self, text: object) -> str:
         return clean_line(self.say(text).replace(f"{self.root}/", ""))

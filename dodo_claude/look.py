@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from dodo_claude import lifecycle as life
-from dodo_claude.errors import DodoClaudeError, one_line
+from dodo_claude.clean import one_line
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.project import FILE, complete_stage, faults, find_config, find_root, project_tmux
 from dodo_claude.redact import Redactor
 from dodo_claude.talk import Here, drop

@@ -24,7 +24,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dodo_claude.errors import DodoClaudeError, one_line
+from dodo_claude.clean import one_line
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, StageLog, make_folder, write_atomic
 from dodo_claude.lifecycle import State
 

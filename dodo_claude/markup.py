@@ -8,8 +8,9 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
+from dodo_claude.clean import clean_text
 from dodo_claude.rendered import many
-from dodo_claude.report import DONE, FAILED, IGNORED, NOT_RUN, RUNNING, STOPPED, UP_TO_DATE, WAITING, clean
+from dodo_claude.report import DONE, FAILED, IGNORED, NOT_RUN, RUNNING, STOPPED, UP_TO_DATE, WAITING
 
 MARKS = {
     DONE: "✓", UP_TO_DATE: "=", IGNORED: "–", FAILED: "✗", STOPPED: "■", RUNNING: "▶", WAITING: "…", NOT_RUN: "○"
@@ -57,7 +58,7 @@ def join(children: Iterable[Child]) -> Html:
 
 def _escaped(text: str) -> str:
     # Most texts are short and plain: there is nothing to clean.
-    return html.escape(text if text.isascii() and text.isprintable() else clean(text))
+    return html.escape(text if text.isascii() and text.isprintable() else clean_text(text))
 
 
 def pre(*children: Child, **attributes: str) -> Html:

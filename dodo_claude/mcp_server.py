@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dodo_claude import __version__, importing, look, prompts, rendered, stopping, talk
 from dodo_claude import lifecycle as life
+from dodo_claude.clean import clean_text
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR
 from dodo_claude.project import (
@@ -29,7 +30,6 @@ from dodo_claude.project import (
     project_tmux,
 )
 from dodo_claude.redact import Redactor
-from dodo_claude.report import clean
 from dodo_claude.status import AT_WORK, StageStatus
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Desk:
             raise DodoClaudeError(
                 done.stderr.strip() or done.stdout.strip() or f"doit ended with {done.returncode}"
             )
-        return clean(done.stdout.strip())
+        return clean_text(done.stdout.strip())
 
     def status(self) -> str:
         """Is a run in progress, and of each stage how it is now, what it waits for or failed of, what it has used, and whether

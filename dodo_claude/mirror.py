@@ -1,6 +1,6 @@
 """A worker's screen, followed: a client of tmux in control mode tells when it changed, and is asked for it only then.
 
-It never sends a key. What comes from it is the worker's: `cleaned` leaves colours, and nothing else a terminal acts on.
+It never sends a key. What comes from it is the worker's: see clean.py.
 """
 
 from __future__ import annotations
@@ -8,22 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 from collections.abc import Callable, Sequence
 
 # Between two looks at a screen that changes all the time.
 LOOK_SECONDS = 0.25
 # Of a session: its worker's pane, whichever a person made the active one.
 WORKER = ":{start}.{top-left}"
-
-_COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
-_OTHERS = re.compile(
-    r"\x1b(?:\][^\x07\x1b]*(?:\x07|\x1b\\|$)|[P^_X][^\x1b]*(?:\x1b\\|$)|\[[0-?]*[ -/]*[@-~]|[@-Z\\-_]|[ -/]*.)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]"
-)
-_TRICKS = re.compile("[\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-# Lines as tmux 3.2 and 3.3 write them: letters between two characters that switch the set.
-_LINES = re.compile("\x0e([^\x0f]*)\x0f?")
-_LETTERS = str.maketrans("jklmnqtuvwx~a`f", "┘┐┌└┼─├┤┴┬│·▒◆°")
 
 
 async def follow(
@@ -108,17 +98,3 @@ class _Talk:
         self._later, self._asked, self._changed = None, True, False
         with contextlib.suppress(ConnectionError, RuntimeError):  # it has ended
             self._stdin.write(self._command)
-
-
-def cleaned(screen: str) -> str:
-    """A screen with its colours, and without all else that a terminal would act on."""
-    screen = _LINES.sub(lambda found: found[1].translate(_LETTERS), screen)
-    parts, at = [], 0
-    for found in _COLOURS.finditer(screen):
-        parts += [_plain(screen[at : found.start()]), found[0]]
-        at = found.end()
-    return "".join([*parts, _plain(screen[at:])])
-
-
-def _plain(text: str) -> str:
-    return _TRICKS.sub("", _OTHERS.sub("", text).replace("\x1b", "").replace("\t", "    "))

@@ -27,12 +27,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dodo_claude import monitors, processes, prompts
-from dodo_claude.errors import DodoClaudeError, one_line
+from dodo_claude.clean import clean_text, one_line
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import StageLog
 from dodo_claude.mail import MAX_INLINE, Mailbox, RefusedError
 from dodo_claude.records import Monitor
 from dodo_claude.redact import Redactor
-from dodo_claude.verify import clean_text
 
 # What is left of a message for the lines however long the rest of it is.
 LEAST_ROOM = 300  # characters

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dodo_claude import importing, processes
-from dodo_claude.errors import DodoClaudeError, one_line
+from dodo_claude.clean import one_line
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, make_folder, write_atomic
 from dodo_claude.records import Monitor, Stage
 from dodo_claude.services import Services

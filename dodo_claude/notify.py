@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
+from dodo_claude.clean import clean_line
+
 # Kinds of what is told.
 NEEDS_HUMAN, ASKS, FAILED, FINISHED = "needs-human", "asks", "failed", "finished"
 # A command of the user's that takes longer hangs, and is killed.
@@ -87,4 +89,4 @@ def _reap(process: subprocess.Popen[bytes], seconds: float = COMMAND_SECONDS) ->
 
 
 def _plain(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)[:200]
+    return clean_line(text)[:200]

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-from dodo_claude.errors import one_line
+from dodo_claude.clean import one_line
 
 
 def faults(root: Path, names: Iterable[str]) -> list[str]:

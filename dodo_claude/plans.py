@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dodo_claude import documents, schema
-from dodo_claude.errors import one_line
+from dodo_claude.clean import one_line
 from dodo_claude.expand import Draft
 from dodo_claude.findings import Findings, did_you_mean, listed, show
 from dodo_claude.locate import KeyPath

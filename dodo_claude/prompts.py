@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dodo_claude import language
-from dodo_claude.errors import DodoClaudeError, one_line
+from dodo_claude.clean import one_line, without_controls
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.records import Prompt
 
 if TYPE_CHECKING:
@@ -44,7 +45,6 @@ MAX_VALUE = 100_000
 
 # A mark that a text could hold by chance is no fence.
 _MARK = re.compile(r"[A-Za-z0-9]{8,64}")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _JINJA = re.compile(r"\{[{%#]")
 LITERAL = "write literal braces as {% raw %}{{ }}{% endraw %}"
 
@@ -226,7 +226,7 @@ def fence(kind: str, label: str, text: str, mark: str, cap: int = CAP) -> str:
     `data`, with what it is of. Control characters are taken out, and of more than `cap` bytes the middle. ValueError
     when the mark is in the text or no mark: the caller takes another.
     """
-    clean, name = _CONTROL.sub("", text), one_line(label)
+    clean, name = without_controls(text), one_line(label)
     if not _MARK.fullmatch(mark) or mark in clean or mark in name:
         raise ValueError("the mark must be 8 to 64 letters and digits that the text does not hold")
     attribute = {"file": "path", "message": "stage"}.get(kind, "of")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dodo_claude.cells import cells
+from dodo_claude.clean import clean_line
 from dodo_claude.journal import write_atomic
 from dodo_claude.report import (
     FAILED,
@@ -25,7 +26,6 @@ from dodo_claude.report import (
     RunReport,
     StageReport,
     Totals,
-    clean_line,
     counted,
     to_json,
 )

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
-from dodo_claude import verify
+from dodo_claude.clean import clean_text
 from dodo_claude.records import (
     DONE,
     FAILED,
@@ -226,7 +225,7 @@ def _built(kind: Any, value: Any) -> Any:
     if get_origin(kind) is dict:
         if not isinstance(value, dict):
             raise TypeError(f"{value!r} is no table")
-        return {clean(key): _built(get_args(kind)[1], item) for key, item in value.items()}
+        return {clean_text(key): _built(get_args(kind)[1], item) for key, item in value.items()}
     kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
     if kinds[-1] is NoneType and value is None:
         return None
@@ -234,22 +233,4 @@ def _built(kind: Any, value: Any) -> Any:
         return True
     if not isinstance(value, (int, float) if kinds[0] is float else kinds[0]) or value is True:
         raise TypeError(f"{value!r} is no {kinds[0].__name__}")
-    return clean(value) if isinstance(value, str) else value
-
-
-# -- texts from elsewhere
-
-
-# They turn the direction of writing, or end a line: a text would say something else than it shows.
-_TRICKS = re.compile("[\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
-
-def clean(text: str) -> str:
-    """`text` without what a terminal would act on and what can't be encoded; newlines and tabs stay."""
-    text = verify.clean_text(text)
-    return text if text.isascii() else _TRICKS.sub("", text.encode("utf-8", "replace").decode())
-
-
-def clean_line(text: str) -> str:
-    """`text` cleaned, on one line."""
-    return " ".join(clean(text).split())
+    return clean_text(value) if isinstance(value, str) else value

@@ -18,6 +18,7 @@ from doit.reporter import ConsoleReporter
 from doit.task import Task
 
 from dodo_claude import notify
+from dodo_claude.clean import clean_line
 from dodo_claude.question import Streams
 from dodo_claude.records import DONE, FAILED, IGNORED, NOT_RUN, SETTLED, STOPPED, UP_TO_DATE, Stage
 from dodo_claude.tasks import StageStopped, is_ours, stage_of
@@ -170,14 +171,14 @@ class StageReporter(ConsoleReporter):
             fleet = self.fleet()
             # Why all of them were is said once, at the end.
             shared = fleet is not None and fail.message == fleet.stopped
-            why = _one_line(fail.message)
+            why = clean_line(fail.message)
             self._line(
                 task.name, "stopped" if shared else why if why.startswith("stopped") else f"stopped: {why}"
             )
         else:
             self._note(task.name, state=FAILED)
-            self._line(task.name, f"FAILED: {_one_line(fail.message)}")
-            self._call(notify.FAILED, task.name, f"{task.name} failed: {_one_line(fail.message)}")
+            self._line(task.name, f"FAILED: {fail.message}")
+            self._call(notify.FAILED, task.name, f"{task.name} failed: {clean_line(fail.message)}")
 
     def nothing_to_do(self, names: list[str]) -> None:
         """Called by the command in place of a run: these stages are up to date, and there is nothing else."""
@@ -241,7 +242,7 @@ class StageReporter(ConsoleReporter):
                 self._call(notify.FINISHED, "", said)
         fleet = self.fleet()
         if fleet is not None and fleet.stopped is not None:
-            self.write(f"stopped: {_one_line(fleet.stopped)}\n")
+            self.write(f"stopped: {clean_line(fleet.stopped)}\n")
         for name in [task.name for task in failed_tasks if stage_of(task) is not None]:
             self.write(f"  look into {name}: dodo-claude log {name}\n")
         self.outstream.flush()
@@ -250,7 +251,7 @@ class StageReporter(ConsoleReporter):
 
     def overwritten(self, found: Overwritten) -> None:
         """Called by a stage's thread, or the runner: what a stage had made was changed by somebody else."""
-        self._line(found.stage, f"OVERWRITTEN: {_one_line(found.text())}")
+        self._line(found.stage, f"OVERWRITTEN: {found.text()}")
 
     def fell(self, name: str, text: str) -> None:
         """Called by the runner at the end: what was called done, or up to date, is so no more."""
@@ -258,16 +259,16 @@ class StageReporter(ConsoleReporter):
             if name in names:
                 names.remove(name)
         self._fallen.append(name)
-        self._call(notify.FAILED, name, f"{name}: {_one_line(text)}")
+        self._call(notify.FAILED, name, f"{name}: {clean_line(text)}")
 
     def noted(self, text: str) -> None:
         """Called by the runner at the end, before the sums."""
         self.close()
-        self.write(f"note: {_one_line(text)}\n")
+        self.write(f"note: {clean_line(text)}\n")
 
     def reported(self, text: str) -> None:
         """Called by the runner after all else: where the report is, or why there is none."""
-        self.write(f"{_one_line(text)}\n")
+        self.write(f"{clean_line(text)}\n")
         self.outstream.flush()
 
     def progress(self, stage: Stage, attempt: int, view: View) -> None:
@@ -335,7 +336,7 @@ class StageReporter(ConsoleReporter):
         fault = notify.run(config.notify, said, config.root, os.environ)
         if fault is not None and not self._mute:
             self._mute = True  # it is said once
-            self._line("notify", f"could not be started: {_one_line(fault)} (mend orchestrate.notify)")
+            self._line("notify", f"could not be started: {fault} (mend orchestrate.notify)")
 
     # -- the board
 
@@ -420,7 +421,7 @@ class StageReporter(ConsoleReporter):
             return ""
         if fleet.paused_until is not None:
             return f"a limit: all workers wait{self._until()}"
-        return f"nothing more is started: {_one_line(fleet.stopped)}" if fleet.stopped is not None else ""
+        return f"nothing more is started: {clean_line(fleet.stopped)}" if fleet.stopped is not None else ""
 
     def _tell(self, stage: Stage, attempt: int, view: View, before: tuple[object, ...] | None) -> str:
         from dodo_claude.lifecycle import State
@@ -473,7 +474,7 @@ class StageReporter(ConsoleReporter):
 
     def _relative(self, text: str) -> str:
         root = f"{self.config.root}/" if self.config is not None else ""
-        return _one_line(text.replace(root, "") if root else text)
+        return clean_line(text.replace(root, "") if root else text)
 
     def _sizes(self, targets: Sequence[str]) -> str:
         """'api/profile.py (86 lines)', for each target."""
@@ -492,7 +493,8 @@ class StageReporter(ConsoleReporter):
         return time.monotonic() - self._began.get(name, self._start)
 
     def _line(self, name: str, text: str) -> None:
-        stamp = time.strftime("%H:%M:%S")
+        """Whatever `text` holds, it is one line."""
+        stamp, text = time.strftime("%H:%M:%S"), clean_line(text)
         with self._lock:
             self.outstream.write(f"{stamp}  {name:<{self._width}}  {text}\n")
             self.outstream.flush()
@@ -516,11 +518,6 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min"
-
-
-def _one_line(text: str) -> str:
-    """`text` on one line, without anything a terminal would act on."""
-    return "".join(char if char.isprintable() else " " for char in text).strip()
 
 
 def _clip(text: str) -> str:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from dodo_claude.clean import clean_line
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import write_atomic
-from dodo_claude.report import RunReport, clean_line, from_json
+from dodo_claude.report import RunReport, from_json
 
 # A journal whose file was last written so long before a run's start is not of that run.
 SLACK = 2.0

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from dodo_claude import history, processes, runs
 from dodo_claude.cells import cells, clip, clock, count, dollars, fill
+from dodo_claude.clean import clean_line
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
 from dodo_claude.lifecycle import BEGUN, Result, State, View
 from dodo_claude.records import Config, Stage
 from dodo_claude.redact import NOTHING, Redactor
-from dodo_claude.report import FAILED, NOT_RUN, RUNNING, SETTLED, STOPPED, WAITING, StageReport, clean_line
+from dodo_claude.report import FAILED, NOT_RUN, RUNNING, SETTLED, STOPPED, WAITING, StageReport
 
 VERSION = 1  # of the JSON: the next when a key goes or changes its meaning
 # States of a stage besides those of a report.

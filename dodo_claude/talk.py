@@ -18,7 +18,8 @@ import click
 
 from dodo_claude import durations, question
 from dodo_claude import lifecycle as life
-from dodo_claude.errors import DodoClaudeError, one_line
+from dodo_claude.clean import one_line
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
 from dodo_claude.project import complete_stage, faults, find_config, find_root, project_tmux, stage_name
 from dodo_claude.redact import Redactor

@@ -21,9 +21,9 @@ import libtmux
 from libtmux.exc import LibTmuxException
 
 from dodo_claude import processes
+from dodo_claude.clean import clean_line, without_controls
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.terminal import Pane
-from dodo_claude.verify import clean_text
 
 MIN_VERSION = (3, 2)
 # The client's dialogs wrap and lose lines below 120x40.
@@ -94,7 +94,7 @@ def _quote(text: str) -> str:
 
 def _window_name(name: str) -> str:
     """A name is a format when it is given, and may hold styles when it is drawn: `#` begins both."""
-    return _quote(re.sub(r"\s", " ", clean_text(name)).replace("#", "_"))
+    return _quote(clean_line(name).replace("#", "_"))
 
 
 class Tmux:
@@ -200,7 +200,7 @@ class Tmux:
         """Paste `texts` one after the other (bracketed, from a file in `scratch`), then press Enter."""
         self._leave_copy_mode(pane)
         # Control characters would act as keys, and `ESC [201~` would end the paste before its end.
-        cleaned = (clean_text(text) for text in texts)
+        cleaned = (without_controls(text) for text in texts)
         for number, text in enumerate(text for text in cleaned if text):  # an empty buffer is refused
             source = scratch / f"paste-{number}"
             source.write_text(text, encoding="utf-8", errors="replace", newline="")

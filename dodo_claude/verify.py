@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from dodo_claude import inputs
+from dodo_claude.clean import clean_text
 
 Fingerprint = tuple[int, int, int, str, int, int]
 # Characters of a failed check's output that go to the worker and into the error.
@@ -160,14 +161,6 @@ def last_words(output: str) -> str:
     last = output.rstrip().rpartition("\n")[2].strip()
     cut = f"{last[: LAST_CHARACTERS - 1]}…" if len(last) > LAST_CHARACTERS else last
     return f": {cut}" if cut else ""
-
-
-def clean_text(text: str) -> str:
-    """`text` without escape sequences and control characters but newline and tab."""
-    import re
-
-    text = re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-_])", "", text)
-    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "", text.replace("\r\n", "\n"))
 
 
 # -- half-made work

@@ -27,7 +27,8 @@ from string import Template
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from dodo_claude import importing
-from dodo_claude.errors import DodoClaudeError, one_line
+from dodo_claude.clean import one_line
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.relay import Relay
 
 # Set for an app that may show and do nothing.

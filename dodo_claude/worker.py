@@ -23,6 +23,7 @@ from pathlib import Path
 from dodo_claude import agents, monitors, permits, phases, policy, processes, verify
 from dodo_claude import lifecycle as life
 from dodo_claude.afterwards import SCREEN_LINES, keep_screen
+from dodo_claude.clean import clean_text
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, write_atomic, write_new
@@ -535,7 +536,7 @@ class Worker(Work):
         """Is a dialog open that no hook told of?"""
         self.looked = time.monotonic()
         screen = self.services.terminal().capture(self._pane(), escapes=True)
-        plain = verify.clean_text(screen)
+        plain = clean_text(screen)
         if self.view.state is life.State.STARTING:
             fault = agents.start_dialog(plain, self.attempt.dir)
             if fault is not None:
@@ -781,7 +782,7 @@ class Worker(Work):
     def _last_words(self) -> str:
         """The last line of its screen: why a client does not start stands there, and nowhere else."""
         # The line that tmux adds has moved the screen up.
-        rows = verify.clean_text(self.services.terminal().capture(self._pane(), history=1)).splitlines()
+        rows = clean_text(self.services.terminal().capture(self._pane(), history=1)).splitlines()
         said = [row.strip() for row in rows if re.search(r"\w", row) and not row.startswith(_DEAD)]
         return f": {said[-1][:MAX_WORDS]}" if said else ""
 

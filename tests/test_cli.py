@@ -11,7 +11,8 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from dodo_claude import cli, errors, stopping
+from dodo_claude import cli, stopping
+from dodo_claude.clean import one_line
 from tests.integration.scenes import at_gate, bash, configure, gate, play, write
 from tests.project import Project
 from tests.schemas import shape
@@ -40,7 +41,7 @@ def test_check_says_exactly_what_is_wrong(name: str, monkeypatch: pytest.MonkeyP
     jsonschema.validate(told, shape("check"))
     for problem, line in zip(told["problems"], EXPECTED[name], strict=True):
         place = f"{problem['file']}:{problem['line']}:{problem['column']}: " if problem["line"] else ""
-        assert line.startswith(errors.one_line(place) if place else errors.one_line(problem["text"]))
+        assert line.startswith(one_line(place) if place else one_line(problem["text"]))
 
 
 def test_check_is_content_with_every_template() -> None:

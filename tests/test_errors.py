@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dodo_claude.errors import ConfigError, DodoClaudeError, Problem, one_line
+from dodo_claude.errors import ConfigError, DodoClaudeError, Problem
 
 
 def test_a_problem_is_place_path_fact_and_remedy() -> None:
@@ -28,7 +28,6 @@ def test_nothing_reaches_the_terminal_unescaped() -> None:
     assert str(Problem("o\udc80.toml", 1, 1, 'stages."\x1b[2J"', "a\nb\u202e")) == (
         'o\\udc80.toml:1:1: stages."\\x1b[2J": a\\nb\\u202e'
     )
-    assert one_line("größe 10 µs …") == "größe 10 µs …"
 
 
 def test_a_config_error_is_a_line_for_each_problem() -> None:

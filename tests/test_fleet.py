@@ -270,7 +270,7 @@ def test_the_first_reason_to_stop_stays() -> None:
         (
             "new_kind",
             "a\nb\x1b[31m\tc" + "x" * 500,
-            "new kind: a b [31m c" + "x" * 189 + "… (mend it; then run again)",
+            "new kind: a b c" + "x" * 194 + "… (mend it; then run again)",
         ),
     ],
 )

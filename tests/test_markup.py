@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dodo_claude.clean import clean_text
 from dodo_claude.markup import Html, tag
-from dodo_claude.report import clean
 from tests.test_page import Parsed
 
 
@@ -14,8 +14,8 @@ from tests.test_page import Parsed
 def test_an_element_says_what_it_was_given(said: str) -> None:
     found = Parsed(tag("p", said, tag("b", said), title=said))
     assert found.tags == [("p", ("title",)), ("b", ())]
-    assert found.text == clean(said) * 2
-    assert found.values("title") == [clean(said)]
+    assert found.text == clean_text(said) * 2
+    assert found.values("title") == [clean_text(said)]
 
 
 def test_only_markup_of_ours_is_markup() -> None:

@@ -29,10 +29,10 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize(
     ("environ", "expected"),
     [
-        ({"TERM": "xterm"}, "\x1b]9;a;b: needs; you \x1b\\"),
-        ({"TERM": "xterm", "VTE_VERSION": "7600"}, "\x1b]777;notify;a,b;needs, you \x1b\\"),
-        ({"TERM": "rxvt-unicode-256color"}, "\x1b]777;notify;a,b;needs, you \x1b\\"),
-        ({"TERM": "foot"}, "\x1b]777;notify;a,b;needs, you \x1b\\"),
+        ({"TERM": "xterm"}, "\x1b]9;a;b: needs; you\x1b\\"),
+        ({"TERM": "xterm", "VTE_VERSION": "7600"}, "\x1b]777;notify;a,b;needs, you\x1b\\"),
+        ({"TERM": "rxvt-unicode-256color"}, "\x1b]777;notify;a,b;needs, you\x1b\\"),
+        ({"TERM": "foot"}, "\x1b]777;notify;a,b;needs, you\x1b\\"),
     ],
 )
 def test_a_terminal_is_told_in_the_words_it_knows(environ: dict[str, str], expected: str) -> None:
@@ -65,8 +65,8 @@ def test_it_is_told_as_data_and_not_by_a_shell(tmp_path: Path) -> None:
     assert notify.run(["./tell", "$HOME; x"], SAID, tmp_path, os.environ) is None
     _wait(tmp_path / "said")
     *words, told = (tmp_path / "said").read_text().splitlines()
-    assert words == [str(tmp_path), "$HOME; x", "$(touch x) lines "]
-    assert json.loads(told) == {**SAID, "text": "$(touch x) lines "}
+    assert words == [str(tmp_path), "$HOME; x", "$(touch x) lines"]
+    assert json.loads(told) == {**SAID, "text": "$(touch x) lines"}
 
 
 def test_its_failure_is_told_and_no_more(tmp_path: Path) -> None:

@@ -18,9 +18,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dodo_claude import report
+from dodo_claude.clean import clean_line, clean_text
 from dodo_claude.details import Change, Details, Excerpt, Remark
 from dodo_claude.page import CSS, MOST_LEFT, is_page, page
-from dodo_claude.report import CheckReport, GroupReport, RunReport, clean
+from dodo_claude.report import CheckReport, GroupReport, RunReport
 from tests.test_rendered import GOOD, run_of
 from tests.test_report import ATTEMPT, ITEM, STAGE
 
@@ -81,7 +82,7 @@ class Parsed(HTMLParser):
 
 def full(said: str) -> tuple[RunReport, dict[str, Details]]:
     """A report that has `said` wherever a text of others may be, names too."""
-    said, line = clean(f"x{said}"), report.clean_line(f"x{said}")
+    said, line = clean_text(f"x{said}"), clean_line(f"x{said}")
     attempt = replace(ATTEMPT, why=line, folder=line)
     file = replace(STAGE.files[0], path=line, kept=line)
     stage = replace(
@@ -142,7 +143,7 @@ def check_safe(told: RunReport, details: Mapping[str, Details], said: str) -> No
         assert found.values(key) == PLAIN.values(key)
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", document)
     # And all of it can be read, as it was.
-    assert clean(f"x{said}") in found.text
+    assert clean_text(f"x{said}") in found.text
 
 
 @pytest.mark.parametrize("said", HOSTILE)

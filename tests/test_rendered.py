@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from dodo_claude import rendered, report
 from dodo_claude.cells import cells
+from dodo_claude.clean import clean_line, clean_text
 from dodo_claude.rendered import WIDTH, markdown, stages_markdown, text
 from dodo_claude.report import (
     AttemptReport,
@@ -101,7 +102,7 @@ ODD = st.one_of(
 
 def odd(said: str) -> RunReport:
     """A report that has `said` wherever a text of others may be."""
-    said, line = report.clean(said), report.clean_line(said)
+    said, line = clean_text(said), clean_line(said)
     attempt: AttemptReport = replace(ATTEMPT, why=line, folder=line)
     stage = replace(
         STAGE, reason=line, message=said, attempts=(attempt, attempt), files=(replace(STAGE.files[0], path=line, kept=line),),

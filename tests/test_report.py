@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import jsonschema
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dodo_claude import report
 from dodo_claude.report import (
@@ -20,8 +18,6 @@ from dodo_claude.report import (
     RunReport,
     StageReport,
     Totals,
-    clean,
-    clean_line,
     counted,
     from_json,
     sum_costs,
@@ -102,29 +98,6 @@ def test_what_is_no_report_is_said_to_be_none(text: str) -> None:
 def test_a_file_that_somebody_changed_gets_no_escape_sequence_through() -> None:
     told = from_json(changed("stages/0/message", "a\x1b[31mb\x07c\ud800"))
     assert told.stages[0].message == "abc?"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("plain\n\ttext", "plain\n\ttext"),
-        ("\x1b]0;title\x07a\x1b[2Jb\rc", "abc"),
-        ("evil \u202etxt.exe\u2066", "evil txt.exe"),
-        ("日本 é 👩\u200d💻", "日本 é 👩\u200d💻"),
-        ("half \ud83d of one", "half ? of one"),
-    ],
-)
-def test_texts_are_cleaned(text: str, expected: str) -> None:
-    assert clean(text) == expected
-
-
-@given(st.text(st.characters(exclude_categories=[])))
-def test_a_cleaned_text_can_be_shown_and_written(text: str) -> None:
-    cleaned = clean(text)
-    cleaned.encode()
-    assert clean(cleaned) == cleaned
-    assert not any(ord(char) < 32 and char not in "\n\t" for char in cleaned)
-    assert "\n" not in clean_line(text)
 
 
 def test_why_a_stage_is_not_done() -> None:

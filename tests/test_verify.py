@@ -10,13 +10,10 @@ from pathlib import Path
 
 import pytest
 from doit.dependency import get_file_md5
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dodo_claude import inputs, verify
 from dodo_claude.backend import ContentChecker
 from dodo_claude.verify import (
-    clean_text,
     digest_file,
     fingerprint,
     fingerprints,
@@ -339,35 +336,6 @@ def test_keep_copies_takes_files_only(root: Path, tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "before") == ["file"]
     assert (tmp_path / "before/file").stat().st_mtime_ns == 5
     assert (tmp_path / "before").stat().st_mode & 0o777 == 0o700
-
-
-# -- texts for people and workers
-
-CLEAN = {
-    "plain é 😀\n\ttab": "plain é 😀\n\ttab",
-    "\x1b[1;31mred\x1b[0m": "red",
-    "\x1b[?25l\x1b[2J\x1b[10;20Hat": "at",
-    "\x1b]0;title\x07text": "text",
-    "\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\": "link",
-    "\x1b]52;c;aGk=\x07": "",
-    "\x1bM\x1b7up": "7up",
-    "\x9b31mC1\x9d0;t\x9c": "31mC10;t",
-    "a\r\nb\rc\0\x07\x08\x7f": "a\nbc",
-    "\x1b[201~\rrm": "rm",
-    "\x1b\x1b[0m[201~": "[201~",
-}
-
-
-@pytest.mark.parametrize("text", CLEAN, ids=repr)
-def test_clean_text(text: str) -> None:
-    assert clean_text(text) == CLEAN[text]
-
-
-@given(st.text(st.sampled_from("\x1b[]0;1m\x07\\\x9b\r\n\tab~P")) | st.text())
-def test_nothing_that_a_terminal_obeys_is_left(text: str) -> None:
-    cleaned = clean_text(text)
-    assert not [c for c in cleaned if (ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160]
-    assert clean_text(cleaned) == cleaned
 
 
 def test_output_tail(tmp_path: Path) -> None:
