@@ -125,9 +125,9 @@ def _versions() -> Finding:
 
 
 def _tmux() -> Finding:
-    from dodo_claude.tmux import check_version
+    from dodo_claude.tmux import PROVED, check_version
 
-    return Finding("tmux", OK, check_version())
+    return Finding("tmux", OK, f"{check_version()} (proved on {', '.join(PROVED)})")
 
 
 def _client(config: Config | None, environ: Mapping[str, str]) -> Iterator[Finding]:

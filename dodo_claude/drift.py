@@ -26,6 +26,7 @@ from dodo_claude.journal import STATE_DIR, StageLog
 from dodo_claude.lifecycle import OUTCOME
 from dodo_claude.loopback import Answer, Asked, Call, Loopback
 from dodo_claude.mail import Mailbox, RefusedError
+from dodo_claude.tmux import program
 
 # The whole session, of six requests, takes some 4 s.
 SESSION_SECONDS = 45.0
@@ -256,7 +257,7 @@ def _attach_and_leave(root: Path) -> None:
     drain = threading.Thread(target=_drain, args=(main,), daemon=True)
     try:
         looking = subprocess.Popen(
-            ["tmux", "-S", str(tmux.socket), "attach-session"], stdin=side, stdout=side, stderr=side,
+            [program(), "-S", str(tmux.socket), "attach-session"], stdin=side, stdout=side, stderr=side,
             env={**os.environ, "TERM": "xterm-256color"}, start_new_session=True,
         )  # fmt: skip
     finally:

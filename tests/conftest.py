@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -11,6 +12,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if os.environ.get("TMUX_BIN"):
+    # Another tmux, for all that the tests start: a folder that holds it as `tmux` comes first in every PATH. Processes
+    # of xdist inherit that.
+    other = tempfile.mkdtemp(prefix="dc-tmux-", dir="/tmp")
+    atexit.register(shutil.rmtree, other, ignore_errors=True)
+    os.symlink(os.path.abspath(os.environ.pop("TMUX_BIN")), f"{other}/tmux")
+    os.environ |= {"TESTS_TMUX": other, "PATH": f"{other}:{os.environ['PATH']}"}
 
 from tests.project import Project, kill_servers
 

@@ -24,6 +24,8 @@ from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, StageLog
 
 BIN = Path(sys.executable).parent
+# Where the tests' programs are looked for; another tmux than the system's comes first (see conftest.py).
+PATH = ":".join(filter(None, [str(BIN), os.environ.get("TESTS_TMUX"), "/usr/local/bin:/usr/bin:/bin"]))
 # Generous: a slow machine may be late, a hang must still end the test.
 PATIENCE = 60.0
 
@@ -75,7 +77,7 @@ class Project:
 
     def environ(self) -> dict[str, str]:
         return {
-            "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": PATH,
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
             "XDG_RUNTIME_DIR": str(self.runtime),

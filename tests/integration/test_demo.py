@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from dodo_claude.agents import CLIENT_VERSION
-from tests.project import PATIENCE, Live
+from tests.project import PATH, PATIENCE, Live
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 FOUR = ["orchestrator-demo", "worker-backend", "worker-frontend", "worker-tests"]
@@ -39,7 +39,7 @@ class Demo:
 
     def environ(self) -> dict[str, str]:
         return {
-            "PATH": f"{self.home / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{self.home / 'bin'}:{PATH.partition(':')[2]}",
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
             "TMUX_TMPDIR": str(self.sockets),
