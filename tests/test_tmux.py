@@ -255,7 +255,7 @@ FOLDERS = [
         ("! api", "! api"),
         ("a #(touch run) ##(touch run) #[fg=red]#{pid}#W", "a _(touch run) __(touch run) _[fg=red]_{pid}_W"),
         ("-d; kill-server ;", "-d; kill-server ;"),
-        ("{a,b}\t\x1b[2J\nc", "{a,b}  c"),
+        ("{a,b}\t\x1b[2J\nc", "{a,b} c"),
     ],
 )
 def test_a_windows_name_is_only_a_name(server: Tmux, tmp_path: Path, name: str, shown: str) -> None:
