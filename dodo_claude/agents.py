@@ -491,7 +491,8 @@ def launch(profile: AgentProfile, job: Job, environ: Mapping[str, str], env: Map
     else:
         # Its sessions are kept like the client's, but not among the client's.
         # Its scenario, like its file, knows the stage by the name without the files around it.
-        variables["DODO_CLAUDE_STAGE"] = job.stage.removeprefix(profile.prefix)
+        if profile.prefix:
+            variables["DODO_CLAUDE_SCENARIO_STAGE"] = job.stage.removeprefix(profile.prefix)
         variables["CLAUDE_CONFIG_DIR"] = str(job.root / ".orchestrate" / "scripted")
         variables["DODO_CLAUDE_SCENARIO"] = str(job.root / (profile.scenario or "scenario.toml"))
         command = list(profile.command) or importing.python("dodo_claude.scripted", deaf=True)

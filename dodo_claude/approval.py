@@ -427,4 +427,6 @@ def warn(config: Config) -> None:
         if agent.permission_mode == agents.BYPASS:
             where = "in the client's sandbox" if agent.sandbox else "in this container"
             with contextlib.suppress(OSError, ValueError):
-                sys.stderr.write(f"WARNING: agent '{name}' works without permission rules, {where}\n")
+                sys.stderr.write(
+                    f"WARNING: agent '{one_line(name)}' works without permission rules, {where}\n"
+                )

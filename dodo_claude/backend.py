@@ -25,6 +25,7 @@ from doit.dependency import MD5Checker, SqliteDB, get_file_md5
 from doit.exceptions import InvalidCommand
 
 from dodo_claude import inputs
+from dodo_claude.clean import one_line
 from dodo_claude.journal import (
     STATE_DIR,
     StageLog,
@@ -292,4 +293,4 @@ def keep_unrun(dep_manager: Any) -> None:
 
 
 def _warn(text: str) -> None:
-    sys.stderr.write(f"dodo_claude: {text}\n")
+    sys.stderr.write(f"dodo_claude: {one_line(text)}\n")

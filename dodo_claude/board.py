@@ -11,18 +11,33 @@ from statistics import median
 
 from dodo_claude import status
 from dodo_claude.cells import cells, clip, clock, count, dollars, fill
+from dodo_claude.durations import roughly
 from dodo_claude.lifecycle import View
-from dodo_claude.report import DONE, FAILED, IGNORED, NOT_RUN, RUNNING, STOPPED, UP_TO_DATE, WAITING
+from dodo_claude.states import (
+    ASKS,
+    AT_WORK,
+    BLOCKED,
+    DONE,
+    FAILED,
+    IDLE,
+    IGNORED,
+    NEEDS_A_PERSON,
+    NOT_RUN,
+    PAUSED,
+    RUNNING,
+    STOPPED,
+    UP_TO_DATE,
+    WAITING,
+)  # fmt: skip
 
 # A piece of a line: its text, and how it looks, in rich's words.
 Piece = tuple[str, str]
 Line = tuple[Piece, ...]
 
 LOOKS: Mapping[str, str] = {
-    RUNNING: "cyan", status.IDLE: "cyan", status.BLOCKED: "bold yellow", status.ASKS: "bold yellow", status.PAUSED: "magenta",
+    RUNNING: "cyan", IDLE: "cyan", BLOCKED: "bold yellow", ASKS: "bold yellow", PAUSED: "magenta",
     DONE: "green", UP_TO_DATE: "dim", IGNORED: "dim", FAILED: "bold red", STOPPED: "red", NOT_RUN: "red", WAITING: "dim",
 }  # fmt: skip
-NEEDS_A_PERSON = (status.BLOCKED, status.ASKS)
 # The board leaves the upper half of a terminal to what was printed, but has at least so many lines.
 FEWEST_LINES = 8
 MOST_NAME = 24  # columns
@@ -160,7 +175,7 @@ def _head(board: Board) -> Line:
     parts += [
         (f"{number} {words}", look)
         for number, words, look in (
-            (sum(state in status.AT_WORK for state in states), "at work", "cyan"),
+            (sum(state in AT_WORK for state in states), "at work", "cyan"),
             (sum(state in NEEDS_A_PERSON for state in states), "for you", "bold yellow"),
             (sum(state == FAILED for state in states), "failed", "bold red"),
         )
@@ -168,7 +183,7 @@ def _head(board: Board) -> Line:
     ]
     parts.append((clock(board.seconds), ""))
     if board.left is not None and board.left >= 1:
-        parts.append((f"about {_roughly(board.left)} left", ""))
+        parts.append((f"about {roughly(board.left)} left", ""))
     if board.tokens:
         parts.append((f"{count(board.tokens)} tokens", ""))
     if board.cost is not None:
@@ -177,20 +192,13 @@ def _head(board: Board) -> Line:
     return (("── ", "dim"), *[piece for part in parts for piece in (between, part)][1:])
 
 
-def _roughly(seconds: float) -> str:
-    """Few digits, so that it does not change with each repaint."""
-    if seconds < 60:
-        return f"{max(5, round(seconds / 5) * 5)} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def _chosen(rows: Sequence[Row], room: int) -> tuple[list[Row], list[Row]]:
     """The rows to show, in their order, and those that are told in one line, for which there is room then."""
     if len(rows) <= room:
         return list(rows), []
     room -= 1
     # Who needs a person first, then who works, then what failed.
-    ranks = {**dict.fromkeys(status.AT_WORK, 1), **dict.fromkeys(NEEDS_A_PERSON, 0), FAILED: 2}
+    ranks = {**dict.fromkeys(AT_WORK, 1), **dict.fromkeys(NEEDS_A_PERSON, 0), FAILED: 2}
     wanted = [
         number
         for number, row in enumerate(rows)
@@ -205,7 +213,7 @@ def _chosen(rows: Sequence[Row], room: int) -> tuple[list[Row], list[Row]]:
 
 def _counts(rows: Collection[Row]) -> str:
     states = [row.state for row in rows]
-    order = dict.fromkeys((*status.AT_WORK, FAILED, STOPPED, NOT_RUN, WAITING, DONE, UP_TO_DATE, IGNORED))
+    order = dict.fromkeys((*AT_WORK, FAILED, STOPPED, NOT_RUN, WAITING, DONE, UP_TO_DATE, IGNORED))
     return ", ".join(f"{states.count(state)} {state}" for state in order if state in states)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dodo_claude import __version__, importing, look, talk
-from dodo_claude.clean import clean_line, one_line
+from dodo_claude.clean import clean_line, clean_text, one_line, shortened
 from dodo_claude.errors import ConfigError, DodoClaudeError
 from dodo_claude.project import (
     FILE,
@@ -26,6 +26,7 @@ from dodo_claude.project import (
     find_report,
     find_root,
     find_session,
+    say,
     stage_name,
 )
 
@@ -36,8 +37,10 @@ if TYPE_CHECKING:
     from dodo_claude.runs import Span
 
 
-# Of the attempts before the last one `log` tells of so many.
+# Of the attempts before the last one `log` tells of so many; of a check's output of the last lines; of a line its beginning.
 MOST_EARLIER = 10
+MOST_OUTPUT = 30
+LONGEST_LINE = 2_000  # characters
 
 
 class _Commands(click.Group):
@@ -133,7 +136,7 @@ def init(template: str | None, folder: Path | None, claude: bool) -> None:
                 schema.write_text(_schema_text(), encoding="utf-8")
         _approve(target / FILE)
         where = "" if target.resolve() == Path.cwd() else f"cd {target} && "
-        click.echo(f"wrote {len(files) + 1} files to {target}; next: {where}doit orchestrate")
+        say(f"wrote {len(files) + 1} files to {target}; next: {where}doit orchestrate")
 
 
 @contextmanager
@@ -167,12 +170,12 @@ def _install_commands(folder: Path) -> None:
         try:
             with target.open("xb") as stream:  # "x": what is there, a link too, is left alone
                 stream.write(text)
-            click.echo(f"wrote {target}: /{source.stem} in Claude Code")
+            say(f"wrote {target}: /{source.stem} in Claude Code")
         except FileExistsError:
             if target.is_file() and target.read_bytes() == text:
-                click.echo(f"{target}: is there already")
+                say(f"{target}: is there already")
             else:
-                click.echo(f"{target}: differs from ours, kept (for ours: move it away and run this again)")
+                say(f"{target}: differs from ours, kept (for ours: move it away and run this again)")
         except OSError as error:
             raise DodoClaudeError(f"{target}: {error.strerror} (may you write there?)") from error
 
@@ -247,7 +250,7 @@ def plan(request: str, folder: Path, yes: bool, agent: str) -> None:
         if request == "-" and sys.stdout.isatty():
             with suppress(OSError):  # the request came by a pipe; the question is for the terminal
                 os.dup2(os.open("/dev/tty", os.O_RDWR), 0)
-        click.echo(f"wrote {folder / FILE} and request.md; now, and to go on later: doit orchestrate")
+        say(f"wrote {folder / FILE} and request.md; now, and to go on later: doit orchestrate")
         sys.stdout.flush()
         os.chdir(folder)
         os.execv(  # noqa: S606 (there is no shell to start it without)
@@ -325,17 +328,17 @@ def check(file: Path, as_json: bool) -> None:
     with faults():
         if as_json:
             told = _checked_json(file)
-            click.echo(json.dumps(told, indent=1))
+            say(json.dumps(told, indent=1))
             sys.exit(2 if told["problems"] else 0)
         config = _checked(file)
         count = len(config.stages)
         for note in config.notes:
-            click.echo(f"note: {note}")
+            say(f"note: {note}")
         later = "".join(
             f", those of {late.group} when {' and '.join(late.makers) or late.source} is there"
             for late in config.late
         )
-        click.echo(f"{file}: {count} stage{'' if count == 1 else 's'}{later}, no problems")
+        say(f"{file}: {count} stage{'' if count == 1 else 's'}{later}, no problems")
 
 
 @main.command()
@@ -365,13 +368,13 @@ def attach(worker: str) -> None:
 @click.argument("worker", shell_complete=complete_stage)
 @click.option("--lines", default=0, help="lines of history above the screen")
 def capture(worker: str, lines: int) -> None:
-    """Print WORKER's screen.
+    """Print WORKER's screen: its text, without colours and all else that would act on your terminal.
 
     Example: dodo-claude capture backend --lines 100
     """
     with faults():
         tmux, session = find_session(worker)
-        click.echo(tmux.capture_session(session, history=lines))
+        say(tmux.capture_session(session, history=lines))
 
 
 @main.command()
@@ -394,41 +397,45 @@ def log(stage: str) -> None:
             raise DodoClaudeError(f"stage '{name}': has not run yet (doit orchestrate {name})")
         attempt = Attempt(history, numbers[-1])
         result = attempt.result() or {"result": "under way"}
-        click.echo(f"{name}: attempt {attempt.number} {result['result']}")
+        say(f"{name}: attempt {attempt.number} {result.get('result')}")
         for title, said in _figures(result):
-            click.echo(f"  {title}: {said}")
+            say(f"  {title}: {said}")
         for line in _earlier(history, numbers[:-1]):
-            click.echo(f"  before: {line}")
+            say(f"  before: {line}")
         also = result.get("undeclared")  # an older version's result has none
         for each in also if isinstance(also, list) else ():
+            if not isinstance(each, Mapping):
+                continue  # it is none of ours
             seen = "" if each.get("known") else " (changed while it was at work"
-            beside = ", ".join(each.get("beside") or ())
+            beside = ", ".join(map(str, each.get("beside") or ()))
             seen += f", or by {beside})" if seen and beside else ")" if seen else ""
-            click.echo(f"  besides its targets: {clean_line(str(each.get('path')))}{seen}")
+            say(f"  besides its targets: {clean_line(str(each.get('path')))}{seen}")
         for title, file in (("check", "check.log"), ("output", "output.log")):
-            text = output_tail(attempt.dir / file)
-            if text:
-                click.echo(f"  {title}:")
-                click.echo("".join(f"    {line}\n" for line in text.splitlines()[-30:]), nl=False)
-        if result.get("message"):
-            click.echo("  last message:")
-            click.echo("".join(f"    {line}\n" for line in str(result["message"]).splitlines()), nl=False)
-        click.echo(f"  files: {os.path.relpath(attempt.dir)}/")
+            _quote(title, output_tail(attempt.dir / file).splitlines()[-MOST_OUTPUT:])
+        _quote("last message", clean_text(str(result.get("message") or "")).splitlines())
+        say(f"  files: {os.path.relpath(attempt.dir)}/")
+
+
+def _quote(title: str, lines: list[str]) -> None:
+    """What a worker, or a program, said, if it did."""
+    if lines:
+        say(f"  {title}:")
+        say("".join(f"    {shortened(line, LONGEST_LINE)}\n" for line in lines), nl=False)
 
 
 def _figures(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What stands in an attempt's result, in words."""
-    from dodo_claude.rendered import duration
+    from dodo_claude.durations import in_words
 
     seconds, moved = result.get("seconds"), result.get("set_aside")
     found = {
         "reason": result.get("reason"),
-        "took": duration(seconds) if isinstance(seconds, int | float) and seconds else "",
+        "took": in_words(seconds) if isinstance(seconds, int | float) and seconds else "",
         "repairs": result.get("repairs"),
         "session": result.get("session_id"),
         "set aside in partial/": ", ".join(map(str, moved)) if isinstance(moved, list) else moved,
     }
-    return [(title, str(said)) for title, said in found.items() if said]
+    return [(title, shortened(clean_line(str(said)), LONGEST_LINE)) for title, said in found.items() if said]
 
 
 def _earlier(history: StageLog, numbers: list[int]) -> list[str]:
@@ -443,7 +450,11 @@ def _earlier(history: StageLog, numbers: list[int]) -> list[str]:
         how = ended(result)
         if not how or len(found) == MOST_EARLIER:
             break
-        found.append(one_line(f"attempt {number} {how} (files: {os.path.relpath(attempt.dir)}/)"))
+        found.append(
+            one_line(
+                f"attempt {number} {shortened(how, LONGEST_LINE)} (files: {os.path.relpath(attempt.dir)}/)"
+            )
+        )
     return found
 
 
@@ -480,7 +491,7 @@ def report(rendering: str | None, html_file: str | None, run_id: str | None) -> 
             _write_page(config, html_file, *find_report(run_id, config))
             return
         _, told = find_report(run_id)
-        click.echo(rendered.RENDERINGS[rendering or "text"](told), nl=False)
+        say(rendered.RENDERINGS[rendering or "text"](told), nl=False)
 
 
 def _write_page(config: Config, file: str, span: Span, told: RunReport) -> None:
@@ -492,7 +503,7 @@ def _write_page(config: Config, file: str, span: Span, told: RunReport) -> None:
 
     text = page(told, details(config, span, told, Redactor(os.environ)))
     if file == "-":
-        click.echo(text, nl=False)
+        say(text, nl=False)
         return
     path = Path(file) if file else config.root / ".orchestrate" / "runs" / span.id / "report.html"
     try:
@@ -506,7 +517,7 @@ def _write_page(config: Config, file: str, span: Span, told: RunReport) -> None:
         write_atomic(path, text, mode=0o666 if file else 0o600)
     except OSError as error:
         raise DodoClaudeError(disk_problem(error, path)) from error
-    click.echo(f"report: {os.path.relpath(path)}")
+    say(f"report: {os.path.relpath(path)}")
 
 
 @main.command()
@@ -541,7 +552,7 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
             if not dry_run:
                 garbage.remove(root, found)
         except RunInProgressError as error:
-            click.echo(f"gc: {error}", err=True)
+            say(f"gc: {error}", err=True)
             sys.exit(3)
         except OSError as error:
             raise DodoClaudeError(f"gc: {disk_problem(error, root / '.orchestrate')}") from error
@@ -549,7 +560,7 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
             if fd is not None:
                 os.close(fd)
         tell = garbage.to_json if as_json else garbage.text
-        click.echo(tell(found, removed=not dry_run), nl=False)
+        say(tell(found, removed=not dry_run), nl=False)
 
 
 @main.command()
@@ -577,9 +588,9 @@ def recheck(stage: str, agent: str | None) -> None:
         try:
             good, said = again.recheck(config, stage_name(config, stage), os.environ)
         except RunInProgressError as error:
-            click.echo(f"recheck: {error}", err=True)
+            say(f"recheck: {error}", err=True)
             sys.exit(3)
-        click.echo(said)
+        say(said)
         sys.exit(0 if good else 1)
 
 
@@ -601,7 +612,7 @@ def stop(worker: str | None, everything: bool) -> None:
         if bool(worker) == everything:
             raise DodoClaudeError("stop: name one worker, or --all")
         sender = talk.Here().sender(USER)
-        click.echo("\n".join(stopping.stop(find_config(), worker, sender)) or stopping.NOTHING)
+        say("\n".join(stopping.stop(find_config(), worker, sender)) or stopping.NOTHING)
 
 
 @main.command()

@@ -20,6 +20,7 @@ from doit.control import TaskControl, TaskDispatcher
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 from doit.task import Stream, Task
 
+from dodo_claude.clean import clean_line, clean_text, one_line
 from dodo_claude.loader import StageLoader, not_right
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class Orchestrate(DoitRun):
         try:
             if dry_run or explain:
                 with _opened(outfile) as out:
-                    out.write(explained.text(self.control, self.dep_manager, reasons=explain))
+                    out.write(clean_text(explained.text(self.control, self.dep_manager, reasons=explain)))
                 return 0
             if self.loader.run is not None:
                 before = _mind_signals(_stop)
@@ -196,17 +197,17 @@ class Orchestrate(DoitRun):
                     if explained.is_stale(self.control, self.dep_manager, None):
                         self.loader.run.look(self._stages())  # the other would say it to nobody
                     self.loader.run.close()  # the lock is the other's
-                    self.outstream.write(f"{detached.start(self.loader.run, sys.argv[1:])}\n")
+                    self.outstream.write(f"{clean_line(detached.start(self.loader.run, sys.argv[1:]))}\n")
                     return 0
             return self._run_stages(
                 outfile, reporter, Stream(verbosity, force_verbosity), num_process, always, continue_,
                 failure_verbosity, quiet=verbosity == 0, board=board,
             )  # fmt: skip
         except DodoClaudeError as error:
-            sys.stderr.write("".join(f"ERROR: {line}\n" for line in str(error).splitlines()))
+            sys.stderr.write("".join(f"ERROR: {line}\n" for line in clean_text(str(error)).splitlines()))
             return 3
         except OSError as error:  # a full disk, a file without permission
-            sys.stderr.write(f"ERROR: {disk_problem(error, Path.cwd())}\n")
+            sys.stderr.write(f"ERROR: {one_line(disk_problem(error, Path.cwd()))}\n")
             return 3
         except KeyboardInterrupt as stopped:  # before the runner minds signals, or after
             return self._stopped(stopped)

@@ -76,7 +76,7 @@ def _trust(run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None], b
     if give:
         for folder in folders:
             if trust.record(folder, run.environ):
-                out.write(f"recorded: {folder} is trusted\n")
+                out.write(f"recorded: {one_line(str(folder))} is trusted\n")
         return
     if any(shutil.which(client, path=run.environ.get("PATH")) is None for client in clients):
         return  # the preflight says that it is missing; a question would be for nothing

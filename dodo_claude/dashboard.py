@@ -39,7 +39,8 @@ from dodo_claude.lifecycle import Event
 from dodo_claude.panes import Clicked, Listed, Scrolled, Still, painted
 from dodo_claude.records import Config, Stage
 from dodo_claude.redact import Redactor
-from dodo_claude.status import AT_WORK, BLOCKED, StageStatus
+from dodo_claude.states import AT_WORK, BLOCKED
+from dodo_claude.status import StageStatus
 from dodo_claude.tmux import Tmux
 
 # Set for one that may show and do nothing.

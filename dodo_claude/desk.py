@@ -18,15 +18,22 @@ from dodo_claude.details import Change, Details, Excerpt
 from dodo_claude.events import telling
 from dodo_claude.lifecycle import Event, View
 from dodo_claude.redact import NOTHING, Redactor
-from dodo_claude.report import DONE, FAILED, NOT_RUN, RUNNING, STOPPED, WAITING
-from dodo_claude.status import ASKS, AT_WORK, BLOCKED, IDLE, PAUSED, RunStatus, StageStatus
+from dodo_claude.states import (
+    ASKS,
+    AT_WORK,
+    BLOCKED,
+    DONE,
+    FAILED,
+    MARKS,
+    NEEDS_A_PERSON,
+    NOT_RUN,
+    PAUSED,
+    STOPPED,
+    WAITING,
+)  # fmt: skip
+from dodo_claude.status import RunStatus, StageStatus
 
-MARKS: Mapping[str, str] = {
-    RUNNING: "●", IDLE: "○", BLOCKED: "!", ASKS: "?", PAUSED: "‖", DONE: "✓", FAILED: "✗", STOPPED: "■", WAITING: "·",
-    NOT_RUN: "-",
-}  # fmt: skip
 LOOKS: Mapping[str, str] = {**board.LOOKS, NOT_RUN: "dim"}
-NEEDS_A_PERSON = (BLOCKED, ASKS)
 # What `retry` is for.
 LEFT = (FAILED, STOPPED, NOT_RUN)
 TABS = ("screen", "events", "prompt", "files", "check", "messages")

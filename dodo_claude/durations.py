@@ -1,8 +1,10 @@
-"""Durations as people write them: '90s', '1h30m', '2 hours'. Owns the units; the schema's pattern says the same."""
+"""Durations as people write them: '90s', '1h30m', '2 hours'; and as they read them. Owns the units; the schema's pattern
+says the same."""
 
 from __future__ import annotations
 
 import difflib
+import math
 import re
 
 # A stage that needs longer than a week is a stage that hangs.
@@ -39,6 +41,23 @@ def nearest(text: str) -> str | None:
             return None
         better = better.replace(unit, found[0], 1)
     return better if better != text and seconds(better) is not None else None
+
+
+def in_words(seconds: float) -> str:
+    """'3.2 s', '45 s', '12 min', '2.5 h': the same length is the same words, wherever it is told of."""
+    if not math.isfinite(seconds):  # by a file that somebody damaged
+        return "an unknown time"
+    if seconds < 9.95:
+        return f"{max(0.0, round(seconds, 1)):g} s"
+    if seconds < 119.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{round(seconds / 3600, 1):g} h"
+
+
+def roughly(seconds: float) -> str:
+    """An estimate in few digits, so that it does not change with each repaint: '5 s' and more, by fives."""
+    return in_words(max(5, round(seconds / 5) * 5) if seconds < 60 else seconds)
 
 
 def _parts(text: str) -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ from zoneinfo import ZoneInfo
 
 from dodo_claude import limits as waits
 from dodo_claude.clean import clean_line
+from dodo_claude.durations import in_words
 from dodo_claude.records import Budget, Config
 from dodo_claude.usage import Usage
 
@@ -227,7 +228,7 @@ class Fleet:
         said = f": {line}" if (line := _line(text)) else ""
         return (
             f"a limit until {end:%Y-%m-%d %H:%M}, longer than a run may wait in all "
-            f"({_hours(self._limits.max_wait)}){said} (run again then, or set orchestrate.max_wait)"
+            f"({in_words(self._limits.max_wait)}){said} (run again then, or set orchestrate.max_wait)"
         )
 
     def _backoff(self, failures: int) -> float:
@@ -396,10 +397,6 @@ def _mb(size: int) -> str:
 
 def _grouped(number: int) -> str:
     return f"{number:,}".replace(",", " ")
-
-
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.3g} h" if seconds >= 3600 else f"{seconds / 60:.3g} min"
 
 
 def _line(text: str) -> str:

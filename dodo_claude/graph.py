@@ -9,10 +9,11 @@ from graphlib import CycleError, TopologicalSorter
 
 from dodo_claude.cells import cells
 from dodo_claude.clean import clean_line
-from dodo_claude.markup import MARKS, Html, class_of, join, state_of, tag
+from dodo_claude.markup import Html, class_of, join, state_of, tag
 from dodo_claude.records import enclosing
 from dodo_claude.rendered import SHOWN_MEMBERS, head, many, states_of
 from dodo_claude.report import StageReport
+from dodo_claude.states import MARKS
 
 MOST_BOXES = 300  # of the graph
 ALIKE = 6  # more stages that are alike in the graph are one box

@@ -88,7 +88,7 @@ def report(
     return RunReport(
         version=VERSION,
         name=config.name,
-        run=span.id,
+        run=reader.line(span.id),
         state="running" if span.live else "cut off" if reader.cut_off else "ended",
         stopped=reader.line(span.stopped),
         started=round(span.started, 3),

@@ -14,7 +14,7 @@ import click
 from dodo_claude import lifecycle as life
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.project import FILE, complete_stage, faults, find_config, find_root, project_tmux
+from dodo_claude.project import FILE, complete_stage, faults, find_config, find_root, project_tmux, say
 from dodo_claude.redact import Redactor
 from dodo_claude.talk import Here, drop
 
@@ -36,7 +36,7 @@ def status(as_json: bool) -> None:
     with faults():
         found = find_status()
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        click.echo(now.to_json(found) if as_json else now.text(found, width), nl=False)
+        say(now.to_json(found) if as_json else now.text(found, width), nl=False)
 
 
 def find_status() -> Status:
@@ -69,9 +69,9 @@ def interrupt(worker: str) -> None:
         here = Here()
         here.at_work(here.name(worker))
         try:
-            click.echo(escape(here, worker))
+            say(escape(here, worker))
         except RefusedError as refused:
-            click.echo(f"refused: {refused}", err=True)
+            say(f"refused: {refused}", err=True)
             sys.exit(1)
 
 
@@ -97,7 +97,7 @@ def escape(here: Here, worker: str) -> str:
     if refused:
         raise RefusedError(f"'{name}': {refused}")
     tmux.press(pane, "Escape")
-    drop(attempt, life.INTERRUPT, sender=here.stage or "the user")
+    drop(attempt, life.INTERRUPT, sender=here.sender("the user"))
     return f"interrupted '{name}'; it waits: dodo-claude send {name} TEXT"
 
 
@@ -125,10 +125,10 @@ def doctor(as_json: bool, client: bool) -> None:
         for found in surgery.look(_file(), os.environ, client=client):
             wrong = wrong or found.result == WRONG
             if as_json:
-                click.echo(json.dumps(found.record()))
+                say(json.dumps(found.record()))
             else:
                 remedy = f" ({found.remedy})" if found.remedy else ""
-                click.echo(one_line(f"{found.result:<5}  {found.name}: {found.text}{remedy}"))
+                say(one_line(f"{found.result:<5}  {found.name}: {found.text}{remedy}"))
         if wrong:
             sys.exit(1)
 
@@ -157,7 +157,7 @@ def completion(shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None
     variables = {"complete_func": "_dodo_claude_completion", "complete_var": "_DODO_CLAUDE_COMPLETE", "prog_name": "dodo-claude"}  # fmt: skip
-    click.echo((BASH if shell == "bash" else found.source_template) % variables)
+    say((BASH if shell == "bash" else found.source_template) % variables)
 
 
 # Click's own goes by COMP_WORDS, which bash cuts at each ':' of a stage's name; this one goes by the line, and gives
@@ -214,9 +214,7 @@ def dashboard(in_browser: bool, port: int | None, host: str | None, control: boo
             from dodo_claude import web
 
             sys.exit(
-                web.dashboard(
-                    find_root(), host=host or "127.0.0.1", port=port or 0, control=control, say=click.echo
-                )
+                web.dashboard(find_root(), host=host or "127.0.0.1", port=port or 0, control=control, say=say)
             )
         if control or port is not None or host is not None:
             raise DodoClaudeError("dashboard: --port, --host and --control are for --web (add it)")

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import select
 import time
@@ -43,6 +44,8 @@ BATCH = 6
 MAX_TEXT = 200_000
 # How a message begins in the worker's sight: the brief tells of it.
 HEAD = "Message from"
+# A question's id, which is a file's name.
+_QUESTION = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 
 class RefusedError(DodoClaudeError):
@@ -230,6 +233,10 @@ class Mailbox:
 
     def answer(self, question: str, text: str, sender: str) -> str | None:
         """Answer a question: to whoever waits for it, else by a message, whose id is given back."""
+        if not _QUESTION.fullmatch(question):  # it comes from a spool that a worker can write to
+            raise RefusedError(
+                f"'{self.log.stage}': question '{one_line(question)}' is none that can be answered"
+            )
         path = self.dir / "asks" / f"{question}.answer"
         make_folder(path.parent)
         write_atomic(path, self.log.redact.text(text))

@@ -10,11 +10,8 @@ from collections.abc import Iterable
 
 from dodo_claude.clean import clean_text
 from dodo_claude.rendered import many
-from dodo_claude.report import DONE, FAILED, IGNORED, NOT_RUN, RUNNING, STOPPED, UP_TO_DATE, WAITING
+from dodo_claude.states import DONE, FAILED, MARKS, RUNNING, STOPPED
 
-MARKS = {
-    DONE: "✓", UP_TO_DATE: "=", IGNORED: "–", FAILED: "✗", STOPPED: "■", RUNNING: "▶", WAITING: "…", NOT_RUN: "○"
-}  # fmt: skip
 # As which state an attempt looks.
 BARS = {
     "succeeded": DONE, "failed": FAILED, "timed out": FAILED, "aborted": STOPPED, "running": RUNNING, "cut off": STOPPED

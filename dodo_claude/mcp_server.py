@@ -30,7 +30,8 @@ from dodo_claude.project import (
     project_tmux,
 )
 from dodo_claude.redact import Redactor
-from dodo_claude.status import AT_WORK, StageStatus
+from dodo_claude.states import AT_WORK
+from dodo_claude.status import StageStatus
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -250,7 +251,7 @@ def _server() -> MCPServer[Any]:
                 known = isinstance(cause, DodoClaudeError | OSError)
                 if cause is not None and not known and not isinstance(cause, ValueError):
                     raise  # a fault of ours: the SDK writes its traceback to stderr
-                lines = str(cause if known else error).splitlines()
+                lines = clean_text(str(cause if known else error)).splitlines()
                 raise ToolError("; ".join(line.strip() for line in lines if line.strip())) from None
 
     server = Server("dodo-claude", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
@@ -273,7 +274,7 @@ def _row(stage: StageStatus) -> dict[str, object]:
 
 def _data(what: str, text: str) -> str:
     """`text`, marked as data."""
-    body = prompts.fence("data", what, text, secrets.token_hex(8), MOST_BYTES)
+    body = prompts.fence("data", what, clean_text(text), secrets.token_hex(8), MOST_BYTES)
     return f"{DATA}\n{body}"
 
 

@@ -13,13 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dodo_claude.details import Change, Details, Excerpt
+from dodo_claude.durations import in_words
 from dodo_claude.graph import Graph
 from dodo_claude.markup import BARS, Child, Html, class_of, join, left_out, mark, pre, tag
 from dodo_claude.rendered import (
     SHOWN_MEMBERS,
     besides,
     change_of,
-    duration,
     facts_of,
     grouped,
     many,
@@ -136,7 +136,7 @@ class _Page:
             [
                 tag(
                     "p", "Run ", tag("code", self.told.run), f" started {moment(self.told.started)}, {word} "
-                    f"{duration(self.told.seconds)}.", class_="quiet",
+                    f"{in_words(self.told.seconds)}.", class_="quiet",
                 ),
                 tag("p", "Stopped: ", tag("bdi", self.told.stopped), class_="reason stopped") if self.told.stopped else None,
             ]
@@ -148,7 +148,7 @@ class _Page:
         rows: list[tuple[str, str, str]] = [
             ("stages", grouped(len(self.told.stages)), ""),
             *((state, join([mark(state), grouped(count)]), "") for state, count in sums.states.items()),
-            ("workers' time", duration(sums.seconds), ""),
+            ("workers' time", in_words(sums.seconds), ""),
             ("attempts", grouped(sums.attempts), many(sums.repairs, "repair")),
             ("tokens", grouped(sums.tokens), ""),
             ("cost", cost, ""),
@@ -297,8 +297,8 @@ class _Page:
             since = each.began - self.axis.start
             state = BARS.get(each.result, STOPPED)
             facts = [
-                f"begun at +{duration(since)}" if since >= 0 else "begun in an earlier run",
-                f"took {duration(each.seconds)}",
+                f"begun at +{in_words(since)}" if since >= 0 else "begun in an earlier run",
+                f"took {in_words(each.seconds)}",
                 *(
                     many(count, noun)
                     for count, noun in (
@@ -320,7 +320,7 @@ class _Page:
         rows = []
         for remark in known.remarks:
             since = remark.at - self.axis.start
-            at = f"+{duration(since)} " if since >= 0 else ""
+            at = f"+{in_words(since)} " if since >= 0 else ""
             left = f" (and {many(remark.text.left_out, 'more character')})" if remark.text.left_out else None
             who = tag("span", at, tag("bdi", remark.who), f" {remark.what}", class_="quiet small")
             said = join([tag("span", remark.text.text, class_="said"), left]) if remark.text.text else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from dodo_claude.durations import in_words
 from dodo_claude.lifecycle import SERVER_DIED, START_DIALOGS, Outcome, Result, State, Step, View
 from dodo_claude.turn import NO_SIGNS, Signs, is_held_open, is_over
 
@@ -332,7 +333,7 @@ def _decide_blocked(view: View, facts: Facts) -> Instruction:
     if left > 0:
         return Wait(min(left, LONGEST_REST), box=False)
     return _failed(
-        f"a dialog waited {facts.person_timeout:g} s for a person: {view.blocked_on}; allow it in "
+        f"a dialog waited {in_words(facts.person_timeout)} for a person: {view.blocked_on}; allow it in "
         '`allowed_tools`, or refuse all by on_permission = "deny"'
     )
 
@@ -351,7 +352,7 @@ def _decide_starting(facts: Facts) -> Instruction:
     left = HOOK_SILENCE_SECONDS - facts.in_state
     if left <= 0:
         return _failed(
-            f"no hook event in {HOOK_SILENCE_SECONDS:g} s: the client shows a dialog, or managed "
+            f"no hook event in {in_words(HOOK_SILENCE_SECONDS)}: the client shows a dialog, or managed "
             "settings switch hooks off; its last screen is kept",
             kind="no hooks",
         )
@@ -371,7 +372,7 @@ def _decide_silent(view: View, facts: Facts) -> Instruction:
             return GoOn(nudge=True)
         if view.nudges == 1:
             return Interrupt()
-        text = f"its worker was silent for {facts.silent:.0f} s, nudged and interrupted in vain"
+        text = f"its worker was silent for {in_words(facts.silent)}, nudged and interrupted in vain"
         return _failed(text, retry=True, kind="silent")
     if facts.strange:
         return Look()
@@ -414,7 +415,7 @@ def decide(view: View, facts: Facts) -> Instruction:
     left = facts.timeout - facts.elapsed
     if left <= 0:
         waiting = f" (it waited for a person: {view.blocked_on})" if view.state is State.BLOCKED else ""
-        return Stop(Outcome(Result.TIMED_OUT, f"timed out after {facts.timeout:g} s{waiting}"))
+        return Stop(Outcome(Result.TIMED_OUT, f"timed out after {in_words(facts.timeout)}{waiting}"))
     if view.tools > facts.max_turns:
         return _failed(f"its worker made more than {facts.max_turns} tool calls (max_turns)")
     if view.compactions > COMPACTIONS_BORNE:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dodo_claude.clean import clean_text
 from dodo_claude.errors import DodoClaudeError
 
 if TYPE_CHECKING:
@@ -29,8 +30,18 @@ def faults() -> Iterator[None]:
     try:
         yield
     except DodoClaudeError as error:
-        sys.stderr.write(f"{error}\n")
+        say(str(error), err=True)
         sys.exit(2)
+
+
+def say(text: str, *, nl: bool = True, err: bool = False) -> None:
+    """Print `text`: the one way of our commands to a person, so that none of them shows a stranger's text raw.
+
+    JSON has escapes, which stay.
+    """
+    import click
+
+    click.echo(clean_text(text), nl=nl, err=err)
 
 
 def find_root() -> Path:
@@ -110,7 +121,8 @@ def find_session(worker: str) -> tuple[Tmux, str]:
 
 
 def complete_stage(context: object, parameter: object, incomplete: str) -> list[str]:
-    """For a shell's completion: the stages whose names begin so. Judges nothing, loads nothing, never fails."""
+    """For a shell's completion: the stages whose names begin so. Never fails, and offers no name that a configuration does not
+    take: what it offers is put into a shell's line as it is."""
     import contextlib
     import tomllib
     from urllib.parse import unquote
@@ -123,11 +135,14 @@ def complete_stage(context: object, parameter: object, incomplete: str) -> list[
             for name, keys in stages.items():
                 items = keys.get("foreach") if isinstance(keys, dict) else None
                 if isinstance(items, list):
-                    names |= dict.fromkeys(f"{name}:{item}" for item in items)
+                    names |= dict.fromkeys(f"{name}:{item}" for item in items if isinstance(item, str))
                 elif items is None and "orchestrate" not in keys:
                     names[name] = None
         # Those that only a run knows: of files, of lines, of nested orchestrations.
         with contextlib.suppress(OSError):
             for folder in sorted(os.listdir(root / ".orchestrate" / "stages")):
                 names[unquote(folder)] = None
-    return [name for name in names if name.startswith(incomplete)]
+        from dodo_claude.schema import is_stage_name
+
+        return [name for name in names if name.startswith(incomplete) and is_stage_name(name)]
+    return []

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from dodo_claude.clean import one_line
+
 # How soon a question notices that its run is being stopped.
 STOP_SECONDS = 0.2
 
@@ -22,7 +24,7 @@ def ask(text: str, out: TextIO, stopping: threading.Event | None = None) -> bool
     """Does the person say yes? Once `stopping` is set, or where nobody is there any more, they do not."""
     with contextlib.suppress(OSError, ValueError, termios.error):
         termios.tcflush(sys.stdin, termios.TCIFLUSH)
-    out.write(f"{text} [y/N] ")
+    out.write(f"{one_line(text)} [y/N] ")
     out.flush()
     answer = _line(stopping)
     if not answer.endswith("\n"):  # the cursor still stands behind the question

@@ -9,12 +9,6 @@ from typing import Any
 
 from dodo_claude.errors import Problem
 
-# States of a stage. What is left is what is none of the first three.
-DONE, UP_TO_DATE, IGNORED = "done", "up to date", "ignored"
-FAILED, STOPPED, RUNNING, WAITING, NOT_RUN = "failed", "stopped", "running", "waiting", "not run"
-SETTLED = (DONE, UP_TO_DATE, IGNORED)
-STATES = (*SETTLED, FAILED, STOPPED, RUNNING, WAITING, NOT_RUN)
-
 
 @dataclass(frozen=True, slots=True)
 class AgentProfile:

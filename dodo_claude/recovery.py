@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dodo_claude import phases, verify
 from dodo_claude.config import Stage
+from dodo_claude.durations import in_words
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog, disk_problem
 from dodo_claude.lifecycle import BEGUN, PHASE, SERVER_DIED, Outcome, Result
@@ -203,7 +204,7 @@ def _kind(stage: Stage) -> type[Work]:
 def _wait(worker: Work, failures: int, services: Services, reason: str) -> None:
     """Wait before the next attempt, unless there is to be none."""
     seconds = services.fleet.retry_delay(failures)
-    worker.tell(f"tries again in {seconds:.0f} s: {reason}")
+    worker.tell(f"tries again in {in_words(seconds)}: {reason}")
     bell = services.waker.register(worker.ring)
     try:
         deadline = time.monotonic() + seconds

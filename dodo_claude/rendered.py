@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dodo_claude.cells import cells
 from dodo_claude.clean import clean_line
+from dodo_claude.durations import in_words
 from dodo_claude.journal import write_atomic
 from dodo_claude.report import (
     FAILED,
@@ -60,14 +61,6 @@ def _cut(text: str, most: int) -> str:
 # -- words that the renderings share
 
 
-def duration(seconds: float) -> str:
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def grouped(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
@@ -87,7 +80,7 @@ def moment(at: float) -> str:
 
 
 def usage_of(seconds: float, tokens: int, cost: float | None) -> list[str]:
-    found = [duration(seconds)] if seconds else []
+    found = [in_words(seconds)] if seconds else []
     found += [f"{grouped(tokens)} tokens"] if tokens else []
     return [*found, *([f"{cost:.2f} USD"] if cost is not None else [])]
 
@@ -126,13 +119,13 @@ def _names(names: Sequence[str]) -> str:
 
 def course_of(told: RunReport) -> str:
     word = {"ended": "took", "running": "has run for", "cut off": "was cut off after"}.get(told.state, "took")
-    return f"started {moment(told.started)}, {word} {duration(told.seconds)}"
+    return f"started {moment(told.started)}, {word} {in_words(told.seconds)}"
 
 
 def sums_of(totals: Totals) -> str:
     """'workers 5 min in 7 attempts, 12 300 tokens, 0.12 USD; 4 files made or changed, +310 -12 lines'"""
     used = ", ".join(usage_of(0, totals.tokens, totals.cost_usd))
-    text = f"workers {duration(totals.seconds)} in {many(totals.attempts, 'attempt')}"
+    text = f"workers {in_words(totals.seconds)} in {many(totals.attempts, 'attempt')}"
     text += f", {used}" if used else ""
     if totals.files:
         text += f"; {many(totals.files, 'file')} made or changed, +{totals.added} -{totals.removed} lines"
@@ -293,10 +286,10 @@ def _table(stages: Sequence[StageReport], groups: Sequence[GroupReport]) -> list
     for stage in stages:
         group = waiting.pop(stage.group or "", None)
         if group is not None:
-            used = (duration(group.seconds), "", "", grouped(group.tokens), _money(group.cost_usd))
+            used = (in_words(group.seconds), "", "", grouped(group.tokens), _money(group.cost_usd))
             lines.append(row(f"**{_escaped(group.name)}**", states_of(group.states), *used))
         tries = (str(len(stage.attempts)), str(stage.repairs))
-        used = (duration(stage.seconds), *tries, grouped(stage.tokens), _money(stage.cost_usd))
+        used = (in_words(stage.seconds), *tries, grouped(stage.tokens), _money(stage.cost_usd))
         lines.append(row(_escaped(stage.name), stage.state, *(used if stage.attempts else [""] * 5)))
     return lines
 
@@ -325,7 +318,7 @@ def _section(stage: StageReport, most: int) -> list[str]:
         for each in stage.attempts:
             cause = f": {_escaped(each.why)}" if each.why else ""
             lines.append(
-                f"- attempt {each.number} {each.result} after {duration(each.seconds)}{cause} ({_code(each.folder)})"
+                f"- attempt {each.number} {each.result} after {in_words(each.seconds)}{cause} ({_code(each.folder)})"
             )
     if stage.files:
         lines += ["", "Files:", ""]

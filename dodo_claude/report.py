@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from dodo_claude.clean import clean_text
-from dodo_claude.records import (
+from dodo_claude.states import (
     DONE,
     FAILED,
     IGNORED,

@@ -19,8 +19,10 @@ from doit.task import Task
 
 from dodo_claude import notify
 from dodo_claude.clean import clean_line
+from dodo_claude.durations import in_words
 from dodo_claude.question import Streams
-from dodo_claude.records import DONE, FAILED, IGNORED, NOT_RUN, SETTLED, STOPPED, UP_TO_DATE, Stage
+from dodo_claude.records import Stage
+from dodo_claude.states import DONE, FAILED, IGNORED, NOT_RUN, SETTLED, STOPPED, UP_TO_DATE
 from dodo_claude.tasks import StageStopped, is_ours, stage_of
 
 if TYPE_CHECKING:
@@ -149,7 +151,7 @@ class StageReporter(ConsoleReporter):
         if repairs:
             facts.append(f"after {repairs} repair{'s' if repairs > 1 else ''}")
         self._line(
-            task.name, f"done in {_duration(self._since(task.name))}{': ' if facts else ''}{', '.join(facts)}"
+            task.name, f"done in {in_words(self._since(task.name))}{': ' if facts else ''}{', '.join(facts)}"
         )
 
     def add_failure(self, task: Task, fail: BaseFail) -> None:
@@ -236,7 +238,7 @@ class StageReporter(ConsoleReporter):
                 map(len, (self._done, self._skipped, failed, self._fallen, self._blocked, self._stopped))
             )
             noun = "stage" if total == 1 else "stages"
-            said = f"{total} {noun}: {', '.join(parts)} ({_duration(time.monotonic() - self._start)})"
+            said = f"{total} {noun}: {', '.join(parts)} ({in_words(time.monotonic() - self._start)})"
             self.write(f"{said}\n")
             if self._began:  # what had nothing to do is over before anybody looks elsewhere
                 self._call(notify.FINISHED, "", said)
@@ -510,14 +512,6 @@ def _needed(tasks: Mapping[str, Task], selected: Iterable[str]) -> frozenset[str
             todo += tasks[name].task_dep
             todo += tasks[name].setup_tasks
     return frozenset(name for name in found if stage_of(tasks[name]) is not None)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min"
 
 
 def _clip(text: str) -> str:

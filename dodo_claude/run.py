@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dodo_claude import left, watch
+from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import (
     STATE_DIR,
@@ -603,7 +604,7 @@ def _keys(record: Stage | Phase | Monitor) -> dict[str, object]:
 
 def _say_overwritten(found: Overwritten) -> None:
     """By plain `doit run`, whose reporter knows nothing of it."""
-    sys.stderr.write(f"dodo_claude: {found.stage}: {found.text()}\n")
+    sys.stderr.write(f"dodo_claude: {found.stage}: {one_line(found.text())}\n")
 
 
 class _Targets(Collection[str]):

@@ -39,6 +39,16 @@ def schema() -> Mapping[str, Any]:
     return loaded
 
 
+def is_stage_name(text: str) -> bool:
+    """Can a stage be called so: a name, of one in a group its item after a colon?"""
+    kinds = schema()["$defs"]
+    name, *items = text.split(":")
+    return all(
+        re.fullmatch(kinds[kind]["pattern"].strip("^$"), part)
+        for kind, part in [("name", name), *(("item", item) for item in items)]
+    )
+
+
 def judge(document: dict[str, Any], findings: Findings) -> None:
     """Report every error and take what is wrong out of `document`, so that later checks see only sound values.
 

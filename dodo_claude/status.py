@@ -18,14 +18,24 @@ from dodo_claude.journal import STATE_DIR, Attempt, StageLog
 from dodo_claude.lifecycle import BEGUN, Result, State, View
 from dodo_claude.records import Config, Stage
 from dodo_claude.redact import NOTHING, Redactor
-from dodo_claude.report import FAILED, NOT_RUN, RUNNING, SETTLED, STOPPED, WAITING, StageReport
+from dodo_claude.report import StageReport
+from dodo_claude.states import (
+    ASKS,
+    AT_WORK,
+    BLOCKED,
+    DONE,
+    FAILED,
+    IDLE,
+    NOT_RUN,
+    NOW,
+    PAUSED,
+    RUNNING,
+    SETTLED,
+    STOPPED,
+    WAITING,
+)  # fmt: skip
 
 VERSION = 1  # of the JSON: the next when a key goes or changes its meaning
-# States of a stage besides those of a report.
-IDLE, BLOCKED, ASKS, PAUSED, DONE = "idle", "blocked", "asks", "paused", "done"
-STATES = (RUNNING, IDLE, BLOCKED, ASKS, PAUSED, WAITING, FAILED, STOPPED, NOT_RUN, DONE)
-# Those of a stage that somebody works on.
-AT_WORK = (RUNNING, IDLE, BLOCKED, ASKS, PAUSED)
 MOST_NAME = 28  # columns of a stage's name
 
 
@@ -56,7 +66,7 @@ class StageStatus:
     name: str
     group: str | None
     agent: str | None  # null: a command
-    state: str  # one of STATES
+    state: str  # one of states.NOW
     about: str
     request: str | None  # of a permission that `dodo-claude allow` and `deny` can answer
     activity: str  # what its worker does now
@@ -107,14 +117,14 @@ def look(
         for stage, told in zip(config.stages, report.stages, strict=True)
     )
     run = RunStatus(
-        id=span.id or None,
+        id=clean_line(span.id) or None,
         live=holder is not None,
         pid=pid,
-        since=words[3] if len(words) > 3 else None,
+        since=clean_line(words[3]) if len(words) > 3 else None,
         tmux=detached if detached in sessions else None,
         in_tmux=_there(sessions, detached),
     )
-    counted = {name: sum(stage.state == name for stage in stages) for name in STATES}
+    counted = {name: sum(stage.state == name for stage in stages) for name in NOW}
     return Status(
         version=VERSION,
         name=config.name,

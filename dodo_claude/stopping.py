@@ -14,9 +14,10 @@ from dodo_claude.attempts import touched
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, StageLog
 from dodo_claude.project import RUN, project_tmux, stage_name
-from dodo_claude.records import FAILED, STOPPED, WAITING, Config, Stage
+from dodo_claude.records import Config, Stage
 from dodo_claude.run import Run, RunInProgressError
-from dodo_claude.status import AT_WORK, DONE, StageStatus
+from dodo_claude.states import AT_WORK, DONE, FAILED, STOPPED, WAITING
+from dodo_claude.status import StageStatus
 from dodo_claude.stops import ALL, USER, Stops, reason
 from dodo_claude.talk import last_start
 from dodo_claude.tmux import Tmux, TmuxError

@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,13 +22,16 @@ from dodo_claude import lifecycle as life
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
-from dodo_claude.project import complete_stage, faults, find_config, find_root, project_tmux, stage_name
+from dodo_claude.processes import NONCE
+from dodo_claude.project import complete_stage, faults, find_config, find_root, project_tmux, say, stage_name
 from dodo_claude.redact import Redactor
 
 if TYPE_CHECKING:
     from dodo_claude.events import Told
     from dodo_claude.mail import Mailbox
 
+# Who speaks, where it is a program that a worker, a command or a monitor started and no worker.
+SOMETHING = "a stage's program"
 # How `send` calls whoever runs the run: a message to it is an event on the bus.
 ORCHESTRATOR = "orchestrator"
 # How often files are looked at that nothing tells a command of: a message's state, journals that grow.
@@ -44,7 +48,30 @@ class Here:
         self.root = find_root()
         self.state = self.root / STATE_DIR
         self.redact = Redactor(os.environ)
-        self.stage = os.environ.get("DODO_CLAUDE_STAGE") if "DODO_CLAUDE_ROOT" in os.environ else None
+
+    @cached_property
+    def worker(self) -> Attempt | None:
+        """The attempt of the worker that runs the command; None: none does. DodoClaudeError where only the names of one are there.
+
+        Its nonce is the proof: no other worker is given that.
+        """
+        stage = os.environ.get("DODO_CLAUDE_STAGE")
+        if stage is None or "DODO_CLAUDE_ROOT" not in os.environ:
+            return None
+        number, nonce = os.environ.get("DODO_CLAUDE_ATTEMPT", ""), os.environ.get(NONCE, "")
+        attempt = Attempt(self.log(stage), int(number) if number.isdecimal() else 0)
+        first = next(attempt.replay(), None)
+        known = first.data.get("nonce") if first is not None and first.kind == life.BEGUN else None
+        if not nonce or nonce != known:
+            raise DodoClaudeError(
+                f"who runs this is not the worker of stage '{stage}' (leave its session's variables as they are)"
+            )
+        return attempt
+
+    @property
+    def stage(self) -> str | None:
+        """That worker's stage."""
+        return self.worker.log.stage if self.worker is not None else None
 
     def log(self, stage: str) -> StageLog:
         return StageLog(self.state, stage, self.redact)
@@ -59,15 +86,20 @@ class Here:
         return stage_name(find_config(), worker)
 
     def sender(self, other: str) -> str:
-        """Whose name a message bears: the worker's that sends it, or `other`."""
-        return f"worker {self.stage}" if self.stage is not None else other
+        """Whose name a message bears: the worker's that sends it, or `other`, if no stage's program pretends to be that."""
+        from dodo_claude import processes
+
+        if self.stage is not None:
+            return f"worker {self.stage}"
+        return SOMETHING if processes.below_a_worker() else other
 
     def own(self) -> tuple[Attempt, Mailbox]:
-        """The attempt of the worker that runs the command."""
-        number = os.environ.get("DODO_CLAUDE_ATTEMPT", "")
-        if self.stage is None or not number.isdecimal():
+        """The attempt of the worker that runs the command, and its mail."""
+        from dodo_claude.mail import Mailbox
+
+        if self.worker is None:
             raise DodoClaudeError("only a worker can say that (run it from inside a worker's session)")
-        return Attempt(self.log(self.stage), int(number)), self.mailbox(self.stage)
+        return self.worker, Mailbox(self.worker.log)
 
     def at_work(self, stage: str) -> tuple[Attempt, Mailbox]:
         """The attempt that is under way at `stage`."""
@@ -124,12 +156,12 @@ def send(worker: str, text: tuple[str, ...], wait: str, sender: str, as_json: bo
             letter = mailbox.post(_text(text), here.sender(sender))
         except RefusedError as refused:
             if as_json:
-                click.echo(json.dumps({"id": None, "state": "refused", "reason": str(refused)}))
+                say(json.dumps({"id": None, "state": "refused", "reason": str(refused)}))
             else:
-                click.echo(f"refused: {refused}", err=True)
+                say(f"refused: {refused}", err=True)
             sys.exit(1)
         word = receipt(mailbox, letter, seconds)
-        click.echo(json.dumps({"id": letter, "state": word}) if as_json else f"{word}: {letter}")
+        say(json.dumps({"id": letter, "state": word}) if as_json else f"{word}: {letter}")
         if word in FINAL and word != DELIVERED:
             sys.exit(1)
 
@@ -172,7 +204,7 @@ def ask(text: tuple[str, ...], wait: str, deadline: str) -> None:
                 "No answer yet. Go on with what does not need it; if it comes, it comes as a message. "
                 "Where you can't wait, decide yourself and say what you assumed."
             )
-        click.echo(found)
+        say(found)
 
 
 @click.command()
@@ -185,7 +217,7 @@ def answer(worker: str, text: tuple[str, ...], question: str | None) -> None:
     Example: dodo-claude answer backend "SQLite"
     """
     with faults():
-        click.echo(reply(Here(), worker, _text(text), question))
+        say(reply(Here(), worker, _text(text), question))
 
 
 def reply(here: Here, worker: str, said: str, question: str | None = None, sender: str = "the user") -> str:
@@ -246,9 +278,9 @@ def _decide(worker: str, refusal: str | None, request: str | None, as_json: bool
         except RefusedError as refused:
             state, said, sign = "refused", str(refused), 1
         if as_json:
-            click.echo(json.dumps({"request": request, "state": state, "text": said}))
+            say(json.dumps({"request": request, "state": state, "text": said}))
         else:
-            click.echo(f"refused: {said}" if sign else said, err=bool(sign))
+            say(f"refused: {said}" if sign else said, err=bool(sign))
         sys.exit(sign)
 
 
@@ -257,9 +289,9 @@ def _confirmed(here: Here, worker: str) -> str | None:
     request, call = requested(here, worker)
     if not request:
         return None
-    click.echo(call)
+    say(call)
     if not question.ask("Allow this one call?", sys.stdout):
-        click.echo("nothing is answered")
+        say("nothing is answered")
         sys.exit(1)
     return request
 
@@ -342,7 +374,7 @@ def add_note(here: Here, said: str, sender: str = "the user") -> None:
         raise DodoClaudeError(
             f"note: must have 1 to {MAX_NOTE} characters (put more into a file and name it)"
         )
-    who = here.stage or sender
+    who = here.stage or here.sender(sender)
     path = here.state / "notes.md"
     line = f"- {time.strftime('%Y-%m-%d %H:%M')} {one_line(who)}: {said.replace(chr(10), chr(10) + '  ')}\n"
     try:
@@ -384,7 +416,7 @@ def compact(worker: str, goal: str, now: bool) -> None:
         name = here.name(worker)
         attempt, _ = here.at_work(name)
         drop(attempt, life.COMPACT, goal=goal, now=now)
-        click.echo(f"'{name}' compacts its context {'now' if now else 'when its turn ends'}")
+        say(f"'{name}' compacts its context {'now' if now else 'when its turn ends'}")
 
 
 @click.command()
@@ -425,7 +457,7 @@ def events(
                 last = not (follow and going())  # looked at before the last read: nothing comes after it
                 for told in bus.read():
                     if not kinds or told.event.kind in kinds:
-                        click.echo(json.dumps(record(told)) if as_json else line(told))
+                        say(json.dumps(record(told)) if as_json else line(told))
                 if last:
                     break
                 time.sleep(LOOK_SECONDS)

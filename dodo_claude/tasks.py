@@ -22,6 +22,7 @@ from doit.exceptions import TaskError, TaskFailed
 from doit.task import Task
 
 from dodo_claude import verify
+from dodo_claude.clean import clean_text
 from dodo_claude.journal import STATE_DIR, disk_problem, write_atomic
 from dodo_claude.left import Left
 from dodo_claude.records import Config, Foreach, Stage, enclosing
@@ -387,7 +388,7 @@ def _group(name: str, members: tuple[str, ...], config: Config, doc: str) -> Tas
 
 
 def _doc(stage: Stage, *, group: bool = False) -> str:
-    text = stage.command or stage.prompt or (stage.phases[0].prompt if stage.phases else "")
+    text = clean_text(stage.command or stage.prompt or (stage.phases[0].prompt if stage.phases else ""))
     first = next((line.strip(" #*") for line in text.splitlines() if line.strip(" #*")), "")
     if stage.item is not None:
         first = re.sub(r"\{\{-?\s*item\s*-?\}\}", lambda _: "…" if group else str(stage.item), first)

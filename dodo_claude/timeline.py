@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from dodo_claude.durations import in_words
 from dodo_claude.markup import BARS, Html, class_of, join, left_out, state_of, tag
-from dodo_claude.rendered import SHOWN_MEMBERS, duration, many, states_of
+from dodo_claude.rendered import SHOWN_MEMBERS, many, states_of
 from dodo_claude.report import (
     STOPPED,
     AttemptReport,
@@ -128,13 +129,13 @@ class Timeline:
             "li",
             self.link(stage.name, stage.name, title=stage.name),
             tag("svg", *bars, class_="track", height="16", role="img", aria_label=label),
-            tag("span", state_of(stage.state), f" {duration(stage.seconds)}", class_="facts"),
+            tag("span", state_of(stage.state), f" {in_words(stage.seconds)}", class_="facts"),
         )
 
     def _told(self, each: AttemptReport) -> str:
         since = max(0.0, each.began - self.axis.start)
         return (
-            f"attempt {each.number} {each.result} after {duration(each.seconds)}, begun at {duration(since)}"
+            f"attempt {each.number} {each.result} after {in_words(each.seconds)}, begun at {in_words(since)}"
         )
 
     def _bar(self, each: AttemptReport, y: float, height: float, title: str = "") -> Html:
@@ -160,12 +161,12 @@ class Timeline:
             )
         height = 4 + 6 * min(len(ends), MOST_LANES + 1)
         rows = [self._row(stage) for stage in stages[:MOST_ROWS]]
-        facts = ", ".join([states_of(group.states), duration(group.seconds)])
+        facts = ", ".join([states_of(group.states), in_words(group.seconds)])
         return tag(
             "li",
             tag("bdi", group.name, class_="name", title=group.name),
             tag("svg", *bars, class_="track", height=max(height, 16), role="img", aria_label=f"{group.name}: {facts}"),
-            tag("span", f"{many(len(stages), 'stage')}, {duration(group.seconds)}", class_="facts"),
+            tag("span", f"{many(len(stages), 'stage')}, {in_words(group.seconds)}", class_="facts"),
             tag(
                 "details",
                 tag("summary", "each of ", tag("bdi", group.name)),

@@ -21,6 +21,7 @@ from typing import Self
 from dodo_claude import agents, phases, policy, processes, protect, shell, verify
 from dodo_claude import lifecycle as life
 from dodo_claude.config import Stage
+from dodo_claude.durations import in_words
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, disk_problem, write_atomic
 from dodo_claude.lifecycle import Outcome, Result, View
@@ -230,7 +231,11 @@ class Work(ABC):
                 fleet.adopted(self.key)
                 return slot
             left = fleet.pause_left() if self.base in ("claude", "scripted") else 0.0
-            why = f"waits for the limit's end, {left:.0f} s" if left > 0 else fleet.admit(self.key, self.base)
+            why = (
+                f"waits for the limit's end, {in_words(left)}"
+                if left > 0
+                else fleet.admit(self.key, self.base)
+            )
             if why is None:
                 return slot
             self.tell(why)
@@ -734,7 +739,7 @@ class Command(Work):
         if ended.stopped == _INTERRUPTED:
             return self._interrupted()
         if ended.stopped:
-            return Outcome(Result.TIMED_OUT, f"timed out after {self.stage.timeout:g} s")
+            return Outcome(Result.TIMED_OUT, f"timed out after {in_words(self.stage.timeout)}")
         if ended.status != 0:
             detail = verify.last_words(verify.output_tail(log))
             return Outcome(

@@ -31,6 +31,7 @@ from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.mail import DELIVERED, QUEUED, UNKNOWN, Mailbox
 from dodo_claude.records import Prompt
 from dodo_claude.services import Done, Services, Slot
+from dodo_claude.states import ASKS, BLOCKED, DONE, FAILED, MARKS
 from dodo_claude.terminal import Pane
 from dodo_claude.turn import Signs
 from dodo_claude.usage import CostMeter, TranscriptReader, Usage, context_used, cost_of
@@ -74,8 +75,8 @@ _WAITS = {
 
 
 # What a window's name begins with while its worker waits for a person; and at its end, good or bad.
-_MARKS = {life.State.BLOCKED: "! "}
-_ENDED = {True: "✓ ", False: "✗ "}
+_BLOCKED, _ASKS = f"{MARKS[BLOCKED]} ", f"{MARKS[ASKS]} "
+_ENDED = {True: f"{MARKS[DONE]} ", False: f"{MARKS[FAILED]} "}
 # Events that are written down before what they tell of is pasted.
 _PASTES = frozenset({life.SENT, life.CONTINUED, life.MAILED, life.SUMMARY, life.CLEARED, life.GIVEN})
 
@@ -190,7 +191,8 @@ class Worker(Work):
         if request and request != self.view.request:
             permits.let_go(self.attempt, request)  # if it was answered at the pane
         if not self.over:
-            self._mark(_MARKS.get(self.view.state, "? " if self.view.asks else ""))
+            blocked = self.view.state is life.State.BLOCKED
+            self._mark(_BLOCKED if blocked else _ASKS if self.view.asks else "")
         at_work = not (self.view.turn_done or self.view.state is life.State.EXITED)
         if event.kind == life.PHASE or (at_work and event.kind != life.VERIFIED):
             self.problems = None  # a new turn, or phase, began: the last verification is of the past

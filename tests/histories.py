@@ -364,7 +364,7 @@ HISTORIES = {
         policy.Stop(
             Outcome(
                 Result.FAILED,
-                "its worker was silent for 1500 s, nudged and interrupted in vain",
+                "its worker was silent for 25 min, nudged and interrupted in vain",
                 retry=True,
                 kind="silent",
             )
@@ -410,7 +410,7 @@ HISTORIES = {
         policy.Stop(
             Outcome(
                 Result.FAILED,
-                "a dialog waited 1800 s for a person: Bash make; allow it in `allowed_tools`, or refuse all by "
+                "a dialog waited 30 min for a person: Bash make; allow it in `allowed_tools`, or refuse all by "
                 'on_permission = "deny"',
             )
         ),

@@ -14,7 +14,8 @@ from dodo_claude.cells import cells
 from dodo_claude.desk import Desk
 from dodo_claude.details import Change, Details, Excerpt, Remark
 from dodo_claude.lifecycle import Ask, Event, State, View
-from dodo_claude.status import STATES, RunStatus, StageStatus
+from dodo_claude.states import NOW
+from dodo_claude.status import RunStatus, StageStatus
 
 RUN = RunStatus("r-7", True, 7, None, None, None)
 EVIL = "[bold]x[/bold] \x1b[31mred\x1b]0;title\x07 \x9b2J \x1b]8;;http://x\x1b\\link \u202eabc"
@@ -119,7 +120,7 @@ def test_a_wide_row_has_all() -> None:
 
 
 @given(
-    st.sampled_from(STATES), st.text(min_size=1), st.text(), st.integers(0, 9), st.integers(4, 130),
+    st.sampled_from(NOW), st.text(min_size=1), st.text(), st.integers(0, 9), st.integers(4, 130),
     st.floats(0, 1e6), st.integers(0, 10**9), st.none() | st.integers(0, 100),
 )  # fmt: skip
 def test_a_row_has_exactly_its_columns(

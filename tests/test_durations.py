@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dodo_claude.durations import UNITS, nearest, seconds
+from dodo_claude.durations import UNITS, in_words, nearest, roughly, seconds
 from dodo_claude.schema import schema
 
 
@@ -70,3 +70,22 @@ PART = st.tuples(
 def test_the_pattern_takes_what_can_be_read(text: str) -> None:
     pattern = schema()["$defs"]["duration"]["pattern"].removesuffix("$")
     assert (re.search(pattern + r"\Z", text) is not None) == (seconds(text) is not None)
+
+
+@pytest.mark.parametrize(
+    ("length", "said"),
+    [
+        (-1.0, "0 s"), (0.04, "0 s"), (0.25, "0.2 s"), (1.0, "1 s"), (6.14, "6.1 s"), (9.96, "10 s"), (42.4, "42 s"), (119.4, "119 s"),
+        (119.9, "2 min"), (600.0, "10 min"), (7_100.0, "118 min"), (7_199.0, "2 h"), (7_200.0, "2 h"), (9_000.0, "2.5 h"),
+        (90_000.0, "25 h"), (float("inf"), "an unknown time"), (float("nan"), "an unknown time"),
+    ],
+)  # fmt: skip
+def test_a_length_is_the_same_words_everywhere(length: float, said: str) -> None:
+    assert in_words(length) == said
+
+
+@pytest.mark.parametrize(
+    ("length", "said"), [(1.0, "5 s"), (17.0, "15 s"), (59.0, "60 s"), (100.0, "100 s"), (7_200.0, "2 h")]
+)
+def test_an_estimate_has_few_digits(length: float, said: str) -> None:
+    assert roughly(length) == said

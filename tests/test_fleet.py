@@ -175,11 +175,11 @@ def test_progress_ends_no_pause() -> None:
 @pytest.mark.parametrize(
     ("max_wait", "text", "reason"),
     [
-        (HOUR, RESETS_AT_3PM, "a limit until 2026-11-22 16:01, longer than a run may wait in all (1 h): "),
+        (HOUR, RESETS_AT_3PM, "a limit until 2026-11-22 16:01, longer than a run may wait in all (60 min): "),
         (
             0.0,
             "Usage limit reached",
-            "a limit until 2026-11-22 14:30, longer than a run may wait in all (0 min): ",
+            "a limit until 2026-11-22 14:30, longer than a run may wait in all (0 s): ",
         ),
         (
             24 * HOUR,

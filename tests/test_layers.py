@@ -23,7 +23,7 @@ ALLOWED = {
     "rich": {"live", "panes"},
     "textual": {"dashboard", "dialogs", "panes"},
     "toml": {"run"},
-    "click": {"cli", "look", "talk"},
+    "click": {"cli", "look", "project", "talk"},
     "mcp": {"mcp_server"},
     "aiohttp": {"web"},
     "doit": {"loader", "tasks", "reporter", "backend", "commands", "runner", "stages", "explained", "late"},
@@ -45,6 +45,8 @@ FACE = ALLOWED["doit"] | {
 # The engine, and what it stands on: it runs without tmux, doit or a client.
 ENGINE = {
     "clean",
+    "durations",
+    "states",
     "worker",
     "monitors",
     "lifecycle",
@@ -98,6 +100,7 @@ ENGINE = {
 # These know nothing but themselves.
 ALONE = {
     "clean",
+    "states",
     "lifecycle",
     "errors",
     "durations",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -12,6 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from dodo_claude import cli
+from dodo_claude.journal import folder_name
+from dodo_claude.project import complete_stage
 from tests.integration.scenes import (
     Terminal,
     at_gate,
@@ -147,6 +150,36 @@ def test_bash_completes_commands_stages_and_templates(project: Project) -> None:
     assert complete(project, "dodo-claude log late") == ["late:one/two"]
     assert complete(project, "dodo-claude init map") == ["map-reduce"]
     assert "--json" in complete(project, "dodo-claude status --")
+
+
+def test_only_names_that_orchestrate_toml_takes_are_offered(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = [
+        "a b",
+        "a;b",
+        "a$(true)",
+        "a`b",
+        "a'b",
+        "a&b",
+        "a*",
+        "a\u001b[2Jb",
+        "a\u202eb",
+        "-a",
+        "ä",
+        "a\nb",
+        "",
+        "a" * 65,
+    ]
+    tables = "".join(f"[stages.{json.dumps(name)}]\nprompt = 'x'\n" for name in ["good", *odd])
+    items = json.dumps(["one", "two/3.txt", *odd, 7])
+    project.write("orchestrate.toml", f"{tables}[stages.each]\nforeach = {items}\nprompt = 'x'\n")
+    for name in ["late:x", "sub:part:y", *(f"late:{name}" for name in odd[:12]), *odd[:12]]:
+        (project.root / ".orchestrate/stages" / folder_name(name)).mkdir(parents=True)
+    monkeypatch.chdir(project.root)
+    found = complete_stage(None, None, "")
+    assert sorted(found) == ["each:" + "a" * 65, "each:one", "each:two/3.txt", "good", "late:x", "sub:part:y"]
+    assert complete(project, "dodo-claude log a") == []
 
 
 @pytest.mark.parametrize("text", ["", "[stages", "stages = 3\n", "[stages.b]\nforeach = 3\n", "\xff"])

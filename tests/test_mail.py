@@ -265,5 +265,13 @@ def test_an_answer_goes_one_way_only(box: Mailbox) -> None:
         assert len([one for one in heard if one is not None]) == 1, heard
 
 
+@pytest.mark.parametrize("question", ["", "../up", "a/b", ".", "a\x1b[2J", "half \ud800", "q" * 65])
+def test_what_can_be_no_questions_id_is_refused_and_no_file(box: Mailbox, question: str) -> None:
+    before = sorted(box.dir.parent.rglob("*"))
+    with pytest.raises(RefusedError, match="none that can be answered"):
+        box.answer(question, "yes", "x")
+    assert sorted(box.dir.parent.rglob("*")) == before
+
+
 def test_states_that_are_final_come_last() -> None:
     assert STATES[-len(FINAL) :] == FINAL

@@ -296,7 +296,7 @@ def test_a_stage_with_all_that_is_known_of_it() -> None:
     for words in (
         "Last message\nI made it.", "check passed: test -s ui.py", "what it said\nall fine",
         "ui.py new, 3 lines\na = 1\nb = 2", "7 more lines: left out here", "a.png changed, 2 048 bytes (it is no text)",
-        "2 succeeded: begun at +0.0 s, took 40 s, 2 prompts, 7 tools, 1 repair, 1 200 tokens, 0.25 USD",
+        "2 succeeded: begun at +0 s, took 40 s, 2 prompts, 7 tools, 1 repair, 1 200 tokens, 0.25 USD",
         "+30 s backend says to it: use 8080 (and 3 more characters)", "1 more message", "Prompt14 characters",
         "Write it.5 characters are left out here; all of it is in .orchestrate/stages/api/2/",
         "Prompt of phase 28 characters\nTest it.",

@@ -220,10 +220,3 @@ def test_a_long_message_is_said_where_the_rest_is() -> None:
     said = text(run_of(replace(GOOD, message="\n\n".join(f"line {number}" for number in range(9)))))
     assert "      line 3\n      … (dodo-claude log ui)\n" in said
     assert "line 4" not in said
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0.25, "0.2 s"), (42.4, "42 s"), (600.0, "10 min"), (9000.0, "2.5 h")]
-)
-def test_durations(seconds: float, said: str) -> None:
-    assert rendered.duration(seconds) == said

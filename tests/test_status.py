@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from dodo_claude import status
+from dodo_claude import states, status
 from dodo_claude.lifecycle import Ask, State, View
 from tests.integration.scenes import at_gate, bash, configure, gate, kill, open_gate, play, worker_pid, write
 from tests.project import BIN, Project
@@ -132,7 +132,7 @@ def test_without_a_run_it_says_what_the_last_ones_left(project: Project) -> None
 
 
 def test_the_states_are_those_of_the_shape() -> None:
-    assert list(status.STATES) == SHAPE["$defs"]["state"]["enum"]
+    assert list(states.NOW) == SHAPE["$defs"]["state"]["enum"]
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def read_speed() -> float:
 def read_stage() -> Stage:
     """The stage that the environment names."""
     scenario = os.environ.get("DODO_CLAUDE_SCENARIO")
-    name = os.environ.get("DODO_CLAUDE_STAGE")
+    name = os.environ.get("DODO_CLAUDE_SCENARIO_STAGE") or os.environ.get("DODO_CLAUDE_STAGE")
     if not scenario or not name:
         unset = "DODO_CLAUDE_STAGE" if scenario else "DODO_CLAUDE_SCENARIO"
         raise StartError(f"scripted agent: {unset} is not set; name the scenario file and the stage to play")
