@@ -152,7 +152,15 @@ class StageLoader(DodoTaskLoader):
 
     def _with_stages(self, tasks: list[Task], cmd: Any) -> list[Task]:
         if not cmd.execute_tasks:
-            return bound(tasks, self.load_stages(tasks, None))
+            found = self.load_stages(tasks, None)
+            if cmd.name == "reset-dep":
+                from dodo_claude import resetting
+
+                cmd.outstream = resetting.Output(
+                    cmd.outstream, {task.name for task in found if task.has_subtask}
+                )
+                resetting.hold(cmd.dep_manager, cmd.outstream.held)
+            return bound(tasks, found)
         settled: set[str] = set()
         unseen: set[str] = set()  # plans that a person has to see first, which is done when their turn comes
         found = bound(tasks, self.load_stages(tasks, settled))
