@@ -336,7 +336,7 @@ def listing(missing: list[Item]) -> list[str]:
 
 def unsafe_files(config: Config) -> list[str]:
     """The files of `config` that somebody else could write, or did: a line each, with the remedy."""
-    names = [config.path.name, *config.included]
+    names = [config.path.name, *config.included, "dodo.py", *ownership.configuration(config.root)]
     names += [plan.file for plan in config.plans if plan.digest is not None]
     for stage in config.workers:
         names += [stage.prompt_file] if stage.prompt_file is not None else []

@@ -239,16 +239,12 @@ class _Session:
 
 def _start_fault(root: Path, said: str) -> Finding:
     last = StageLog(root / STATE_DIR, "trial").last()
-    result = (last.result() if last is not None else None) or {}
     cause = (
         next((str(event.data.get("cause")) for event in last.replay() if event.kind == OUTCOME), "")
         if last
         else ""
     )
-    reason = str(result.get("reason") or said)
-    return Finding(
-        "client's start", WRONG, f"a session did not begin: {reason}"[:SHOWN], FATAL.get(cause, "")
-    )
+    return Finding("client's start", WRONG, f"a session did not begin: {said}"[:SHOWN], FATAL.get(cause, ""))
 
 
 def _attach_and_leave(root: Path) -> None:

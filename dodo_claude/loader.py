@@ -43,7 +43,7 @@ class StageLoader(DodoTaskLoader):
     def __init__(self) -> None:
         super().__init__()
         # doit imports what its files name for us as soon as we are there, and prints no error of ours as one line.
-        if problems := _open_files():
+        if problems := ownership.faults(Path.cwd(), ownership.configuration(Path.cwd())):
             sys.stderr.write("".join(f"ERROR: {problem}\n" for problem in problems))
             raise SystemExit(3)
         self.path: Path | None = None  # orchestrate.toml, if there is one
@@ -152,7 +152,15 @@ class StageLoader(DodoTaskLoader):
 
     def _with_stages(self, tasks: list[Task], cmd: Any) -> list[Task]:
         if not cmd.execute_tasks:
-            return bound(tasks, self.load_stages(tasks, None))
+            found = self.load_stages(tasks, None)
+            if cmd.name == "reset-dep":
+                from dodo_claude import resetting
+
+                cmd.outstream = resetting.Output(
+                    cmd.outstream, {task.name for task in found if task.has_subtask}
+                )
+                resetting.hold(cmd.dep_manager, cmd.outstream.held)
+            return bound(tasks, found)
         settled: set[str] = set()
         unseen: set[str] = set()  # plans that a person has to see first, which is done when their turn comes
         found = bound(tasks, self.load_stages(tasks, settled))
@@ -285,26 +293,6 @@ def _named(dodo: str, *, seek: bool) -> Path:
     while seek and not found.exists() and found.parent != found.parent.parent:
         found = found.parent.parent / found.name
     return found
-
-
-def _open_files() -> list[str]:
-    """What is to be mended before doit may import what its own files name: a line for each."""
-    here = Path.cwd()
-    problems = ownership.faults(here, ["doit.cfg"])
-    # Most of it is for others, who do not mind its mode.
-    if (more := ownership.faults(here, ["pyproject.toml"])) and _names_modules(here / "pyproject.toml"):
-        problems += more
-    return list(dict.fromkeys(problems))
-
-
-def _names_modules(pyproject: Path) -> bool:
-    import tomllib
-
-    try:
-        found = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]["doit"]
-        return "loader" in found or "plugins" in found
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return False  # doit says what is wrong with it
 
 
 def _enter(folder: Path, named: str | None) -> None:

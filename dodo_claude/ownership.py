@@ -18,6 +18,26 @@ def faults(root: Path, names: Iterable[str]) -> list[str]:
     return [line for line in found if line is not None]
 
 
+def configuration(root: Path) -> list[str]:
+    """doit's files there by which it may import modules. Of a pyproject.toml most is for others, who do not mind its mode."""
+    names = ["doit.cfg"]
+    if fault(root, "pyproject.toml") is not None and _names_modules(root / "pyproject.toml"):
+        names.append("pyproject.toml")
+    return names
+
+
+def _names_modules(pyproject: Path) -> bool:
+    import tomllib
+
+    if not pyproject.is_file():  # a FIFO would be waited for
+        return False
+    try:
+        found = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]["doit"]
+        return "loader" in found or "plugins" in found
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False  # doit says what is wrong with it
+
+
 def fault(root: Path, name: str) -> str | None:
     """Why that file of `root` is not to be run: a line with the remedy. None: its user alone may write it."""
     try:

@@ -306,9 +306,13 @@ MODES = [
 ]
 
 
-@pytest.mark.parametrize("name", ["orchestrate.toml", "docs.md", "agent.sh"])
+@pytest.mark.parametrize(
+    "name", ["orchestrate.toml", "docs.md", "agent.sh", "dodo.py", "doit.cfg", "pyproject.toml"]
+)
 @pytest.mark.parametrize(("mode", "runs"), MODES, ids=lambda value: oct(value) if value > 1 else str(value))
 def test_a_file_that_everybody_may_write_is_not_run(place: Place, name: str, mode: int, runs: bool) -> None:
+    if not (place.root / name).exists():  # doit's own
+        (place.root / name).write_text("[tool.doit]\nloader = 'orchestrate'\n")
     (place.root / name).chmod(mode)
     found = approval.unsafe_files(place.config)
     assert (found == []) is runs
