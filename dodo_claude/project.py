@@ -112,14 +112,15 @@ def find_session(worker: str) -> tuple[Tmux, str]:
 def complete_stage(context: object, parameter: object, incomplete: str) -> list[str]:
     """For a shell's completion: the stages whose names begin so. Judges nothing, loads nothing, never fails."""
     import contextlib
-    import tomllib
     from urllib.parse import unquote
+
+    from dodo_claude import shape
 
     names: dict[str, None] = {}
     with contextlib.suppress(Exception):
         root = find_root()
         with contextlib.suppress(OSError, ValueError):
-            stages = tomllib.loads((root / FILE).read_text(encoding="utf-8")).get("stages", {})
+            stages = shape.loads((root / FILE).read_text(encoding="utf-8")).get("stages", {})
             for name, keys in stages.items():
                 items = keys.get("foreach") if isinstance(keys, dict) else None
                 if isinstance(items, list):
