@@ -161,7 +161,7 @@ class DurableDB(SqliteDB):
     def _read_checked(self) -> object:
         """The signature of the file that was checked last: of 10000 rows the check takes a tenth of a second."""
         if self._state is not None:
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, RecursionError):
                 return json.loads((self._state / CHECKED).read_bytes())
         return ()
 

@@ -268,7 +268,7 @@ def _write_new(path: Path, text: str) -> None:
 
 def _checked(file: Path) -> Config:
     """Read `file`, and all that it names. DodoClaudeError when something is wrong."""
-    from dodo_claude import crowd, programs
+    from dodo_claude import crowd, programs, quotes
     from dodo_claude.config import Blueprint
     from dodo_claude.scripted.scenario import check_scenario
 
@@ -294,6 +294,7 @@ def _checked(file: Path) -> Config:
             *config.notes,
             *map(str, programs.missing_scripts(config)),
             *programs.idle_guards(config),
+            *quotes.notes(config),
             *crowd.notes(config),
         ),
     )

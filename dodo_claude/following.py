@@ -411,7 +411,7 @@ def _look_at_usage(tracked: _Tracked) -> None:
         tracked.reader = tracked.reader or TranscriptReader(tracked.view.transcript)
         tracked.tokens = tracked.reader.read().tokens
     file = tracked.attempt.dir / "status.json"
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
         written = os.stat(file).st_mtime_ns
         if written != tracked.status_at:
             tracked.status_at = written

@@ -394,7 +394,7 @@ class Reader:
 
     def _used_so_far(self, told: Told) -> tuple[int, float | None]:
         tokens = TranscriptReader(told.view.transcript).read().tokens if told.view.transcript else 0
-        with contextlib.suppress(OSError, ValueError, AttributeError):
+        with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
             return tokens, cost_of(json.loads((told.attempt.dir / "status.json").read_bytes()))
         return tokens, None
 

@@ -118,7 +118,7 @@ class Mailbox:
         """`attempt`: that of the worker that takes messages now."""
         try:
             value = json.loads((self.dir / "at_work").read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
         return value if isinstance(value, dict) else None
 
@@ -143,7 +143,7 @@ class Mailbox:
         try:
             value = json.loads((self.dir / "letters" / f"{letter}.json").read_bytes())
             return Letter(str(value["id"]), str(value["from"]), float(value["at"]), str(value["text"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     # -- the orchestrator

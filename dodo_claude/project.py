@@ -124,14 +124,15 @@ def complete_stage(context: object, parameter: object, incomplete: str) -> list[
     """For a shell's completion: the stages whose names begin so. Never fails, and offers no name that a configuration does not
     take: what it offers is put into a shell's line as it is."""
     import contextlib
-    import tomllib
     from urllib.parse import unquote
+
+    from dodo_claude import shape
 
     names: dict[str, None] = {}
     with contextlib.suppress(Exception):
         root = find_root()
         with contextlib.suppress(OSError, ValueError):
-            stages = tomllib.loads((root / FILE).read_text(encoding="utf-8")).get("stages", {})
+            stages = shape.loads((root / FILE).read_text(encoding="utf-8")).get("stages", {})
             for name, keys in stages.items():
                 items = keys.get("foreach") if isinstance(keys, dict) else None
                 if isinstance(items, list):

@@ -336,7 +336,7 @@ class Guard:
         own = marks if isinstance(marks, dict) else {}
         file = begun.get("protected_in")
         if isinstance(file, str) and ".." not in file:
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, RecursionError):
                 base = json.loads((self._state / file).read_bytes())
                 return {**base, **own} if isinstance(base, dict) else own
         return own

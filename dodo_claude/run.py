@@ -409,13 +409,21 @@ class Run:
         """`stage`'s prompt with its files and messages in it as data, fenced by a mark nobody could know."""
         import secrets
 
-        from dodo_claude import prompts
+        from dodo_claude import language, prompts, quotes
 
         assert stage.prompt is not None
         globs = dict(stage.prompt_globs)
         local, path = stage.local_name, stage.local_path
         names = dict.fromkeys([*stage.prompt_files, *(name for found in globs.values() for name in found)])
-        texts = {name: self._included(stage, name) for name in names}
+        texts: dict[str, str] = {}
+        quoted = 0
+        for name in names:
+            texts[name] = self._included(stage, name)
+            quoted += len(texts[name])
+            if quoted > language.MOST:
+                most = f"{language.MOST:,}".replace(",", " ")
+                fact = f"its {len(names)} files have more than {most} characters in all: quote fewer"
+                raise DodoClaudeError(f"{quotes.place(self.config, stage)}: {fact}")
         said = {name: self.message(name) for name in stage.messages}
         report = self.report_of(stage) if stage.report else ""
         env = {name: self.environ[name] for name in stage.prompt_env if name in self.environ}
@@ -429,7 +437,8 @@ class Run:
                 item=stage.item,
                 stage=local(stage.name),
                 files={
-                    path(name): prompts.fence("file", path(name), text, mark) for name, text in texts.items()
+                    path(name): prompts.fence("file", path(name), text, mark, prompts.CAP + quotes.NOTE)
+                    for name, text in texts.items()
                 },
                 messages={
                     local(name): prompts.fence("message", local(name), text, mark)
@@ -440,22 +449,13 @@ class Run:
                 report=prompts.fence("report", self.config.name, report, mark) if stage.report else None,
             )
         except DodoClaudeError as error:
-            raise DodoClaudeError(f"{self._place_of_prompt(stage)}: {error}") from error
+            raise DodoClaudeError(f"{quotes.place(self.config, stage)}: {error}") from error
         if stage.plan is not None:
             from dodo_claude import plans
 
             brief = plans.brief(stage, self.config)
             told = replace(told, text=told.text + brief, data=told.data + brief)
         return told
-
-    def _place_of_prompt(self, stage: Stage) -> str:
-        """The file that it stands in, and where its stage's table does when that is no file of its own."""
-        if stage.prompt_file is not None:
-            return stage.prompt_file
-        file = stage.planned or (
-            f"{stage.folder}/{self.config.path.name}" if stage.folder else self.config.path.name
-        )
-        return f"{file}:{stage.line}:1: the prompt of stage '{stage.name}'"
 
     def report_of(self, stage: Stage) -> str:
         """What the stages came to that `stage` comes after, as Markdown."""
@@ -464,11 +464,13 @@ class Run:
         return rendered.stages_markdown(history.of_stages(self.config, stage.report, self.redact))
 
     def _included(self, stage: Stage, name: str) -> str:
+        from dodo_claude import quotes
+
         try:
-            return (self.config.root / name).read_text(encoding="utf-8", errors="replace")
+            return quotes.excerpt(str(self.config.root / name))
         except OSError as error:
             raise DodoClaudeError(
-                f"{name}: {error.strerror} (the prompt of stage '{stage.name}' includes it)"
+                f"{name}: {error.strerror or error} (the prompt of stage '{stage.name}' includes it)"
             ) from error
 
     def message(self, name: str) -> str:

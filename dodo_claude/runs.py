@@ -59,12 +59,12 @@ def _started(plan: Path) -> float:
 
 def chosen(state: Path, run: str) -> frozenset[str] | None:
     """The stages that a run was to look at; None: all, or nobody knows."""
-    import tomllib
+    from dodo_claude import shape
 
-    with contextlib.suppress(OSError, ValueError, RecursionError):
+    with contextlib.suppress(OSError, ValueError):
         text = (state / "runs" / run / "plan.toml").read_text(encoding="utf-8")
         # Its stages, of which there may be thousands, come after it.
-        plan = tomllib.loads(text.partition("\n[stages")[0])
+        plan = shape.loads(text.partition("\n[stages")[0])
         names = plan.get("run", {}).get("chosen")
         if isinstance(names, list):
             return frozenset(str(name) for name in names)

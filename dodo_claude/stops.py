@@ -85,7 +85,7 @@ class Stops:
     def _orders(self, stage: str) -> list[Order]:
         found = []
         for name in (stage, ALL):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
                 value = json.loads((self.folder / _name(name)).read_bytes())
                 found.append(Order(str(value["sender"]), str(value["run"])))
         return found

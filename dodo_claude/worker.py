@@ -569,7 +569,7 @@ class Worker(Work):
                 self.cost.started()
             self.reading = self.view.transcript
             self.transcript = TranscriptReader(Path(str(self.reading)))
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, RecursionError):
             status = json.loads((self.attempt.dir / "status.json").read_bytes())
             # What it last said of the session before a /clear was counted: it lags behind the hooks.
             if status.get("session_id") in (None, self.view.session_id):

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dodo_claude import expand, language
-from dodo_claude.config import Budget, Config, load_config
+from dodo_claude.config import Blueprint, Budget, Config, load_config
 from dodo_claude.errors import ConfigError
 from dodo_claude.schema import SCHEMA, schema
 
@@ -448,11 +448,11 @@ def test_25_wrong_keys_are_25_problems(project: Project) -> None:
         (b"\xff\xfea\x00", "orchestrate.toml:1:1: is not UTF-8 (save it as UTF-8)"),
         ("# é\n# ü\xe9".encode() + b"\xe9", "orchestrate.toml:2:5: is not UTF-8 (save it as UTF-8)"),
         (b"#" * 10_000_001, "orchestrate.toml:1:1: is larger than 10 000 000 bytes"),
-        (b"a = " + b"[" * 100_000, "orchestrate.toml:1:1: lists or tables are nested too deeply"),
-        (b"a = " + b"[" * 300 + b"]" * 300, "orchestrate.toml:1:304: lists or tables are nested too deeply"),
-        (b"a" + b".a" * 40 + b" = 1", "orchestrate.toml:1:85: lists or tables are nested too deeply"),
+        (b"a = " + b"[" * 100_000, "orchestrate.toml:1:36: lists or tables are nested too deeply"),
+        (b"a = " + b"[" * 300 + b"]" * 300, "orchestrate.toml:1:36: lists or tables are nested too deeply"),
+        (b"a" + b".a" * 40 + b" = 1", "orchestrate.toml:1:66: lists or tables are nested too deeply"),
         (b"a = 1\x00", None),
-        (b"a = " + b"9" * 5000, None),
+        (b"a = " + b"9" * 5000, "orchestrate.toml:1:5: a number of 5000 characters is too large"),
         (b"\xef\xbb\xbf\xef\xbb\xbfa = 1", None),
     ],
 )
@@ -797,6 +797,69 @@ def test_a_template_that_would_not_end_is_told_at_its_place(
         assert start.startswith(f"orchestrate.toml:{4 if work else 3}:")
         assert rest.startswith(f"stages.a.{key.partition(' ')[0]}")
         assert "can't raise a number to a power" in rest or "it makes more than 100 characters" in rest
+
+
+def _numbers(rules: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """The keys of the schema that may be a number; a name of the user's is x."""
+    if rules.get("type") in ("integer", "number"):
+        yield ".".join(path)
+    for key, value in rules.get("properties", {}).items():
+        yield from _numbers(value, (*path, key))
+    if isinstance(rules.get("additionalProperties"), dict):
+        yield from _numbers(rules["additionalProperties"], (*path, "x"))
+
+
+NUMBERS = [*_numbers(schema())]
+
+
+@pytest.mark.parametrize(
+    "number", ["9" * 5000, "0x" + "f" * 5000, "-0b" + "1" * 5000, "0x" + "f" * 900, "1e999"]
+)
+@pytest.mark.parametrize("key", NUMBERS)
+def test_a_number_that_is_too_large_has_its_place(project: Project, key: str, number: str) -> None:
+    lines = complaints(project(f"{key} = {number}"))
+    place = f"orchestrate.toml:1:{len(key) + 4}: "
+    if len(number) > 1000:
+        digits = len(number.removeprefix("-"))
+        assert lines == [f"{place}a number of {len(number)} characters is too large"], digits
+    else:
+        assert [line for line in lines if line.startswith(f"{place}{key}: ")]
+    assert max(map(len, lines)) < 300
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_a_number_in_quotes_may_have_any_length(project: Project, key: str) -> None:
+    lines = complaints(project(f"{key} = '{'9' * 5000}'"))
+    assert [line for line in lines if line.startswith(f"orchestrate.toml:1:{len(key) + 4}: {key}: '999")]
+
+
+def test_there_may_be_too_many_problems(project: Project) -> None:
+    text = "[stages.a]\ncommand = 'true'\n" + "".join(f"k{number} = 1\n" for number in range(300))
+    lines = complaints(project(text))
+    assert len(lines) == 201
+    assert lines[0] == (
+        "orchestrate.toml:1:1: has more than 200 problems: these are the first that were found (mend them first)"
+    )
+    text = "".join(f"[stages.s{number}]\nx = 1\n" for number in range(300))
+    assert len(complaints(project(text))) == 201
+
+
+def test_of_what_is_too_large_only_that_is_said(project: Project) -> None:
+    text = "[stages.a]\ncommand = 'true'\nprotect = [" + "1," * 10_001 + "]"
+    assert complaints(project(text)) == [
+        "orchestrate.toml:3:11: stages.a.protect: has 10001 entries (at most 10000)"
+    ]
+
+
+def test_a_nested_file_and_a_plan_are_looked_at_before_they_are_parsed(project: Project) -> None:
+    text = "[stages.sub]\norchestrate = 'sub/orchestrate.toml'\n[stages.p]\nprompt = 'x'\nplan = 'plan.toml'"
+    path = project(text)
+    (path.parent / "sub").mkdir()
+    (path.parent / "sub/orchestrate.toml").write_text("a = " + "[" * 40 + "]" * 40)
+    assert complaints(path) == ["sub/orchestrate.toml:1:36: lists or tables are nested too deeply"]
+    (path.parent / "sub/orchestrate.toml").write_text("[stages.a]\ncommand = 'true'")
+    (path.parent / "plan.toml").write_text(".".join("a" * 40) + " = 1")
+    assert Blueprint(path).plan_problems("p") == ("plan.toml:1:66: lists or tables are nested too deeply",)
 
 
 def test_what_all_items_make_has_a_limit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

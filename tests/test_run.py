@@ -465,8 +465,8 @@ def test_a_prompt_that_makes_too_much_is_told_with_its_place(
     for stage, place in zip(
         run.config.stages,
         (
-            "p.md: " + fact.format("line 2: "),
-            "orchestrate.toml:3:1: the prompt of stage 'two': " + fact.format(""),
+            "p.md: the prompt of stage 'one': " + fact.format("line 2: "),
+            "orchestrate.toml:3: the prompt of stage 'two': " + fact.format(""),
         ),
         strict=True,
     ):
@@ -600,3 +600,15 @@ def _doits(tmp_path: Path) -> set[str]:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     return set(done.stdout.split())
+
+
+def test_a_prompt_quotes_files_up_to_a_limit_in_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "MOST", 1000)
+    for number in range(3):
+        (root / f"{number}.txt").write_text("x" * 400)
+    text = "[stages.one]\nprompt = \"{% for path, text in files.glob('*.txt') %}{{ path }}{% endfor %}\""
+    (root / "orchestrate.toml").write_text(text)
+    run = Run(load_config(root / "orchestrate.toml"), {})
+    match = r"^orchestrate\.toml:1: the prompt of stage 'one': its 3 files have more than 1 000 characters in all: quote fewer$"
+    with pytest.raises(DodoClaudeError, match=match):
+        run.render_prompt(run.config.stages[0])
