@@ -276,7 +276,8 @@ class StageReporter(ConsoleReporter):
         self._note(stage.name, view=view, tries=attempt - first + 1)
         said = (view.percent, view.progress, view.asks)
         doing = (view.blocked_on, view.prompts, view.repairs, attempt)
-        seen = (view.state, view.activity, view.pane, *doing, view.phase, said)
+        silent = (view.unheard, view.unheard_for)
+        seen = (view.state, view.activity, view.pane, *silent, *doing, view.phase, said)
         if self._shown.get(stage.name) == seen:
             return
         before = self._shown.get(stage.name)
@@ -419,12 +420,12 @@ class StageReporter(ConsoleReporter):
         if fleet is None:
             return ""
         if fleet.paused_until is not None:
-            return f"a limit: all workers wait{self._until()}"
+            return f"{fleet.paused_for}: all workers wait{self._until()}"
         return f"nothing more is started: {_one_line(fleet.stopped)}" if fleet.stopped is not None else ""
 
     def _tell(self, stage: Stage, attempt: int, view: View, before: tuple[object, ...] | None) -> str:
         from dodo_claude.lifecycle import State
-        from dodo_claude.status import answers
+        from dodo_claude.status import answers, silence
 
         said = (view.percent, view.progress, view.asks)
         # What only checks again is as one that starts, for good, but has no pane.
@@ -440,7 +441,13 @@ class StageReporter(ConsoleReporter):
             how = answers(stage.name) if view.request else f"dodo-claude attach {stage.name}"
             return f"NEEDS A PERSON: {what} ({how})"
         if view.state is State.PAUSED and (before is None or before[0] is not State.PAUSED):
-            return f"hit a limit ({view.error}); all workers wait{self._until()}"
+            from dodo_claude import faults
+
+            kind = faults.kind_of(view.error or "", view.error_text)
+            what = "hit a limit" if kind == "rate_limit" else faults.pause(kind)
+            return f"{what} ({view.error}); all workers wait{self._until()}"
+        if view.unheard and (before is None or (view.unheard, view.unheard_for) != before[3:5]):
+            return silence(view)
         if view.asks and (before is None or view.asks[-1] not in cast(Any, before[-1])[-1]):
             what = self._relative(view.asks[-1].text)
             self._call(notify.ASKS, stage.name, f"{stage.name} asks: {what}")

@@ -230,7 +230,11 @@ class Work(ABC):
                 fleet.adopted(self.key)
                 return slot
             left = fleet.pause_left() if self.base in ("claude", "scripted") else 0.0
-            why = f"waits for the limit's end, {left:.0f} s" if left > 0 else fleet.admit(self.key, self.base)
+            why = (
+                f"waits with all others, {left:.0f} s: {fleet.paused_for}"
+                if left > 0
+                else fleet.admit(self.key, self.base)
+            )
             if why is None:
                 return slot
             self.tell(why)

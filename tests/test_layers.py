@@ -64,6 +64,7 @@ ENGINE = {
     "recovery",
     "services",
     "fleet",
+    "faults",
     "usage",
     "turn",
     "slots",
@@ -96,6 +97,7 @@ ENGINE = {
 # These know nothing but themselves.
 ALONE = {
     "lifecycle",
+    "faults",
     "errors",
     "durations",
     "terminal",
