@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from dodo_claude.journal import Attempt, parse_event
-from dodo_claude.lifecycle import DENIED, PERMITTED, Event, doing
+from dodo_claude.lifecycle import DENIED, PERMITTED, POSTED, Event, doing
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ def telling(event: Event) -> str:
         parts += ["yes, to" if event.data.get("allow") is True else "no, to", str(event.data.get("what"))]
     if event.kind == DENIED:
         parts.append(f"{event.data.get('what')}:")
+    if event.kind == POSTED:
+        parts.append(f"{event.data.get('sender')}:")
     if "result" in event.data:
         parts.append(str(event.data["result"]))
     parts += [str(event.data[key]) for key in _TELLING if event.data.get(key)][:1]

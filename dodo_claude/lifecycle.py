@@ -35,6 +35,7 @@ CHECKED = (
     "checked"  # a check, not always the stage's own, changed files that it guards: protected, inputs (marks)
 )
 UNHEARD = "unheard"  # nothing was heard: since (wall time), text (what its client says of it, '' for nothing), tries
+POSTED = "posted"  # somebody wrote to it: letter (id), sender, text
 HEARD = "heard"  # an answer came, of which no hook tells
 DENIED = (
     "denied"  # its client refused it what a tool was to do: what, text (why), call (the client's id of it)
@@ -151,6 +152,7 @@ class View:
     exit_status: int | None = None
     left: bool = False  # somebody ended the client at its prompt
     outcome: Outcome | None = None
+    posted: tuple[str, str, str] = ("", "", "")  # the newest message to it: its id, whom it is from, its text
     handed: tuple[str, ...] = ()  # messages that a hook gave to the client; its next event proves them
     mailed: tuple[str, ...] = ()  # messages that were pasted
     received: tuple[str, ...] = ()  # messages that are proved and not settled yet
@@ -631,6 +633,10 @@ def _heard(view: View, event: Event) -> View:
     return replace(view, asked=event.at if asked else 0.0, unheard=0.0, unheard_for="", tries="")
 
 
+def _posted(view: View, event: Event) -> View:
+    return replace(view, posted=(_text(event, "letter"), _text(event, "sender"), _text(event, "text")))
+
+
 def _denied(view: View, event: Event) -> View:
     what, why = _text(event, "what"), _text(event, "text")
     known = tuple(each for each in view.denied if each[0] != what)
@@ -689,6 +695,7 @@ TABLE: dict[str, _Change] = {
     UNHEARD: _fell_silent,
     HEARD: _heard,
     DENIED: _denied,
+    POSTED: _posted,
     OUTCOME: _ended,
     PROGRESS: _progressed,
     NOTE: _said,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,9 @@ _NAME_WIDTH = 14
 # Of a run of more stages those that are up to date are only counted.
 MOST_SKIPPED = 100
 _MAX_ACTIVITY = 100  # characters of a worker's present activity
+_MAX_MESSAGE = 200  # and of a message to it
+# Around what a monitor quotes.
+_FENCE = re.compile(r"^</?output [^\n]*mark=[^\n]*>\n?", re.MULTILINE)
 
 
 class _Lasting:
@@ -277,7 +281,7 @@ class StageReporter(ConsoleReporter):
         said = (view.percent, view.progress, view.asks)
         doing = (view.blocked_on, view.prompts, view.repairs, attempt)
         silent = (view.unheard, view.unheard_for)
-        seen = (view.state, view.activity, view.pane, *silent, *doing, view.phase, said)
+        seen = (view.state, view.activity, view.pane, *silent, view.posted, *doing, view.phase, said)
         if self._shown.get(stage.name) == seen:
             return
         before = self._shown.get(stage.name)
@@ -452,6 +456,9 @@ class StageReporter(ConsoleReporter):
             what = self._relative(view.asks[-1].text)
             self._call(notify.ASKS, stage.name, f"{stage.name} asks: {what}")
             return f"ASKS: {what} (dodo-claude answer {stage.name} TEXT)"
+        if view.posted[0] and not self.quiet and (before is None or before[5] != view.posted):
+            _, sender, text = view.posted
+            return _clip(f"{sender} says to it: {self._relative(_gist(text))}", _MAX_MESSAGE)
         if before is not None and before[-2] != view.phase and view.phase and not self.quiet:
             sizes = self._sizes(stage.phases[view.phase - 1].targets)
             return f"phase {view.phase} of {len(stage.phases)} done{': ' if sizes else ''}{sizes}"
@@ -530,5 +537,10 @@ def _one_line(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text).strip()
 
 
-def _clip(text: str) -> str:
-    return text if len(text) <= _MAX_ACTIVITY else text[: _MAX_ACTIVITY - 1] + "…"
+def _gist(text: str) -> str:
+    """A message in a line."""
+    return " ".join(_FENCE.sub("", text).split())
+
+
+def _clip(text: str, most: int = _MAX_ACTIVITY) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

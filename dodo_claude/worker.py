@@ -103,6 +103,7 @@ class Worker(Work):
         self.sent: list[str] = []  # what was last written down as sent to it
         self.pasted = False  # and that this run did send it
         self.mailbox = Mailbox(attempt.log)
+        self.posted: set[str] = set()  # the messages to it that were told of, or are older than it
         self.cpu = 0.0  # CPU seconds of its children when last asked
         self.asked = float("-inf")  # and when that was
         self.cost = CostMeter()
@@ -137,6 +138,8 @@ class Worker(Work):
         super()._fold(event)
         if event.kind == life.SPAWNED:
             self.pane = Pane(str(event.data.get("pane")), str(event.data.get("session")), self.view.pid or 0)
+        elif event.kind == life.POSTED:
+            self.posted.add(str(event.data.get("letter")))
         elif event.kind in _PASTES:
             self.sent, self.pasted = self._told(event), False
         elif event.kind == "PreToolUse":
@@ -463,6 +466,7 @@ class Worker(Work):
             self._advance(event)
             for what, why, call in agents.denied(event.data) if event.kind == "PostToolBatch" else ():
                 self._note(life.DENIED, what=what, text=why, call=call)
+        self._tell_mail()
         self._settle_mail()
         self._count()
         self._listen(unanswered)
@@ -704,6 +708,15 @@ class Worker(Work):
 
     def _repair_file(self, number: int) -> Path:
         return self.attempt.dir / f"repair-{number}.md"
+
+    def _tell_mail(self) -> None:
+        """Whoever watches the run hears what its worker is told, as it happens."""
+        for name in self.mailbox.sent() if self.interactive else ():
+            if name not in self.posted:
+                self.posted.add(name)
+                letter = self.mailbox.letter(name)
+                if letter is not None and letter.at >= self.began:
+                    self._note(life.POSTED, letter=name, sender=letter.sender, text=letter.text)
 
     def _settle_mail(self) -> None:
         """What is proved to have reached the worker is delivered."""
