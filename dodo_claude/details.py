@@ -228,15 +228,6 @@ def _said(data: Mapping[str, object], key: str = "text") -> str:
     return value if isinstance(value, str) else ""
 
 
-def _asked_for(data: Mapping[str, object]) -> str:
-    inputs = data.get("tool_input")
-    inputs = inputs if isinstance(inputs, Mapping) else {}
-    detail = next(
-        (_said(inputs, key) for key in ("command", "file_path", "pattern") if _said(inputs, key)), ""
-    )
-    return f"{_said(data, 'tool_name')} {detail}".strip()
-
-
 def _decided(data: Mapping[str, object]) -> str:
     verdict = f"{'yes' if data.get('allow') is True else 'no'}, to {_said(data, 'what')}"
     return f"{verdict}: {_said(data)}" if _said(data) else verdict
@@ -247,9 +238,16 @@ _TELLING: Mapping[str, tuple[str, str, Callable[[Mapping[str, object]], str]]] =
     life.SENT: (_WE, "asks for a repair", _said),
     life.GIVEN: (_WE, "gives the next phase", _said),
     life.SUMMARY: (_WE, "asks for a summary", _said),
-    life.CLEARED: (_WE, "has the context compacted", lambda data: _said(data, "goal") or _said(data)),
+    life.CLEARED: (_WE, "asks for a compaction", lambda data: _said(data, "goal") or _said(data)),
     life.CONTINUED: (_WE, "tells it to go on", _said),
     life.INTERRUPTED: (_WE, "interrupts it", _said),
+    life.UNHEARD: (
+        _WORKER,
+        "says nothing",
+        lambda data: " ".join(filter(None, (_said(data), _said(data, "tries")))),
+    ),
+    life.DENIED: (_WORKER, "is refused", lambda data: f"{_said(data, 'what')}: {_said(data)}"),
+    life.UNCOMPACTED: (_WE, "finds the context not compacted", lambda data: _said(data, "reason")),
     life.PAUSED: (_WE, "pauses", lambda data: _said(data, "reason")),
     life.PROGRESS: (_WORKER, "progress", lambda data: f"{data.get('percent')} % {_said(data)}".strip()),
     life.NOTE: (_WORKER, "notes for all", _said),
@@ -257,7 +255,7 @@ _TELLING: Mapping[str, tuple[str, str, Callable[[Mapping[str, object]], str]]] =
     life.ASK: (_WORKER, "asks", _said),
     life.ANSWERED: ("", "answers", _said),
     life.PERMITTED: ("", "answers", _decided),
-    "PermissionRequest": (_WORKER, "asks for permission", _asked_for),
+    "PermissionRequest": (_WORKER, "asks for permission", life.doing),
 }
 
 

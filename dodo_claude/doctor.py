@@ -20,8 +20,8 @@ from dodo_claude import agents, approval, clients, drift, run, trial, trust, wat
 from dodo_claude.clean import one_line
 from dodo_claude.config import load_config
 from dodo_claude.errors import ConfigError, DodoClaudeError
+from dodo_claude.faults import FATAL
 from dodo_claude.finding import NOTE, OK, WRONG, Finding, wrong
-from dodo_claude.fleet import FATAL
 from dodo_claude.journal import STATE_DIR, StageLog
 from dodo_claude.lifecycle import OUTCOME
 from dodo_claude.records import AgentProfile, Config

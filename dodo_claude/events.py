@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from dodo_claude.journal import Attempt, parse_event
-from dodo_claude.lifecycle import PERMITTED, Event
+from dodo_claude.lifecycle import DENIED, PERMITTED, POSTED, Event, doing
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,15 @@ _TELLING = (
 
 def telling(event: Event) -> str:
     """What of an event tells people most."""
-    parts = [str(event.data["tool_name"])] if "tool_name" in event.data else []
-    inputs = event.data.get("tool_input")
-    if isinstance(inputs, Mapping):
-        parts += [str(inputs[key]) for key in ("file_path", "command", "pattern") if key in inputs][:1]
+    parts = list(filter(None, [doing(event.data)]))
     if "percent" in event.data:
         parts.append(f"{event.data['percent']} %")
     if event.kind == PERMITTED:
         parts += ["yes, to" if event.data.get("allow") is True else "no, to", str(event.data.get("what"))]
+    if event.kind == DENIED:
+        parts.append(f"{event.data.get('what')}:")
+    if event.kind == POSTED:
+        parts.append(f"{event.data.get('sender')}:")
     if "result" in event.data:
         parts.append(str(event.data["result"]))
     parts += [str(event.data[key]) for key in _TELLING if event.data.get(key)][:1]

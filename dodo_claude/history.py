@@ -22,6 +22,7 @@ from dodo_claude.attempts import Told, Version, as_number, brief, nothing, read,
 from dodo_claude.clean import clean_line, clean_text
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
 from dodo_claude.lifecycle import Result, State
+from dodo_claude.mail import Mailbox
 from dodo_claude.records import Config, Stage
 from dodo_claude.redact import NOTHING, Redactor
 from dodo_claude.report import (
@@ -39,6 +40,7 @@ from dodo_claude.report import (
     FileReport,
     GroupReport,
     Left,
+    MessageReport,
     RunReport,
     StageReport,
     Totals,
@@ -279,6 +281,7 @@ class Reader:
             checks=self._checks(stage, last),
             message=self.say((last.result or {}).get("message") or last.view.message).strip("\n"),
             undeclared=tuple(self._undeclared(last)) if files else (),
+            messages=tuple(self._messages(stage)) if attempts and self.span.id else (),
         )
 
     def _untouched(self, stage: Stage, log: StageLog, said: Said | None) -> StageReport:
@@ -443,6 +446,16 @@ class Reader:
                     self.line(each["path"]),
                     each.get("known") is True,
                     tuple(self.line(name) for name in beside) if isinstance(beside, list) else (),
+                )
+
+    def _messages(self, stage: Stage) -> Iterator[MessageReport]:
+        """What was written to its worker in this run."""
+        mailbox = Mailbox(self.log(stage))
+        for name in mailbox.sent():
+            letter = mailbox.letter(name)
+            if letter is not None and self.span.started <= letter.at < self.span.until:
+                yield MessageReport(
+                    round(letter.at, 3), self.line(letter.sender), self.say(letter.text).strip("\n")
                 )
 
     # checks

@@ -138,6 +138,13 @@ class Mailbox:
                 found += [name for name in os.listdir(self.dir / state) if not name.startswith(".")]
         return sorted(found)
 
+    def sent(self) -> list[str]:
+        """The ids of all messages that were ever sent, oldest first."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            names = os.listdir(self.dir / "letters")
+            return sorted(name[:-5] for name in names if name.endswith(".json") and not name.startswith("."))
+        return []
+
     def letter(self, letter: str) -> Letter | None:
         """A message as it was sent."""
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +38,9 @@ _NAME_WIDTH = 14
 # Of a run of more stages those that are up to date are only counted.
 MOST_SKIPPED = 100
 _MAX_ACTIVITY = 100  # characters of a worker's present activity
+_MAX_MESSAGE = 200  # and of a message to it
+# Around what a monitor quotes.
+_FENCE = re.compile(r"^</?output [^\n]*mark=[^\n]*>\n?", re.MULTILINE)
 
 
 class _Lasting:
@@ -279,7 +283,8 @@ class StageReporter(ConsoleReporter):
         self._note(stage.name, view=view, tries=attempt - first + 1)
         said = (view.percent, view.progress, view.asks)
         doing = (view.blocked_on, view.prompts, view.repairs, attempt)
-        seen = (view.state, view.activity, view.pane, *doing, view.phase, said)
+        silent = (view.unheard, view.unheard_for)
+        seen = (view.state, view.activity, view.pane, *silent, view.posted, *doing, view.phase, said)
         if self._shown.get(stage.name) == seen:
             return
         before = self._shown.get(stage.name)
@@ -422,12 +427,12 @@ class StageReporter(ConsoleReporter):
         if fleet is None:
             return ""
         if fleet.paused_until is not None:
-            return f"a limit: all workers wait{self._until()}"
+            return f"{fleet.paused_for}: all workers wait{self._until()}"
         return f"nothing more is started: {clean_line(fleet.stopped)}" if fleet.stopped is not None else ""
 
     def _tell(self, stage: Stage, attempt: int, view: View, before: tuple[object, ...] | None) -> str:
         from dodo_claude.lifecycle import State
-        from dodo_claude.status import answers
+        from dodo_claude.status import answers, silence
 
         said = (view.percent, view.progress, view.asks)
         # What only checks again is as one that starts, for good, but has no pane.
@@ -443,11 +448,20 @@ class StageReporter(ConsoleReporter):
             how = answers(stage.name) if view.request else f"dodo-claude attach {stage.name}"
             return f"NEEDS A PERSON: {what} ({how})"
         if view.state is State.PAUSED and (before is None or before[0] is not State.PAUSED):
-            return f"hit a limit ({view.error}); all workers wait{self._until()}"
+            from dodo_claude import faults
+
+            kind = faults.kind_of(view.error or "", view.error_text)
+            what = "hit a limit" if kind == "rate_limit" else faults.pause(kind)
+            return f"{what} ({view.error}); all workers wait{self._until()}"
+        if view.unheard and (before is None or (view.unheard, view.unheard_for) != before[3:5]):
+            return silence(view)
         if view.asks and (before is None or view.asks[-1] not in cast(Any, before[-1])[-1]):
             what = self._relative(view.asks[-1].text)
             self._call(notify.ASKS, stage.name, f"{stage.name} asks: {what}")
             return f"ASKS: {what} (dodo-claude answer {stage.name} TEXT)"
+        if view.posted[0] and not self.quiet and (before is None or before[5] != view.posted):
+            _, sender, text = view.posted
+            return _clip(f"{sender} says to it: {self._relative(_gist(text))}", _MAX_MESSAGE)
         if before is not None and before[-2] != view.phase and view.phase and not self.quiet:
             sizes = self._sizes(stage.phases[view.phase - 1].targets)
             return f"phase {view.phase} of {len(stage.phases)} done{': ' if sizes else ''}{sizes}"
@@ -514,5 +528,10 @@ def _needed(tasks: Mapping[str, Task], selected: Iterable[str]) -> frozenset[str
     return frozenset(name for name in found if stage_of(tasks[name]) is not None)
 
 
-def _clip(text: str) -> str:
-    return text if len(text) <= _MAX_ACTIVITY else text[: _MAX_ACTIVITY - 1] + "…"
+def _gist(text: str) -> str:
+    """A message in a line."""
+    return " ".join(_FENCE.sub("", text).split())
+
+
+def _clip(text: str, most: int = _MAX_ACTIVITY) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

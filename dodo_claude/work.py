@@ -232,7 +232,7 @@ class Work(ABC):
                 return slot
             left = fleet.pause_left() if self.base in ("claude", "scripted") else 0.0
             why = (
-                f"waits for the limit's end, {in_words(left)}"
+                f"waits with all others, {in_words(left)}: {fleet.paused_for}"
                 if left > 0
                 else fleet.admit(self.key, self.base)
             )

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import threading
 import time
 import uuid
@@ -26,7 +27,7 @@ from dodo_claude.afterwards import SCREEN_LINES, keep_screen
 from dodo_claude.clean import clean_text
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import Attempt, write_atomic, write_new
+from dodo_claude.journal import Attempt, make_folder, write_atomic, write_new
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.mail import DELIVERED, QUEUED, UNKNOWN, Mailbox
 from dodo_claude.records import Prompt
@@ -34,7 +35,7 @@ from dodo_claude.services import Done, Services, Slot
 from dodo_claude.states import ASKS, BLOCKED, DONE, FAILED, MARKS
 from dodo_claude.terminal import Pane
 from dodo_claude.turn import Signs
-from dodo_claude.usage import CostMeter, TranscriptReader, Usage, context_used, cost_of
+from dodo_claude.usage import CostMeter, Lines, TranscriptReader, Usage, context_used, cost_of
 from dodo_claude.work import InterruptedCheckError, Work
 
 # Lines of a dialog that are shown to whoever is asked to look.
@@ -104,6 +105,7 @@ class Worker(Work):
         self.sent: list[str] = []  # what was last written down as sent to it
         self.pasted = False  # and that this run did send it
         self.mailbox = Mailbox(attempt.log)
+        self.posted: set[str] = set()  # the messages to it that were told of, or are older than it
         self.cpu = 0.0  # CPU seconds of its children when last asked
         self.asked = float("-inf")  # and when that was
         self.cost = CostMeter()
@@ -111,6 +113,7 @@ class Worker(Work):
         self.context_at = 0.0  # and when, in wall time
         self.transcript: TranscriptReader | None = None
         self.reading: str | None = None  # the transcript's path
+        self.log = Lines(str(attempt.dir / agents.CLIENT_LOG))
         self.past = Usage()  # of sessions before that one
         self.earlier = (
             Usage()
@@ -137,6 +140,8 @@ class Worker(Work):
         super()._fold(event)
         if event.kind == life.SPAWNED:
             self.pane = Pane(str(event.data.get("pane")), str(event.data.get("session")), self.view.pid or 0)
+        elif event.kind == life.POSTED:
+            self.posted.add(str(event.data.get("letter")))
         elif event.kind in _PASTES:
             self.sent, self.pasted = self._told(event), False
         elif event.kind == "PreToolUse":
@@ -215,6 +220,7 @@ class Worker(Work):
             self.mailbox.open(self.attempt.number)
             self.services.waker.watch_folder(self.ring, self.mailbox.dir / QUEUED)
             self.services.waker.watch_folder(self.ring, self.attempt.spool)
+            self.services.waker.watch_folder(self.ring, (self.attempt.dir / agents.CLIENT_LOG).parent)
             self.mailbox.put_back(but=(*self.view.mailed, *self.view.received))
             for problem in monitors.start(self.stage, self.attempt, self._pane(), self.nonce, self.services):
                 self.tell(problem)
@@ -263,6 +269,8 @@ class Worker(Work):
         launch = agents.launch(stage.agent, job, services.environ, {**dict(stage.env), **slot.environ})
         for name, text in launch.files.items():
             write_new(folder / name, text)
+        if self.interactive:
+            make_folder((folder / agents.CLIENT_LOG).parent)
         self.launch = replace(launch, files={})  # with many stages they are long, and nobody needs them again
         self._remind()
         self._start(job.cwd, agents.launch_script(job, launch.command, self._env_file()))
@@ -426,6 +434,8 @@ class Worker(Work):
                 self._note(life.INTERRUPTED)
                 bell.wait(ESCAPE_SECONDS)
                 self._go_on(bell, nudge=True)
+            case policy.TellSilence():
+                self._note(life.UNHEARD, since=self._last_word(), text="", tries="")
             case policy.Look():
                 self._look()
             case policy.PressEnter():
@@ -454,13 +464,39 @@ class Worker(Work):
     def _collect(self) -> None:
         # Asked first: a process that is gone has no more to say than what is in the spool now.
         gone = self.view.state is not life.State.EXITED and self.services.waker.gone(self._pane().pid)
-        events = self.attempt.collect()
-        for event in events:
+        unanswered = self._unanswered()  # asked first: what came of it, the hooks tell
+        for event in self.attempt.collect():
             self._advance(event)
+            for what, why, call in agents.denied(event.data) if event.kind == "PostToolBatch" else ():
+                self._note(life.DENIED, what=what, text=why, call=call)
+        self._tell_mail()
         self._settle_mail()
         self._count()
+        self._listen(unanswered)
         if gone:
             self._note(life.EXITED, status=self.services.terminal().exit_status(self._pane()))
+
+    def _unanswered(self) -> agents.NoAnswer | None:
+        """What the client's log says since the last look: that it asks the API in vain."""
+        found = None
+        for line in self.log.new():
+            found = agents.no_answer(line) or found
+        return found
+
+    def _listen(self, unanswered: agents.NoAnswer | None) -> None:
+        """Is there anything to hear from the model?"""
+        since = self._last_word() or (self.view.since if self.view.step is life.Step.CLEARING else 0.0)
+        if unanswered is not None and 0 < since < unanswered.at:
+            told = (unanswered.text, unanswered.tries)
+            if told != (self.view.unheard_for, self.view.tries):
+                self._note(life.UNHEARD, since=self.view.unheard or since, text=told[0], tries=told[1])
+        elif self.view.unheard and since > self.view.unheard:
+            self._note(life.HEARD)
+
+    def _last_word(self) -> float:
+        """Wall time at which the model was asked, or said something last; 0 when it is not asked."""
+        said = self.transcript.answered if self.transcript is not None else 0.0
+        return max(self.view.asked, said) if self.view.asked else 0.0
 
     def _facts(self) -> policy.Facts:
         now = time.monotonic()
@@ -474,6 +510,9 @@ class Worker(Work):
             interactive=self.interactive,
             stop=self.end_reason,
             silent=self._silence(now),
+            unanswered=max(0.0, min(now - self.heard, time.time() - since))
+            if (since := self._last_word())
+            else 0.0,
             unlooked=now - self.looked,
             signs=self._signs(),
             strange=self.services.lookout.was_strange(self.ring),
@@ -673,6 +712,15 @@ class Worker(Work):
     def _repair_file(self, number: int) -> Path:
         return self.attempt.dir / f"repair-{number}.md"
 
+    def _tell_mail(self) -> None:
+        """Whoever watches the run hears what its worker is told, as it happens."""
+        for name in self.mailbox.sent() if self.interactive else ():
+            if name not in self.posted:
+                self.posted.add(name)
+                letter = self.mailbox.letter(name)
+                if letter is not None and letter.at >= self.began:
+                    self._note(life.POSTED, letter=name, sender=letter.sender, text=letter.text)
+
     def _settle_mail(self) -> None:
         """What is proved to have reached the worker is delivered."""
         if self.view.received:
@@ -813,6 +861,8 @@ class Worker(Work):
             for name in os.listdir(environment.parent):
                 if name == environment.name or name.startswith(f".{environment.name}."):
                     (environment.parent / name).unlink(missing_ok=True)
+        if not self.alive():
+            shutil.rmtree((self.attempt.dir / agents.CLIENT_LOG).parent, ignore_errors=True)
         self.attempt.sweep()
         permits.let_go(self.attempt, self.view.request)  # of one that is kept alive
         permits.sweep(self.attempt)
@@ -822,4 +872,15 @@ class Worker(Work):
             # Nothing came after it from the client: nobody knows whether it read them.
             self.mailbox.settle(lost, UNKNOWN)
             self._note(life.LOST, letters=lost)
-        return super().finish(outcome)
+        return super().finish(self._with_denials(outcome))
+
+    def _with_denials(self, outcome: Outcome) -> Outcome:
+        """A stage that failed by what it lacks: what its client refused it is told, and whose rule that was."""
+        if outcome.result is not Result.FAILED or outcome.kind or not self.view.denied:
+            return outcome
+        rules = self.transcript.rules if self.transcript is not None else {}
+        told = []
+        for what, why, call in self.view.denied:
+            whose = agents.RULE_OF.get(rules.get(call, ""), "")
+            told.append(f"{what} ({why}{f' of {whose}' if whose else ''})")
+        return replace(outcome, reason=f"{outcome.reason}; its client refused it {', '.join(told)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import jsonschema
@@ -140,10 +141,16 @@ def test_the_states_are_those_of_the_shape() -> None:
     [
         (View(), "running", "starts"),
         (View(state=State.RUNNING, pane="%1", activity="thinking"), "running", ""),
+        (
+            View(state=State.RUNNING, pane="%1", activity="thinking", unheard=1795979572.0),
+            "running",
+            f"nothing heard of it since {time.strftime('%H:%M:%S', time.localtime(1795979572))}",
+        ),
         (View(state=State.IDLE, pane="%1"), "idle", ""),
         (View(state=State.IDLE, pane="%1", held=True), "idle", "interrupted"),
         (View(state=State.IDLE, pane="%1", checking=True), "idle", "its check runs"),
-        (View(state=State.PAUSED, error="rate_limit"), "paused", "rate_limit"),
+        (View(state=State.PAUSED, error="rate_limit"), "paused", "a limit"),
+        (View(state=State.PAUSED, error="server_error"), "paused", "the API fails"),
         (View(state=State.BLOCKED, blocked_on="Bash x", asks=(Ask("1", "q", 0),)), "blocked", "Bash x"),
         (View(state=State.RUNNING, asks=(Ask("1", "q", 0),)), "asks", "q"),
     ],
