@@ -348,7 +348,7 @@ def test_no_hook_ever(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(policy, "HOOK_SILENCE_SECONDS", 0.05)
     done = desk.drive(STAGE, Turn(events=()))
     assert done.outcome.result is Result.FAILED
-    assert done.outcome.reason.startswith("no hook event in 0.05 s")
+    assert done.outcome.reason.startswith("no hook event in 0.1 s")
     assert desk.terminal.names() == ["spawn"]
 
 
