@@ -835,6 +835,8 @@ def live() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         ["sleep", "1000"], env={processes.NONCE: NONCE, "PATH": os.environ["PATH"]}, start_new_session=True
     )
+    while processes.nonce_of(process.pid) is None:  # in the midst of an exec nobody's environment is to be seen
+        time.sleep(0.001)
     yield process
     process.kill()
     process.wait()
