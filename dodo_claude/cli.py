@@ -474,7 +474,7 @@ def report(rendering: str | None, html_file: str | None, run_id: str | None) -> 
 def _write_page(config: Config, file: str, span: Span, told: RunReport) -> None:
     """The report as a page, to `file`; '': to where the run writes it."""
     from dodo_claude.details import details
-    from dodo_claude.journal import disk_problem, make_folder, write_atomic
+    from dodo_claude.files import disk_problem, make_folder, write_atomic
     from dodo_claude.page import is_page, page
     from dodo_claude.redact import Redactor
 
@@ -516,7 +516,7 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
     import sys
 
     from dodo_claude import gc as garbage
-    from dodo_claude.journal import disk_problem
+    from dodo_claude.files import disk_problem
     from dodo_claude.run import RunInProgressError, lock
 
     with faults():

@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dodo_claude import __version__, look, prompts, rendered, stopping, talk
+from dodo_claude import __version__, files, look, prompts, rendered, stopping, talk
 from dodo_claude import lifecycle as life
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import STATE_DIR
+from dodo_claude.files import STATE_DIR
 from dodo_claude.project import (
     find_config,
     find_report,
@@ -174,7 +174,7 @@ class Desk:
         if add is not None:
             talk.add_note(here, add, SENDER)
         try:
-            text = (here.state / "notes.md").read_text(encoding="utf-8", errors="replace")
+            text = files.read_text(here.state / "notes.md", "replace")
         except FileNotFoundError:
             return "no notes yet"
         return _data("the notes", text)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dodo_claude import files
 from dodo_claude.errors import DodoClaudeError
 
 if TYPE_CHECKING:
@@ -128,6 +129,6 @@ def complete_stage(context: object, parameter: object, incomplete: str) -> list[
                     names[name] = None
         # Those that only a run knows: of files, of lines, of nested orchestrations.
         with contextlib.suppress(OSError):
-            for folder in sorted(os.listdir(root / ".orchestrate" / "stages")):
+            for folder in sorted(files.names(root / ".orchestrate" / "stages")):
                 names[unquote(folder)] = None
     return [name for name in names if name.startswith(incomplete)]

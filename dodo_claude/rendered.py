@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dodo_claude.cells import cells
-from dodo_claude.journal import write_atomic
+from dodo_claude.files import write_atomic
 from dodo_claude.report import (
     FAILED,
     SETTLED,

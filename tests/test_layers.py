@@ -51,6 +51,7 @@ ENGINE = {
     "permits",
     "verify",
     "processes",
+    "files",
     "journal",
     "left",
     "watch",

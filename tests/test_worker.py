@@ -20,7 +20,8 @@ import pytest
 from dodo_claude import lifecycle as life
 from dodo_claude import monitors, policy, processes, verify, worker
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import STATE_DIR, Attempt, StageLog, make_state_dir
+from dodo_claude.files import STATE_DIR, make_state_dir
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.protect import Guard
 from dodo_claude.records import AgentProfile, Monitor, Prompt, Stage
