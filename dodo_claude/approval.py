@@ -27,7 +27,7 @@ from pathlib import Path
 from dodo_claude import agents, ownership
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import user_state, write_atomic
+from dodo_claude.files import make_private, user_state, write_atomic
 from dodo_claude.records import AgentProfile, Config, Plan, Stage
 
 # The command line's consent to bypassPermissions; `--allow-bypass` sets it for one run.
@@ -277,8 +277,7 @@ def approve(config: Config, environ: Mapping[str, str], *, plan: Plan | None = N
     """
     path = state_file(config.root, environ)
     try:
-        for folder in (path.parent.parent, path.parent):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(path.with_name(".lock"), flags, 0o600)
         try:

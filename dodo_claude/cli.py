@@ -31,8 +31,8 @@ from dodo_claude.project import (
 )
 
 if TYPE_CHECKING:
-    from dodo_claude.config import Config
     from dodo_claude.journal import StageLog
+    from dodo_claude.records import Config
     from dodo_claude.report import RunReport
     from dodo_claude.runs import Span
 
@@ -142,7 +142,7 @@ def init(template: str | None, folder: Path | None, claude: bool) -> None:
 @contextmanager
 def _writing(folder: Path) -> Iterator[None]:
     """What can't be written below `folder` is said in a line."""
-    from dodo_claude.journal import disk_problem
+    from dodo_claude.files import disk_problem
 
     try:
         yield
@@ -498,7 +498,7 @@ def report(rendering: str | None, html_file: str | None, run_id: str | None) -> 
 def _write_page(config: Config, file: str, span: Span, told: RunReport) -> None:
     """The report as a page, to `file`; '': to where the run writes it."""
     from dodo_claude.details import details
-    from dodo_claude.journal import disk_problem, make_folder, write_atomic
+    from dodo_claude.files import disk_problem, make_folder, write_atomic
     from dodo_claude.page import is_page, page
     from dodo_claude.redact import Redactor
 
@@ -540,7 +540,7 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
     import sys
 
     from dodo_claude import gc as garbage
-    from dodo_claude.journal import disk_problem
+    from dodo_claude.files import disk_problem
     from dodo_claude.run import RunInProgressError, lock
 
     with faults():

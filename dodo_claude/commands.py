@@ -152,7 +152,7 @@ class Orchestrate(DoitRun):
         """Called by doit. Its parameters' names are the options' names, looked up by doit."""
         from dodo_claude import explained
         from dodo_claude.errors import DodoClaudeError
-        from dodo_claude.journal import disk_problem
+        from dodo_claude.files import disk_problem
 
         if par_type != "thread":
             raise InvalidCommand(

@@ -25,7 +25,7 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.worker import Worker
 
-from dodo_claude import desk, importing, look, mirror, project, report, steering, talk
+from dodo_claude import desk, files, importing, look, mirror, project, report, steering, talk
 from dodo_claude.board import Line
 from dodo_claude.clean import clean_line, clean_screen, clean_text
 from dodo_claude.desk import Desk
@@ -33,8 +33,9 @@ from dodo_claude.details import Details, latest
 from dodo_claude.dialogs import Say, Sure, box_width, yes_no
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.events import Tail
+from dodo_claude.files import STATE_DIR
 from dodo_claude.following import Following
-from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import Event
 from dodo_claude.panes import Clicked, Listed, Scrolled, Still, painted
 from dodo_claude.records import Config, Stage
@@ -321,9 +322,7 @@ class Dashboard(App[None]):
             if stage.attempt is not None:
                 with contextlib.suppress(OSError):
                     path = self._attempt(stage).dir / "screen.txt"
-                    text = clean_text(
-                        self._redact.text(path.read_text(encoding="utf-8", errors="replace"))
-                    ).rstrip()
+                    text = clean_text(self._redact.text(files.read_text(path, "replace"))).rstrip()
                     self._lines = [
                         (("its last screen:", "dim"),),
                         *(((line.expandtabs(8), ""),) for line in text.split("\n")),

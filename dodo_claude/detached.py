@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dodo_claude import agents, importing, watch
-from dodo_claude.config import Config
+from dodo_claude import agents, files, importing, watch
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import make_state_dir, write_atomic
+from dodo_claude.files import make_state_dir, write_atomic
+from dodo_claude.records import Config
 from dodo_claude.run import Run, held_by
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def under_way(config: Config, tmux: Tmux) -> bool:
 def holder(root: Path) -> str | None:
     """Who runs this project now, 'pid 123 since …'; None if nobody does."""
     with contextlib.suppress(OSError):
-        fd = os.open(make_state_dir(root) / "run.lock", os.O_RDONLY | os.O_CLOEXEC)
+        fd = files.open_file(make_state_dir(root) / "run.lock")
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

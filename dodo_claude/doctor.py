@@ -21,8 +21,9 @@ from dodo_claude.clean import one_line
 from dodo_claude.config import load_config
 from dodo_claude.errors import ConfigError, DodoClaudeError
 from dodo_claude.faults import FATAL
+from dodo_claude.files import STATE_DIR
 from dodo_claude.finding import NOTE, OK, WRONG, Finding, wrong
-from dodo_claude.journal import STATE_DIR, StageLog
+from dodo_claude.journal import StageLog
 from dodo_claude.lifecycle import OUTCOME
 from dodo_claude.records import AgentProfile, Config
 
@@ -178,7 +179,11 @@ def _project(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from (wrong("files", problem) for problem in unsafe)
     if not unsafe:
         yield Finding("files", OK, "nobody else can write what runs here")
-    missing = approval.unapproved(config, environ)
+    try:
+        missing = approval.unapproved(config, environ)
+    except DodoClaudeError as error:  # no place of the user's own to look in
+        yield wrong("approval", str(error))
+        return
     if missing:
         text = approval.summary(missing, asked=approval.was_asked(config, environ))
         remedy = "run doit orchestrate in a terminal and look at it, or doit orchestrate --trust"

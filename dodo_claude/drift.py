@@ -21,8 +21,9 @@ from pathlib import Path
 from dodo_claude import agents, approval, run, trial
 from dodo_claude.config import load_config
 from dodo_claude.faults import FATAL
+from dodo_claude.files import STATE_DIR
 from dodo_claude.finding import NOTE, OK, WRONG, Finding
-from dodo_claude.journal import STATE_DIR, StageLog
+from dodo_claude.journal import StageLog
 from dodo_claude.lifecycle import OUTCOME
 from dodo_claude.loopback import Answer, Asked, Call, Loopback
 from dodo_claude.mail import Mailbox, RefusedError

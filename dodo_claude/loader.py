@@ -22,7 +22,7 @@ from doit.task import Task
 
 from dodo_claude import importing, ownership
 from dodo_claude.backend import ContentChecker, DurableDB, keep_unrun
-from dodo_claude.journal import STATE_DIR
+from dodo_claude.files import STATE_DIR
 from dodo_claude.tasks import definition_digests, stage_tasks
 
 if TYPE_CHECKING:

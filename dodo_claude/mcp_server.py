@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dodo_claude import __version__, importing, look, prompts, rendered, stopping, talk
+from dodo_claude import __version__, files, importing, look, prompts, rendered, stopping, talk
 from dodo_claude import lifecycle as life
 from dodo_claude.clean import clean_text
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import STATE_DIR
+from dodo_claude.files import STATE_DIR
 from dodo_claude.project import (
     find_config,
     find_report,
@@ -36,8 +36,8 @@ from dodo_claude.status import StageStatus
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
-    from dodo_claude.config import Config
     from dodo_claude.events import Told
+    from dodo_claude.records import Config
 
 INSTRUCTIONS = """\
 Runs several Claude Code workers in tmux as the stages of an orchestrate.toml, and verifies what they make. Call run, then
@@ -174,7 +174,7 @@ class Desk:
         if add is not None:
             talk.add_note(here, add, SENDER)
         try:
-            text = (here.state / "notes.md").read_text(encoding="utf-8", errors="replace")
+            text = files.read_text(here.state / "notes.md", "replace")
         except FileNotFoundError:
             return "no notes yet"
         return _data("the notes", text)

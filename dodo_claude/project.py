@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dodo_claude import files
 from dodo_claude.clean import clean_text
 from dodo_claude.errors import DodoClaudeError
 
 if TYPE_CHECKING:
-    from dodo_claude.config import Config
+    from dodo_claude.records import Config
     from dodo_claude.report import RunReport
     from dodo_claude.runs import Span
     from dodo_claude.tmux import Tmux
@@ -141,7 +142,7 @@ def complete_stage(context: object, parameter: object, incomplete: str) -> list[
                     names[name] = None
         # Those that only a run knows: of files, of lines, of nested orchestrations.
         with contextlib.suppress(OSError):
-            for folder in sorted(os.listdir(root / ".orchestrate" / "stages")):
+            for folder in sorted(files.names(root / ".orchestrate" / "stages")):
                 names[unquote(folder)] = None
         from dodo_claude.schema import is_stage_name
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from dodo_claude import phases, shell, verify
+from dodo_claude import files, phases, shell, verify
 from dodo_claude.config import Stage
-from dodo_claude.journal import Attempt, StageLog, write_atomic
+from dodo_claude.files import write_atomic
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import CHECKED, Outcome, Result
 from dodo_claude.services import Done, Services, Slot
 from dodo_claude.work import Work
@@ -233,7 +234,7 @@ class Recheck(Work):
         phases.take_summaries(self.of.attempt.dir, folder, number)
         next_phase = phases.phase_of(self.stage, number)
         wanted = next_phase is not None and next_phase.handover and self.view.message
-        if wanted and not phases.summary(folder, number).exists():
+        if wanted and not files.is_file(phases.summary(folder, number)):
             text = f"The last words of the session that did phase {number}:\n\n{self.view.message}\n"
             write_atomic(phases.summary(folder, number), self.services.redact.text(text))
 

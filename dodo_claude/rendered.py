@@ -15,11 +15,10 @@ from pathlib import Path
 from dodo_claude.cells import cells
 from dodo_claude.clean import clean_line
 from dodo_claude.durations import in_words
-from dodo_claude.journal import write_atomic
+from dodo_claude.files import write_atomic
 from dodo_claude.report import (
     FAILED,
     SETTLED,
-    UP_TO_DATE,
     WAITING,
     CheckReport,
     FileReport,
@@ -30,6 +29,7 @@ from dodo_claude.report import (
     counted,
     to_json,
 )
+from dodo_claude.states import UP_TO_DATE
 
 WIDTH = 80  # columns of the terminal's text
 # A message may have 100,000 characters: that of many stages must fit a person, or a prompt.

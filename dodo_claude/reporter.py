@@ -476,7 +476,8 @@ class StageReporter(ConsoleReporter):
 
     def _after(self, stage: Stage, attempt: int) -> str:
         """How the attempt before that one ended, if not well; whichever run that was in."""
-        from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+        from dodo_claude.files import STATE_DIR
+        from dodo_claude.journal import Attempt, StageLog
         from dodo_claude.status import ended
 
         before = Attempt(StageLog(self.config.root / STATE_DIR, stage.name), attempt - 1)

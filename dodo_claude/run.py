@@ -17,13 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dodo_claude import left, watch
+from dodo_claude import files, left, watch
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import (
+from dodo_claude.files import (
     STATE_DIR,
-    Attempt,
-    StageLog,
     being_written,
     disk_problem,
     is_full,
@@ -31,6 +29,7 @@ from dodo_claude.journal import (
     make_state_dir,
     write_atomic,
 )
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.records import Config, Monitor, Phase, Plan, Prompt, Stage
 from dodo_claude.redact import Redactor
 
@@ -62,7 +61,7 @@ class PreflightError(DodoClaudeError):
 def lock(root: Path) -> int:
     """Hold the project in `root`, as long as the descriptor that is given back is open. Raises `RunInProgressError`."""
     state = make_state_dir(root)
-    fd = os.open(state / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = files.open_file(state / "run.lock", os.O_RDWR | os.O_CREAT)
     end = time.monotonic() + PEEK_SECONDS
     while True:
         try:
@@ -191,9 +190,13 @@ class Run:
             raise PreflightError(_unwritable(self.config, error)) from error
         self._lock_fd = fd
         self.holder = held_by(fd)
+        files.hold(state)
+        for name in ("stages", "runs", "stops", "store"):
+            files.is_folder(state / name)  # what is none is said before anybody works
+        files.is_file(state / "notes.md")
         # A run with nothing to do makes no folder, and there are many: only the newest one's can hold remains.
         with contextlib.suppress(OSError):
-            _sweep(state / "runs" / max(os.listdir(state / "runs"), default="."), ".*.tmp")
+            _sweep(state / "runs" / max(files.names(state / "runs"), default="none"), ".*.tmp")
         if self.left.possible:
             from dodo_claude import store
 
@@ -261,7 +264,7 @@ class Run:
         for stage in self.config.stages:
             log = StageLog(self.config.root / STATE_DIR, stage.name)
             with contextlib.suppress(OSError, ValueError):
-                result = Attempt(log, int((log.dir / "done").read_text())).result() or {}
+                result = Attempt(log, int(files.read_text(log.dir / "done"))).result() or {}
                 targets = result.get("targets")
                 if isinstance(targets, dict) and targets:
                     self.witness.stood(stage.name, stage.fixed(targets))
@@ -281,6 +284,7 @@ class Run:
         runtime, state = watch.runtime_dir(root), make_state_dir(root)
         self._settled = left.begin(state)
         self._watcher = watch.Watcher()
+        self._watcher.watch_loss(state, self._look_whether_lost)
         stops = Stops(state, self.holder)
         make_folder(stops.folder)
         self._watcher.watch_folder(watch.EVERYBODY, stops.folder)
@@ -319,6 +323,17 @@ class Run:
             stops=stops,
             force=self.force,
         )
+
+    @property
+    def lost(self) -> str | None:
+        """What became of the project's folder, or its state folder, if this run has no place any more."""
+        return files.lost(self.config.root / STATE_DIR)
+
+    def _look_whether_lost(self) -> None:
+        if (reason := self.lost) is not None and self.fleet is not None:
+            self.fleet.stop(reason)
+            if self._slots is not None:
+                self._slots.wake()
 
     def terminal(self) -> Tmux:
         """The tmux server of this project. libtmux is imported only when a worker starts."""
@@ -361,10 +376,13 @@ class Run:
                 self._tmux.stop_server_if_empty()
                 self._tmux = None
             if self._services is not None and self._started:
-                self._services.stops.clear()  # what came too late
+                with contextlib.suppress(DodoClaudeError):
+                    self._services.stops.clear()  # what came too late
             self._services = None
             if self._lock_fd is not None:
-                self._look_what_is_left()
+                with contextlib.suppress(OSError, DodoClaudeError):
+                    self._look_what_is_left()
+                files.let_go(self.config.root / STATE_DIR)
                 os.close(self._lock_fd)
                 self._lock_fd = None
 
@@ -728,7 +746,7 @@ def unwritable(config: Config) -> list[str]:
     try:
         probe = make_state_dir(config.root) / f".probe-{os.getpid()}"
         write_atomic(probe, "x")
-        probe.unlink()
+        files.remove(probe)
         watch.runtime_dir(config.root)
     except OSError as error:
         return [_unwritable(config, error)]
@@ -767,6 +785,6 @@ def own_tmux(root: Path, environ: Mapping[str, str]) -> Tmux:
 def _sweep(folder: Path, *patterns: str) -> None:
     """Remove what a run left that was killed while it wrote."""
     for pattern in patterns:
-        for path in folder.glob(pattern):
+        for path in files.find(folder, pattern):
             if not (path.suffix == ".tmp" and being_written(path)):
-                path.unlink(missing_ok=True)
+                files.remove(path, missing_ok=True)

@@ -15,7 +15,8 @@ from dodo_claude import faults, history, processes, runs
 from dodo_claude.cells import cells, clip, clock, count, dollars, fill
 from dodo_claude.clean import clean_line
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.files import STATE_DIR
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import BEGUN, Result, State, View
 from dodo_claude.records import Config, Stage
 from dodo_claude.redact import NOTHING, Redactor

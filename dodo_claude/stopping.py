@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dodo_claude import detached, lifecycle, recovery, status
 from dodo_claude.attempts import touched
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import STATE_DIR, StageLog
+from dodo_claude.files import STATE_DIR
+from dodo_claude.journal import StageLog
 from dodo_claude.project import RUN, project_tmux, stage_name
 from dodo_claude.records import Config, Stage
 from dodo_claude.run import Run, RunInProgressError

@@ -23,7 +23,7 @@ from doit.task import Task
 
 from dodo_claude import verify
 from dodo_claude.clean import clean_text
-from dodo_claude.journal import STATE_DIR, disk_problem, write_atomic
+from dodo_claude.files import STATE_DIR, GoneError, disk_problem, write_atomic
 from dodo_claude.left import Left
 from dodo_claude.records import Config, Foreach, Stage, enclosing
 from dodo_claude.redact import NOTHING
@@ -266,6 +266,8 @@ class StageAction(BaseAction):
             # What it quotes makes its result, too; `Freshness` compares that by itself.
             quoting = {**made, "messages": messages} if messages else made
             done = drive(self.stage, quoting, self.run.services())
+        except GoneError as error:
+            return StageStopped(str(error))
         except DodoClaudeError as error:
             return TaskFailed(str(error))
         self.run.undeclared[self.stage.name] = done.undeclared

@@ -21,8 +21,9 @@ import libtmux
 from libtmux.exc import LibTmuxException
 
 from dodo_claude import processes
-from dodo_claude.clean import clean_line, without_controls
+from dodo_claude.clean import clean_line, one_line, without_controls
 from dodo_claude.errors import DodoClaudeError
+from dodo_claude.files import write_new
 from dodo_claude.terminal import Pane
 
 MIN_VERSION = (3, 2)
@@ -43,6 +44,8 @@ MARK = "@dodo_claude"
 _KEPT_PID = "@dodo_claude_pid"
 _KEEP_PID = (_KEPT_PID, "#{pane_pid}")
 _PID = f"#{{?pane_pid,#{{pane_pid}},#{{{_KEPT_PID}}}}}"
+# That mark of any project: who it is, and the attempt.
+_OTHERS = re.compile(r"[0-9a-f]{12}/.+")
 _FIELD = "\t"
 # What the status line of our own server says in every session: which windows of all wait for a person (see `rename`).
 # tmux makes it of names that it has: no program runs for it.
@@ -229,7 +232,7 @@ class Tmux:
         cleaned = (without_controls(text) for text in texts)
         for number, text in enumerate(text for text in cleaned if text):  # an empty buffer is refused
             source = scratch / f"paste-{number}"
-            source.write_text(text, encoding="utf-8", errors="replace", newline="")
+            write_new(source, text.encode("utf-8", "replace").decode())
             buffer = f"dodo-{pane.id[1:]}-{number}"
             try:
                 self._cmd("load-buffer", "-b", buffer, _quote(str(source)))  # a format, too
@@ -409,6 +412,11 @@ class Tmux:
         if there is None:
             return False
         session_id, mark = there
+        if not mark and (folder := self._other_project(session_id)):
+            raise TmuxError(
+                f"session '{session}': is that of another project of this name, at work in {folder} "
+                "(give one of the two another `name` in [orchestrate])"
+            )
         if not mark:
             raise TmuxError(
                 f"session '{session}': exists in tmux and was not made by dodo_claude "
@@ -416,6 +424,13 @@ class Tmux:
             )
         self.end_session(session_id, mark)
         return True
+
+    def _other_project(self, session: str) -> str:
+        """The folder in which another project of ours started a session; '': it is nobody's of ours."""
+        mark, _, folder = self._cmd(
+            "display-message", "-p", "-t", session, f"#{{{MARK}}}{_FIELD}#{{session_path}}"
+        )[0].partition(_FIELD)
+        return one_line(folder) if _OTHERS.fullmatch(mark) else ""
 
     def _leave_modes(self, pane: Pane) -> None:
         # A mode swallows text and Enter: that of copying, which a person's scrolling enters, a list to choose from.

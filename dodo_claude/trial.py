@@ -18,7 +18,7 @@ from types import FrameType
 
 from dodo_claude import importing, processes, run, runs, slots, watch
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import STATE_DIR
+from dodo_claude.files import STATE_DIR
 
 PREFIX = "doctor-"
 # Whatever else is called like one of these has no such file, and is nobody's to remove.

@@ -21,13 +21,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dodo_claude import agents, monitors, permits, phases, policy, processes, verify
+from dodo_claude import agents, files, monitors, permits, phases, policy, processes, verify
 from dodo_claude import lifecycle as life
 from dodo_claude.afterwards import SCREEN_LINES, keep_screen
 from dodo_claude.clean import clean_text
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import Attempt, make_folder, write_atomic, write_new
+from dodo_claude.files import make_folder, write_atomic, write_new
+from dodo_claude.journal import Attempt
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.mail import DELIVERED, QUEUED, UNKNOWN, Mailbox
 from dodo_claude.records import Prompt
@@ -166,12 +167,12 @@ class Worker(Work):
         with contextlib.suppress(OSError):
             if event.kind == life.SENT:
                 path = self._repair_file(self.view.repairs)
-                text = path.read_text(encoding="utf-8", errors="replace")
+                text = files.read_text(path, "replace")
                 if agents.acts_on(text):
                     return [MISSING.format(path=path)]
             elif event.kind == life.GIVEN and agents.reading_order(self._given_file()) not in text:
                 # The journal's text has its secrets taken out.
-                text = self._given_file().read_text(encoding="utf-8", errors="replace")
+                text = files.read_text(self._given_file(), "replace")
         if text.startswith(COMPACT):
             return [COMPACT, text.removeprefix(COMPACT)] if text != COMPACT else [COMPACT.strip()]
         if event.kind == life.MAILED and agents.acts_on(text):
@@ -326,7 +327,7 @@ class Worker(Work):
         if done:
             lines.append(f"Done and verified: phase {', '.join(done)}.")
         summary = self._summary_file(number)
-        if summary.exists():
+        if files.is_file(summary):
             lines.append(f"What was done and decided before is told in {summary}: read it first.")
         return " ".join(lines) + "\n\n"
 
@@ -335,7 +336,7 @@ class Worker(Work):
 
     def summed_up(self) -> bool:
         """Is there a summary for a fresh session to begin with, which was not given its phase yet?"""
-        return self.view.step is not life.Step.WORK and self._summary_file(self.view.phase).exists()
+        return self.view.step is not life.Step.WORK and files.is_file(self._summary_file(self.view.phase))
 
     def _take_summaries(self) -> None:
         """The summaries of phases that hold are worth as much to an attempt that goes on after them."""
@@ -358,8 +359,8 @@ class Worker(Work):
 
     def _prompt_file(self) -> Path:
         """Where the task stands that it is at now."""
-        files = (self._given_file(), self.attempt.dir / TASK)
-        return next((path for path in files if path.exists()), self.attempt.dir / "prompt.md")
+        paths = (self._given_file(), self.attempt.dir / TASK)
+        return next((path for path in paths if files.is_file(path)), self.attempt.dir / "prompt.md")
 
     def _given_file(self) -> Path:
         return self.attempt.dir / f"prompt-phase-{self.view.phase + 1}.md"
@@ -546,8 +547,8 @@ class Worker(Work):
         env = {**agents.worker_env(agent, self.services.environ), **dict(self.stage.env)}
         if self.others[0] != stopped:
             cwd = self.services.root / self.stage.cwd
-            files = agents.settings_files(agent, cwd, env)
-            self.others = (stopped, agents.may_hold(agent, map(_json, files)))
+            settings = agents.settings_files(agent, cwd, env)
+            self.others = (stopped, agents.may_hold(agent, map(_json, settings)))
         if not (known or self.others[1]):
             return Signs()
         ended = self.transcript.turn_ended if self.transcript is not None else 0.0
@@ -609,11 +610,11 @@ class Worker(Work):
             self.reading = self.view.transcript
             self.transcript = TranscriptReader(Path(str(self.reading)))
         with contextlib.suppress(OSError, ValueError, RecursionError):
-            status = json.loads((self.attempt.dir / "status.json").read_bytes())
+            status = json.loads(files.read(self.attempt.dir / "status.json"))
             # What it last said of the session before a /clear was counted: it lags behind the hooks.
             if status.get("session_id") in (None, self.view.session_id):
                 self.context = context_used(status)
-                self.context_at = os.stat(self.attempt.dir / "status.json").st_mtime
+                self.context_at = os.lstat(self.attempt.dir / "status.json").st_mtime
                 cost = cost_of(status)
                 if cost is not None:
                     self.cost.saw(cost)
@@ -686,10 +687,10 @@ class Worker(Work):
         # A command that has ended is run again, with the first prompt and what is missing.
         if self.launch is None:  # taken over from a killed run: its environment is gone with that
             raise DodoClaudeError(f"{self.stage.name}: its command ended while nobody followed it; run again")
-        prompt = (self.attempt.dir / "prompt.md").read_text(encoding="utf-8")
+        prompt = files.read_text(self.attempt.dir / "prompt.md")
         write_atomic(self.attempt.dir / f"prompt-{number - 1}.md", prompt)
         write_atomic(self.attempt.dir / "prompt.md", f"{prompt}\n\n{order}{data}\n")
-        self._start(self.services.root / self.stage.cwd, (self.attempt.dir / "launch.sh").read_text("utf-8"))
+        self._start(self.services.root / self.stage.cwd, files.read_text(self.attempt.dir / "launch.sh"))
         self.services.waker.watch_process(self.ring, self._pane().pid)
 
     def _deliver(self) -> None:
@@ -839,7 +840,8 @@ class Worker(Work):
     def remove(self) -> None:
         """End the worker whatever state it is in, its screen kept."""
         super().remove()
-        self._end_monitors()
+        with contextlib.suppress(OSError, DodoClaudeError):  # they end with it, too
+            self._end_monitors()
         if self.pane is not None and processes.lives(self.pane.pid, self.nonce):
             processes.end_tree(self.pane.pid, self.nonce, hurry=self.services.hurry.is_set)
             self._keep_screen()

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from dodo_claude import agents, profiles
 from dodo_claude.agents import Job, env_script, goes_by_file, launch, launch_script, worker_env
-from dodo_claude.journal import write_atomic
+from dodo_claude.files import write_atomic
 from dodo_claude.records import AgentProfile
 
 SCREENS = Path(__file__).parent / "data/screens"

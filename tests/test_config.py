@@ -20,8 +20,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dodo_claude import expand, language
-from dodo_claude.config import Blueprint, Budget, Config, load_config
+from dodo_claude.config import Blueprint, load_config
 from dodo_claude.errors import ConfigError
+from dodo_claude.records import Budget, Config
 from dodo_claude.schema import SCHEMA, schema
 
 BROKEN = Path(__file__).parent / "data" / "broken"

@@ -55,6 +55,7 @@ ENGINE = {
     "permits",
     "verify",
     "processes",
+    "files",
     "journal",
     "left",
     "watch",

@@ -346,6 +346,18 @@ def test_a_name_that_begins_like_another(server: Tmux, tmp_path: Path) -> None:
     assert set(server.sessions()) == {"work-10"}
 
 
+def test_two_projects_of_one_name_on_one_server_are_told_apart(server: Tmux, tmp_path: Path) -> None:
+    theirs, ours = (Tmux(server.socket, owner=owner * 12) for owner in "ab")
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    first = spawn(theirs, folder)
+    with pytest.raises(
+        TmuxError, match=f"'work-1': is that of another project of this name, at work in {folder} "
+    ):
+        spawn(ours, tmp_path)
+    assert server.session_lives(first.session)
+
+
 def test_a_strangers_session_is_left_alone(server: Tmux, tmp_path: Path) -> None:
     first = spawn(server, tmp_path, session="other")
     raw(server, "new-session", "-d", "-s", "work-1", "sleep 1000")

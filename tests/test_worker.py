@@ -21,7 +21,8 @@ import pytest
 from dodo_claude import agents, monitors, policy, processes, verify, worker
 from dodo_claude import lifecycle as life
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import STATE_DIR, Attempt, StageLog, make_state_dir
+from dodo_claude.files import STATE_DIR, make_state_dir
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.protect import Guard
 from dodo_claude.records import AgentProfile, Monitor, Prompt, Stage
@@ -835,7 +836,9 @@ def live() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         ["sleep", "1000"], env={processes.NONCE: NONCE, "PATH": os.environ["PATH"]}, start_new_session=True
     )
-    while processes.nonce_of(process.pid) is None:  # in the midst of an exec nobody's environment is to be seen
+    while (
+        processes.nonce_of(process.pid) is None
+    ):  # in the midst of an exec nobody's environment is to be seen
         time.sleep(0.001)
     yield process
     process.kill()
