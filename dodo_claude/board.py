@@ -11,6 +11,7 @@ from statistics import median
 
 from dodo_claude import status
 from dodo_claude.cells import cells, clip, clock, count, dollars, fill
+from dodo_claude.clean import clean_line
 from dodo_claude.durations import roughly
 from dodo_claude.lifecycle import View
 from dodo_claude.states import (
@@ -118,11 +119,12 @@ def row(
     if view is None:
         return Row(name, RUNNING, seconds, what="starts")
     if worker and view.pane is None:  # it has a thread of ours, and no worker yet
-        return Row(name, WAITING, seconds, None, *used, what=view.activity)
+        return Row(name, WAITING, seconds, None, *used, what=clean_line(view.activity))
     state, about = status.at_work(view)
     said = view.progress if state == RUNNING else ""
     again = f"attempt {told.tries}" if told.tries > 1 else ""
-    what = "  ".join(dict.fromkeys(filter(None, (about, again, said, view.activity))))
+    parts = map(clean_line, (about, again, said, view.activity))
+    what = "  ".join(dict.fromkeys(filter(None, parts)))
     return Row(name, state, seconds, view.percent, *used, what=what)
 
 

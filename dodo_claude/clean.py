@@ -19,6 +19,8 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _TRICK = re.compile(
     "[\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
+# Bytes kept of what a program put out, on however many lines: the first and the last half.
+MAX_OUTPUT = 1_000_000
 _COLOURS = re.compile(r"\x1b\[[0-9;:]*m")
 # Lines as tmux 3.2 and 3.3 write them: letters between two characters that switch the set.
 _LINES = re.compile("\x0e([^\x0f]*)\x0f?")
@@ -59,6 +61,11 @@ def one_line(text: str) -> str:
 def shortened(text: str, most: int) -> str:
     """The beginning of `text`, and how much more there is, where it is longer than `most` characters."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text) - most:,} more characters)"
+
+
+def left_out(count: int) -> bytes:
+    """The line between the two halves of what was kept."""
+    return f"\n... {count} bytes left out ...\n".encode()
 
 
 def without_controls(text: str) -> str:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from dodo_claude import files
+from dodo_claude.clean import MAX_OUTPUT, left_out
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.files import make_folder, naming, no_room, write_atomic
 from dodo_claude.redact import NOTHING, Redactor
@@ -39,7 +40,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 # A hook's tool input may carry whole files; the journal needs to say what was done, not to repeat it.
 MAX_TEXT = 4_000  # characters kept of one string of an event
 MAX_MESSAGE = 100_000  # characters kept of a worker's last message, which other prompts may include
-MAX_EVENT = 8_000_000  # bytes; a larger spool file is set aside unread
+MAX_EVENT = 8_000_000  # bytes; of a larger spool file, set aside unread, head and tail stay
 MAX_DEPTH = 20  # levels kept of a nested value
 MAX_FOLDER_NAME = 255  # bytes, what file systems allow
 HOOK_SECONDS = 60.0  # a hook that wrote nothing for so long writes no more
@@ -286,8 +287,10 @@ class Attempt:
 
     def _set_aside(self, name: str) -> None:
         """What is in the spool and no event: it may tell why a hook misbehaves."""
+        place = self.spool / f".unreadable-{name}"
         with contextlib.suppress(FileNotFoundError):
-            files.move(self.spool / name, self.spool / f".unreadable-{name}")
+            files.move(self.spool / name, place)
+            _shorten(place)
 
     def _names(self) -> list[str]:
         """Of the events in the spool. What begins with a point is none: not whole yet, or set aside."""
@@ -374,6 +377,22 @@ class Attempt:
             "transcript": view.transcript,
             "message": view.message,
         }
+
+
+def _shorten(path: Path) -> None:
+    """Leave of a file the first and the last half of what is kept of any output. Of a link nothing is lost."""
+    try:
+        fd = files.open_file(path, os.O_RDWR)
+    except (OSError, files.NotOursError):
+        return
+    try:
+        status, half = os.fstat(fd), MAX_OUTPUT // 2
+        if status.st_nlink == 1 and status.st_size > MAX_OUTPUT:
+            tail = os.pread(fd, half, status.st_size - half)
+            os.ftruncate(fd, half)
+            os.pwrite(fd, left_out(status.st_size - MAX_OUTPUT) + tail, half)
+    finally:
+        os.close(fd)
 
 
 def parse_event(line: bytes) -> Event | None:

@@ -247,6 +247,10 @@ class Mailbox:
             raise RefusedError(
                 f"'{self.log.stage}': question '{one_line(question)}' is none that can be answered"
             )
+        if len(text) > MAX_TEXT:
+            raise RefusedError(
+                f"answer to '{self.log.stage}': longer than {MAX_TEXT} characters (send a file's name)"
+            )
         path = self.dir / "asks" / f"{question}.answer"
         make_folder(path.parent)
         write_atomic(path, self.log.redact.text(text))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from dodo_claude import files
+from dodo_claude.clean import MAX_OUTPUT, left_out
 from dodo_claude.redact import NOTHING, Redactor
 
 NONCE = "DODO_CLAUDE_NONCE"
@@ -32,7 +33,6 @@ CENSUS_SECONDS = 20.0
 _EXEC_SECONDS = 0.002
 # A line is waited for up to this length, so that no secret in it is cut in two.
 MAX_LINE = 65_536
-MAX_OUTPUT = 1_000_000  # bytes kept of a command's output: the first and the last half
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ class _Pump(threading.Thread):
         if self._error is not None:
             raise self._error
         if self._left_out:
-            self._target.write(f"\n... {self._left_out} bytes left out ...\n".encode())
+            self._target.write(left_out(self._left_out))
         self._target.write(self._tail)
 
 

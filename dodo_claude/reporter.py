@@ -391,7 +391,7 @@ class StageReporter(ConsoleReporter):
             row = board.row(
                 name, told.get(name, board.Told()), waits, now, used, worker=stages[name].agent is not None
             )
-            rows.append(replace(row, what=self._relative(row.what)))
+            rows.append(replace(row, what=row.what.replace(f"{config.root}/", "")))
         totals = fleet.totals() if fleet is not None else None
         shown = board.Board(
             name=config.name,

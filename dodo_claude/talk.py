@@ -114,8 +114,22 @@ class Here:
 
 
 def _text(words: tuple[str, ...]) -> str:
-    """What the command was given: its words, or its input for a '-'."""
-    return sys.stdin.read() if words == ("-",) else " ".join(words)
+    """What the command was given: its words, or its input for a '-', of which no more is read than anybody may say."""
+    from dodo_claude.mail import MAX_TEXT
+
+    return sys.stdin.read(MAX_TEXT + 1) if words == ("-",) else " ".join(words)
+
+
+def _said(words: tuple[str, ...]) -> str:
+    """The same, of what becomes an event."""
+    from dodo_claude.mail import MAX_TEXT
+
+    text = _text(words)
+    if len(text) > MAX_TEXT:
+        raise DodoClaudeError(
+            f"the text is longer than {MAX_TEXT} characters (put it into a file and name it)"
+        )
+    return text
 
 
 def drop(attempt: Attempt, kind: str, **data: object) -> None:
@@ -149,7 +163,7 @@ def send(worker: str, text: tuple[str, ...], wait: str, sender: str, as_json: bo
     with faults():
         here, seconds = Here(), _seconds("--wait", wait)
         if worker == ORCHESTRATOR:
-            drop(here.own()[0], life.MESSAGE, to=ORCHESTRATOR, text=_text(text))
+            drop(here.own()[0], life.MESSAGE, to=ORCHESTRATOR, text=_said(text))
             return
         name = here.name(worker)
         mailbox = here.mailbox(name)
@@ -196,7 +210,7 @@ def ask(text: tuple[str, ...], wait: str, deadline: str) -> None:
         attempt, mailbox = here.own()
         question, patience = secrets.token_hex(4), _seconds("--wait", wait)
         until = time.time() + max(patience, _seconds("--deadline", deadline))
-        asking = _text(text)
+        asking = _said(text)
         with mailbox.question(question) as answer:
             drop(attempt, life.ASK, id=question, text=asking, until=until)
             found = answer(patience)

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dodo_claude import journal, lifecycle
+from dodo_claude.clean import MAX_OUTPUT
 from dodo_claude.files import NotOursError, make_state_dir, write_atomic
 from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import Event
@@ -369,7 +370,33 @@ def test_an_event_too_large_is_not_read(attempt: Attempt) -> None:
     put(attempt, NOBODY, "")
     os.truncate(attempt.spool / NOBODY, journal.MAX_EVENT + 1)
     assert attempt.collect() == []
-    assert (attempt.spool / f".unreadable-{NOBODY}").stat().st_size == journal.MAX_EVENT + 1
+    assert (attempt.spool / f".unreadable-{NOBODY}").exists()
+
+
+@pytest.mark.parametrize("size", [MAX_OUTPUT, MAX_OUTPUT + 1, journal.MAX_EVENT + 1, 200_000_000])
+def test_of_what_is_set_aside_head_and_tail_stay(attempt: Attempt, size: int) -> None:
+    put(attempt, NOBODY, "HEAD")
+    with (attempt.spool / NOBODY).open("r+b") as stream:
+        stream.seek(size - 4)
+        stream.write(b"TAIL")
+    attempt.collect()
+    data = (attempt.spool / f".unreadable-{NOBODY}").read_bytes()
+    assert data.startswith(b"HEAD")
+    assert data.endswith(b"TAIL")
+    if size <= MAX_OUTPUT:
+        assert len(data) == size
+    else:
+        assert f"\n... {size - MAX_OUTPUT} bytes left out ...\n".encode() in data
+        assert len(data) < MAX_OUTPUT + 60
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_a_file_that_is_linked_into_the_spool_is_not_cut(attempt: Attempt, tmp_path: Path, link: str) -> None:
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"x" * (MAX_OUTPUT + 1))
+    getattr(attempt.spool / NOBODY, link)(mine)
+    assert attempt.collect() == []
+    assert mine.stat().st_size == MAX_OUTPUT + 1
 
 
 def test_long_and_deep_values_are_cut(attempt: Attempt) -> None:

@@ -273,5 +273,11 @@ def test_what_can_be_no_questions_id_is_refused_and_no_file(box: Mailbox, questi
     assert sorted(box.dir.parent.rglob("*")) == before
 
 
+def test_too_long_an_answer_is_refused(box: Mailbox) -> None:
+    with pytest.raises(RefusedError, match="longer than 200000 characters"):
+        box.answer("q", "x" * 200_001, "x")
+    assert not (box.dir / "asks").exists()
+
+
 def test_states_that_are_final_come_last() -> None:
     assert STATES[-len(FINAL) :] == FINAL

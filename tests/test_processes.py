@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from dodo_claude import processes
-from dodo_claude.processes import MAX_OUTPUT, NONCE, Census, Ended, end_tree, lives, ours, run_command
+from dodo_claude.clean import MAX_OUTPUT
+from dodo_claude.processes import NONCE, Census, Ended, end_tree, lives, ours, run_command
 
 PATIENCE = 30.0
 

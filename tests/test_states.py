@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dodo_claude import board, desk, markup, report, states, status
+from dodo_claude import board, desk, markup, report, states, status, tmux
 from dodo_claude.lifecycle import State
 from dodo_claude.worker import _ASKS, _BLOCKED, _ENDED
 
@@ -24,6 +24,7 @@ def test_page_and_dashboard_and_window_have_the_same() -> None:
         assert line[0][0] == f"{states.MARKS[state]} "
         assert state in board.LOOKS
     assert (f"{states.MARKS[states.BLOCKED]} ", f"{states.MARKS[states.ASKS]} ") == (_BLOCKED, _ASKS)
+    assert f"[{states.MARKS[states.ASKS]}{states.MARKS[states.BLOCKED]}] *" in tmux.WAITING
     assert _ENDED[True] == f"{states.MARKS[states.DONE]} "
 
 

@@ -6,22 +6,26 @@ Such a project is a clone that brought its `.orchestrate` along, or one whose wo
 from __future__ import annotations
 
 import fcntl
+import io
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from dodo_claude import cli, desk, details, look, mcp_server, tmux
+from dodo_claude import approval, board, cli, desk, details, look, mcp_server, reporter, tmux
 from dodo_claude.clean import clean_text
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.events import Bus
 from dodo_claude.files import STATE_DIR
 from dodo_claude.journal import StageLog, folder_name
+from dodo_claude.lifecycle import State, View
 from dodo_claude.project import find_config
 from tests.project import Project
 
@@ -265,6 +269,48 @@ def test_doit_shows_nothing_raw_before_anybody_approved(clone: Project) -> None:
     ):
         ran = clone.run("doit", *arguments)
         shows_nothing_raw(f"doit {arguments}", ran.out + ran.err)
+
+
+class Screen:
+    """In place of tmux: a terminal that would show it."""
+
+    def capture_session(self, session: str, *, history: int = 0) -> str:
+        return f"screen {session}{MARK}\n{MARK}"
+
+
+def test_a_captured_screen_is_text(clone: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (cli, mcp_server):
+        monkeypatch.setattr(module, "find_session", lambda worker: (Screen(), worker))
+    captured = CliRunner().invoke(cli.main, ["capture", "asks"]).output
+    for text in (captured, mcp_server.Desk().read_screen("asks")):
+        assert "screen asks" in text
+        shows_nothing_raw("a screen", text)
+
+
+def test_what_is_approved_is_shown_with_its_escapes(clone: Project) -> None:
+    lines = approval.listing(approval.unapproved(find_config(), os.environ))
+    assert any("\\x1b[2J" in line for line in lines)
+    for line in lines:
+        shows_nothing_raw("approval", line)
+
+
+def test_no_line_of_a_run_has_it() -> None:
+    out = io.StringIO()
+    told = reporter.StageReporter(out, {"show_out": True, "failure_verbosity": 0})
+    told._line("a", f"FAILED: why{MARK}\nsecond")
+    told.noted(f"note{MARK}\nsecond")
+    told.reported(f"report{MARK}\nsecond")
+    assert len(out.getvalue().splitlines()) == 3
+    shows_nothing_raw("a run's lines", out.getvalue())
+    view = View(state=State.RUNNING, pane="%0", activity=f"Bash{MARK}\nx", progress=f"half{MARK}")
+    for state in (view, replace(view, state=State.BLOCKED, blocked_on=f"rm{MARK}"), replace(view, pane=None)):
+        row = board.row("a", board.Told(began=1.0, view=state), (), 2.0)
+        text = "".join(
+            piece for line in board.lines(board.Board("p", (row,), 1.0), 200, 9) for piece, _ in line
+        )
+        assert "Bash" in text
+        shows_nothing_raw("the board", text)
+        assert "\n" not in text
 
 
 @pytest.mark.parametrize("name", ["cli", "look", "talk", "project"])

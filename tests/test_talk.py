@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from dodo_claude import cli, processes, talk
 from dodo_claude.files import STATE_DIR, make_state_dir
 from dodo_claude.journal import Attempt, StageLog
+from dodo_claude.talk import drop
 
 NONCE = {"a": "a" * 32, "b": "b" * 32}
 
@@ -77,6 +78,18 @@ def test_without_it_nobody_speaks_as_that_worker(root: Path, argv: list[str], no
 def test_an_attempt_that_is_not_there_proves_nothing(root: Path, number: str) -> None:
     result = said(root, "note", "x", number=number)
     assert (result.exit_code, notes(root)) == (2, "")
+
+
+@pytest.mark.parametrize(
+    "argv", [["ask"], ["send", "orchestrator"], ["note"], ["answer", "a"], ["send", "b"]], ids=" ".join
+)
+def test_what_is_too_long_to_say_is_kept_nowhere(root: Path, argv: list[str]) -> None:
+    drop(Attempt(StageLog(root / STATE_DIR, "a"), 1), "ask", id="q", text="which?", until=1e12)
+    result = said(root, *argv, "-", text="x" * 9_000_000)
+    assert result.exit_code in (1, 2)
+    assert "characters" in result.output
+    for path in (root / STATE_DIR).rglob("*"):
+        assert path.stat().st_size < 10_000, path
 
 
 @pytest.mark.skipif(processes.below_a_worker(), reason="who runs this is a worker")
