@@ -275,7 +275,7 @@ def _trial(name: str, root: Path, text: str, environ: Mapping[str, str]) -> Find
         cause = str(heard[OUTCOME].data.get("cause")) if OUTCOME in heard else ""
         return found if found.remedy else replace(found, remedy=FATAL.get(cause, ""))
     if silent:
-        return Finding(name, WRONG, f"a trial session told nothing of {', '.join(silent)}", said)
+        return Finding(name, WRONG, f"a trial session told nothing of {', '.join(silent)}")
     who = "the scripted agent" if scripted else "the client"
     return Finding(name, OK, f"a trial session of {who} told of itself")
 

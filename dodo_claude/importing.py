@@ -30,7 +30,11 @@ def leave_folder() -> list[str]:
 
     To be called before anybody goes elsewhere.
     """
-    here, taken = os.getcwd(), []
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        return []  # it is gone, and what was in it
+    taken = []
     # A module's spec is there only of `python -m`: of a script it is the script's own folder.
     if getattr(sys.modules.get("__main__"), "__spec__", None) is not None and sys.path[0] == here:
         taken.append(sys.path.pop(0))

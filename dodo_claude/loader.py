@@ -43,7 +43,7 @@ class StageLoader(DodoTaskLoader):
     def __init__(self) -> None:
         super().__init__()
         # doit imports what its files name for us as soon as we are there, and prints no error of ours as one line.
-        if problems := ownership.faults(Path.cwd(), ownership.configuration(Path.cwd())):
+        if problems := ownership.faults(Path(), ownership.configuration(Path())):
             sys.stderr.write("".join(f"ERROR: {problem}\n" for problem in problems))
             raise SystemExit(3)
         self.path: Path | None = None  # orchestrate.toml, if there is one

@@ -62,7 +62,8 @@ def open_folder(root: Path) -> str | None:
     """A folder in which everybody may replace files makes their own modes worth nothing; a sticky one is fine."""
     mode = stat.S_IMODE(root.stat().st_mode)
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        return one_line(f"{root}: everybody can replace its files (mode {mode:04o}) (chmod o-w {shlex.quote(str(root))})")  # fmt: skip
+        name = os.path.abspath(root)
+        return one_line(f"{name}: everybody can replace its files (mode {mode:04o}) (chmod o-w {shlex.quote(name)})")  # fmt: skip
     return None
 
 

@@ -280,3 +280,10 @@ def test_each_disk_is_told_of_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(doctor, "_disk_of", lambda place: next(numbers))
     texts = [found.text for found in doctor._disk(None, {"HOME": str(tmp_path / "home")})]
     assert texts == [f"5.0 GB free at {tmp_path}", f"5.0 GB free at {tmp_path}/home"]
+
+
+def test_hooks_that_are_silent(monkeypatch: pytest.MonkeyPatch, project: Project) -> None:
+    monkeypatch.setattr(doctor.trial, "orchestrate", lambda *words: (0, "report: of a folder that is gone"))
+    found = doctor._hooks(project.environ())
+    assert (found.result, found.remedy) == ("WRONG", "")
+    assert found.text.startswith("a trial session told nothing of SessionStart, ")

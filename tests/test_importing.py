@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,6 +48,18 @@ def test_what_is_taken_off(
     rest = sys.path[len(path) :]
     assert importing.leave_folder() == places(taken)
     assert sys.path == [*places(left), *rest]
+
+
+def test_from_a_folder_that_is_gone_nothing_is_imported(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
+        "from dodo_claude import importing, loader\n"
+        "before = list(sys.path); assert importing.leave_folder() == [] and sys.path == before; loader.StageLoader()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_we_need_of_others_is_known() -> None:

@@ -132,3 +132,8 @@ def test_doits_own_files_are_held_to_the_same(root: Path, capsys: pytest.Capture
         else:
             StageLoader()
         (root / name).unlink()
+    (root / "doit.cfg").touch()
+    root.chmod(0o777)
+    with pytest.raises(SystemExit):
+        StageLoader()
+    assert capsys.readouterr().err.startswith(f"ERROR: {root}: everybody can replace its files (mode 0777) ")
