@@ -143,7 +143,7 @@ def analyse(source: str, *, known: tuple[str, ...] = PROMPT_NAMES) -> Uses:
     except jinja2.TemplateSyntaxError as error:
         return Uses(error=(f"not a template: {_lower(error.message or '')} ({LITERAL})", error.lineno))
     except language.NotInLanguageError as error:
-        return Uses(error=(f"not a template: {error.text}", error.line))
+        return Uses(error=(f"not a template: {error.text} (README says what one may use)", error.line))
     return _Reading(tree, free, known).uses()
 
 
