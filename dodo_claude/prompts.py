@@ -211,6 +211,10 @@ def render_value(source: str, *, item: str | None, stage: str, quoted: bool = Fa
     text = _render(source, {"stage": stage, "item": item}, {}, how=QUOTED if quoted else PLAIN)
     if len(text) > MAX_VALUE:
         raise DodoClaudeError(f"it makes {len(text)} characters, of at most {MAX_VALUE}")
+    try:
+        language.count(len(text))
+    except language.TooMuchError as error:
+        raise _not_rendered(error) from error
     return text
 
 

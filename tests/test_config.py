@@ -19,7 +19,7 @@ import toml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import expand, language
+from dodo_claude import language
 from dodo_claude.config import Blueprint, Budget, Config, load_config
 from dodo_claude.errors import ConfigError
 from dodo_claude.schema import SCHEMA, schema
@@ -930,10 +930,19 @@ def test_a_nested_file_and_a_plan_are_looked_at_before_they_are_parsed(project: 
     assert Blueprint(path).plan_problems("p") == ("plan.toml:1:66: lists or tables are nested too deeply",)
 
 
-def test_what_all_items_make_has_a_limit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expand, "MAX_VALUES", 1000)
-    text = f"[stages.a]\nforeach = ['a', 'b', 'c']\ncommand = '''true\n{'x' * 400} {{{{ item }}}}'''\n"
+@pytest.mark.parametrize(
+    "template",
+    ["{{ item }}", "{{ item|upper }}", "{% for a in 'ab' %}{% for b in 'abcd' %}{% endfor %}{% endfor %}"],
+)
+def test_what_all_items_make_has_a_limit(
+    project: Project, monkeypatch: pytest.MonkeyPatch, template: str
+) -> None:
+    monkeypatch.setattr(language, "MOST_TOGETHER", 1000)
+    text = f"[stages.a]\nforeach = ['a', 'b', 'c', 'd', 'e', 'f']\ntargets = ['t{{{{ item }}}}']\nprompt = 'x'\ncheck = \"{'x' * 180} {template}\"\n"
     assert complaints(project(text)) == [
-        "orchestrate.toml:3:11: stages.a.command: what the templates of this file make is more than 1000 characters in all "
-        "(use fewer items or shorter texts)"
+        "orchestrate.toml:5:9: stages.a.check: the template can't be rendered: all templates make more than 1 000 characters: "
+        "use fewer items or shorter texts"
     ]
+    path = project(text.replace(", 'd', 'e', 'f'", ""))
+    for _ in range(3):
+        assert len(load_config(path).stages) == 3  # each load may make as much again
