@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import beside, durations, prompts
+from dodo_claude import beside, durations, language, prompts
 from dodo_claude.documents import Table
 from dodo_claude.errors import DodoClaudeError, Problem
 from dodo_claude.findings import At, Findings, did_you_mean, dotted, listed, show
@@ -28,8 +27,6 @@ from dodo_claude.sources import UnreadableError, read_text
 
 # Same as the schema's limit for a prompt that stands in orchestrate.toml, in bytes.
 MAX_PROMPT = 1_000_000
-# What the values of all stages of one file may come to, in characters: 20000 stages with 2.5 kB each.
-MAX_VALUES = 50_000_000
 # tmux would take more, but a name must fit a status line and `attach -t`.
 MAX_SESSION = 48
 
@@ -79,7 +76,6 @@ class Surroundings:
     tasks: frozenset[str]  # of dodo.py
     findings: Findings
     monitors: Mapping[str, beside.Table] = field(default_factory=dict)
-    made: Counter[str] = field(default_factory=Counter)  # of characters that templates made so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +135,11 @@ class _Expansion:
         if self._group is None:
             return [self._draft(None, prompt)]
         if self._group.items is None:
-            self._stage(_Values(self._around, None, self._name, raw=True), prompt)  # for its faults
+            self._stage(_Values(self._findings, None, self._name, raw=True), prompt)  # for its faults
         return [self._draft(item, prompt) for item in self._group.items or ()]
 
     def template(self) -> Stage:
-        return self._stage(_Values(self._around, None, self._name, raw=True), self._prompt())
+        return self._stage(_Values(self._findings, None, self._name, raw=True), self._prompt())
 
     def common(self) -> Draft:
         at = self._at(("stages", self._name))
@@ -176,7 +172,7 @@ class _Expansion:
 
     def _draft(self, item: str | None, prompt: _Prompt | None) -> Draft:
         name = self._local_name if item is None else f"{self._name}:{item}"
-        text = _Values(self._around, item, name)
+        text = _Values(self._findings, item, name)
         at = self._at(("stages", self._name))
         draft = Draft(self._stage(text, prompt), at, at)
         self._name_session(draft, text)
@@ -599,9 +595,8 @@ class _Expansion:
 class _Values:
     """Renders the short values of one stage: a target, a check, a variable. `raw`: judges and leaves them as they are."""
 
-    def __init__(self, around: Surroundings, item: str | None, stage: str, *, raw: bool = False) -> None:
-        self._findings = around.findings
-        self._made = around.made
+    def __init__(self, findings: Findings, item: str | None, stage: str, *, raw: bool = False) -> None:
+        self._findings = findings
         self.item = item
         self.stage = stage
         self.raw = raw
@@ -621,16 +616,12 @@ class _Values:
         if self.raw:
             return source
         try:
-            text = prompts.render_value(source, item=self.item, stage=self.stage, quoted=quoted)
+            return prompts.render_value(source, item=self.item, stage=self.stage, quoted=quoted)
         except DodoClaudeError as error:
             self._findings.add_once(place, str(error))
+            if language.is_used_up():
+                self._findings.raise_any()
             return None
-        self._made["all"] += len(text)
-        if self._made["all"] > MAX_VALUES:
-            text = f"what the templates of this file make is more than {MAX_VALUES} characters in all"
-            self._findings.add(place, text, "use fewer items or shorter texts")
-            self._findings.raise_any()
-        return text
 
 
 def _undefined(name: str, known: tuple[str, ...]) -> tuple[str, str]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # All that one rendering makes, in characters: more than a model reads, and some seconds at most.
 MOST = 10_000_000
+# And all renderings of one load of a configuration: of 20000 stages each may make 1 kB. What is no template is not counted.
+MOST_TOGETHER = 20_000_000
 # What a pass of a loop takes of it, besides what it writes.
 _PASS = 10
 # Numbers in a template count items and lines.
@@ -80,16 +82,47 @@ class TooMuchError(Exception):
 
 
 _left: ContextVar[list[int]] = ContextVar("_left")
+_left_together: ContextVar[list[int] | None] = ContextVar("_left_together", default=None)
+
+
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """What is rendered inside of this has one more limit, in all: a foreach renders a template for each of its items."""
+    token = _left_together.set([MOST_TOGETHER])
+    try:
+        yield
+    finally:
+        _left_together.reset(token)
 
 
 @contextlib.contextmanager
 def metered() -> Iterator[None]:
     """Whatever an environment of here does, it does inside of this."""
-    token = _left.set([MOST])
+    left = [MOST]
+    token = _left.set(left)
     try:
         yield
     finally:
         _left.reset(token)
+        count(MOST - left[0])
+
+
+def count(amount: int) -> None:
+    """So much was made; TooMuchError when that is too much in all."""
+    left = _left_together.get()
+    if left is not None:
+        left[0] -= amount
+        if left[0] < 0:
+            most = f"{MOST_TOGETHER:,}".replace(",", " ")
+            raise TooMuchError(
+                f"all templates make more than {most} characters: use fewer items or shorter texts"
+            )
+
+
+def is_used_up() -> bool:
+    """May nothing more be rendered together? Whatever is tried then fails like the one before."""
+    left = _left_together.get()
+    return left is not None and left[0] < 0
 
 
 def _spend(amount: int) -> None:

@@ -143,7 +143,7 @@ def analyse(source: str, *, known: tuple[str, ...] = PROMPT_NAMES) -> Uses:
     except jinja2.TemplateSyntaxError as error:
         return Uses(error=(f"not a template: {_lower(error.message or '')} ({LITERAL})", error.lineno))
     except language.NotInLanguageError as error:
-        return Uses(error=(f"not a template: {error.text}", error.line))
+        return Uses(error=(f"not a template: {error.text} (README says what one may use)", error.line))
     return _Reading(tree, free, known).uses()
 
 
@@ -211,6 +211,10 @@ def render_value(source: str, *, item: str | None, stage: str, quoted: bool = Fa
     text = _render(source, {"stage": stage, "item": item}, {}, how=QUOTED if quoted else PLAIN)
     if len(text) > MAX_VALUE:
         raise DodoClaudeError(f"it makes {len(text)} characters, of at most {MAX_VALUE}")
+    try:
+        language.count(len(text))
+    except language.TooMuchError as error:
+        raise _not_rendered(error) from error
     return text
 
 

@@ -173,6 +173,8 @@ def _work(error: _Error, findings: Findings) -> None:
 
 def _words(error: _Error) -> tuple[str, str]:
     """Text and remedy for an error whose message does not depend on its surroundings."""
+    if isinstance(error.instance, int) and abs(error.instance) >= 10**SHOWN:
+        return f"a number of {len(str(abs(error.instance)))} digits is too large", ""
     words = _WORDS.get(error.rule)
     return words(error, error.rules) if words else (f"{show(error.instance)} is not allowed here", "")
 

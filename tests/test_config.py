@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import toml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import expand, language
+from dodo_claude import language
 from dodo_claude.config import Blueprint, load_config
 from dodo_claude.errors import ConfigError
 from dodo_claude.records import Budget, Config
@@ -615,6 +615,74 @@ def test_whatever_stands_in_it_it_loads_or_says_why(project: Project, document: 
             assert problem.line >= 1
 
 
+# Of each definition of the schema what fits it, and of a text without one.
+FITTING = {
+    "path": ["a.txt", "in/b.md", "{{ item }}.txt", "out/{{ item|stem }}-{{ stage }}.md", "in/*.md", ".", "sub/orchestrate.toml"],
+    "item": ["a", "in/b.md", "3"], "shell": ["true", "test -s {{ item }}", "./x.sh", "cat in/* > a.txt"],
+    "text": ["x", "{{ item }}", "b"], "pattern": ["error:", "[a-z]+"], "message": ["{{ lines }}", "{{ stage }}: x"],
+    "name": ["a", "b", "plan"], "agentName": ["claude", "scripted", "own"], "monitorName": ["m"], "envName": ["A", "HOME"],
+    "model": ["sonnet"], "duration": ["1s", "30m", "2 hours", "8d"], "size": ["600MB", "1.5GiB"], "percent": ["70%"],
+    "": ["a", "b", "a:x", "b.md", "x {{ files['in/b.md'] }} {{ stages.a.message }}", "{% for p, t in files.glob('in/*') %}{{ t }}{% endfor %}",
+         "{{ item|upper ~ item }}", "{{ report }}", "{{ env.A }}"],
+}  # fmt: skip
+
+
+def fitting(rules: Mapping[str, Any], name: str = "", most: int = 4) -> st.SearchStrategy[Any]:
+    """What fits a part of the schema, mostly: so that what is judged behind the schema is reached."""
+    if "$ref" in rules:
+        name = rules["$ref"].rpartition("/")[2]
+        return fitting(schema()["$defs"][name], name)
+    if "enum" in rules:
+        return st.sampled_from(rules["enum"])
+    kinds = [rules["type"]] if isinstance(rules.get("type"), str) else rules.get("type", ["string"])
+    found: list[st.SearchStrategy[Any]] = []
+    for kind in kinds:
+        if kind == "string":
+            found.append(st.sampled_from(FITTING.get(name, FITTING[""])))
+        elif kind in ("integer", "number"):
+            found.append(st.sampled_from([rules.get("minimum", 0), rules.get("maximum", 9), 10**30]))
+        elif kind == "boolean":
+            found.append(st.booleans())
+        elif kind == "array":
+            found.append(st.lists(fitting(rules.get("items", {})), max_size=2))
+        elif "properties" in rules:
+            keys = {key: fitting(value) for key, value in rules["properties"].items()}
+            some = st.lists(st.sampled_from(sorted(keys)), max_size=most, unique=True)
+            found.append(
+                some.flatmap(
+                    lambda names, keys=keys: st.fixed_dictionaries({key: keys[key] for key in names})
+                )
+            )  # type: ignore[misc]
+        else:
+            names = fitting(rules.get("propertyNames", {}), "name")
+            found.append(
+                st.dictionaries(names, fitting(rules["additionalProperties"]), min_size=1, max_size=3)
+            )
+    return st.one_of(found)
+
+
+FITTING_DOCUMENTS = st.fixed_dictionaries(
+    {"stages": fitting(schema()["properties"]["stages"])},
+    optional={key: fitting(value) for key, value in schema()["properties"].items() if key != "stages"},
+)
+
+
+@given(FITTING_DOCUMENTS)
+@settings(max_examples=100, suppress_health_check=[*HealthCheck], deadline=None)
+def test_whatever_its_keys_say_together_it_loads_or_says_why(
+    project: Project, document: dict[str, Any]
+) -> None:
+    path = project(written(document))
+    (path.parent / "in").mkdir(exist_ok=True)
+    (path.parent / "in/b.md").write_text("b")
+    try:
+        load_config(path)
+    except ConfigError as error:
+        for problem in error.problems:
+            assert str(problem).isprintable()
+            assert problem.line >= 1
+
+
 def written(value: Any) -> str:
     """A document as TOML with everything in inline tables, as toml's own writer gets some of these wrong."""
     return "".join(f"{written_value(str(key))} = {written_value(part)}\n" for key, part in value.items())
@@ -821,10 +889,10 @@ def test_a_number_that_is_too_large_has_its_place(project: Project, key: str, nu
     lines = complaints(project(f"{key} = {number}"))
     place = f"orchestrate.toml:1:{len(key) + 4}: "
     if len(number) > 1000:
-        digits = len(number.removeprefix("-"))
-        assert lines == [f"{place}a number of {len(number)} characters is too large"], digits
+        assert lines == [f"{place}a number of {len(number)} characters is too large"]
     else:
-        assert [line for line in lines if line.startswith(f"{place}{key}: ")]
+        fact = "inf is " if "e" in number else "a number of 1084 digits is too large"
+        assert [line for line in lines if line.startswith(f"{place}{key}: {fact}")]
     assert max(map(len, lines)) < 300
 
 
@@ -863,10 +931,19 @@ def test_a_nested_file_and_a_plan_are_looked_at_before_they_are_parsed(project: 
     assert Blueprint(path).plan_problems("p") == ("plan.toml:1:66: lists or tables are nested too deeply",)
 
 
-def test_what_all_items_make_has_a_limit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(expand, "MAX_VALUES", 1000)
-    text = f"[stages.a]\nforeach = ['a', 'b', 'c']\ncommand = '''true\n{'x' * 400} {{{{ item }}}}'''\n"
+@pytest.mark.parametrize(
+    "template",
+    ["{{ item }}", "{{ item|upper }}", "{% for a in 'ab' %}{% for b in 'abcd' %}{% endfor %}{% endfor %}"],
+)
+def test_what_all_items_make_has_a_limit(
+    project: Project, monkeypatch: pytest.MonkeyPatch, template: str
+) -> None:
+    monkeypatch.setattr(language, "MOST_TOGETHER", 1000)
+    text = f"[stages.a]\nforeach = ['a', 'b', 'c', 'd', 'e', 'f']\ntargets = ['t{{{{ item }}}}']\nprompt = 'x'\ncheck = \"{'x' * 180} {template}\"\n"
     assert complaints(project(text)) == [
-        "orchestrate.toml:3:11: stages.a.command: what the templates of this file make is more than 1000 characters in all "
-        "(use fewer items or shorter texts)"
+        "orchestrate.toml:5:9: stages.a.check: the template can't be rendered: all templates make more than 1 000 characters: "
+        "use fewer items or shorter texts"
     ]
+    path = project(text.replace(", 'd', 'e', 'f'", ""))
+    for _ in range(3):
+        assert len(load_config(path).stages) == 3  # each load may make as much again

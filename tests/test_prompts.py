@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -443,3 +444,69 @@ def test_no_value_hides_from_being_data(item: str, more: str) -> None:
     assert made.text == f"a {item} @b {more}"
     for text in (item, more):
         assert text.translate({2: None, 3: None}) in made.data.translate({2: None, 3: None})
+
+
+# -- every template ends
+
+_LEAVES = [
+    "item",
+    "stage",
+    "'ab'",
+    "2",
+    "files['f']",
+    "[]",
+    "x",
+    "loop",
+    "env.A",
+    "files.glob('*')",
+    "none",
+    "1.5",
+]
+EXPRESSIONS = st.recursive(
+    st.sampled_from(_LEAVES),
+    lambda inner: st.one_of(
+        st.tuples(
+            inner, st.sampled_from(["~", "+", "-", "*", "/", "//", "%", "in", "==", "<", "and", "or"]), inner
+        ).map(lambda parts: f"({' '.join(parts)})"),
+        st.tuples(inner, st.sampled_from(sorted(language.FILTERS))).map(
+            lambda parts: f"({parts[0]}|{parts[1]})"
+        ),
+        st.tuples(
+            inner, st.sampled_from(["replace", "join", "indent", "map", "default", "truncate"]), inner
+        ).map(lambda parts: f"({parts[0]}|{parts[1]}({parts[2]}))"),
+        st.tuples(inner, st.sampled_from(["join", "split", "replace", "items", "count", "upper"]), inner).map(
+            lambda parts: f"{parts[0]}.{parts[1]}({parts[2]})"
+        ),
+        st.lists(inner, max_size=3).map(lambda parts: f"[{', '.join(parts)}]"),
+        st.tuples(inner, inner).map(lambda parts: f"{{{parts[0]}: {parts[1]}}}"),
+        st.tuples(inner, inner).map(lambda parts: f"{parts[0]}[:{parts[1]}]"),
+    ),
+    max_leaves=6,
+)
+TEMPLATES = st.recursive(
+    EXPRESSIONS.map(lambda text: f"{{{{ {text} }}}}") | st.just("text "),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map("".join),
+        st.tuples(EXPRESSIONS, inner).map(
+            lambda parts: f"{{% for x in {parts[0]} %}}{parts[1]}{{% endfor %}}"
+        ),
+        st.tuples(EXPRESSIONS, inner).map(lambda parts: f"{{% set x = {parts[0]} %}}{parts[1]}"),
+        st.tuples(EXPRESSIONS, inner).map(lambda parts: f"{{% if {parts[0]} %}}{parts[1]}{{% endif %}}"),
+        inner.map(lambda part: f"{{% set x %}}{part}{{% endset %}}{{{{ x }}}}"),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None)
+@given(TEMPLATES)
+def test_no_template_makes_more_than_it_may(source: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(language, "MOST", 3000)
+        analyse.__wrapped__(source)
+        with contextlib.suppress(DodoClaudeError):
+            made = render(
+                source,
+                **(KNOWN | {"item": "a/b" * 20, "files": {"f": "line\n" * 20}, "globs": {"*": ("f",)}}),
+            )
+            assert len(made.text) <= 3000
