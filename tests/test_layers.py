@@ -65,6 +65,7 @@ ENGINE = {
     "services",
     "fleet",
     "faults",
+    "since",
     "usage",
     "turn",
     "slots",
