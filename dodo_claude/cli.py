@@ -442,7 +442,7 @@ def _figures(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _earlier(history: StageLog, numbers: list[int]) -> list[str]:
     """How the attempts ended that did not make the stage done, back to the last that did; the newest first."""
     from dodo_claude.journal import Attempt
-    from dodo_claude.status import ended
+    from dodo_claude.since import ended
 
     found: list[str] = []
     for number in reversed(numbers):

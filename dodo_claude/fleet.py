@@ -207,8 +207,7 @@ class Fleet:
             self._news = True
             waits_to = max(pause.until, truly)
             if self._paused + (now - pause.began) + (waits_to - wall) > self._limits.max_wait:
-                until_when = "until" if kind == "rate_limit" else "and is not asked again before"
-                self._halt(self._no_time(f"{pause.why} {until_when}", text, waits_to))
+                self._halt(self._no_time(kind, text, waits_to))
             return pause.until
 
     def _reset(self, text: str, wall: float) -> tuple[float, float]:
@@ -218,13 +217,14 @@ class Fleet:
         found = waits.reset_time(text, now, self._zone) or until
         return until.timestamp(), max(until, found).timestamp()
 
-    def _no_time(self, why: str, text: str, until: float) -> str:
-        end = datetime.fromtimestamp(until, self._zone)
+    def _no_time(self, kind: str, text: str, until: float) -> str:
+        end = f"{datetime.fromtimestamp(until, self._zone):%Y-%m-%d %H:%M}"
         said = f": {line}" if (line := _line(text)) else ""
-        return (
-            f"{why} {end:%Y-%m-%d %H:%M}, longer than a run may wait in all "
-            f"({in_words(self._limits.max_wait)}){said} (run again then, or set orchestrate.max_wait)"
-        )
+        fact = f"a limit until {end}, longer than a run may wait in all"
+        if kind != "rate_limit":
+            fact = f"{faults.pause(kind)}: a pause until {end}, longer than a run may wait in all"
+        longest = in_words(self._limits.max_wait)
+        return f"{fact} ({longest}){said} (run again then, or set orchestrate.max_wait)"
 
     def _backoff(self, failures: int) -> float:
         return waits.backoff(failures, self._limits.retry_delay, LONGEST_BACKOFF, self._random())

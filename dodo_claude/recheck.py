@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from dodo_claude import files, phases, shell, verify
+from dodo_claude import files, phases, shell, since, verify
 from dodo_claude.config import Stage
 from dodo_claude.files import write_atomic
 from dodo_claude.journal import Attempt, StageLog
@@ -67,8 +67,10 @@ def find(
         raise NotAgainError("more than its check changed since then")
     files = _table(result.get("check_files"))
     scripts = {*files, *_scripts(stage, root)} - _quoted(stage)
-    if other := sorted({*verify.changed(root, inputs, stage.file_dep)} - scripts):
-        raise NotAgainError(f"its input '{other[0]}' changed since then")
+    if {*verify.changed(root, inputs, stage.file_dep)} - scripts:
+        then = {name: mark for name, mark in inputs.items() if name not in scripts}
+        wanted = replace(stage, file_dep=tuple(name for name in stage.file_dep if name not in scripts))
+        raise NotAgainError(f"{next(since.changed_files(wanted, root, then))} since then")
     if how == Result.SUCCEEDED.value and same:
         raise NotAgainError(
             "it is done, and neither its check nor anything else of it changed",

@@ -24,7 +24,7 @@ from dodo_claude.durations import in_words
 from dodo_claude.question import Streams
 from dodo_claude.records import Stage
 from dodo_claude.states import DONE, FAILED, IGNORED, NOT_RUN, SETTLED, STOPPED, UP_TO_DATE
-from dodo_claude.tasks import StageStopped, is_ours, stage_of
+from dodo_claude.tasks import StageStopped, UnmetNeeds, is_ours, stage_of
 
 if TYPE_CHECKING:
     from dodo_claude import board
@@ -116,6 +116,10 @@ class StageReporter(ConsoleReporter):
         self._past: dict[str, float] = {}
         self._first: dict[str, int] = {}  # of each stage its first attempt in this run
         self._chosen: frozenset[str] = frozenset()
+        self._ignored: list[str] = []
+        self._of_run: Callable[[], frozenset[str]] = (
+            frozenset  # the stages of this run, also those it did not come to
+        )
         self._stopping = ""
         self._mute = False  # the user's command can't be started, and that was said
         self._plan: tuple[Any, list[str], dict[str, tuple[str, ...]], dict[str, Stage]] = (None, [], {}, {})
@@ -127,6 +131,7 @@ class StageReporter(ConsoleReporter):
         names = [name for name, task in tasks.items() if stage_of(task) is not None]
         self._width = min(max([_NAME_WIDTH, *map(len, names)]), 32)
         self._tells_skipped = len(names) <= MOST_SKIPPED
+        self._of_run = lambda: _needed(tasks, selected_tasks, setup=False)
         if self.board:
             self._chosen = _needed(tasks, selected_tasks)
             self._past = {name: seconds for name in names if (seconds := self.past(name))}
@@ -169,7 +174,7 @@ class StageReporter(ConsoleReporter):
         if isinstance(fail, UnmetDependency):
             self._blocked.append(task.name)
             self._note(task.name, state=NOT_RUN)
-            needs = dict.fromkeys(fail.message.split(" "))  # twice by doit what it needs in two ways
+            needs = fail.needs if isinstance(fail, UnmetNeeds) else (fail.message,)
             self._line(task.name, f"not run: needs {', '.join(needs)}")
         elif isinstance(fail, StageStopped):
             self._stopped.append(task.name)
@@ -210,6 +215,7 @@ class StageReporter(ConsoleReporter):
 
     def skip_ignore(self, task: Task) -> None:
         """Called by doit for a task that the user ignores."""
+        self._ignored.append(task.name)
         self._note(task.name, state=IGNORED)
         self._line(task.name, "ignored (doit forget undoes it)")
 
@@ -225,22 +231,23 @@ class StageReporter(ConsoleReporter):
             if not isinstance(item["exception"], UnmetDependency | StageStopped)
         ]
         failed = [task.name for task in failed_tasks]
-        parts = [
-            f"{len(names)} {word}"
-            for names, word in (
-                (self._done, "done"),
-                (self._skipped, "up to date"),
-                (failed, "failed"),
-                (self._fallen, "overwritten"),
-                (self._stopped, "stopped"),
-                (self._blocked, "not run"),
-            )
-            if names
-        ]
+        told = {
+            "done": self._done,
+            "up to date": self._skipped,
+            "ignored": self._ignored,
+            "failed": failed,
+            "overwritten": self._fallen,
+            "stopped": self._stopped,
+            "not run": self._blocked,
+        }
+        known = {name for names in told.values() for name in names}
+        told["not run"] = [
+            *self._blocked,
+            *(self._of_run() - known),
+        ]  # a run that was stopped did not come to these
+        parts = [f"{len(names)} {word}" for word, names in told.items() if names]
         if parts:
-            total = sum(
-                map(len, (self._done, self._skipped, failed, self._fallen, self._blocked, self._stopped))
-            )
+            total = sum(map(len, told.values()))
             noun = "stage" if total == 1 else "stages"
             said = f"{total} {noun}: {', '.join(parts)} ({in_words(time.monotonic() - self._start)})"
             self.write(f"{said}\n")
@@ -478,7 +485,7 @@ class StageReporter(ConsoleReporter):
         """How the attempt before that one ended, if not well; whichever run that was in."""
         from dodo_claude.files import STATE_DIR
         from dodo_claude.journal import Attempt, StageLog
-        from dodo_claude.status import ended
+        from dodo_claude.since import ended
 
         before = Attempt(StageLog(self.config.root / STATE_DIR, stage.name), attempt - 1)
         how = ended(before.result() or {})
@@ -517,15 +524,15 @@ class StageReporter(ConsoleReporter):
             self.outstream.flush()
 
 
-def _needed(tasks: Mapping[str, Task], selected: Iterable[str]) -> frozenset[str]:
-    """The stages that a selection of tasks takes along."""
+def _needed(tasks: Mapping[str, Task], selected: Iterable[str], *, setup: bool = True) -> frozenset[str]:
+    """The stages that a selection of tasks takes along. `setup`: with what they need only when they run."""
     found, todo = set[str](), [*selected]
     while todo:
         name = todo.pop()
         if name in tasks and name not in found:
             found.add(name)
             todo += tasks[name].task_dep
-            todo += tasks[name].setup_tasks
+            todo += tasks[name].setup_tasks if setup else ()
     return frozenset(name for name in found if stage_of(tasks[name]) is not None)
 
 

@@ -23,7 +23,7 @@ from dodo_claude.errors import DodoClaudeError
 from dodo_claude.files import STATE_DIR, disk_problem
 from dodo_claude.records import Stage
 from dodo_claude.run import Run
-from dodo_claude.tasks import StageStopped, stage_of
+from dodo_claude.tasks import StageStopped, UnmetNeeds, stage_of
 
 if TYPE_CHECKING:
     from dodo_claude.history import Said
@@ -243,8 +243,10 @@ class StageRunner(MThreadRunner):
     def _handle_task_error(self, node: Any, base_fail: BaseFail) -> None:
         """A stage that waits for a failed one is no error of its own: the run's result stays "failed"."""
         before = self.final_result
-        super()._handle_task_error(node, base_fail)
         needs = tuple(dict.fromkeys(bad.task.name for bad in node.bad_deps))
+        if isinstance(base_fail, UnmetDependency):
+            base_fail = UnmetNeeds(needs)
+        super()._handle_task_error(node, base_fail)
         self._ends[node.task.name] = (node.run_status, base_fail, needs)
         if isinstance(base_fail, UnmetDependency):
             self.final_result = before or FAILURE

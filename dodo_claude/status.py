@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dodo_claude import faults, history, processes, runs
+from dodo_claude import faults, history, processes, runs, since
 from dodo_claude.cells import cells, clip, clock, count, dollars, fill
 from dodo_claude.clean import clean_line
 from dodo_claude.errors import DodoClaudeError
@@ -38,6 +38,7 @@ from dodo_claude.states import (
 )  # fmt: skip
 
 VERSION = 1  # of the JSON: the next when a key goes or changes its meaning
+MOST_CHANGES = 2  # of what changed since a stage was done, so many are named
 MOST_NAME = 28  # columns of a stage's name
 
 
@@ -161,7 +162,7 @@ def _stage(
     elif state in (WAITING, NOT_RUN) and last is not None and last.result() is None and _lives(last):
         view, state, about = _unfollowed(stage, last)
     elif state in (WAITING, NOT_RUN):
-        state, about = _before(log, last)
+        state, about = _before(stage, last)
 
     def line(text: str) -> str:
         return clean_line(redact.text(text.replace(f"{log.dir.parents[2]}/", "")))
@@ -233,7 +234,7 @@ def _lives(attempt: Attempt) -> bool:
     return pid is not None and isinstance(nonce, str) and processes.lives(pid, nonce)
 
 
-def _before(log: StageLog, last: Attempt | None) -> tuple[str, str]:
+def _before(stage: Stage, last: Attempt | None) -> tuple[str, str]:
     """What an earlier run left of a stage that this one has not come to."""
     result = last.result() if last is not None else None
     if last is not None and result is None:
@@ -243,21 +244,20 @@ def _before(log: StageLog, last: Attempt | None) -> tuple[str, str]:
         return FAILED, str((result or {}).get("reason") or "")
     if how == Result.ABORTED.value:
         return STOPPED, str((result or {}).get("reason") or "")
-    if how != Result.SUCCEEDED.value:
-        return NOT_RUN, ""
-    if log.is_forgotten():
-        return NOT_RUN, "it is to be done anew (doit forget)"
-    return NOT_RUN, "what it reads or makes was changed since it was done"
+    return NOT_RUN, _changed(stage, last) if last is not None and how == Result.SUCCEEDED.value else ""
 
 
-def ended(result: Mapping[str, object]) -> str:
-    """How an attempt ended, in words, by its result; '' if it ended well, or never began."""
-    how, reason = result.get("result"), str(result.get("reason") or "")
-    if how in (None, Result.SUCCEEDED.value):
-        return ""
-    if how != Result.ABORTED.value:
-        return f"failed: {reason}" if reason else "failed"
-    return f"was stopped: {reason}".replace("was stopped: stopped", "was stopped")
+def _changed(stage: Stage, last: Attempt) -> str:
+    """What of a stage that was done is other than it was."""
+    begun, inputs = since.beginning(last)
+    files, targets = begun.get("inputs"), (last.result() or {}).get("targets")
+    root, marks = last.log.dir.parents[2], files if isinstance(files, dict) else {}
+    found = [
+        *since.changed_files(stage, root, {**marks, **inputs}),
+        *since.changed_targets(stage, root, targets if isinstance(targets, dict) else {}),
+    ]
+    more = f" and {len(found) - MOST_CHANGES} more" if len(found) > MOST_CHANGES else ""
+    return f"{', '.join(found[:MOST_CHANGES])}{more}" if found else since.how(last)
 
 
 # -- told

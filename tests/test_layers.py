@@ -70,6 +70,7 @@ ENGINE = {
     "services",
     "fleet",
     "faults",
+    "since",
     "usage",
     "turn",
     "slots",

@@ -122,7 +122,7 @@ def test_without_a_run_it_says_what_the_last_ones_left(project: Project) -> None
     changed = stages(project)["one"]
     assert (changed["state"], changed["about"]) == (
         "not run",
-        "what it reads or makes was changed since it was done",
+        "file 'in.txt' changed",
     )
     assert project.run("dodo-claude", "status", check=0).out.startswith("no run is in progress (the last: 20")
     project.write("in.txt", "x")

@@ -469,9 +469,7 @@ def test_recheck_by_hand_refuses(project: Project) -> None:
         live.wait()
     assert "did not end by its check" in project.run("dodo-claude", "recheck", "two", check=2).err
     project.write("in.txt", "another\n")
-    assert (
-        "its input 'in.txt' changed since then" in project.run("dodo-claude", "recheck", "one", check=2).err
-    )
+    assert "file 'in.txt' changed since then" in project.run("dodo-claude", "recheck", "one", check=2).err
     project.edit("orchestrate.toml", "Do it.", "Do that.")
     project.approve()
     assert "more than its check changed" in project.run("dodo-claude", "recheck", "one", check=2).err
