@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -723,7 +724,8 @@ def _columns(line: Line | Strip) -> int:
 
 
 def show() -> Dashboard:
-    """Until the user leaves."""
+    """Until the user leaves, or their terminal goes: without it Textual would look for keys without end."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which `nohup` has ignored
     app = Dashboard()
     app.alone = True
     app.run()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dodo_claude import durations, question
+from dodo_claude import durations, question, streams
 from dodo_claude import lifecycle as life
 from dodo_claude.errors import DodoClaudeError, one_line
 from dodo_claude.journal import STATE_DIR, Attempt, StageLog
@@ -81,7 +81,7 @@ class Here:
 
 def _text(words: tuple[str, ...]) -> str:
     """What the command was given: its words, or its input for a '-'."""
-    return sys.stdin.read() if words == ("-",) else " ".join(words)
+    return streams.read_input() if words == ("-",) else " ".join(words)
 
 
 def drop(attempt: Attempt, kind: str, **data: object) -> None:

@@ -114,6 +114,7 @@ ALONE = {
     "attach",
     "repository",
     "shell",
+    "streams",
 }
 
 
