@@ -89,6 +89,11 @@ def failed() -> bool:
     return any(sink.failed for sink in _sinks)
 
 
+def lost(error: OSError) -> None:
+    """Standard output failed for somebody who writes to it by its number: the program ends as it would by itself."""
+    _Sink(1, _NAMES["stdout"], ends=True)._fail(error)
+
+
 def read_input() -> str:
     """All of standard input. DodoClaudeError where it can't be read, or is no text."""
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -120,8 +121,6 @@ def test_every_command_is_tried() -> None:
 
 
 def test_every_command_with_every_state_of_its_streams(project: Project) -> None:
-    import json
-
     project.write("orchestrate.toml", TOML)
     project.orchestrate()
     cases = []
@@ -217,6 +216,22 @@ def test_a_run_goes_on_to_its_end_and_its_report_is_right(project: Project, tmp_
                 "standard output: can't be written: it is closed (send it to a file with room, or to /dev/null); "
                 "the run goes on\n"
             )
+
+
+def test_a_client_of_mcp_that_reads_no_answers(project: Project) -> None:
+    """The SDK writes them by a descriptor of its own."""
+    asked = {
+        "jsonrpc": "2.0", "id": 1, "method": "initialize",
+        "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}},
+    }  # fmt: skip
+    done = subprocess.run(
+        [BIN / "dodo-claude", "mcp"], input=f"{json.dumps(asked)}\n", cwd=project.root, env=project.environ(), stdout=broken(),
+        stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    text = (
+        "standard output: can't be written: nobody reads it (send it to a file with room, or to /dev/null)\n"
+    )
+    assert (done.returncode, done.stderr) == (1, text)
 
 
 def test_a_dashboard_ends_with_its_terminal(project: Project) -> None:
