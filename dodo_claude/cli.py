@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dodo_claude import __version__, importing, look, talk
+from dodo_claude import __version__, importing, look, streams, talk
 from dodo_claude.clean import clean_line, clean_text, one_line, shortened
 from dodo_claude.errors import ConfigError, DodoClaudeError
 from dodo_claude.project import (
@@ -45,6 +45,14 @@ LONGEST_LINE = 2_000  # characters
 
 class _Commands(click.Group):
     """Its help gives each command's whole first sentence; click's own cuts it in mid-word."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """As click's, with streams that may be closed or full."""
+        streams.settle(ends=True)
+        try:
+            return super().main(*args, **kwargs)
+        finally:
+            streams.failed()  # what is not written yet is, or ends it
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """As click's, but on as many lines as it takes."""
@@ -229,7 +237,7 @@ def plan(request: str, folder: Path, yes: bool, agent: str) -> None:
     import sys
 
     with faults():
-        text = sys.stdin.read() if request == "-" else request
+        text = streams.read_input() if request == "-" else request
         if not text.strip():
             raise DodoClaudeError("plan: the request is empty (say what you want made)")
         for name in (FILE, "request.md"):

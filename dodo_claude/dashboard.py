@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -725,7 +726,11 @@ def _columns(line: Line | Strip) -> int:
 
 
 def show() -> Dashboard:
-    """Until the user leaves. Raises `DodoClaudeError` where there is no terminal: nobody could press the key for that."""
+    """Until the user leaves, or their terminal goes: without it Textual would look for keys without end.
+
+    Raises `DodoClaudeError` where there is no terminal: nobody could press the key for that.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which `nohup` has ignored
     app = Dashboard()
     if not (sys.stdin.isatty() and sys.stderr.isatty()):  # where Textual reads keys, and where it draws
         raise DodoClaudeError("dashboard: needs a terminal (run it in one, or with --web for a browser)")

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from dodo_claude import __version__, files, importing, look, prompts, rendered, stopping, talk
+from dodo_claude import __version__, files, importing, look, prompts, rendered, stopping, streams, talk
 from dodo_claude import lifecycle as life
 from dodo_claude.clean import clean_text
 from dodo_claude.errors import DodoClaudeError
@@ -233,7 +233,17 @@ def serve(folder: Path) -> None:
         os.chdir(folder)
     except OSError as error:
         raise DodoClaudeError(f"{folder}: {error.strerror} (name the project's folder)") from error
-    server.run("stdio")
+    try:
+        server.run("stdio")
+    except ExceptionGroup as group:
+        found: BaseException | None
+        found, others = group.split(OSError)
+        if others is not None:
+            raise
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        assert isinstance(found, OSError)
+        streams.lost(found)
 
 
 def _server() -> MCPServer[Any]:

@@ -43,11 +43,8 @@ _MAX_MESSAGE = 200  # and of a message to it
 _FENCE = re.compile(r"^</?output [^\n]*mark=[^\n]*>\n?", re.MULTILINE)
 
 
-class _Lasting:
-    """A text stream that outlives what it writes to: a closed terminal or a full disk ends no run.
-
-    While there is a board, `above` takes its lines.
-    """
+class _Lines:
+    """The run's text stream. While there is a board, `above` takes its lines."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -60,27 +57,7 @@ class _Lasting:
         if self.above is not None:
             self.above(text)
             return len(text)
-        try:
-            return self._stream.write(text)
-        except OSError:
-            self._mute()
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except OSError:
-            self._mute()
-
-    def _mute(self) -> None:
-        """What is still in the buffer, and all that follows, goes nowhere: Python would fail over it at its end."""
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, self._stream.fileno())
-        try:
-            os.write(2, b"")
-        except OSError:  # standard error was on the same terminal
-            os.dup2(null, 2)
-        os.close(null)
+        return self._stream.write(text)
 
 
 class StageReporter(ConsoleReporter):
@@ -89,8 +66,8 @@ class StageReporter(ConsoleReporter):
     desc = "a line per event of a stage, and a summary"
 
     def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:
-        self._lasting = _Lasting(outstream)
-        super().__init__(self._lasting, options)
+        self._lines = _Lines(outstream)
+        super().__init__(self._lines, options)
         self._terminal = outstream
         self.failures: list[dict[str, Any]]
         self._lock = threading.Lock()
@@ -304,7 +281,7 @@ class StageReporter(ConsoleReporter):
         """Called by the thread that minds signals."""
         what = "killing the workers" if hurry else "stopping the workers; a rerun goes on with what is left"
         self._stopping = what
-        above = self._lasting.above
+        above = self._lines.above
         if above is not None:
             above(f"{name}: {what}\n")
             return
@@ -324,16 +301,16 @@ class StageReporter(ConsoleReporter):
                 self._screen.go_on()
         elif self._terminal.isatty():
             held: list[str] = []
-            self._lasting.above = held.append
+            self._lines.above = held.append
             streams = Streams(held.append)
             try:
                 yield
             finally:
                 streams.restore()
                 with self._lock:
-                    self._lasting.above = None
-                    self._lasting.write("".join(held))
-                    self._lasting.flush()
+                    self._lines.above = None
+                    self._lines.write("".join(held))
+                    self._lines.flush()
         else:
             yield
 
@@ -342,7 +319,7 @@ class StageReporter(ConsoleReporter):
         from dodo_claude.redact import Redactor
 
         text = Redactor(os.environ).text(text)
-        notify.notify("dodo_claude", text, cast(TextIO, _Lasting(self._terminal)))  # a bell is no line
+        notify.notify("dodo_claude", text, self._terminal)  # a bell is no line
         config = self.config
         if config is None or not config.notify:
             return
@@ -372,8 +349,8 @@ class StageReporter(ConsoleReporter):
                 return
             from dodo_claude.live import Screen
 
-            self._screen = Screen(cast(TextIO, _Lasting(self._terminal)), self._draw, held=held)
-            self._lasting.above = self._screen.above
+            self._screen = Screen(self._terminal, self._draw, held=held)
+            self._lines.above = self._screen.above
             self._streams = Streams(self._screen.above)  # what a dodo.py's task prints by itself
 
     def close(self) -> None:
@@ -382,7 +359,7 @@ class StageReporter(ConsoleReporter):
         if self._screen is not None:
             self._streams.restore()
             self._screen.close()
-            self._lasting.above = None
+            self._lines.above = None
             self._screen = None
 
     def _draw(self, width: int, height: int) -> list[board.Line]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dodo_claude import durations, files, question
+from dodo_claude import durations, files, question, streams
 from dodo_claude import lifecycle as life
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
@@ -117,7 +117,7 @@ def _text(words: tuple[str, ...]) -> str:
     """What the command was given: its words, or its input for a '-', of which no more is read than anybody may say."""
     from dodo_claude.mail import MAX_TEXT
 
-    return sys.stdin.read(MAX_TEXT + 1) if words == ("-",) else " ".join(words)
+    return streams.read_input(MAX_TEXT + 1) if words == ("-",) else " ".join(words)
 
 
 def _said(words: tuple[str, ...]) -> str:

@@ -127,6 +127,7 @@ ALONE = {
     "shell",
     "importing",
     "ownership",
+    "streams",
 }
 
 
