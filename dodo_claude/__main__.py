@@ -1,5 +1,10 @@
-"""`python -m dodo_claude`: the same as the command `dodo-claude`."""
+"""The way in, as `dodo-claude` and as `python -m dodo_claude`: nothing of ours is imported before we look elsewhere."""
 
-from dodo_claude.cli import main
+from dodo_claude import importing
 
-main(prog_name="dodo-claude")
+importing.leave_folder()
+
+from dodo_claude.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    main(prog_name="dodo-claude")

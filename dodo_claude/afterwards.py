@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+from dodo_claude import files
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import Attempt, StageLog, write_atomic
+from dodo_claude.files import write_atomic
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import Result
 from dodo_claude.records import Stage
 from dodo_claude.redact import Redactor
@@ -64,7 +66,7 @@ def keep_screen(attempt: Attempt, screen: str, redact: Redactor) -> None:
     """Write down what a worker's screen showed last."""
     if screen:
         text = redact.text(screen.rstrip() + "\n")
-        with contextlib.suppress(OSError):  # for people to look at: no work is lost for it
+        with contextlib.suppress(OSError, DodoClaudeError):  # for people to look at: no work is lost for it
             write_atomic(attempt.dir / "screen.txt", text, durable=False)
 
 
@@ -83,6 +85,6 @@ def take_down_left(tmux: Sessions, stages: Iterable[Stage], state: Path, redact:
         if last is None or (last.result() or {}).get("result") != Result.SUCCEEDED.value:
             continue
         session, _ = there[stage.session]
-        if not (last.dir / "screen.txt").exists():
+        if not files.is_file(last.dir / "screen.txt"):
             keep_screen(last, tmux.capture_session(session, history=SCREEN_LINES), redact)
         tmux.remove_session(session)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from dodo_claude import recovery, tasks
-from dodo_claude.config import Config
+from dodo_claude import files, recovery, tasks
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.lifecycle import Result
 from dodo_claude.recheck import NotAgainError
+from dodo_claude.records import Config
 from dodo_claude.run import Run
 from dodo_claude.services import Done
 
@@ -19,15 +19,16 @@ def recheck(config: Config, name: str, environ: Mapping[str, str]) -> tuple[bool
 
     What passed, the next run takes over: the attempt is written down as done, and doit has not stored it.
     """
-    if not (config.root / ".orchestrate").is_dir():
+    if not files.is_folder(config.root / ".orchestrate"):
         raise DodoClaudeError(f"stage '{name}': has not run yet (doit orchestrate {name})")
     run = Run(config, environ)
     try:
         run.start_nobody()
         done, whose = _recheck(run, name)
     except NotAgainError as error:
+        remedy = error.remedy or f"doit orchestrate {name} goes on with it"
         raise DodoClaudeError(
-            f"stage '{name}': there is nothing to check again: {error} (doit orchestrate {name} goes on with it)"
+            f"stage '{name}': there is nothing to check again: {error} ({remedy})"
         ) from error
     finally:
         run.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import codecs
+import contextlib
 import json
 import os
 import re
@@ -16,13 +17,15 @@ import sys
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from dodo_claude import permits
+from dodo_claude import importing, permits
 from dodo_claude.cells import cells
 from dodo_claude.clean import one_line
 from dodo_claude.journal import in_lines
+from dodo_claude.lifecycle import doing
 from dodo_claude.mail import HEAD
 from dodo_claude.records import AgentProfile
 
@@ -123,8 +126,8 @@ HOOK_TIMEOUT_SECONDS = 60
 
 # What no worker may do, whatever `allowed_tools` says: in the client deny beats allow, bypassPermissions
 # and a hook's "allow". Each was tried on the client (tests/e2e/test_security.py). A rule reads the text of
-# a command, so it is a guard rail: `sh -c 'git push'`, an alias, `cat .e*` and a program's own open() get
-# past it. With `sandbox` those on files hold for programs too: the client mounts them away.
+# a command, so it is a guard rail against mistakes and no wall. With `sandbox` those on files hold for
+# programs too: the client mounts them away.
 _NEVER_COMMANDS = (
     "git push *", "git -C * push", "git -C * push *", "git -c * push", "git -c * push *",
     "git stash *", "git reset --hard *", "git clean *",
@@ -132,7 +135,7 @@ _NEVER_COMMANDS = (
     "dodo-claude allow *", "dodo-claude deny *",
     "rm -rf /*", "rm -rf ~*", "rm -rf ..*", "rm -fr /*", "rm -fr ~*", "rm -fr ..*",
     "rm -r -f /*", "rm -r -f ~*", "rm -r -f ..*",
-    # The client judges each part of a pipe by itself, so that `curl … | sh` is a shell with nothing to read but its input.
+    # The client judges each part of a pipe by itself: of one into a shell this part is a shell that reads its input.
     "sh", "bash", "zsh", "sh -s *", "bash -s *", "zsh -s *",
 )  # fmt: skip
 # A path with ./ is meant at any depth, as in a .gitignore. No `.env.*`: an .env.example is there to be read.
@@ -187,9 +190,8 @@ class Job:
     mentions: tuple[str, ...] = ()  # what the prompt's author mentions for the client to attach
     orders: tuple[str, ...] = ()  # of nested orchestrations, relative to the root: not to be edited
     others: tuple[str, ...] = ()  # targets of other stages, relative to the root: not to be edited either
-    outside: tuple[
-        str, ...
-    ] = ()  # nor these of the git repository around, relative to the root; hooks end in /*
+    # Nor these of the git repository around, relative to the root; hooks end in /*.
+    outside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,6 +447,37 @@ def written(batch: Mapping[str, object], root: Path) -> list[str]:
     return found
 
 
+# What the client says of a call that it refused: by a rule against it, for want of one, by a hook of somebody's.
+_BY_RULE, _NO_RULE = "by a deny rule", "no rule allows it"
+_DENIED = re.compile(
+    r"Permission to use (?P<tool>\S+) has been denied because Claude Code is running in don't ask mode"
+    r"|Permission to use .* has been denied|(<tool_use_error>)?File is in a directory that is denied by your permission"
+    r"|PreToolUse:\S+ hook error: (?P<hook>.*)",
+    re.DOTALL,
+)
+# Whose rule it was, as the client's transcript names its source.
+RULE_OF = {
+    "userSettings": "the user's settings",
+    "projectSettings": "the project's .claude/settings.json",
+    "localSettings": "the project's .claude/settings.local.json",
+    "policySettings": "an administrator's settings",
+    "flagSettings": "dodo_claude's",
+    "cliArg": "disallowed_tools",
+}
+
+
+def denied(batch: Mapping[str, object]) -> Iterator[tuple[str, str, str]]:
+    """What the client refused of the calls of a PostToolBatch event: what, why, and the call's id."""
+    calls = batch.get("tool_calls")
+    for call in calls if isinstance(calls, list) else ():
+        told = call.get("tool_response") if isinstance(call, Mapping) else None
+        found = _DENIED.match(told) if isinstance(told, str) else None
+        if found is not None:
+            hook = found["hook"]
+            why = _NO_RULE if found["tool"] else _BY_RULE if hook is None else f"a hook says: {hook}"
+            yield doing(call), one_line(why)[:TOLD], str(call.get("tool_use_id") or "")
+
+
 def needed_hooks() -> frozenset[str]:
     """The hook events in our settings: a client that lacks one does not take the file."""
     return frozenset((*HOOKS, REFUSED_HOOK))
@@ -487,6 +520,8 @@ def launch(profile: AgentProfile, job: Job, environ: Mapping[str, str], env: Map
             "CLAUDE_CODE_ENABLE_TODO_TOOLS": "1",
             # A memory outside of the project that each later worker is told of: in no digest. Writing there is denied, too.
             "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
+            # Of its log the errors only.
+            "CLAUDE_CODE_DEBUG_LOG_LEVEL": "error",
         }
         command = list(profile.command)
     else:
@@ -496,7 +531,7 @@ def launch(profile: AgentProfile, job: Job, environ: Mapping[str, str], env: Map
             variables["DODO_CLAUDE_SCENARIO_STAGE"] = job.stage.removeprefix(profile.prefix)
         variables["CLAUDE_CONFIG_DIR"] = str(job.root / ".orchestrate" / "scripted")
         variables["DODO_CLAUDE_SCENARIO"] = str(job.root / (profile.scenario or "scenario.toml"))
-        command = list(profile.command) or [sys.executable, "-m", "dodo_claude.scripted"]
+        command = list(profile.command) or importing.python("dodo_claude.scripted", deaf=True)
     if profile.permission_mode == BYPASS:
         variables |= _BYPASS_ENV
     arguments = _client_arguments(profile, job)
@@ -524,6 +559,8 @@ def _client_arguments(profile: AgentProfile, job: Job) -> list[str]:
         # Without a name the client asks for one, by a request that holds the whole prompt once more.
         "--name", session_name(job.stage),
         "--append-system-prompt-file", str(job.folder / "brief.md"),
+        # No hook tells that the API refuses the client, which asks again by itself for minutes; its log does.
+        "--debug-file", str(job.folder / CLIENT_LOG),
     ]  # fmt: skip
     if profile.model is not None:
         arguments += ["--model", profile.model]
@@ -777,6 +814,42 @@ def start_dialog(screen: str, attempt: Path) -> tuple[str, str] | None:
     text = "; ".join(f"{file}: {'; '.join(problems)}" for file, *problems in short)
     kind = "version" if str(attempt) in text else "settings"
     return kind, text if len(text) <= TOLD else text[: TOLD - 1] + "…"
+
+
+# -- its log, where the API's refusals stand while it asks again
+
+# In a folder of its own, which is watched.
+CLIENT_LOG = "client/errors.log"
+_API_ERROR = re.compile(
+    r"(?P<at>\S+) \[ERROR\] API error \(attempt (?P<try>\d+)/(?P<of>\d+)\): (?P<status>\S+) (?P<text>.*)"
+)
+# After these it gives up at once, which its hook tells.
+_NOT_AGAIN = frozenset({"400", "404"})
+
+
+class NoAnswer(NamedTuple):
+    """The API refused a request, or could not be reached; the client asks again."""
+
+    at: float  # wall time
+    text: str
+    tries: str
+
+
+def no_answer(line: bytes) -> NoAnswer | None:
+    """What a line of the client's log says of that; None: nothing."""
+    found = _API_ERROR.fullmatch(line.decode("utf-8", "replace"))
+    if found is None or found["status"] in _NOT_AGAIN:
+        return None
+    text = found["text"]
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+        # '401 {"type":"error","error":{"message":…}}'
+        text = str(json.loads(text.partition(" ")[2])["error"]["message"])
+    status = "" if found["status"] == "undefined" else f"{found['status']} "
+    try:
+        at = datetime.fromisoformat(found["at"]).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None
+    return NoAnswer(at, one_line(f"{status}{text}")[:TOLD], f"attempt {found['try']} of {found['of']}")
 
 
 # -- what else the client may ask at a turn's end, and where it says that a session is idle

@@ -1,5 +1,5 @@
-"""May this project run here? Owns who may have written its files, what the user approved, and the two consents that
-bypassPermissions needs. Asks nobody: commands.py does.
+"""May this project run here? Owns what the user approved, and the two consents that bypassPermissions needs; who may have
+written its files is ownership.py's. Asks nobody: commands.py does.
 
 An orchestrate.toml is code. Before the first worker or command of a project starts, its user has seen what will run
 without a model's judgement: commands, checks, how workers are started and what they may do. What was approved lies in
@@ -19,16 +19,15 @@ import json
 import os
 import shlex
 import shutil
-import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dodo_claude import agents
+from dodo_claude import agents, ownership
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import user_state, write_atomic
+from dodo_claude.files import make_private, user_state, write_atomic
 from dodo_claude.records import AgentProfile, Config, Plan, Stage
 
 # The command line's consent to bypassPermissions; `--allow-bypass` sets it for one run.
@@ -278,8 +277,7 @@ def approve(config: Config, environ: Mapping[str, str], *, plan: Plan | None = N
     """
     path = state_file(config.root, environ)
     try:
-        for folder in (path.parent.parent, path.parent):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         fd = os.open(path.with_name(".lock"), flags, 0o600)
         try:
@@ -337,68 +335,16 @@ def listing(missing: list[Item]) -> list[str]:
 
 def unsafe_files(config: Config) -> list[str]:
     """The files of `config` that somebody else could write, or did: a line each, with the remedy."""
-    names = [config.path.name, *config.included]
+    names = [config.path.name, *config.included, "dodo.py", *ownership.configuration(config.root)]
     names += [plan.file for plan in config.plans if plan.digest is not None]
     for stage in config.workers:
         names += [stage.prompt_file] if stage.prompt_file is not None else []
         if stage.agent is not None and stage.agent.base == "scripted":
             names.append(stage.agent.scenario or "scenario.toml")
     names += [item.name for item in _files(config)]
-    found = [_fault(config.root, name) for name in dict.fromkeys(names)]
+    found = [ownership.fault(config.root, name) for name in dict.fromkeys(names)]
     folders = [config.root, *(config.root / name for name in map(os.path.dirname, config.included))]
-    return [fault for fault in [*map(_open_folder, folders), *found] if fault is not None]
-
-
-def _fault(root: Path, name: str) -> str | None:
-    try:
-        status = os.stat(root / name)  # of what a symbolic link leads to: that is what runs
-    except OSError:
-        return None  # others say so, with the place that names it
-    mode, owner = stat.S_IMODE(status.st_mode), _user_name(status.st_uid)
-    if status.st_uid not in (0, os.geteuid()):
-        return one_line(
-            f"{name}: belongs to {owner} (mode {mode:04o}), not to you: it is not run (read it; if it is fine: "
-            f"chown {_user_name(os.geteuid())} {shlex.quote(name)})"
-        )
-    if mode & stat.S_IWOTH or (mode & stat.S_IWGRP and not _is_private(status.st_gid, status.st_uid)):
-        return one_line(
-            f"{name}: others can write it (mode {mode:04o}, owner {owner}): it is not run "
-            f"(chmod go-w {shlex.quote(name)})"
-        )
-    return None
-
-
-def _open_folder(root: Path) -> str | None:
-    """A folder in which everybody may replace files makes their own modes worth nothing; a sticky one is fine."""
-    mode = stat.S_IMODE(root.stat().st_mode)
-    if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-        return one_line(f"{root}: everybody can replace its files (mode {mode:04o}) (chmod o-w {shlex.quote(str(root))})")  # fmt: skip
-    return None
-
-
-def _is_private(gid: int, uid: int) -> bool:
-    """Is the group its user's alone?
-
-    Many systems give each user such a group, and with it the umask 002: there every file is group-writable, and
-    that means nobody else. A primary group alone proves nothing: elsewhere it is `users` or `staff`.
-    """
-    import grp
-    import pwd
-
-    try:
-        user, group = pwd.getpwuid(uid), grp.getgrgid(gid)
-    except KeyError:
-        return False
-    return user.pw_gid == gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
-
-
-def _user_name(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
+    return [fault for fault in [*map(ownership.open_folder, folders), *found] if fault is not None]
 
 
 # -- bypassPermissions and the sandbox

@@ -31,7 +31,13 @@ class Way:
 
 
 def way(
-    session: str, socket: Path | None, environ: Mapping[str, str], *, is_watched: bool, has_borderless: bool
+    session: str,
+    socket: Path | None,
+    environ: Mapping[str, str],
+    *,
+    is_watched: bool,
+    has_borderless: bool,
+    program: str = "tmux",
 ) -> Way:
     """To the session of that id, on the server at `socket`, or on the user's own (None).
 
@@ -41,17 +47,17 @@ def way(
     server = () if socket is None else ("-S", str(socket))
     inside = environ.get("TMUX", "").partition(",")[0]
     outside = {name: value for name, value in environ.items() if name not in ("TMUX", "TMUX_PANE")}
-    attach = ("tmux", *server, "attach-session", "-t", session, *_telling(LEAVES))
+    attach = (program, *server, "attach-session", "-t", session, *_telling(LEAVES))
     if not inside:
         return Way(attach, outside)
     if socket is None or _is_same(inside, socket):
-        return Way(("tmux", *server, "switch-client", "-t", session, *_telling(GOES_BACK)), environ)
+        return Way((program, *server, "switch-client", "-t", session, *_telling(GOES_BACK)), environ)
     if not is_watched or "TMUX_PANE" not in environ:
         return Way(attach, outside)
     border = ("-B",) if has_borderless else ()
     command = f"exec env -u TMUX -u TMUX_PANE {shlex.join(attach)}"
     return Way(
-        ("tmux", "display-popup", "-E", *border, "-w", "100%", "-h", "100%", f"/bin/sh -c {shlex.quote(command)}"),
+        (program, "display-popup", "-E", *border, "-w", "100%", "-h", "100%", f"/bin/sh -c {shlex.quote(command)}"),
         environ,
     )  # fmt: skip
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import verify
+from dodo_claude import files, verify
 from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import BEGUN, VERIFIED, Result, View, advance
 from dodo_claude.records import Stage
@@ -78,7 +80,7 @@ def touched(attempt: Attempt) -> float:
     """When its journal was last written; that of one which has none yet, when its folder was made."""
     for path in (attempt.journal, attempt.dir):
         with contextlib.suppress(OSError):
-            return path.stat().st_mtime
+            return os.lstat(files.check(path)).st_mtime
     return 0.0
 
 
@@ -131,8 +133,8 @@ def versions(root: Path, stage: Stage, told: Told) -> Iterator[Version]:
     before = before if isinstance(before, dict) else {}
     if told.result is not None and told.how != Result.SUCCEEDED.value:
         partial = told.attempt.dir / "partial"
-        for path in sorted(partial.rglob("*")):
-            if path.is_file() and not path.is_symlink() and not TEMPORARY.fullmatch(path.name):
+        for path in files.find(partial, "**/*"):
+            if stat.S_ISREG(path.lstat().st_mode) and not TEMPORARY.fullmatch(path.name):
                 name = str(path.relative_to(partial))
                 copy = folder / "before" / name if before.get(name) else None
                 yield Version(name, "set aside", path, copy, kept=path)
@@ -162,9 +164,24 @@ def _version(root: Path, told: Told, name: str, mark: object) -> Path | None:
     later = [log.dir / str(number) for number in log.attempts() if number > told.attempt.number]
     others = [
         *later,
-        *(path for path in (*log.dir.glob("[0-9]*"), *log.dir.glob("kept/*")) if path not in later),
+        *(
+            path
+            for path in (*files.find(log.dir, "[0-9]*"), *files.find(log.dir, "kept/*"))
+            if path not in later
+        ),
     ]
-    for path in (root / name, *(folder / kind / name for folder in others for kind in COPIES)):
-        if verify.same_bytes(path, mark):
+    if verify.same_bytes(root / name, mark):
+        return root / name
+    for path in (folder / kind / name for folder in others for kind in COPIES):
+        if files.is_file(path) and verify.same_bytes(path, mark):
             return path
+    return None
+
+
+def content(path: Path, largest: int) -> bytes | None:
+    """What is in a file that `Version` tells of; None: it is larger, or there is none to read."""
+    with contextlib.suppress(OSError):
+        with os.fdopen(files.open_any(path), "rb") as stream:
+            data = stream.read(largest + 1)
+        return data if len(data) <= largest else None
     return None

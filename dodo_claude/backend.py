@@ -24,18 +24,11 @@ from typing import Any
 from doit.dependency import MD5Checker, SqliteDB, get_file_md5
 from doit.exceptions import InvalidCommand
 
-from dodo_claude import inputs
+from dodo_claude import files, inputs
 from dodo_claude.clean import one_line
-from dodo_claude.journal import (
-    STATE_DIR,
-    StageLog,
-    disk_problem,
-    forget_all,
-    make_state_dir,
-    no_room,
-    reopen_all,
-    write_atomic,
-)
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.files import STATE_DIR, disk_problem, make_state_dir, no_room, write_atomic
+from dodo_claude.journal import StageLog, forget_all, reopen_all
 
 # doit sets this key last in `save_success`, and alone when a task is ignored.
 _LAST_KEYS = frozenset({"deps:", "ignore:"})
@@ -94,12 +87,12 @@ class DurableDB(SqliteDB):
         if self._state is not None:
             try:
                 make_state_dir(self._state.parent)
-            except FileExistsError as error:
-                raise InvalidCommand(f"{path.parent}: can't be made: {error.strerror}") from error
+                for suffix in ("", "-wal", "-shm", "-journal"):  # sqlite itself would follow a link
+                    files.is_file(name + suffix)
+            except DodoClaudeError as error:
+                raise InvalidCommand(str(error)) from error
             except OSError as error:
                 raise InvalidCommand(disk_problem(error, path.parent)) from error
-            if path.is_symlink():
-                raise InvalidCommand(f"{path}: is a symbolic link, which none of ours is (remove it)")
         self._failed = False
         self._cache: dict[str, dict[str, Any]]
         self._dirty: set[str]
@@ -113,10 +106,8 @@ class DurableDB(SqliteDB):
     def _sqlite3(self, name: str) -> sqlite3.Connection:
         try:
             return self._open(name)
-        except IsADirectoryError as error:
-            raise InvalidCommand(
-                f"{name}: unable to open database file: it is a folder (remove it)"
-            ) from error
+        except DodoClaudeError as error:
+            raise InvalidCommand(str(error)) from error
         except OSError as error:
             raise InvalidCommand(disk_problem(error, name)) from error
         except sqlite3.DatabaseError as error:
@@ -130,7 +121,7 @@ class DurableDB(SqliteDB):
 
     def _open(self, name: str) -> sqlite3.Connection:
         if self._state is not None:  # sqlite itself would let the group read it
-            os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            os.close(files.open_file(name, os.O_RDWR | os.O_CREAT))
         self.before = seen = self._untouched(name)
         connection = sqlite3.connect(name, timeout=BUSY_SECONDS, isolation_level="DEFERRED")
         try:
@@ -161,21 +152,21 @@ class DurableDB(SqliteDB):
     def _read_checked(self) -> object:
         """The signature of the file that was checked last: of 10000 rows the check takes a tenth of a second."""
         if self._state is not None:
-            with contextlib.suppress(OSError, ValueError):
-                return json.loads((self._state / CHECKED).read_bytes())
+            with contextlib.suppress(OSError, ValueError, RecursionError, DodoClaudeError):
+                return json.loads(files.read(self._state / CHECKED))
         return ()
 
     def _write_checked(self) -> None:
         """Only if it still is the file that was checked, unwritten since."""
         if self._state is not None and self._seen is not None and self._untouched(self.name) == self._seen:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, DodoClaudeError):
                 write_atomic(self._state / CHECKED, json.dumps(self._seen))
 
     def _set_aside(self, name: str) -> None:
         stamp = time.time_ns()
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
-                os.replace(name + suffix, f"{name}.corrupt-{stamp}{suffix}")
+                files.move(Path(name + suffix), Path(f"{name}.corrupt-{stamp}{suffix}"))
         _warn(
             f"{name}: is damaged; set aside as {name}.corrupt-{stamp}; finished stages are taken over as their "
             "journals tell, all else counts as not run"
@@ -209,7 +200,7 @@ class DurableDB(SqliteDB):
         if not isinstance(data, dict):
             _warn(f"{self.name}: the record of '{task_id}' is unreadable; it counts as not run")
             if self._state is not None:
-                with contextlib.suppress(OSError):
+                with contextlib.suppress(OSError, DodoClaudeError):
                     StageLog(self._state, task_id).reopen()
             return {}
         return data
@@ -257,9 +248,10 @@ class DurableDB(SqliteDB):
 
     def _commit(self, statement: str, values: tuple[object, ...]) -> bool:
         try:
+            files.check(self.name)  # sqlite would write into a state folder that was moved away
             self._conn.execute(statement, values)
             self._conn.commit()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError, DodoClaudeError) as error:
             self._complain(error)
             with contextlib.suppress(sqlite3.Error):
                 self._conn.rollback()
@@ -269,11 +261,11 @@ class DurableDB(SqliteDB):
     def _mark(self, change: Callable[[], None]) -> None:
         try:
             change()
-        except OSError as error:
+        except (OSError, DodoClaudeError) as error:
             self._complain(error)  # an attempt that stays open is looked at once more, that is all
 
-    def _complain(self, error: sqlite3.Error | OSError) -> None:
-        if not self._failed:
+    def _complain(self, error: sqlite3.Error | OSError | DodoClaudeError) -> None:
+        if not self._failed and not isinstance(error, files.GoneError):  # which the run says
             self._failed = True
             _warn(f"{self.name}: state not saved: {error} (a rerun takes over what was finished)")
 

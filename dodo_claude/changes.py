@@ -23,6 +23,8 @@ _ARRIVED = 0x008 | 0x080
 _TOUCHED = 0x002 | 0x040 | 0x100 | 0x200
 # Of a folder and nothing else; that it went is told, too.
 _FOLDER = 0x400 | 0x01000000
+# An entry moved away or removed, the folder itself moved.
+_LOST = 0x01000000 | 0x040 | 0x200 | 0x800
 _OVERFLOW, _IGNORED = 0x4000, 0x8000
 _HEAD = struct.Struct("iIII")
 
@@ -58,14 +60,19 @@ class Changes:
         """What gets something to read when there is something to `take`, as far as it is told."""
         return [fd for fd in (self._wake_read, self._fd) if fd >= 0]
 
-    def watch(self, folder: Path) -> bool:
-        """Tell of `folder`'s entries from now on. False if it is not there, or watched already."""
+    def watch(self, folder: Path, *, loss: bool = False) -> bool:
+        """Tell of `folder`'s entries from now on. False if it is not there, or watched already.
+
+        `loss`: only of those that go, and of its own move, as an entry without a name.
+        """
         with self._lock:
             if folder in self._numbers or folder in self._seen or not folder.is_dir():
                 return False
             number = -1
             if self._fd >= 0 and self._libc is not None:
-                number = self._libc.inotify_add_watch(self._fd, os.fsencode(folder), self._mask)
+                number = self._libc.inotify_add_watch(
+                    self._fd, os.fsencode(folder), _LOST if loss else self._mask
+                )
             if number >= 0:
                 self._numbers[folder] = number
                 self._folders[number] = folder
@@ -135,8 +142,9 @@ class Changes:
                 if mask & _OVERFLOW:
                     found |= {(folder, "") for folder in self._numbers}
                 elif mask & _IGNORED:
-                    if (folder := self._folders.pop(number, None)) is not None:
+                    if (folder := self._folders.pop(number, None)) is not None:  # it is gone
                         self._numbers.pop(folder, None)
+                        found.add((folder, ""))
                 elif number in self._folders:
                     found.add((self._folders[number], os.fsdecode(name)))
         return found

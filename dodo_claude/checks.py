@@ -14,7 +14,7 @@ from dodo_claude.errors import Problem
 from dodo_claude.expand import Draft
 from dodo_claude.findings import At, did_you_mean_file, listed, show
 from dodo_claude.foreach import Group
-from dodo_claude.paths import Made, Project, is_glob
+from dodo_claude.paths import Made, Project, is_glob, is_utf8
 from dodo_claude.records import Absent, Stage, enclosing
 
 # One cycle hides others: each is cut and the search goes on, so long as there is a point in reading more of them.
@@ -232,6 +232,10 @@ def _globs(drafts: list[Draft], late: list[Group], project: Project) -> None:
             if pattern not in found:
                 found[pattern] = project.once({*project.files(pattern), *made.found(pattern)})
             paths = [path for path in found[pattern] if project.real(path) not in own]
+            for path in paths:
+                if not is_utf8(path):
+                    text = f"{show(pattern)} finds {show(path)}, whose name is not UTF-8"
+                    place.complain(text, "rename it, or let the glob leave it out")
             draft.found[pattern] = tuple(paths)
             for path in paths:
                 draft.file_dep.setdefault(path, place)

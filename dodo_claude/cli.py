@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dodo_claude import __version__, look, talk
+from dodo_claude import __version__, importing, look, streams, talk
 from dodo_claude.clean import clean_line, clean_text, shortened
 from dodo_claude.errors import ConfigError, DodoClaudeError
 from dodo_claude.project import (
@@ -31,8 +31,8 @@ from dodo_claude.project import (
 )
 
 if TYPE_CHECKING:
-    from dodo_claude.config import Config
     from dodo_claude.journal import StageLog
+    from dodo_claude.records import Config
     from dodo_claude.report import RunReport
     from dodo_claude.runs import Span
 
@@ -45,6 +45,14 @@ LONGEST_LINE = 2_000  # characters
 
 class _Commands(click.Group):
     """Its help gives each command's whole first sentence; click's own cuts it in mid-word."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """As click's, with streams that may be closed or full."""
+        streams.settle(ends=True)
+        try:
+            return super().main(*args, **kwargs)
+        finally:
+            streams.failed()  # what is not written yet is, or ends it
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """As click's, but on as many lines as it takes."""
@@ -122,18 +130,32 @@ def init(template: str | None, folder: Path | None, claude: bool) -> None:
             for path in source.rglob("*")
             if path.is_file() and "__pycache__" not in path.parts
         )
-        there = [str(target / name) for name in files if (target / name).exists()]
-        if there:
-            raise DodoClaudeError(f"{there[0]}: exists already (choose another folder; nothing was written)")
-        for name in files:
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, target / name)
-        schema = target / "orchestrate.schema.json"
-        if not schema.exists():
-            schema.write_text(_schema_text(), encoding="utf-8")
+        with _writing(target):
+            there = [str(target / name) for name in files if (target / name).exists()]
+            if there:
+                raise DodoClaudeError(
+                    f"{there[0]}: exists already (choose another folder; nothing was written)"
+                )
+            for name in files:
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / name, target / name)
+            schema = target / "orchestrate.schema.json"
+            if not schema.exists():
+                schema.write_text(_schema_text(), encoding="utf-8")
         _approve(target / FILE)
         where = "" if target.resolve() == Path.cwd() else f"cd {target} && "
         say(f"wrote {len(files) + 1} files to {target}; next: {where}doit orchestrate")
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """What can't be written below `folder` is said in a line."""
+    from dodo_claude.files import disk_problem
+
+    try:
+        yield
+    except OSError as error:
+        raise DodoClaudeError(disk_problem(error, folder)) from error
 
 
 def _install_commands(folder: Path) -> None:
@@ -215,7 +237,7 @@ def plan(request: str, folder: Path, yes: bool, agent: str) -> None:
     import sys
 
     with faults():
-        text = sys.stdin.read() if request == "-" else request
+        text = streams.read_input() if request == "-" else request
         if not text.strip():
             raise DodoClaudeError("plan: the request is empty (say what you want made)")
         for name in (FILE, "request.md"):
@@ -225,17 +247,13 @@ def plan(request: str, folder: Path, yes: bool, agent: str) -> None:
                 raise DodoClaudeError(
                     f"{there}: exists already ({remedy}, or take another --folder; nothing was written)"
                 )
-        try:
+        with _writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             _write_new(folder / "request.md", text.rstrip("\n") + "\n")
             _write_new(folder / FILE, PLANNED.format(agent=agent))
             for name, content in (("orchestrate.schema.json", _schema_text()), ("doit.cfg", _CFG)):
                 if not (folder / name).exists():
                     _write_new(folder / name, content)
-        except OSError as error:
-            raise DodoClaudeError(
-                f"{error.filename or folder}: can't be written: {error.strerror}"
-            ) from error
         _approve(folder / FILE)
         if request == "-" and sys.stdout.isatty():
             with suppress(OSError):  # the request came by a pipe; the question is for the terminal
@@ -244,7 +262,7 @@ def plan(request: str, folder: Path, yes: bool, agent: str) -> None:
         sys.stdout.flush()
         os.chdir(folder)
         os.execv(  # noqa: S606 (there is no shell to start it without)
-            sys.executable, [sys.executable, "-m", "doit", "orchestrate", *(["--yes"] if yes else [])]
+            sys.executable, importing.python("doit", "orchestrate", *(["--yes"] if yes else []))
         )
 
 
@@ -258,7 +276,7 @@ def _write_new(path: Path, text: str) -> None:
 
 def _checked(file: Path) -> Config:
     """Read `file`, and all that it names. DodoClaudeError when something is wrong."""
-    from dodo_claude import crowd, programs
+    from dodo_claude import crowd, programs, quotes
     from dodo_claude.config import Blueprint
     from dodo_claude.scripted.scenario import check_scenario
 
@@ -284,6 +302,7 @@ def _checked(file: Path) -> Config:
             *config.notes,
             *map(str, programs.missing_scripts(config)),
             *programs.idle_guards(config),
+            *quotes.notes(config),
             *crowd.notes(config),
         ),
     )
@@ -342,13 +361,15 @@ def attach(worker: str) -> None:
     Example: dodo-claude attach backend
     """
     from dodo_claude.attach import way
-    from dodo_claude.tmux import check_version, is_watched
+    from dodo_claude.tmux import check_version, is_watched, program
 
     with faults():
         tmux, session = find_session(worker)
         borderless = not check_version().startswith("tmux 3.2")
         watched = is_watched(os.environ)
-        found = way(session, tmux.socket, os.environ, is_watched=watched, has_borderless=borderless)
+        found = way(
+            session, tmux.socket, os.environ, is_watched=watched, has_borderless=borderless, program=program()
+        )
         os.execvpe(found.argv[0], found.argv, found.environ)  # noqa: S606 (there is no shell to start it without)
 
 
@@ -435,7 +456,7 @@ def _figures(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _earlier(history: StageLog, numbers: list[int]) -> list[str]:
     """How the attempts ended that did not make the stage done, back to the last that did; the newest first."""
     from dodo_claude.journal import Attempt
-    from dodo_claude.status import ended
+    from dodo_claude.since import ended
 
     found: list[str] = []
     for number in reversed(numbers):
@@ -487,7 +508,7 @@ def report(rendering: str | None, html_file: str | None, run_id: str | None) -> 
 def _write_page(config: Config, file: str, span: Span, told: RunReport) -> None:
     """The report as a page, to `file`; '': to where the run writes it."""
     from dodo_claude.details import details
-    from dodo_claude.journal import disk_problem, make_folder, write_atomic
+    from dodo_claude.files import disk_problem, make_folder, write_atomic
     from dodo_claude.page import is_page, page
     from dodo_claude.redact import Redactor
 
@@ -529,7 +550,7 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
     import sys
 
     from dodo_claude import gc as garbage
-    from dodo_claude.journal import disk_problem
+    from dodo_claude.files import disk_problem
     from dodo_claude.run import RunInProgressError, lock
 
     with faults():

@@ -11,8 +11,8 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from dodo_claude import agents
-from dodo_claude.journal import user_state, write_atomic
+from dodo_claude import agents, files
+from dodo_claude.files import make_private, user_state, write_atomic
 from dodo_claude.records import Config, Stage
 
 # `claude --version` takes 20 ms; the first one after a start of the machine reads 400 MB.
@@ -53,7 +53,7 @@ def remembered_version(program: str, environ: Mapping[str, str]) -> str | None:
         if found is not None:
             known[name] = (mark, found)
             with contextlib.suppress(OSError):  # it is asked again
-                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_private(path.parent)
                 kept = dict(list(known.items())[-KEPT:])
                 write_atomic(path, json.dumps(kept, indent=1) + "\n", durable=False)
         return found
@@ -63,7 +63,7 @@ def remembered_version(program: str, environ: Mapping[str, str]) -> str | None:
 def _remembered(path: Path) -> dict[str, tuple[str, str]]:
     """Program -> what told its file's state, its version. What can't be read is not known."""
     with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
-        value = json.loads(path.read_bytes())
+        value = json.loads(files.read(path))
         return {str(name): (str(mark), str(told)) for name, (mark, told) in value.items()}
     return {}
 

@@ -20,6 +20,7 @@ from doit.control import TaskControl, TaskDispatcher
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 from doit.task import Stream, Task
 
+from dodo_claude import streams
 from dodo_claude.clean import clean_line, clean_text, one_line
 from dodo_claude.loader import StageLoader, not_right
 
@@ -134,10 +135,13 @@ class Orchestrate(DoitRun):
         self.loader.looks = bool(params.get("dry_run") or params.get("explain"))
         other = ("always", "dry_run", "explain", "trust", "single")
         self.loader.may_idle = params.get("reporter") == self.name and not any(map(params.get, other))
+        streams.settle(ends=False)
+        self.outstream: Any = sys.stdout  # doit keeps Python's first one
         # Until something runs hardly anything is made that does not stay.
         gc.disable()
         try:
-            return int(super().execute(params, args))
+            code = int(super().execute(params, args))
+            return code or int(streams.failed())
         finally:
             gc.enable()
 
@@ -152,7 +156,7 @@ class Orchestrate(DoitRun):
         """Called by doit. Its parameters' names are the options' names, looked up by doit."""
         from dodo_claude import explained
         from dodo_claude.errors import DodoClaudeError
-        from dodo_claude.journal import disk_problem
+        from dodo_claude.files import disk_problem
 
         if par_type != "thread":
             raise InvalidCommand(
@@ -191,6 +195,7 @@ class Orchestrate(DoitRun):
                 consent.settle(
                     self.loader.run, give=trust, ask=ask, out=self.outstream,
                     stale=lambda base: explained.is_stale(self.control, self.dep_manager, base),
+                    dodo=self.loader.dodo,
                 )  # fmt: skip
                 if detach:
                     if explained.is_stale(self.control, self.dep_manager, None):
@@ -360,7 +365,12 @@ def _shows(stream: TextIO, quiet: bool) -> bool:
 def _opened(outfile: Any) -> Iterator[TextIO]:
     """The stream of -o: a file's name, or doit's own stream, which stays open."""
     if not isinstance(outfile, str):
-        yield outfile
+        yield _own(outfile)
         return
-    with open(outfile, "w", encoding="utf-8") as stream:
+    with streams.opened(outfile) as stream:
         yield stream
+
+
+def _own(stream: Any) -> Any:
+    """Of Python's first standard output, which doit keeps, the one that took its place."""
+    return sys.stdout if stream is None or stream is sys.__stdout__ else stream

@@ -13,7 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import beside, checks, documents, durations, expand, foreach, inputs, plans, profiles
+from dodo_claude import (
+    beside,
+    checks,
+    documents,
+    durations,
+    expand,
+    foreach,
+    inputs,
+    language,
+    plans,
+    profiles,
+)
 from dodo_claude.documents import Documents, Table
 from dodo_claude.errors import ConfigError, Problem
 from dodo_claude.findings import Findings, did_you_mean, listed, show
@@ -99,6 +110,7 @@ class Blueprint:
             return tuple(map(str, error.problems))
         return ()
 
+    @language.together()
     def _config(
         self,
         settled: Collection[str] | None,

@@ -12,18 +12,29 @@ from dodo_claude.records import Config, Plan
 from dodo_claude.run import Run
 
 
-def settle(run: Run, *, give: bool, ask: bool, out: TextIO, stale: Callable[[str | None], bool]) -> None:
+def settle(
+    run: Run,
+    *,
+    give: bool,
+    ask: bool,
+    out: TextIO,
+    stale: Callable[[str | None], bool],
+    dodo: str | None = None,
+) -> None:
     """With `give` (--trust), or a yes at the terminal where `ask` allows a question, write both down.
 
     `stale(base)` tells whether anything would run; with a base, a worker of that kind: nothing is asked for
     nothing. Where neither is given nothing happens here: the first stage that starts looks at the approvals.
+    `dodo`: the dodo.py that doit imported before it came to us.
     """
     if give or ask:
-        _approval(run, give=give, out=out, stale=stale)
+        _approval(run, give=give, out=out, stale=stale, dodo=dodo)
         _trust(run, give=give, out=out, stale=stale)
 
 
-def _approval(run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None], bool]) -> None:
+def _approval(
+    run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None], bool], dodo: str | None
+) -> None:
     config = run.config
     missing = approval.unapproved(config, run.environ)
     if not missing:
@@ -38,7 +49,14 @@ def _approval(run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None]
             head = "This project would run things on your machine that changed since you approved it"
         else:
             head = "This project runs these commands on your machine, as you"
-        lines = "".join(f"    {line}\n" for line in approval.listing(missing))
+        shown = approval.listing(missing)
+        if dodo is not None:
+            shown.append(
+                one_line(
+                    f"{dodo} is doit's: doit has run it already, to read its tasks, and runs these unasked"
+                )
+            )
+        lines = "".join(f"    {line}\n" for line in shown)
         out.write(f"{head}:\n{lines}")
         if not question.ask("Run them?", out):
             raise approval.ApprovalError("not approved: nothing was started")

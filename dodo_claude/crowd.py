@@ -17,9 +17,8 @@ def notes(config: Config) -> tuple[str, ...]:
     """One note where two workers may work at once and each may edit the whole project; else none."""
     if config.max_workers < 2:
         return ()
-    for (
-        late
-    ) in config.late:  # stages of one template, side by side; of a plan that is not there nothing is known
+    # Stages of one template, side by side; of a plan that is not there nothing is known.
+    for late in config.late:
         if not late.plan and _edits_all(late.template):
             return (_note(f"the stages of '{late.group}'", late.template),)
     free = {stage.name: stage for stage in config.stages if _edits_all(stage)}

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.worker import Worker
 
-from dodo_claude import desk, look, mirror, project, report, steering, talk
+from dodo_claude import desk, files, importing, look, mirror, project, report, steering, talk
 from dodo_claude.board import Line
 from dodo_claude.clean import clean_line, clean_screen, clean_text
 from dodo_claude.desk import Desk
@@ -33,8 +34,9 @@ from dodo_claude.details import Details, latest
 from dodo_claude.dialogs import Say, Sure, box_width, yes_no
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.events import Tail
+from dodo_claude.files import STATE_DIR
 from dodo_claude.following import Following
-from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import Event
 from dodo_claude.panes import Clicked, Listed, Scrolled, Still, painted
 from dodo_claude.records import Config, Stage
@@ -321,9 +323,7 @@ class Dashboard(App[None]):
             if stage.attempt is not None:
                 with contextlib.suppress(OSError):
                     path = self._attempt(stage).dir / "screen.txt"
-                    text = clean_text(
-                        self._redact.text(path.read_text(encoding="utf-8", errors="replace"))
-                    ).rstrip()
+                    text = clean_text(self._redact.text(files.read_text(path, "replace"))).rstrip()
                     self._lines = [
                         (("its last screen:", "dim"),),
                         *(((line.expandtabs(8), ""),) for line in text.split("\n")),
@@ -578,7 +578,7 @@ class Dashboard(App[None]):
             return
         with self.suspend():
             done = subprocess.run(
-                [sys.executable, "-m", "dodo_claude", "attach", "--", stage.name],
+                importing.python("dodo_claude", "attach", "--", stage.name),
                 stderr=subprocess.PIPE, text=True, errors="replace", check=False,
             )  # fmt: skip
         if done.returncode != 0:
@@ -726,8 +726,14 @@ def _columns(line: Line | Strip) -> int:
 
 
 def show() -> Dashboard:
-    """Until the user leaves."""
+    """Until the user leaves, or their terminal goes: without it Textual would look for keys without end.
+
+    Raises `DodoClaudeError` where there is no terminal: nobody could press the key for that.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which `nohup` has ignored
     app = Dashboard()
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # where Textual reads keys, and where it draws
+        raise DodoClaudeError("dashboard: needs a terminal (run it in one, or with --web for a browser)")
     app.alone = True
     app.run()
     return app

@@ -8,16 +8,15 @@ import os
 import secrets
 import shlex
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dodo_claude import agents, watch
-from dodo_claude.config import Config
+from dodo_claude import agents, files, importing, watch
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import make_state_dir, write_atomic
+from dodo_claude.files import make_state_dir, write_atomic
+from dodo_claude.records import Config
 from dodo_claude.run import Run, held_by
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def start(run: Run, arguments: Sequence[str]) -> str:
     if name in {stage.session for stage in config.stages}:
         raise DodoClaudeError(f"session '{name}': is a stage's; --detach needs it (give the stage another)")
     rest = [argument for argument in arguments if argument != "--detach"]
-    command = shlex.join([sys.executable, "-m", "doit", *rest])
+    command = shlex.join(importing.python("doit", *rest))
     folder = make_state_dir(config.root)
     environ = {key: value for key, value in run.environ.items() if key not in _NOT_PASSED}
     # As for a worker: the environment goes by a private file that the script removes, not by tmux.
@@ -99,7 +98,7 @@ def under_way(config: Config, tmux: Tmux) -> bool:
 def holder(root: Path) -> str | None:
     """Who runs this project now, 'pid 123 since …'; None if nobody does."""
     with contextlib.suppress(OSError):
-        fd = os.open(make_state_dir(root) / "run.lock", os.O_RDONLY | os.O_CLOEXEC)
+        fd = files.open_file(make_state_dir(root) / "run.lock")
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from dodo_claude import history, verify
+from dodo_claude import attempts, files, history, verify
 from dodo_claude import lifecycle as life
 from dodo_claude.attempts import Told, Version, read, versions
+from dodo_claude.files import STATE_DIR
 from dodo_claude.history import Reader
-from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import Event
 from dodo_claude.mail import DELIVERED, STATES, Mailbox
 from dodo_claude.records import Config, Stage
@@ -151,7 +152,9 @@ def _of(
 def _prompts(reader: Reader, told: Told, room: _Room) -> Iterator[tuple[str, Excerpt]]:
     folder = told.attempt.dir
     paths = [("prompt", folder / "prompt.md")]
-    later = [path for path in folder.glob("prompt-phase-*.md") if path.stem.rpartition("-")[2].isdecimal()]
+    later = [
+        path for path in files.find(folder, "prompt-phase-*.md") if path.stem.rpartition("-")[2].isdecimal()
+    ]
     for path in sorted(later, key=lambda path: int(path.stem.rpartition("-")[2])):
         paths.append((f"prompt of phase {path.stem.rpartition('-')[2]}", path))
     for title, path in paths[:MOST_FILES]:
@@ -169,11 +172,10 @@ def _text(reader: Reader, path: Path | None, largest: int = LARGEST) -> str | No
     """A file's text; None for one that is no text, is too large or is not there."""
     if path is None:
         return None
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        if path.stat().st_size <= largest:
-            data = path.read_bytes()
-            if b"\0" not in data:
-                return reader.say(data.decode("utf-8"))
+    data = attempts.content(path, largest)
+    with contextlib.suppress(UnicodeDecodeError):
+        if data is not None and b"\0" not in data:
+            return reader.say(data.decode("utf-8"))
     return None
 
 
@@ -228,15 +230,6 @@ def _said(data: Mapping[str, object], key: str = "text") -> str:
     return value if isinstance(value, str) else ""
 
 
-def _asked_for(data: Mapping[str, object]) -> str:
-    inputs = data.get("tool_input")
-    inputs = inputs if isinstance(inputs, Mapping) else {}
-    detail = next(
-        (_said(inputs, key) for key in ("command", "file_path", "pattern") if _said(inputs, key)), ""
-    )
-    return f"{_said(data, 'tool_name')} {detail}".strip()
-
-
 def _decided(data: Mapping[str, object]) -> str:
     verdict = f"{'yes' if data.get('allow') is True else 'no'}, to {_said(data, 'what')}"
     return f"{verdict}: {_said(data)}" if _said(data) else verdict
@@ -247,9 +240,16 @@ _TELLING: Mapping[str, tuple[str, str, Callable[[Mapping[str, object]], str]]] =
     life.SENT: (_WE, "asks for a repair", _said),
     life.GIVEN: (_WE, "gives the next phase", _said),
     life.SUMMARY: (_WE, "asks for a summary", _said),
-    life.CLEARED: (_WE, "has the context compacted", lambda data: _said(data, "goal") or _said(data)),
+    life.CLEARED: (_WE, "asks for a compaction", lambda data: _said(data, "goal") or _said(data)),
     life.CONTINUED: (_WE, "tells it to go on", _said),
     life.INTERRUPTED: (_WE, "interrupts it", _said),
+    life.UNHEARD: (
+        _WORKER,
+        "says nothing",
+        lambda data: " ".join(filter(None, (_said(data), _said(data, "tries")))),
+    ),
+    life.DENIED: (_WORKER, "is refused", lambda data: f"{_said(data, 'what')}: {_said(data)}"),
+    life.UNCOMPACTED: (_WE, "finds the context not compacted", lambda data: _said(data, "reason")),
     life.PAUSED: (_WE, "pauses", lambda data: _said(data, "reason")),
     life.PROGRESS: (_WORKER, "progress", lambda data: f"{data.get('percent')} % {_said(data)}".strip()),
     life.NOTE: (_WORKER, "notes for all", _said),
@@ -257,7 +257,7 @@ _TELLING: Mapping[str, tuple[str, str, Callable[[Mapping[str, object]], str]]] =
     life.ASK: (_WORKER, "asks", _said),
     life.ANSWERED: ("", "answers", _said),
     life.PERMITTED: ("", "answers", _decided),
-    "PermissionRequest": (_WORKER, "asks for permission", _asked_for),
+    "PermissionRequest": (_WORKER, "asks for permission", life.doing),
 }
 
 
@@ -280,7 +280,7 @@ def _letters(reader: Reader, stages: Iterable[Stage], told: RunReport) -> Mappin
     until = told.ended or float("inf")
     for stage in stages:
         mailbox = Mailbox(reader.log(stage))
-        if not mailbox.dir.is_dir():
+        if not files.is_folder(mailbox.dir):
             continue
         for state in STATES:
             for id in mailbox.letters(state):

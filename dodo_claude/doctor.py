@@ -20,9 +20,10 @@ from dodo_claude import agents, approval, clients, drift, run, trial, trust, wat
 from dodo_claude.clean import one_line
 from dodo_claude.config import load_config
 from dodo_claude.errors import ConfigError, DodoClaudeError
+from dodo_claude.faults import FATAL
+from dodo_claude.files import STATE_DIR
 from dodo_claude.finding import NOTE, OK, WRONG, Finding, wrong
-from dodo_claude.fleet import FATAL
-from dodo_claude.journal import STATE_DIR, StageLog
+from dodo_claude.journal import StageLog
 from dodo_claude.lifecycle import OUTCOME
 from dodo_claude.records import AgentProfile, Config
 
@@ -125,9 +126,9 @@ def _versions() -> Finding:
 
 
 def _tmux() -> Finding:
-    from dodo_claude.tmux import check_version
+    from dodo_claude.tmux import PROVED, check_version
 
-    return Finding("tmux", OK, check_version())
+    return Finding("tmux", OK, f"{check_version()} (proved on {', '.join(PROVED)})")
 
 
 def _client(config: Config | None, environ: Mapping[str, str]) -> Iterator[Finding]:
@@ -178,11 +179,15 @@ def _project(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from (wrong("files", problem) for problem in unsafe)
     if not unsafe:
         yield Finding("files", OK, "nobody else can write what runs here")
-    missing = approval.unapproved(config, environ)
+    try:
+        missing = approval.unapproved(config, environ)
+    except DodoClaudeError as error:  # no place of the user's own to look in
+        yield wrong("approval", str(error))
+        return
     if missing:
         text = approval.summary(missing, asked=approval.was_asked(config, environ))
         remedy = "run doit orchestrate in a terminal and look at it, or doit orchestrate --trust"
-        yield Finding("approval", WRONG, text, remedy)
+        yield Finding("approval", NOTE, text, remedy)
     else:
         yield Finding("approval", OK, "you approved what this project runs")
     for problem in (*approval.bypass_problems(config, environ), *approval.sandbox_problems(config, environ)):
@@ -209,12 +214,20 @@ def _runtime(root: Path) -> Finding:
 def _disk(config: Config | None, environ: Mapping[str, str]) -> Iterator[Finding]:
     places = {config.root if config is not None else Path.cwd(), Path(tempfile.gettempdir())}
     places.add(Path(environ.get("HOME") or os.path.expanduser("~")))
+    disks: dict[int, list[Path]] = {}
     for place in sorted(places):
         with contextlib.suppress(OSError):
-            free = shutil.disk_usage(place).free
-            text = f"{free / 1e9:.1f} GB free at {place}"
+            disks.setdefault(_disk_of(place), []).append(place)
+    for beside in disks.values():
+        with contextlib.suppress(OSError):
+            free = shutil.disk_usage(beside[0]).free
+            text = f"{free / 1e9:.1f} GB free at {' and '.join(map(str, beside))}"
             result = WRONG if free < NO_ROOM else NOTE if free < LITTLE_ROOM else OK
             yield Finding("disk", result, text, "" if result == OK else "free some")
+
+
+def _disk_of(place: Path) -> int:
+    return place.stat().st_dev
 
 
 def _path(environ: Mapping[str, str]) -> Finding:
@@ -256,14 +269,13 @@ def _trial(name: str, root: Path, text: str, environ: Mapping[str, str]) -> Find
     heard = {event.kind: event for event in last.replay()} if last is not None else {}
     hooks = (*TURN_HOOKS, *(TOOL_HOOKS if scripted else ()))
     silent = [hook for hook in hooks if hook not in heard]
-    reason = str(((last.result() if last is not None else None) or {}).get("reason") or said)
     if code != 0:
-        found = wrong(name, f"a trial session failed: {one_line(reason)}")
+        found = wrong(name, f"a trial session failed: {one_line(said)}")
         found = replace(found, text=found.text[:SHOWN])
         cause = str(heard[OUTCOME].data.get("cause")) if OUTCOME in heard else ""
         return found if found.remedy else replace(found, remedy=FATAL.get(cause, ""))
     if silent:
-        return Finding(name, WRONG, f"a trial session told nothing of {', '.join(silent)}", reason)
+        return Finding(name, WRONG, f"a trial session told nothing of {', '.join(silent)}")
     who = "the scripted agent" if scripted else "the client"
     return Finding(name, OK, f"a trial session of {who} told of itself")
 

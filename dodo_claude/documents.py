@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import inputs, locate, schema
+from dodo_claude import inputs, locate, schema, shape
 from dodo_claude.errors import ConfigError, Problem
 from dodo_claude.findings import Findings, listed, show
 from dodo_claude.locate import KeyPath, Positions
@@ -26,8 +25,6 @@ from dodo_claude.sources import UnreadableError, read_text
 
 # A file of 20000 stages with prompts of their own is smaller; what is larger is no configuration.
 MAX_FILE = 10_000_000
-# Nothing of ours nests deeper than six; what does could exhaust the stack of whatever walks over it.
-MAX_DEPTH = 32
 # Files in files: what is deeper nobody finds his way in.
 MAX_NESTING = 8
 # The one name, so that each also works by itself, in its own folder.
@@ -38,7 +35,6 @@ _SHARED = ("orchestrate", "after", "file_dep")
 PLANNER = "plan"
 # Of a stage's keys those that a planner has no use for.
 _NOT_OF_PLANNERS = ("command", "phases", "orchestrate", "targets", "foreach", "allow_unchanged")
-_TOO_DEEP = "lists or tables are nested too deeply"
 
 _REMEDIES = (  # of what tomllib says, which is the fact only
     ("cannot declare", "a table is given once: put all its keys together"),
@@ -297,18 +293,12 @@ def text_of(path: Path, name: str) -> str:
 
 def parsed(file: str, text: str) -> tuple[dict[str, Any], Positions]:
     try:
-        document = tomllib.loads(text)
-    except RecursionError:
-        raise ConfigError((Problem(file, 1, 1, "", _TOO_DEEP),)) from None
-    except ValueError as error:  # TOMLDecodeError is one, and a number of 5000 digits gives a plain one
+        return shape.loads(text), locate.locate(text)
+    except ValueError as error:  # TOMLDecodeError is one
         line, column, message = locate.syntax_error(error, text)
         message = _TABLE.sub(_dotted_name, message[:1].lower() + message[1:])
         remedy = next((remedy for start, remedy in _REMEDIES if message.startswith(start)), "")
         raise ConfigError((Problem(file, line, column, "", message, remedy),)) from None
-    positions = locate.locate(text)
-    if len(deepest := positions.deepest()) > MAX_DEPTH:
-        raise ConfigError((Problem(file, *positions.of(deepest), "", _TOO_DEEP),))
-    return document, positions
 
 
 def _dotted_name(found: re.Match[str]) -> str:

@@ -20,12 +20,14 @@ from pathlib import Path
 
 from dodo_claude import agents, approval, run, trial
 from dodo_claude.config import load_config
+from dodo_claude.faults import FATAL
+from dodo_claude.files import STATE_DIR
 from dodo_claude.finding import NOTE, OK, WRONG, Finding
-from dodo_claude.fleet import FATAL
-from dodo_claude.journal import STATE_DIR, StageLog
+from dodo_claude.journal import StageLog
 from dodo_claude.lifecycle import OUTCOME
 from dodo_claude.loopback import Answer, Asked, Call, Loopback
 from dodo_claude.mail import Mailbox, RefusedError
+from dodo_claude.tmux import program
 
 # The whole session, of six requests, takes some 4 s.
 SESSION_SECONDS = 45.0
@@ -238,16 +240,12 @@ class _Session:
 
 def _start_fault(root: Path, said: str) -> Finding:
     last = StageLog(root / STATE_DIR, "trial").last()
-    result = (last.result() if last is not None else None) or {}
     cause = (
         next((str(event.data.get("cause")) for event in last.replay() if event.kind == OUTCOME), "")
         if last
         else ""
     )
-    reason = str(result.get("reason") or said)
-    return Finding(
-        "client's start", WRONG, f"a session did not begin: {reason}"[:SHOWN], FATAL.get(cause, "")
-    )
+    return Finding("client's start", WRONG, f"a session did not begin: {said}"[:SHOWN], FATAL.get(cause, ""))
 
 
 def _attach_and_leave(root: Path) -> None:
@@ -256,7 +254,7 @@ def _attach_and_leave(root: Path) -> None:
     drain = threading.Thread(target=_drain, args=(main,), daemon=True)
     try:
         looking = subprocess.Popen(
-            ["tmux", "-S", str(tmux.socket), "attach-session"], stdin=side, stdout=side, stderr=side,
+            [program(), "-S", str(tmux.socket), "attach-session"], stdin=side, stdout=side, stderr=side,
             env={**os.environ, "TERM": "xterm-256color"}, start_new_session=True,
         )  # fmt: skip
     finally:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from dodo_claude import files
 from dodo_claude.journal import Attempt, parse_event
-from dodo_claude.lifecycle import PERMITTED, Event
+from dodo_claude.lifecycle import DENIED, PERMITTED, POSTED, Event, doing
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,15 @@ _TELLING = (
 
 def telling(event: Event) -> str:
     """What of an event tells people most."""
-    parts = [str(event.data["tool_name"])] if "tool_name" in event.data else []
-    inputs = event.data.get("tool_input")
-    if isinstance(inputs, Mapping):
-        parts += [str(inputs[key]) for key in ("file_path", "command", "pattern") if key in inputs][:1]
+    parts = list(filter(None, [doing(event.data)]))
     if "percent" in event.data:
         parts.append(f"{event.data['percent']} %")
     if event.kind == PERMITTED:
         parts += ["yes, to" if event.data.get("allow") is True else "no, to", str(event.data.get("what"))]
+    if event.kind == DENIED:
+        parts.append(f"{event.data.get('what')}:")
+    if event.kind == POSTED:
+        parts.append(f"{event.data.get('sender')}:")
     if "result" in event.data:
         parts.append(str(event.data["result"]))
     parts += [str(event.data[key]) for key in _TELLING if event.data.get(key)][:1]
@@ -93,25 +95,23 @@ class Bus:
     def pass_over(self, attempt: Attempt) -> None:
         """Tell nothing of what one attempt's journal has by now."""
         with contextlib.suppress(OSError):
-            self._at[attempt.journal] = os.stat(attempt.journal).st_size
+            self._at[attempt.journal] = os.lstat(files.check(attempt.journal)).st_size
 
     def _journals(self) -> Iterator[tuple[Path, str, int]]:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            for folder in os.scandir(self._folder):
-                stage = unquote(folder.name)
-                if self._only and stage not in self._only:
-                    continue
-                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                    for entry in os.scandir(folder.path):
-                        if entry.name.isdecimal():
-                            yield Path(entry.path) / "journal.jsonl", stage, int(entry.name)
+        for name in files.names(self._folder):
+            stage = unquote(name)
+            if self._only and stage not in self._only:
+                continue
+            for number in files.names(self._folder / name):
+                if number.isdecimal():
+                    yield self._folder / name / number / "journal.jsonl", stage, int(number)
 
     def _new(self, path: Path, stage: str, number: int) -> Iterator[Told]:
         start = self._at.get(path, 0)
         try:
-            if os.stat(path).st_size <= start:
+            if os.lstat(files.check(path)).st_size <= start:
                 return
-            with path.open("rb") as stream:
+            with files.opened(path) as stream:
                 stream.seek(start)
                 data = stream.read()
         except OSError:
@@ -132,16 +132,16 @@ class Tail:
         self.attempt = attempt
         self._at = 0
         with contextlib.suppress(OSError):
-            size = os.stat(attempt.journal).st_size
+            size = os.lstat(files.check(attempt.journal)).st_size
             if size > most:
-                with attempt.journal.open("rb") as stream:
+                with files.opened(attempt.journal) as stream:
                     stream.seek(size - most)
                     self._at = size - most + len(stream.readline())  # what is left of a line is none
 
     def read(self) -> list[Event]:
         """Those since the last call."""
         try:
-            with self.attempt.journal.open("rb") as stream:
+            with files.opened(self.attempt.journal) as stream:
                 stream.seek(self._at)
                 data = stream.read()
         except OSError:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import beside, durations, prompts
+from dodo_claude import beside, durations, language, prompts
 from dodo_claude.documents import Table
 from dodo_claude.errors import DodoClaudeError, Problem
 from dodo_claude.findings import At, Findings, did_you_mean, dotted, listed, show
@@ -619,6 +619,8 @@ class _Values:
             return prompts.render_value(source, item=self.item, stage=self.stage, quoted=quoted)
         except DodoClaudeError as error:
             self._findings.add_once(place, str(error))
+            if language.is_used_up():
+                self._findings.raise_any()
             return None
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from doit.task import Task
 
-from dodo_claude.tasks import freshness_of, late_of, stage_of
+from dodo_claude import since
+from dodo_claude.tasks import NOT_DONE, freshness_of, late_of, stage_of
 
 _WORDS = {
-    "changed_file_dep": "file '{}' changed",
-    "missing_file_dep": "file '{}' is missing",
-    "added_file_dep": "file '{}' is a new dependency",
-    "removed_file_dep": "file '{}' is no dependency any more",
+    "missing_file_dep": since.MISSING,
+    "added_file_dep": since.JOINED,
+    "changed_file_dep": since.CHANGED,
+    "removed_file_dep": since.LEFT,
     "missing_target": "target '{}' is missing",
 }
 
@@ -84,7 +85,7 @@ def text(control: Any, dep_manager: Any, *, reasons: bool) -> str:
     lines = []
     stale: set[str] = set()
     for task in chosen(control):
-        waits = [need for need in task.task_dep if need in stale]
+        waits = _named_once(need for need in task.task_dep if need in stale)
         late = late_of(task)
         if late is not None:
             stale.add(task.name)
@@ -97,6 +98,9 @@ def text(control: Any, dep_manager: Any, *, reasons: bool) -> str:
             stale.add(task.name)
         if task.has_subtask or not (task.actions or reasons):
             continue
+        if reasons and stage_of(task) is not None and dep_manager.status_is_ignore(task):
+            lines.append(f"{task.name}: ignored (doit forget undoes it)\n")
+            continue
         if why:
             lines.append(f"{task.name}: stale\n")
             lines += [f"    {reason}\n" for reason in why] if reasons else []
@@ -105,6 +109,12 @@ def text(control: Any, dep_manager: Any, *, reasons: bool) -> str:
         elif reasons:
             lines.append(f"{task.name}: up to date\n")
     return "".join(lines) or "nothing to do: all is up to date\n"
+
+
+def _named_once(names: Iterable[str]) -> list[str]:
+    """Each once, and no group beside stages of it."""
+    found = dict.fromkeys(names)
+    return [name for name in found if not any(other.startswith(f"{name}:") for other in found)]
 
 
 def _phases(task: Task) -> list[str]:
@@ -139,11 +149,17 @@ def _reasons(task: Task, control: Any, dep_manager: Any) -> list[str]:
         return []
     freshness = freshness_of(task)
     found = list(freshness.reasons(dep_manager.get_values(task.name))) if freshness is not None else []
-    if found == ["it has not succeeded yet"]:
-        lacking = freshness.config.absent_for({task.name}) if freshness is not None else ()
-        return [*found, *_phases(task), *_again(task), *map(str, lacking)]
+    stage = stage_of(task)
+    if found == [NOT_DONE] and stage is not None and freshness is not None:
+        known = since.why(stage, freshness.made(), freshness.config.root)
+        lacking = freshness.config.absent_for({task.name})
+        return [*known, *_phases(task), *_again(task), *map(str, lacking)]
+    joined = {*status.reasons.get("added_file_dep", [])}  # doit calls them changed, too
     for kind, words in _WORDS.items():
-        lines = [words.format(name) for name in status.reasons.get(kind, [])]
+        names = [
+            name for name in status.reasons.get(kind, []) if kind == "added_file_dep" or name not in joined
+        ]
+        lines = [words.format(name) for name in names]
         found += [line for line in lines if line not in found]
     found += _again(task)
     if "has_no_dependencies" in status.reasons:

@@ -15,6 +15,9 @@ from dodo_claude.locate import KeyPath, Positions
 # How much of a value a message repeats: enough to know it again, short enough for a line.
 SHOWN = 60
 
+# So many problems at once: who has more mends these first.
+MOST = 200
+
 # How much two words have in common, of 1, when one may have been meant by the other.
 LIKE = 0.6
 
@@ -59,6 +62,11 @@ class Findings:
             self.add(path, text, remedy)
 
     def put(self, problem: Problem) -> None:
+        """One more; ConfigError when there are too many."""
+        if len(self._problems) >= MOST and problem not in self._problems:
+            text = f"has more than {MOST} problems: these are the first that were found"
+            self._problems.add(Problem(self.file, 1, 1, "", text, "mend them first"))
+            self.raise_any()
         self._problems.add(problem)
 
     def raise_any(self) -> None:

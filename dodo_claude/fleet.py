@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from dodo_claude import faults
 from dodo_claude import limits as waits
 from dodo_claude.clean import clean_line
 from dodo_claude.durations import in_words
@@ -47,21 +48,6 @@ SMALL_WORKER = 60_000_000
 # How much of the client's words a message repeats.
 SHOWN = 200
 
-# Errors of the client (its StopFailure hook's `error`) that hit every worker until a person does something, and
-# what that is.
-_LOG_IN = "run `claude` once by hand and log in, or set ANTHROPIC_API_KEY"
-FATAL: Mapping[str, str] = {
-    "authentication_failed": _LOG_IN,
-    "oauth_org_not_allowed": _LOG_IN + ", with an account that may use this organisation",
-    "cloud_credential_error": "renew the cloud's credentials",
-    "account_on_hold": "see what your account's page says",
-    "verification_required": "see what your account's page says",
-    "billing_error": "add credit to the account, or use another",
-    "model_not_found": "set model in orchestrate.toml to one that your account has",
-    "trust": "run `claude` there once and say yes, or run `doit orchestrate --trust`",
-    "settings": "mend that file",
-    "version": "dodo-claude doctor --client says which client it takes",
-}
 # Failures that the circuit breaker does not count: they are the work's own.
 WORK = frozenset({"", "verification"})
 
@@ -102,8 +88,9 @@ class Totals:
 
 @dataclass(slots=True)
 class _Pause:
-    """One pause. `until` is of the wall clock, the others of the monotonic one."""
+    """One pause. `until` is of the wall clock, the others of the monotonic one; `why` in words."""
 
+    why: str
     until: float
     began: float
     latest: float
@@ -186,6 +173,12 @@ class Fleet:
         with self._lock:
             return None if self._left() <= 0 or self._pause is None else self._pause.until
 
+    @property
+    def paused_for(self) -> str:
+        """Why all workers wait, in words; '' when they don't."""
+        with self._lock:
+            return "" if self._left() <= 0 or self._pause is None else self._pause.why
+
     def pause_left(self) -> float:
         """Seconds that nobody should ask the API for anything. Wait for `LOOK_AGAIN_SECONDS` at most."""
         with self._lock:
@@ -206,14 +199,15 @@ class Fleet:
                 self._overloads = max(1, self._overloads + (not in_pause))
                 until = truly = wall + self._backoff(self._overloads)
             if self._pause is None:
-                self._pause = _Pause(wall, now, now)
+                self._pause = _Pause(faults.pause(kind), wall, now, now)
             pause = self._pause
+            pause.why = faults.pause(kind) if until > pause.until else pause.why
             pause.until = max(pause.until, until)
             pause.latest = max(pause.latest, now + until - wall)
             self._news = True
             waits_to = max(pause.until, truly)
             if self._paused + (now - pause.began) + (waits_to - wall) > self._limits.max_wait:
-                self._halt(self._no_time(text, waits_to))
+                self._halt(self._no_time(kind, text, waits_to))
             return pause.until
 
     def _reset(self, text: str, wall: float) -> tuple[float, float]:
@@ -223,13 +217,14 @@ class Fleet:
         found = waits.reset_time(text, now, self._zone) or until
         return until.timestamp(), max(until, found).timestamp()
 
-    def _no_time(self, text: str, until: float) -> str:
-        end = datetime.fromtimestamp(until, self._zone)
+    def _no_time(self, kind: str, text: str, until: float) -> str:
+        end = f"{datetime.fromtimestamp(until, self._zone):%Y-%m-%d %H:%M}"
         said = f": {line}" if (line := _line(text)) else ""
-        return (
-            f"a limit until {end:%Y-%m-%d %H:%M}, longer than a run may wait in all "
-            f"({in_words(self._limits.max_wait)}){said} (run again then, or set orchestrate.max_wait)"
-        )
+        fact = f"a limit until {end}, longer than a run may wait in all"
+        if kind != "rate_limit":
+            fact = f"{faults.pause(kind)}: a pause until {end}, longer than a run may wait in all"
+        longest = in_words(self._limits.max_wait)
+        return f"{fact} ({longest}){said} (run again then, or set orchestrate.max_wait)"
 
     def _backoff(self, failures: int) -> float:
         return waits.backoff(failures, self._limits.retry_delay, LONGEST_BACKOFF, self._random())
@@ -273,7 +268,7 @@ class Fleet:
     def fatal(self, kind: str, text: str) -> None:
         """An error that every worker would meet: stop, and say what to do about it."""
         said = f": {line}" if (line := _line(text)) else ""
-        remedy = FATAL.get(kind, "mend it")
+        remedy = faults.FATAL.get(kind, "mend it")
         self.stop(f"{kind.replace('_', ' ')}{said} ({remedy}; then run again)")
 
     def failed(self, kind: str, who: str = "") -> None:

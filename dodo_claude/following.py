@@ -15,18 +15,18 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dodo_claude import attempts, board, desk, detached, runs, status
+from dodo_claude import attempts, board, desk, detached, files, runs, status
 from dodo_claude.changes import Change, Changes
 from dodo_claude.clean import clean_line
-from dodo_claude.config import Config
 from dodo_claude.desk import Desk
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.events import Bus
-from dodo_claude.journal import STATE_DIR, Attempt, StageLog, disk_problem
+from dodo_claude.files import STATE_DIR, disk_problem
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import OUTCOME, PAUSED, State, View, advance
-from dodo_claude.records import Stage
+from dodo_claude.records import Config, Stage
 from dodo_claude.redact import NOTHING, Redactor
-from dodo_claude.report import DONE, RUNNING
+from dodo_claude.states import DONE, RUNNING
 from dodo_claude.status import StageStatus
 from dodo_claude.usage import TranscriptReader, cost_of
 
@@ -411,8 +411,8 @@ def _look_at_usage(tracked: _Tracked) -> None:
         tracked.reader = tracked.reader or TranscriptReader(tracked.view.transcript)
         tracked.tokens = tracked.reader.read().tokens
     file = tracked.attempt.dir / "status.json"
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        written = os.stat(file).st_mtime_ns
+    with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
+        written = os.lstat(file).st_mtime_ns
         if written != tracked.status_at:
             tracked.status_at = written
-            tracked.cost = cost_of(json.loads(file.read_bytes()))
+            tracked.cost = cost_of(json.loads(files.read(file)))

@@ -7,6 +7,7 @@ but a name, and shapes of what they may make.
 
 from __future__ import annotations
 
+import functools
 import os
 import posixpath
 import re
@@ -19,7 +20,7 @@ from dodo_claude.documents import Table
 from dodo_claude.errors import DodoClaudeError, Problem
 from dodo_claude.findings import dotted, listed, show
 from dodo_claude.locate import KeyPath
-from dodo_claude.paths import BadPathError, Made, is_glob
+from dodo_claude.paths import BadPathError, Made, Project, is_glob
 from dodo_claude.sources import UnreadableError, read_text
 
 # A list of what there is to do is shorter.
@@ -77,12 +78,8 @@ class Group:
                 project.files(path) if is_glob(path) else inputs.is_there(os.path.join(project.root, path))
             )
             return not there
-        plain = project.plain_glob(path)[0] if is_glob(path) else project.plain(path)
-        for name in dict.fromkeys((path, plain)):
-            wanted = shape_of_glob(name) if is_glob(name) else tuple((char, False) for char in name)
-            if any(overlap(shape, wanted) for shape in self.shapes):
-                return True
-        return False
+        wanted = _wanted(project, path)
+        return any(overlap(found, shape) for shape in self.shapes for found in wanted)
 
 
 @dataclass(slots=True)
@@ -318,6 +315,16 @@ def shape_of(template: str) -> Shape:
     return (*shape, *((char, False) for char in template[at:]))
 
 
+@functools.lru_cache(maxsize=1024)  # every late group is asked about the same paths
+def _wanted(project: Project, path: str) -> tuple[Shape, ...]:
+    """The shapes of a path, or of a glob, under each name that it has."""
+    plain = project.plain_glob(path)[0] if is_glob(path) else project.plain(path)
+    names = dict.fromkeys((path, plain))
+    return tuple(
+        shape_of_glob(name) if is_glob(name) else tuple((char, False) for char in name) for name in names
+    )
+
+
 def shape_of_glob(glob: str) -> Shape:
     """All that a glob finds, and a little more: of `[ab]` any character."""
     shape: list[tuple[str, bool]] = []
@@ -337,27 +344,55 @@ def expression_of(shape: Shape) -> str:
 
 
 def overlap(one: Shape, other: Shape) -> bool:
-    """Is there a text that has both shapes?"""
-    states = {(0, 0)}
-    waiting = [(0, 0)]
-    while waiting:
-        first, second = waiting.pop()
-        for state in _steps(one, other, first, second):
-            if state not in states:
-                states.add(state)
-                waiting.append(state)
-    return (len(one), len(other)) in states
+    """Is there a text that has both shapes?
+
+    All places in `other` that may be reached are one number, a bit for each: a pattern of a thousand signs is a
+    thousand steps, and not a million.
+    """
+    places = _places(other)
+    many = places.many
+    reached = _skipping(1, many)
+    for chars, more in one:
+        alike = places.alike(chars)
+        passed = 0
+        while passed != reached:
+            passed = reached
+            taken = reached & alike
+            after = _skipping((taken & ~many) << 1 | taken & many, many)
+            reached = reached | after if more else after
+            if not more:
+                break
+        if not reached:
+            return False
+    return bool(reached >> len(other) & 1)
 
 
-def _steps(one: Shape, other: Shape, first: int, second: int) -> Iterator[tuple[int, int]]:
-    if first < len(one) and one[first][1]:
-        yield first + 1, second
-    if second < len(other) and other[second][1]:
-        yield first, second + 1
-    if first < len(one) and second < len(other):
-        (chars, many), (others, more) = one[first], other[second]
-        if _alike(chars, others):
-            yield first + (not many), second + (not more)
+def _skipping(reached: int, many: int) -> int:
+    """With the places behind those that may stand for nothing."""
+    while more := (reached & many) << 1 & ~reached:
+        reached |= more
+    return reached
+
+
+class _Places:
+    """Of a shape, as bits: which parts stand for any number of characters, and which for some character."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self.many = sum(1 << index for index, (_, more) in enumerate(shape) if more)
+        self._alike: dict[str, int] = {}
+
+    def alike(self, chars: str) -> int:
+        found = self._alike.get(chars)
+        if found is None:
+            bits = (1 << index for index, (others, _) in enumerate(self._shape) if _alike(chars, others))
+            found = self._alike[chars] = sum(bits)
+        return found
+
+
+@functools.lru_cache(maxsize=1024)
+def _places(shape: Shape) -> _Places:
+    return _Places(shape)
 
 
 def _alike(chars: str, others: str) -> bool:

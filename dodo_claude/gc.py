@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import shutil
 import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -21,9 +19,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from dodo_claude import runs, store, verify
+from dodo_claude import files, runs, store, verify
 from dodo_claude.attempts import COPIES, TEMPORARY, touched
-from dodo_claude.journal import STATE_DIR, Attempt, StageLog, make_folder
+from dodo_claude.files import STATE_DIR, make_folder
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import Result
 from dodo_claude.rendered import many
 
@@ -97,26 +96,26 @@ def look(root: Path, keep: int) -> Garbage:
 def remove(root: Path, garbage: Garbage) -> None:
     """Let it go."""
     state = root / STATE_DIR
-    for left in state.glob(f"stages/*/{_GONE}*"):  # somebody was killed over it
-        shutil.rmtree(left)
+    for left in files.find(state, f"stages/*/{_GONE}*"):  # somebody was killed over it
+        files.remove_tree(left)
     runs.note_removed(state, [run.id for run in garbage.runs])
     for run in garbage.runs:
         folder = state / "runs" / run.id
-        for name in sorted(os.listdir(folder)):
+        for name in sorted(files.names(folder)):
             if _OF_A_RUN.fullmatch(name):
-                (folder / name).unlink()
-        (folder / "plan.toml").unlink(missing_ok=True)  # last: without it, it is no run any more
+                files.remove(folder / name)
+        files.remove(folder / "plan.toml", missing_ok=True)  # last: without it, it is no run any more
         with contextlib.suppress(OSError):  # somebody put a file of their own there
-            folder.rmdir()
+            files.remove_folder(folder)
     for each in garbage.attempts:
         stage = root / each.folder
         folder, kept = stage / str(each.number), stage / "kept" / str(each.number)
         for name in each.keeps:
             make_folder((kept / name).parent)
-            os.rename(folder / name, verify.free_name(kept / name))
+            files.move(folder / name, verify.free_name(kept / name))
         gone = stage / f"{_GONE}{each.number}"
-        os.rename(folder, gone)
-        shutil.rmtree(gone)
+        files.move(folder, gone)
+        files.remove_tree(gone)
     store.remove(state, [copy.name for copy in garbage.copies])
 
 
@@ -136,8 +135,8 @@ def _old_copies(state: Path) -> Iterator[OldCopy]:
 
 def _stages(state: Path) -> Iterator[StageLog]:
     """All that ever ran, also those that orchestrate.toml does not have any more."""
-    for folder in sorted((state / "stages").glob("*")):
-        if _is_folder(folder):
+    for folder in files.find(state / "stages", "*"):
+        if files.is_folder(folder):
             log = StageLog(state, unquote(folder.name))
             log.dir = folder  # a long name is a digest there
             yield log
@@ -149,14 +148,14 @@ def _old(root: Path, log: StageLog, keep: int, since: float) -> Iterator[OldAtte
     if not old:
         return
     elsewhere = _Elsewhere(root)
-    for folder in (*(log.dir / str(number) for number in sorted(needed)), *(log.dir / "kept").glob("*")):
+    for folder in (*(log.dir / str(number) for number in sorted(needed)), *files.find(log.dir / "kept", "*")):
         for path in _copies(folder):
             elsewhere.add(path.relative_to(folder), path)
     found = []
     for number in reversed(old):  # of several that are the same the newest stays
         folder = log.dir / str(number)
         keeps = [
-            Path(name) for name in os.listdir(folder) if not _OURS.fullmatch(name) and name not in COPIES
+            Path(name) for name in files.names(folder) if not _OURS.fullmatch(name) and name not in COPIES
         ]
         for path in _copies(folder):
             if not elsewhere.has(path.relative_to(folder), path):
@@ -197,7 +196,7 @@ def _needed(log: StageLog, keep: int, since: float) -> set[int]:
         newest = newest and idle
     for marker in ("open", "done"):
         with contextlib.suppress(OSError, ValueError):
-            needed.add(int((log.dir / marker).read_text()))
+            needed.add(int(files.read_text(log.dir / marker)))
     while (
         True
     ):  # a session that goes on: what it used before is taken off, and what stood there before is compared
@@ -246,9 +245,7 @@ def _copies(folder: Path) -> Iterator[Path]:
         if (folder / name).is_symlink():
             yield folder / name
             continue
-        for at, folders, files in os.walk(folder / name):
-            links = [each for each in folders if os.path.islink(os.path.join(at, each))]
-            yield from (Path(at, each) for each in sorted([*files, *links]))
+        yield from (path for path in files.find(folder / name, "**/*") if not _is_folder(path))
 
 
 def _is_folder(path: Path) -> bool:
@@ -262,7 +259,7 @@ def _size(path: Path) -> int:
     with contextlib.suppress(OSError):
         if not _is_folder(path):
             return path.lstat().st_size
-        return sum(_size(Path(entry)) for entry in os.scandir(path))
+        return sum(_size(path / name) for name in files.names(path))
     return 0
 
 

@@ -17,21 +17,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import verify
-from dodo_claude.attempts import Told, Version, as_number, brief, nothing, read, touched, versions
+from dodo_claude import files, verify
+from dodo_claude.attempts import Told, Version, as_number, brief, content, nothing, read, touched, versions
 from dodo_claude.clean import clean_line, clean_text
-from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.files import STATE_DIR
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import Result, State
+from dodo_claude.mail import Mailbox
 from dodo_claude.records import Config, Stage
 from dodo_claude.redact import NOTHING, Redactor
 from dodo_claude.report import (
-    DONE,
     FAILED,
     NOT_RUN,
-    RUNNING,
     SETTLED,
-    STOPPED,
-    UP_TO_DATE,
     VERSION,
     WAITING,
     AttemptReport,
@@ -39,6 +37,7 @@ from dodo_claude.report import (
     FileReport,
     GroupReport,
     Left,
+    MessageReport,
     RunReport,
     StageReport,
     Totals,
@@ -48,6 +47,7 @@ from dodo_claude.report import (
     why,
 )
 from dodo_claude.runs import SLACK, Span
+from dodo_claude.states import DONE, RUNNING, STOPPED, UP_TO_DATE
 from dodo_claude.usage import TranscriptReader, cost_of
 
 _STATE_OF = {
@@ -279,6 +279,7 @@ class Reader:
             checks=self._checks(stage, last),
             message=self.say((last.result or {}).get("message") or last.view.message).strip("\n"),
             undeclared=tuple(self._undeclared(last)) if files else (),
+            messages=tuple(self._messages(stage)) if attempts and self.span.id else (),
         )
 
     def _untouched(self, stage: Stage, log: StageLog, said: Said | None) -> StageReport:
@@ -338,7 +339,7 @@ class Reader:
         inputs, targets = good.begun.get("inputs"), (good.result or {}).get("targets")
         opened = log.open_attempt()  # done, and no run has come to store it: see recovery.drive
         taken_over = opened is not None and opened.number == good.attempt.number
-        if not (taken_over or (log.dir / "done").exists()) or not isinstance(inputs, dict):
+        if not (taken_over or files.is_file(log.dir / "done")) or not isinstance(inputs, dict):
             return False
         targets = targets if isinstance(targets, dict) else {}
         return set(inputs) == set(stage.file_dep) and all(
@@ -394,8 +395,8 @@ class Reader:
 
     def _used_so_far(self, told: Told) -> tuple[int, float | None]:
         tokens = TranscriptReader(told.view.transcript).read().tokens if told.view.transcript else 0
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            return tokens, cost_of(json.loads((told.attempt.dir / "status.json").read_bytes()))
+        with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
+            return tokens, cost_of(json.loads(files.read(told.attempt.dir / "status.json")))
         return tokens, None
 
     def _same_session(self, told: Told, session: object) -> Mapping[str, Any]:
@@ -445,6 +446,16 @@ class Reader:
                     tuple(self.line(name) for name in beside) if isinstance(beside, list) else (),
                 )
 
+    def _messages(self, stage: Stage) -> Iterator[MessageReport]:
+        """What was written to its worker in this run."""
+        mailbox = Mailbox(self.log(stage))
+        for name in mailbox.sent():
+            letter = mailbox.letter(name)
+            if letter is not None and self.span.started <= letter.at < self.span.until:
+                yield MessageReport(
+                    round(letter.at, 3), self.line(letter.sender), self.say(letter.text).strip("\n")
+                )
+
     # checks
 
     def _checks(self, stage: Stage, told: Told) -> tuple[CheckReport, ...]:
@@ -455,7 +466,7 @@ class Reader:
             log = told.attempt.dir / "output.log"
             blamed = told.how == Result.TIMED_OUT.value or problems[0].startswith("its command ")
             stopped = told.how == Result.ABORTED.value and not (told.result or {}).get("unchecked")
-            ended = told.result is not None and not stopped and log.exists()
+            ended = told.result is not None and not stopped and files.is_file(log)
             how = "passed" if good else "not run" if not ended else "failed" if blamed else "passed"
             found.append(self._check("command", stage.command, how, log))
         done = stored if isinstance(stored := (told.result or {}).get("phases"), list) else []
@@ -471,7 +482,7 @@ class Reader:
                 found.append(self._check("check", phase.check, how, told.attempt.dir / "check.log"))
         if stage.check is not None:
             failed = failed and len(done) + 1 >= len(stage.phases)
-            clear = good or (told.problems == [] and (told.attempt.dir / "check.log").exists())
+            clear = good or (told.problems == [] and files.is_file(told.attempt.dir / "check.log"))
             how = "passed" if clear else "failed" if failed else "not run"
             found.append(self._check("check", stage.check, how, told.attempt.dir / "check.log"))
         return tuple(found)
@@ -492,11 +503,9 @@ class Reader:
 
 def _lines(path: Path) -> Counter[bytes] | None:
     """How often each line stands in a file; None for one that is not text, or too large."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        if path.stat().st_size > MOST_COUNTED:
-            return None
-        data = path.read_bytes()
-        if b"\0" in data:
+    data = content(path, MOST_COUNTED)
+    with contextlib.suppress(UnicodeDecodeError):
+        if data is None or b"\0" in data:
             return None
         data.decode("utf-8")
         lines = data.split(b"\n")

@@ -202,7 +202,7 @@ def read(path: str, limit: int, *, always: bool = False) -> bytes:
         inputs.files[path] = (None, None)
         if always:
             inputs.always.add(path)
-    with open(path, "rb", opener=_plain) as stream:
+    with open(path, "rb", opener=plain) as stream:
         then = signature_of(os.fstat(stream.fileno()))
         data = stream.read(limit)
     if inputs is not None:
@@ -210,8 +210,8 @@ def read(path: str, limit: int, *, always: bool = False) -> bytes:
     return data
 
 
-def _plain(path: str, flags: int) -> int:
-    """Opening a pipe would wait for its other end."""
+def plain(path: str, flags: int) -> int:
+    """An opener of plain files alone: opening a pipe would wait for its other end."""
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise NotPlainError("is a folder, not a file")
@@ -299,7 +299,7 @@ def _holds(path: str, mark: str | None) -> bool:
     """Is what the file holds what the mark was made of?"""
     size = int(mark.partition(":")[0]) if mark else 0
     try:
-        with open(path, "rb", opener=_plain) as stream:
+        with open(path, "rb", opener=plain) as stream:
             # One byte more: a file that grew is another, however large it is now.
             return mark is not None and _mark(stream.read(size + 1)) == mark
     except (OSError, ValueError):

@@ -7,7 +7,7 @@
 
 Rules this file keeps: an attempt is written down before it acts; one process writes a journal (the one
 that holds the run's lock); a line is one `write`; a torn last line costs only itself; nothing here is
-ever overwritten, a new attempt gets a new number; no link is followed, whoever put it there.
+ever overwritten, a new attempt gets a new number; every file is opened by the rules of files.py.
 """
 
 from __future__ import annotations
@@ -20,21 +20,23 @@ import math
 import os
 import re
 import secrets
-import shutil
-import stat
 import time
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from dodo_claude import files
 from dodo_claude.clean import MAX_OUTPUT, left_out
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.files import make_folder, naming, no_room, write_atomic
 from dodo_claude.redact import NOTHING, Redactor
 
 if TYPE_CHECKING:
     from dodo_claude.lifecycle import Event, View
 
-STATE_DIR = ".orchestrate"
+# The name of an attempt's folder. More digits than ours are no number of ours.
+_NUMBER = re.compile(r"[0-9]{1,18}")
 # A hook's tool input may carry whole files; the journal needs to say what was done, not to repeat it.
 MAX_TEXT = 4_000  # characters kept of one string of an event
 MAX_MESSAGE = 100_000  # characters kept of a worker's last message, which other prompts may include
@@ -42,149 +44,16 @@ MAX_EVENT = 8_000_000  # bytes; of a larger spool file, set aside unread, head a
 MAX_DEPTH = 20  # levels kept of a nested value
 MAX_FOLDER_NAME = 255  # bytes, what file systems allow
 HOOK_SECONDS = 60.0  # a hook that wrote nothing for so long writes no more
-LITTLE = 16_384  # bytes; with less free the disk is full
 # A line as `_append` writes it, with its time and its kind.
 _OUTLINE = re.compile(rb'^(?=\{"at": ([0-9]+(?:\.[0-9]+)?), "kind": "([^"\\]*)")(.*)$', re.M)
-# No room: on the disk, of the user's quota, below the limit on a file's size.
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-
-
-def is_full(error: OSError) -> bool:
-    """Would room on the disk mend it?"""
-    return error.errno in _FULL
-
-
-def no_room(folder: Path) -> bool:
-    """Is there no room for even a few small files? A file system that tells no size always has."""
-    status = os.statvfs(folder)
-    free = status.f_bavail if os.geteuid() else status.f_bfree
-    return status.f_blocks > 0 and free * status.f_frsize < LITTLE
-
-
-def disk_problem(error: OSError, place: Path | str) -> str:
-    """What `error` means to a person, in one line. `place` is named where the error names no file."""
-    # Of an error over two files the second is the one that was to be written.
-    name = error.filename2 or error.filename or place
-    name = os.fsdecode(name) if isinstance(name, bytes) else name
-    if is_full(error):
-        return f"disk full while writing {name}: {error.strerror} (free it; then run again)"
-    return f"{name}: {error.strerror or error} (free it, or mend its mode; then run again)"
-
-
-@contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Let an error say which file it was about: one of a descriptor does not, and a temporary name tells nobody."""
-    try:
-        yield
-    except OSError as error:
-        error.filename, error.filename2 = str(path), None
-        raise
-
-
-def write_atomic(path: Path, text: str, mode: int = 0o600, *, durable: bool = True) -> None:
-    """Replace `path` by `text`: at any moment it holds the old or the new content, whole.
-
-    Not `durable`: a machine that loses its power may lose it, or leave an empty file. That will do for what only
-    matters to processes that would be gone, too; waiting for the disk is what a stage's start and end took longest.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with _naming(path):
-            _write(temporary, text, mode, durable=durable)
-            os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_new(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file that is read by whoever is started, or told of it, after it is whole."""
-    with _naming(path):
-        _write(path, text, mode, durable=False)
-
-
-def _write(path: Path, text: str, mode: int, *, durable: bool) -> None:
-    # Bytes of the system (a path, a variable) that are no UTF-8 go through as they came.
-    with os.fdopen(_make(path, mode), "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        stream.write(text)
-        stream.flush()
-        if durable:
-            os.fsync(stream.fileno())
+# Of a stage whose last attempt counts: doit has stored its outcome, or is to.
+_MARKS = ("done", "open")
 
 
 def in_lines(data: Mapping[str, object]) -> str:
     """`data` as JSON, a line for each of its keys: people read it, and `indent` would take ten times as long."""
     rows = (f" {json.dumps(key)}: {json.dumps(value)}" for key, value in data.items())
     return "{\n" + ",\n".join(rows) + "\n}\n"
-
-
-def being_written(temporary: Path) -> bool:
-    """Does the process that `write_atomic` wrote it in still live?"""
-    return _lives(temporary.name.split(".")[-2])
-
-
-def _lives(pid: str) -> bool:
-    from dodo_claude.processes import runs
-
-    with contextlib.suppress(ValueError, OverflowError):
-        return runs(int(pid))
-    return False
-
-
-def _make(path: Path, mode: int) -> int:
-    """A descriptor of a file that was not there before."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    try:
-        return os.open(path, flags, mode)
-    except FileExistsError:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise OSError(errno.ELOOP, "neither symbolic links nor folders are followed", str(path)) from None
-        path.unlink()  # left by a process of the same number that was killed
-        return os.open(path, flags, mode)
-
-
-def make_folder(path: Path) -> None:
-    """A private folder, with those above it that are missing. A link in its place is refused."""
-    with contextlib.suppress(FileExistsError):
-        try:
-            path.mkdir(mode=0o700)
-        except FileNotFoundError:
-            make_folder(path.parent)
-            path.mkdir(mode=0o700)
-        return
-    if not stat.S_ISDIR(path.lstat().st_mode):
-        raise NotADirectoryError(errno.ENOTDIR, "is no folder (remove it)", str(path))
-
-
-def make_state_dir(root: Path) -> Path:
-    """The project's state folder, private to its user and unseen by git."""
-    state = root / STATE_DIR
-    state.mkdir(mode=0o700, exist_ok=True)
-    # What a clone brought along leads nowhere else, and is nobody else's to read.
-    mode = state.lstat().st_mode
-    if stat.S_ISLNK(mode):
-        raise NotADirectoryError(errno.ENOTDIR, "is a symbolic link (remove it)", str(state))
-    if mode & 0o077:
-        state.chmod(0o700)
-    # A .gitignore inside the folder hides it in every clone and worktree without a write to .git.
-    ignore = state / ".gitignore"
-    if not ignore.exists() or ignore.stat().st_size == 0:
-        # In place: a kill in the middle leaves an empty file, which the next start fills, and no other.
-        fd = os.open(ignore, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, b"*\n")
-        finally:
-            os.close(fd)
-    return state
-
-
-def user_state(environ: Mapping[str, str]) -> Path:
-    """Our folder among the user's own, where no repository brings anything along."""
-    base = environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(base):  # as the standard of that variable says
-        base = os.path.join(environ.get("HOME") or os.path.expanduser("~"), ".local", "state")
-    return Path(base) / "dodo-claude"
 
 
 class StageLog:
@@ -197,20 +66,18 @@ class StageLog:
 
     def attempts(self) -> list[int]:
         """The numbers of all attempts, oldest first."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            return sorted(int(name) for name in os.listdir(self.dir) if name.isdecimal())
-        return []
+        return sorted(int(name) for name in files.names(self.dir) if _NUMBER.fullmatch(name))
 
     def open_attempt(self) -> Attempt | None:
         """The attempt that doit has not settled: under way, or cut off by a crash."""
         try:
-            text = (self.dir / "open").read_text()
+            text = files.read_text(self.dir / "open")
             # Empty after a loss of power, since it is not worth a wait: only the newest can have been open.
             number = int(text) if text else max(self.attempts(), default=0)
         except (OSError, ValueError):
             return None
         attempt = Attempt(self, number)
-        return attempt if attempt.dir.is_dir() else None
+        return attempt if files.is_folder(attempt.dir) else None
 
     def last(self) -> Attempt | None:
         """The newest attempt."""
@@ -227,28 +94,23 @@ class StageLog:
 
     def sweep(self) -> None:
         """Remove what a process left that was killed while it wrote. Only the holder of the run's lock may."""
-        try:
-            names = os.listdir(self.dir)
-        except (FileNotFoundError, NotADirectoryError):
-            return
+        names = files.names(self.dir)
         for name in names:
             if name.startswith(".") and name.endswith(".tmp"):
-                (self.dir / name).unlink()
-        folders = [
-            self.dir / str(number) for number in sorted(int(name) for name in names if name.isdecimal())
-        ]
+                files.remove(self.dir / name)
+        folders = [self.dir / str(number) for number in self.attempts()]
         # Whoever was killed while copies were put back left the newest attempt without an end: only then the older ones,
         # of which there may be very many, are looked at.
-        if folders and (folders[-1] / "result.json").exists():
+        if folders and files.status(folders[-1] / "result.json") is not None:
             del folders[:-1]
         for folder in folders:
             for pattern in (".*.tmp", "paste-*", "before/**/.[0-9]*.tmp", "partial/**/.[0-9]*.tmp"):
-                for left in folder.glob(pattern):
-                    left.unlink()
+                for left in files.find(folder, pattern):
+                    files.remove(left)
         for pattern in ("mail/.*.tmp", "mail/*/.*.tmp") if "mail" in names else ():
-            for left in self.dir.glob(pattern):
-                if not being_written(left):  # anyone may send a message at any time
-                    left.unlink(missing_ok=True)
+            for left in files.find(self.dir, pattern):
+                if not files.being_written(left):  # anyone may send a message at any time
+                    files.remove(left, missing_ok=True)
 
     def begin(self) -> Attempt:
         """Write down a new attempt, before anything of it acts."""
@@ -258,7 +120,7 @@ class StageLog:
         while True:
             number += 1
             with contextlib.suppress(FileExistsError):
-                (self.dir / str(number)).mkdir(mode=0o700)
+                files.make_new_folder(self.dir / str(number))
                 break
         attempt = Attempt(self, number)
         try:
@@ -266,18 +128,23 @@ class StageLog:
             write_atomic(self.dir / "open", f"{number}\n", durable=False)
         except BaseException:
             # Else each run on a full disk would leave an empty attempt, and hide the one that can be resumed.
-            shutil.rmtree(attempt.dir, ignore_errors=True)
+            with contextlib.suppress(OSError, DodoClaudeError):
+                files.remove_tree(attempt.dir)
             raise
         return attempt
 
     def settle(self) -> None:
         """doit has stored the outcome: nothing is left to recover, as long as doit's state is there."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.replace(self.dir / "open", self.dir / "done")
+            files.move(self.dir / "open", self.dir / "done")
 
     def forget(self) -> None:
         """doit knows nothing of this stage, on purpose: it failed, or the user said so."""
         _forget(self.dir)
+
+    def is_forgotten(self) -> bool:
+        """Does doit know nothing of its last attempt, on purpose?"""
+        return not any(os.path.lexists(self.dir / name) for name in _MARKS)
 
     def reopen(self) -> None:
         """doit's record of this stage is lost: the attempt that it was of is to be looked at again."""
@@ -286,26 +153,31 @@ class StageLog:
 
 def forget_all(state: Path) -> None:
     """`StageLog.forget` for every stage that ever ran."""
-    for folder in (state / "stages").glob("*/"):
+    for folder in _stages(state):
         _forget(folder)
 
 
 def reopen_all(state: Path) -> None:
     """`StageLog.reopen` for every stage that ever ran."""
-    for folder in (state / "stages").glob("*/"):
+    for folder in _stages(state):
         _reopen(folder)
 
 
+def _stages(state: Path) -> Iterator[Path]:
+    folder = state / "stages"
+    return (folder / name for name in files.names(folder) if files.is_folder(folder / name))
+
+
 def _forget(folder: Path) -> None:
-    for name in ("done", "open"):
+    for name in _MARKS:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            (folder / name).unlink()
+            files.remove(folder / name)
 
 
 def _reopen(folder: Path) -> None:
-    if not os.path.lexists(folder / "open"):
+    if files.status(folder / "open") is None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            os.replace(folder / "done", folder / "open")
+            files.move(folder / "done", folder / "open")
 
 
 def folder_name(stage: str) -> str:
@@ -343,8 +215,8 @@ class Attempt:
 
         event = Event(event.kind, event.at, self.log.redact.data(dict(event.data)))
         line = json.dumps({"at": event.at, "kind": event.kind, "data": event.data})
-        with _naming(self.journal):
-            fd = os.open(self.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        with naming(self.journal):
+            fd = files.open_file(self.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND)
             try:
                 size = os.fstat(fd).st_size
                 # A line that a crash cut off must not swallow the next one.
@@ -359,7 +231,7 @@ class Attempt:
     def replay(self) -> Iterator[Event]:
         """All events of the journal, oldest first. Unreadable lines are skipped."""
         try:
-            stream = self.journal.open("rb")
+            stream = files.opened(self.journal)
         except FileNotFoundError:
             return
         with stream:
@@ -373,7 +245,7 @@ class Attempt:
         first = last = 0.0
         found = []
         with contextlib.suppress(FileNotFoundError):
-            for at, kind, line in _OUTLINE.findall(self.journal.read_bytes()):
+            for at, kind, line in _OUTLINE.findall(files.read(self.journal, None)):
                 if kind.decode("utf-8", "replace") not in kinds:
                     moment = float(at)
                 elif (event := parse_event(line)) is not None:
@@ -394,7 +266,7 @@ class Attempt:
         for name in self._names():
             with contextlib.suppress(FileNotFoundError):
                 # A file system's clock ticks some milliseconds apart: then the process ids tell.
-                arrived.append((os.stat(self.spool / name).st_mtime_ns, len(_number(name)), name))
+                arrived.append((os.lstat(self.spool / name).st_mtime_ns, len(_number(name)), name))
         events, self.unfinished = [], False
         for mtime, _, name in sorted(arrived):
             path = self.spool / name
@@ -404,7 +276,7 @@ class Attempt:
                 event = _read_hook(path, mtime / 1e9, name)  # its hook may have ended since the first look
             if event is not None:
                 events.append(self._append(event))
-                path.unlink(missing_ok=True)
+                files.remove(path, missing_ok=True)
             elif written or no_room(self.spool):
                 self.unfinished = True
             else:
@@ -417,12 +289,13 @@ class Attempt:
         """What is in the spool and no event: it may tell why a hook misbehaves."""
         place = self.spool / f".unreadable-{name}"
         with contextlib.suppress(FileNotFoundError):
-            os.replace(self.spool / name, place)
+            files.move(self.spool / name, place)
             _shorten(place)
 
     def _names(self) -> list[str]:
         """Of the events in the spool. What begins with a point is none: not whole yet, or set aside."""
-        return [name for name in os.listdir(self.spool) if not name.startswith(".")]
+        # Whoever removed it has a worker that nothing is heard of: that is no empty spool.
+        return [name for name in files.listing(self.spool) if not name.startswith(".")]
 
     def drop(self, kind: str, **data: object) -> None:
         """Tell the attempt something the way its hooks do; its orchestrator takes it, now or later."""
@@ -449,7 +322,7 @@ class Attempt:
             for name in self._names():
                 with contextlib.suppress(FileNotFoundError):
                     path = self.spool / name
-                    event = _read_hook(path, path.stat().st_mtime, name)
+                    event = _read_hook(path, path.lstat().st_mtime, name)
                     if event is not None:
                         found.append(event)
         return sorted(found, key=lambda event: event.at)
@@ -457,12 +330,12 @@ class Attempt:
     def sweep(self) -> None:
         """Its worker is gone: what its hooks left half-written is nobody's; what is whole stays for who looks."""
         with contextlib.suppress(OSError):
-            for name in os.listdir(self.spool):
+            for name in files.names(self.spool):
                 if not name.startswith("."):
                     if _read_hook(self.spool / name, 0.0, name) is None:
                         self._set_aside(name)
                 elif not name.startswith(".unreadable-"):
-                    (self.spool / name).unlink()
+                    files.remove(self.spool / name)
 
     # -- the result
 
@@ -476,14 +349,14 @@ class Attempt:
         Where that is lost or damaged: what the journal tells of the end, which is less.
         """
         try:
-            value = json.loads((self.dir / "result.json").read_text(encoding="utf-8"))
+            value = json.loads(files.read(self.dir / "result.json"))
         except (OSError, ValueError, RecursionError):
             value = None
         return value if isinstance(value, dict) else self._end()
 
     def _end(self) -> dict[str, object] | None:
         try:
-            if b'"outcome"' not in self.journal.read_bytes():
+            if b'"outcome"' not in files.read(self.journal, None):
                 return None
         except OSError:
             return None
@@ -509,12 +382,12 @@ class Attempt:
 def _shorten(path: Path) -> None:
     """Leave of a file the first and the last half of what is kept of any output. Of a link nothing is lost."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        fd = files.open_file(path, os.O_RDWR)
+    except (OSError, files.NotOursError):
         return
     try:
         status, half = os.fstat(fd), MAX_OUTPUT // 2
-        if stat.S_ISREG(status.st_mode) and status.st_nlink == 1 and status.st_size > MAX_OUTPUT:
+        if status.st_nlink == 1 and status.st_size > MAX_OUTPUT:
             tail = os.pread(fd, half, status.st_size - half)
             os.ftruncate(fd, half)
             os.pwrite(fd, left_out(status.st_size - MAX_OUTPUT) + tail, half)
@@ -537,10 +410,10 @@ def _read_hook(path: Path, at: float, name: str) -> Event | None:
     from dodo_claude.lifecycle import SAID, Event
 
     try:
-        if path.stat().st_size > MAX_EVENT:
-            return None
         # NaN and what is too large for a number are not JSON, though Python reads them.
-        value = json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite)
+        value = json.loads(files.read(path, MAX_EVENT), parse_constant=_finite, parse_float=_finite)
+    except files.NotOursError:
+        return None  # a link, a pipe, one that is too large: it is set aside
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(value, dict) or not isinstance(value.get("hook_event_name"), str):
@@ -568,7 +441,7 @@ def _number(name: str) -> str:
 
 def _is_written(name: str, at: float) -> bool:
     """May the hook still be writing that event, of which something came at `at`?"""
-    return time.time() - at < HOOK_SECONDS and _lives(name.partition(".")[0])
+    return time.time() - at < HOOK_SECONDS and files.lives(name.partition(".")[0])
 
 
 def _by_hook(name: str) -> dict[str, object]:

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from dodo_claude import inputs, records
-from dodo_claude.journal import user_state, write_atomic
+from dodo_claude.errors import DodoClaudeError
+from dodo_claude.files import make_private, user_state, write_atomic
 from dodo_claude.records import Config, Stage
 
 # Of the file's form.
@@ -32,7 +33,17 @@ FORM = 2
 MOST = 100_000_000  # bytes
 
 # What reading a file that is not as we wrote it raises.
-ODD = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, OverflowError)
+ODD = (
+    DodoClaudeError,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    RecursionError,
+    OverflowError,
+)
 
 _RECORDS = {
     cls.__name__: cls
@@ -85,8 +96,8 @@ def place(root: Path, environ: Mapping[str, str], what: str = "") -> Path:
 
 def find(question: Question, environ: Mapping[str, str]) -> tuple[Config, dict[str, str]] | None:
     """The configuration and the digests that were kept with it; None: it has to be made."""
-    path = _path(question, environ)
     try:
+        path = _path(question, environ)
         with open(path, "rb", opener=own) as stream:
             same, renewed = _same(question, stream)
             if same is None:
@@ -131,7 +142,8 @@ def keep(
         return
     parts = [json.dumps(part).encode() for part in (seen.data(), _data(config, digests(config)))]
     mark = secrets.token_hex(8).encode()
-    write(_path(question, environ), question.text().encode(), parts[0], mark, parts[1])
+    with contextlib.suppress(DodoClaudeError):  # no home to keep it in
+        write(_path(question, environ), question.text().encode(), parts[0], mark, parts[1])
 
 
 def _path(question: Question, environ: Mapping[str, str]) -> Path:
@@ -152,8 +164,7 @@ def own(path: str, flags: int) -> int:
 def write(path: Path, *lines: bytes) -> None:
     """For one of our files there. What can't be written is not."""
     with contextlib.suppress(OSError):
-        for folder in (path.parent.parent, path.parent):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path.parent)
         write_atomic(path, b"\n".join(lines).decode())
 
 

@@ -13,7 +13,9 @@ import functools
 from collections.abc import Iterable
 from pathlib import Path
 
-from dodo_claude.journal import StageLog, write_atomic
+from dodo_claude import files
+from dodo_claude.files import write_atomic
+from dodo_claude.journal import StageLog
 
 SETTLED = "settled"
 
@@ -36,13 +38,13 @@ class Left:
 
 def may_be(state: Path) -> bool:
     """May an attempt be left of an earlier run?"""
-    return not (state / SETTLED).exists()
+    return not files.is_file(state / SETTLED)
 
 
 def begin(state: Path) -> bool:
     """Attempts may begin from now on. Were there none left before? Raises `OSError`."""
     try:
-        (state / SETTLED).unlink()
+        files.remove(state / SETTLED)
     except FileNotFoundError:
         return False
     return True

@@ -34,6 +34,12 @@ GIVEN = "given"  # the next phase's prompt was pasted: text
 CHECKED = (
     "checked"  # a check, not always the stage's own, changed files that it guards: protected, inputs (marks)
 )
+UNHEARD = "unheard"  # nothing was heard: since (wall time), text (what its client says of it, '' for nothing), tries
+POSTED = "posted"  # somebody wrote to it: letter (id), sender, text
+HEARD = "heard"  # an answer came, of which no hook tells
+DENIED = (
+    "denied"  # its client refused it what a tool was to do: what, text (why), call (the client's id of it)
+)
 OUTCOME = "outcome"  # the attempt is over: result, reason
 
 # What a worker, or a person, says by a command of ours; it comes through the spool like a hook's event.
@@ -131,6 +137,11 @@ class View:
     repairs_before: int = 0  # of them, in the phases before this one
     heard: float = 0.0  # wall time of the last event of the worker's own
     looked: float = 0.0  # wall time of the last look at its screen
+    asked: float = 0.0  # wall time since which the model is to answer; 0: a tool runs, or its turn is over
+    unheard: float = 0.0  # wall time since which nothing was heard, once that was said; 0: it is heard
+    unheard_for: str = ""  # what its client says of that
+    tries: str = ""  # 'attempt 3 of 11': how often the client has asked
+    denied: tuple[tuple[str, str, str], ...] = ()  # what its client refused it, why, and the call's id
     errors: int = 0  # failed turns in a row, without progress
     nudges: int = 0  # 1: told to go on in its silence, 2: interrupted
     error: str | None = None  # StopFailure's kind
@@ -141,6 +152,7 @@ class View:
     exit_status: int | None = None
     left: bool = False  # somebody ended the client at its prompt
     outcome: Outcome | None = None
+    posted: tuple[str, str, str] = ("", "", "")  # the newest message to it: its id, whom it is from, its text
     handed: tuple[str, ...] = ()  # messages that a hook gave to the client; its next event proves them
     mailed: tuple[str, ...] = ()  # messages that were pasted
     received: tuple[str, ...] = ()  # messages that are proved and not settled yet
@@ -192,6 +204,8 @@ class Outcome:
 # What a look at a client that does not begin finds, as kinds of failure: its dialogs over a folder that is not trusted, a
 # settings file with a fault, and our settings, which another version of the client would take.
 START_DIALOGS = frozenset({"trust", "settings", "version"})
+# So many of the things that its client refused it are kept.
+MOST_DENIED = 3
 # A compaction after fewer tool calls than this made no room to work in.
 LITTLE_WORK = 3
 
@@ -242,13 +256,13 @@ def _session(view: View, event: Event) -> View:
         transcript=_text(event, "transcript_path") or view.transcript,
     )
     if view.step is Step.CLEARING and _text(event, "source") == "clear":
-        return _cleared_away(known)
+        return _cleared_away(known, "its context was cleared")
     # After a compaction, or a /clear of a person's, SessionStart comes in mid-life and changes nothing else.
     return replace(known, state=State.RUNNING) if view.state is State.STARTING else known
 
 
-def _cleared_away(view: View) -> View:
-    """The context was compacted, or cleared, as we had asked: the session is idle again."""
+def _cleared_away(view: View, activity: str = "") -> View:
+    """The context was compacted, or cleared, as we had asked, or was not: the session is idle again."""
     return replace(
         view,
         state=State.IDLE,
@@ -259,8 +273,13 @@ def _cleared_away(view: View) -> View:
         compacted=True,
         wish=None,
         hurried=False,
-        activity="",
+        unheard=0.0,
+        activity=activity,
     )
+
+
+def _not_compacted(view: View, why: str) -> View:
+    return _cleared_away(view, f"its context was not compacted: {why}")
 
 
 def _prompted(view: View, event: Event) -> View:
@@ -301,7 +320,7 @@ def _working(view: View, event: Event) -> View:
         state=State.RUNNING,
         held=False,
         blocked_on=None,
-        activity=_activity(event),
+        activity=doing(event.data),
         tools=view.tools + (event.kind == "PreToolUse"),
         errors=0,
     )
@@ -319,9 +338,11 @@ def _of_another(view: View, event: Event) -> bool:
     return bool(view.request and event.data.get("agent_id"))
 
 
-def _activity(event: Event) -> str:
-    tool = _text(event, "tool_name")
-    inputs = event.data.get("tool_input")
+def doing(call: Mapping[str, object]) -> str:
+    """What a tool is about to do, in words: its name, and what of its input tells most. `call`: a hook's fields."""
+    tool = call.get("tool_name")
+    tool = tool if isinstance(tool, str) else ""
+    inputs = call.get("tool_input")
     detail = ""
     if isinstance(inputs, Mapping):
         for key in ("file_path", "command", "pattern", "description"):
@@ -334,7 +355,7 @@ def _activity(event: Event) -> str:
 def _blocked(view: View, event: Event) -> View:
     if view.denies or _of_another(view, event):
         return view
-    what = _activity(event) or "a dialog"
+    what = doing(event.data) or "a dialog"
     return replace(view, state=State.BLOCKED, blocked_on=what, request=_text(event, "request"))
 
 
@@ -349,7 +370,9 @@ def _permitted(view: View, event: Event) -> View:
 def _notified(view: View, event: Event) -> View:
     kind = _text(event, "notification_type")
     if kind == "idle_prompt" and view.step is Step.CLEARING:
-        return _cleared_away(view)  # there was nothing to compact: no other event tells of that
+        return _not_compacted(
+            view, "there was nothing to compact, or no summary came"
+        )  # no other event tells of that
     if kind == "idle_prompt":
         return replace(view, stopped=0.0)  # the client itself has seen the turn's end
     if kind in ("permission_prompt", "agent_needs_input") and view.state is not State.EXITED:
@@ -383,8 +406,10 @@ def _count(event: Event, key: str) -> int:
 
 
 def _stop_failed(view: View, event: Event) -> View:
-    if view.step is Step.CLEARING:
-        return _cleared_away(view)  # it could not compact: the session goes on as it is
+    if view.step is Step.CLEARING and not event.data.get("agent_type"):
+        return _not_compacted(view, _text(event, "last_assistant_message") or _text(event, "error"))
+    if event.data.get("agent_id"):
+        return view  # a sub-agent's turn, or the client's own try to compact: the worker's goes on, or fails by itself
     return replace(
         view,
         state=State.IDLE,
@@ -498,14 +523,12 @@ def _cleared(view: View, event: Event) -> View:
         submitted=False,
         enters=0,
         blocked_on=None,
-        activity="its context is compacted"
-        if event.data.get("goal") is not None
-        else "its context is cleared",
+        activity=f"its context is being {'cleared' if event.data.get('goal') is None else 'compacted'}",
     )
 
 
 def _uncompacted(view: View, event: Event) -> View:
-    return _cleared_away(view) if view.step is Step.CLEARING else view
+    return _not_compacted(view, _text(event, "reason")) if view.step is Step.CLEARING else view
 
 
 def _given(view: View, event: Event) -> View:
@@ -519,7 +542,7 @@ def _compacting(view: View, event: Event) -> View:
 
 def _compacted(view: View, event: Event) -> View:
     if view.step is Step.CLEARING:
-        return _cleared_away(view)
+        return _cleared_away(view, "its context was compacted")
     worked = view.tools - view.tools_compacted >= LITTLE_WORK
     return replace(
         view,
@@ -599,11 +622,35 @@ def _session_ended(view: View, event: Event) -> View:
     return replace(view, left=_text(event, "reason") == LEFT)
 
 
+def _fell_silent(view: View, event: Event) -> View:
+    since = _number(event, "since") or event.at
+    return replace(view, unheard=since, unheard_for=_text(event, "text"), tries=_text(event, "tries"))
+
+
+def _heard(view: View, event: Event) -> View:
+    """It answered, or is asked anew: by a prompt, a message or what a round of tools gave."""
+    asked = event.kind in (*_ASKED, HEARD) or (event.kind == "Stop" and event.data.get("mail"))
+    return replace(view, asked=event.at if asked else 0.0, unheard=0.0, unheard_for="", tries="")
+
+
+def _posted(view: View, event: Event) -> View:
+    return replace(view, posted=(_text(event, "letter"), _text(event, "sender"), _text(event, "text")))
+
+
+def _denied(view: View, event: Event) -> View:
+    what, why = _text(event, "what"), _text(event, "text")
+    known = tuple(each for each in view.denied if each[0] != what)
+    return replace(
+        view,
+        denied=(*known, (what, why, _text(event, "call")))[-MOST_DENIED:],
+        activity=f"was refused: {what} ({why})",
+    )
+
+
 def _exited(view: View, event: Event) -> View:
     status = event.data.get("status")
-    return replace(
-        view, state=State.EXITED, exit_status=status if isinstance(status, int) else None, activity=""
-    )
+    gone = replace(_heard(view, event), state=State.EXITED, activity="")
+    return replace(gone, exit_status=status if isinstance(status, int) else None)
 
 
 def _ended(view: View, event: Event) -> View:
@@ -645,6 +692,10 @@ TABLE: dict[str, _Change] = {
     CLEARED: _cleared,
     UNCOMPACTED: _uncompacted,
     GIVEN: _given,
+    UNHEARD: _fell_silent,
+    HEARD: _heard,
+    DENIED: _denied,
+    POSTED: _posted,
     OUTCOME: _ended,
     PROGRESS: _progressed,
     NOTE: _said,
@@ -683,6 +734,8 @@ def advance(view: View, event: Event) -> View:
         after = replace(after, received=after.received + after.handed, handed=_letters(event, "mail"))
     if event.kind[:1].isupper() or event.kind == SPAWNED or event.kind in SAID:
         after = replace(after, heard=event.at, nudges=0 if event.kind in _LIVELY else after.nudges)
+        if event.kind in (*_ASKED, *_ANSWERED) and not event.data.get("agent_id"):
+            after = _heard(after, event)
     if after.request and after.state is not State.BLOCKED:
         after = replace(after, request="")  # its dialog is over
     # These start a wait of their own although the state's name may stay.
@@ -705,3 +758,6 @@ _WAITS = frozenset({SPAWNED, SENT, CONTINUED, ENTER, MAILED, SUMMARY, CLEARED, G
 _LIVELY = frozenset(
     {"PreToolUse", "PostToolUse", "PostToolUseFailure", "PostToolBatch", "Stop", "StopFailure"}
 )
+# With these the model is asked for its next answer, and with these it has given one.
+_ASKED = ("UserPromptSubmit", "PostToolBatch")
+_ANSWERED = ("PreToolUse", "Stop", "StopFailure", "PermissionRequest", "PostCompact")

@@ -20,8 +20,9 @@ from doit.exceptions import InvalidCommand, InvalidDodoFile
 from doit.globals import Globals
 from doit.task import Task
 
+from dodo_claude import importing, ownership
 from dodo_claude.backend import ContentChecker, DurableDB, keep_unrun
-from dodo_claude.journal import STATE_DIR
+from dodo_claude.files import STATE_DIR
 from dodo_claude.tasks import definition_digests, stage_tasks
 
 if TYPE_CHECKING:
@@ -41,7 +42,12 @@ class StageLoader(DodoTaskLoader):
 
     def __init__(self) -> None:
         super().__init__()
+        # doit imports what its files name for us as soon as we are there, and prints no error of ours as one line.
+        if problems := ownership.faults(Path(), ownership.configuration(Path())):
+            sys.stderr.write("".join(f"ERROR: {problem}\n" for problem in problems))
+            raise SystemExit(3)
         self.path: Path | None = None  # orchestrate.toml, if there is one
+        self.dodo: str | None = None  # the dodo.py that was imported, if there is one
         self.stage_config: Any = None  # config.Config
         self.run: Any = None  # run.Run
         self.late: Any = None  # late.Late, if there can be any
@@ -57,16 +63,21 @@ class StageLoader(DodoTaskLoader):
     def setup(self, opt_values: Mapping[str, Any]) -> None:
         """Find the project, go there, read dodo.py if there is one."""
         dodo, cwd, seek = (opt_values.get(key) for key in ("dodoFile", "cwdPath", "seek_file"))
+        lent = importing.leave_folder()
         own = dodo == "dodo.py"  # else the user named a file, which must be there
         folder = _project(Path.cwd(), seek=bool(seek)) if own and cwd is None else None
         if own and not (folder or Path(cwd or ".")).joinpath("dodo.py").exists():
             self.namespace = {}
             _enter(folder or Path(cwd or "."), cwd)
         else:
-            if folder is not None:
-                os.chdir(folder)
-            module = doit_loader.get_module(dodo, cwd, False if folder is not None else seek)
-            self.namespace = dict(inspect.getmembers(module))
+            file = folder / "dodo.py" if folder is not None else _named(str(dodo), seek=bool(seek))
+            if problems := ownership.faults(file.parent, [file.name]):
+                raise InvalidDodoFile("\n".join(problems))
+            # doit puts both in front.
+            places = [str(file.parent), *([os.path.abspath(cwd)] if cwd is not None else [])]
+            with importing.lent(lent, places):
+                module = doit_loader.get_module(str(file), cwd)
+            self.namespace, self.dodo = dict(inspect.getmembers(module)), file.name
         path = Path.cwd() / FILE
         self.path = path if path.exists() else None
         if self.path is None and not self.namespace:
@@ -141,7 +152,15 @@ class StageLoader(DodoTaskLoader):
 
     def _with_stages(self, tasks: list[Task], cmd: Any) -> list[Task]:
         if not cmd.execute_tasks:
-            return bound(tasks, self.load_stages(tasks, None))
+            found = self.load_stages(tasks, None)
+            if cmd.name == "reset-dep":
+                from dodo_claude import resetting
+
+                cmd.outstream = resetting.Output(
+                    cmd.outstream, {task.name for task in found if task.has_subtask}
+                )
+                resetting.hold(cmd.dep_manager, cmd.outstream.held)
+            return bound(tasks, found)
         settled: set[str] = set()
         unseen: set[str] = set()  # plans that a person has to see first, which is done when their turn comes
         found = bound(tasks, self.load_stages(tasks, settled))
@@ -268,9 +287,16 @@ def _project(start: Path, *, seek: bool) -> Path:
     return start
 
 
+def _named(dodo: str, *, seek: bool) -> Path:
+    """The file as doit finds it: from here, or with `seek` in the nearest folder above."""
+    found = Path.cwd() / dodo
+    while seek and not found.exists() and found.parent != found.parent.parent:
+        found = found.parent.parent / found.name
+    return found
+
+
 def _enter(folder: Path, named: str | None) -> None:
     if named is not None and not folder.is_dir():
         raise InvalidCommand(f"Specified 'dir' path must be a directory.\nGot '{named}'({folder.resolve()}).")
-    sys.path.insert(0, str(folder.resolve()))
     doit_loader.initial_workdir = os.getcwd()  # doit.get_initial_workdir() promises it
     os.chdir(folder)

@@ -52,15 +52,13 @@ class Positions:
         offset = self._keys.get(path)
         return self.of(path) if offset is None else self._place(offset)
 
-    def deepest(self) -> KeyPath:
-        """The longest path of all."""
-        return max((*self._values, *self._keys), key=len, default=())
-
     def line_text(self, line: int) -> str:
         """The text of one line without its end; empty beyond the last."""
         if line > len(self._lines):
             return ""
-        return self._text[self._lines[line - 1] :].split("\n", 1)[0]
+        start = self._lines[line - 1]
+        end = self._text.find("\n", start)
+        return self._text[start:] if end < 0 else self._text[start:end]
 
     def opening(self, path: KeyPath) -> str:
         """The first four characters of a value: enough to tell a string's kind."""

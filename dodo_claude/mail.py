@@ -25,9 +25,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from dodo_claude import files
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import Attempt, StageLog, make_folder, write_atomic
+from dodo_claude.files import make_folder, write_atomic
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import State
 
 # The states of a message, and the folders' names. Those that are final come last.
@@ -117,8 +119,8 @@ class Mailbox:
     def at_work(self) -> Mapping[str, object] | None:
         """`attempt`: that of the worker that takes messages now."""
         try:
-            value = json.loads((self.dir / "at_work").read_bytes())
-        except (OSError, ValueError):
+            value = json.loads(files.read(self.dir / "at_work"))
+        except (OSError, ValueError, RecursionError):
             return None
         return value if isinstance(value, dict) else None
 
@@ -126,7 +128,7 @@ class Mailbox:
         """What became of a message; None if there is none of that id."""
         for _ in range(2):  # it may move on while it is looked for
             for state in reversed(STATES):
-                if (self.dir / state / letter).exists():
+                if files.is_file(self.dir / state / letter):
                     return state
         return None
 
@@ -134,22 +136,30 @@ class Mailbox:
         """The ids of the messages in these states, oldest first."""
         found: list[str] = []
         for state in states:
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                found += [name for name in os.listdir(self.dir / state) if not name.startswith(".")]
+            found += [name for name in files.names(self.dir / state) if not name.startswith(".")]
         return sorted(found)
+
+    def sent(self) -> list[str]:
+        """The ids of all messages that were ever sent, oldest first."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            names = os.listdir(self.dir / "letters")
+            return sorted(name[:-5] for name in names if name.endswith(".json") and not name.startswith("."))
+        return []
 
     def letter(self, letter: str) -> Letter | None:
         """A message as it was sent."""
         try:
-            value = json.loads((self.dir / "letters" / f"{letter}.json").read_bytes())
+            value = json.loads(files.read(self.dir / "letters" / f"{letter}.json"))
             return Letter(str(value["id"]), str(value["from"]), float(value["at"]), str(value["text"]))
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
     # -- the orchestrator
 
     def open(self, attempt: int) -> None:
         """From now on `attempt`'s worker takes messages. What an earlier one was given and never proved is unknown."""
+        for name in (*STATES, "letters", "asks"):
+            files.is_folder(self.dir / name)  # the worker's hooks and commands move messages about
         make_folder(
             self.dir / QUEUED
         )  # the others when there is something for them: most workers get no message
@@ -158,7 +168,7 @@ class Mailbox:
     def close(self) -> list[str]:
         """Nobody takes messages any more; the ids of those that were never taken, now refused."""
         with contextlib.suppress(OSError):  # what can't be written now, the next run does
-            (self.dir / "at_work").unlink()  # first: who posts now sees it, or is seen here
+            files.remove(self.dir / "at_work")  # first: who posts now sees it, or is seen here
         with contextlib.suppress(OSError):
             return [letter for letter in self.letters(QUEUED) if self._move(letter, QUEUED, REFUSED)]
         return []
@@ -172,7 +182,7 @@ class Mailbox:
         found = []
         for letter in self.letters(QUEUED)[:BATCH]:
             if self._move(letter, QUEUED, PASTED):
-                text = (self.dir / PASTED / letter).read_text(encoding="utf-8", errors="replace")
+                text = files.read_text(self.dir / PASTED / letter, "replace")
                 with contextlib.suppress(ValueError):
                     text = str(json.loads(f'"{text}"')).strip()
                 found.append((letter, text))
@@ -198,10 +208,10 @@ class Mailbox:
     def _move(self, letter: str, source: str, target: str) -> bool:
         for _ in range(2):
             try:
-                os.rename(self.dir / source / letter, self.dir / target / letter)
+                files.move(self.dir / source / letter, self.dir / target / letter)
                 return True
             except FileNotFoundError:
-                if (self.dir / target).is_dir():
+                if files.is_folder(self.dir / target):
                     return False
                 make_folder(self.dir / target)
         return False
@@ -216,19 +226,19 @@ class Mailbox:
         """
         fifo = self.dir / "asks" / question
         make_folder(fifo.parent)
-        os.mkfifo(fifo, 0o600)
-        fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.mkfifo(files.check(fifo), 0o600)
+        fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
 
         def answer(seconds: float) -> str | None:
             select.select([fd], [], [], seconds)
             # Gone before the last look: who answers after it finds nobody, and sends a message instead.
-            fifo.unlink(missing_ok=True)
+            files.remove(fifo, missing_ok=True)
             return self._claim_answer(question)
 
         try:
             yield answer
         finally:
-            fifo.unlink(missing_ok=True)
+            files.remove(fifo, missing_ok=True)
             os.close(fd)
 
     def answer(self, question: str, text: str, sender: str) -> str | None:
@@ -244,25 +254,22 @@ class Mailbox:
         path = self.dir / "asks" / f"{question}.answer"
         make_folder(path.parent)
         write_atomic(path, self.log.redact.text(text))
-        try:
-            fd = os.open(self.dir / "asks" / question, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:  # nobody waits any more
+        if not files.poke(self.dir / "asks" / question, b""):  # nobody waits any more
             # Unless it saw the answer in its last look.
             return (
                 self.post(f"The answer to your question:\n{text}", sender)
                 if self._claim_answer(question)
                 else None
             )
-        os.close(fd)  # its end is what the other waits for
-        return None
+        return None  # the end of that is what the other waits for
 
     def _claim_answer(self, question: str) -> str | None:
         path = self.dir / "asks" / f"{question}.answer"
         try:
-            os.rename(path, path.with_suffix(".given"))
+            files.move(path, path.with_suffix(".given"))
         except FileNotFoundError:
             return None
-        return path.with_suffix(".given").read_text(encoding="utf-8", errors="replace")
+        return files.read_text(path.with_suffix(".given"), "replace")
 
 
 def _new_id() -> str:

@@ -26,7 +26,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from dodo_claude import monitors, processes, prompts
+from dodo_claude import files, monitors, processes, prompts
 from dodo_claude.clean import clean_text, one_line
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import StageLog
@@ -458,7 +458,7 @@ def main(path: Path) -> int:
     except FileNotFoundError:
         return 0  # another one has them, or the worker's end was faster
     place = Path(orders.place)
-    lock = monitors.take(place) if place.exists() else None
+    lock = monitors.take(place) if files.is_file(place) else None
     if lock is None:
         return 0
     _quiet_keyboard()

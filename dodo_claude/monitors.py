@@ -14,16 +14,16 @@ import contextlib
 import fcntl
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from dodo_claude import processes
+from dodo_claude import files, importing, processes
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import Attempt, make_folder, write_atomic
+from dodo_claude.files import make_folder, write_atomic
+from dodo_claude.journal import Attempt
 from dodo_claude.records import Monitor, Stage
 from dodo_claude.services import Services
 from dodo_claude.terminal import Pane
@@ -54,8 +54,8 @@ class Orders:
     @classmethod
     def read(cls, path: Path) -> Orders:
         """The orders in `path`, which goes: FileNotFoundError when another monitor took them."""
-        value = json.loads(path.read_bytes())
-        path.unlink()
+        value = json.loads(files.read(path))
+        files.remove(path)
         env = tuple((name, text) for name, text in value["monitor"]["env"])
         return cls(**{**value, "monitor": Monitor(**{**value["monitor"], "env": env})})
 
@@ -69,7 +69,7 @@ class Note(NamedTuple):
 
 def take(path: Path) -> int | None:
     """The file of a monitor, locked; None while another process has it."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = files.open_file(path, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -88,7 +88,7 @@ def write_note(fd: int, note: Note) -> None:
 def read_note(path: Path) -> Note:
     """What the file says; nothing when its monitor has not written yet."""
     with contextlib.suppress(OSError, ValueError):
-        pid, told = path.read_text().rstrip("\n").split(" ")
+        pid, told = files.read_text(path).rstrip("\n").split(" ")
         return Note(int(pid), told)
     return Note()
 
@@ -126,7 +126,7 @@ def _orders(
 
 def _start(monitor: Monitor, orders: Orders, pane: Pane, services: Services) -> None:
     place, told = Path(orders.place), ""
-    if place.exists():
+    if files.is_file(place):
         if _lives(place):
             return
         told = read_note(place).told  # it died: the next one does not say the same again
@@ -141,7 +141,7 @@ def _start(monitor: Monitor, orders: Orders, pane: Pane, services: Services) -> 
     variables = {**given, "LANG": "C.UTF-8", processes.NONCE: orders.nonce}
     argv = [
         "env", "-i", *(f"{name}={value}" for name, value in variables.items()),
-        sys.executable, "-P", "-m", "dodo_claude.monitor", str(path),
+        *importing.python("dodo_claude.monitor", str(path)),
     ]  # fmt: skip
     try:
         services.terminal().split(pane, argv, services.root)
@@ -162,7 +162,7 @@ def _end(folder: Path, name: str, nonce: str, runtime: Path, hurry: Callable[[],
     place = folder / name
     pid = read_note(place).pid if _lives(place) else 0
     processes.end_tree(pid, _nonce(nonce, name), GRACE_SECONDS, hurry)
-    place.unlink(missing_ok=True)
+    files.remove(place, missing_ok=True)
 
 
 def _lives(place: Path) -> bool:
@@ -173,9 +173,7 @@ def _lives(place: Path) -> bool:
 
 
 def _names(folder: Path) -> list[str]:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return sorted(name for name in os.listdir(folder) if not name.startswith("."))
-    return []
+    return sorted(name for name in files.names(folder) if not name.startswith("."))
 
 
 def _nonce(nonce: str, name: str) -> str:

@@ -29,10 +29,8 @@ from dodo_claude.rendered import (
     verdict_of,
 )
 from dodo_claude.report import (
-    DONE,
     FAILED,
     NOT_RUN,
-    STOPPED,
     AttemptReport,
     CheckReport,
     FileReport,
@@ -40,6 +38,7 @@ from dodo_claude.report import (
     RunReport,
     StageReport,
 )
+from dodo_claude.states import DONE, STOPPED
 from dodo_claude.timeline import Axis, Timeline
 
 CSS = Path(__file__).with_name("page.css")

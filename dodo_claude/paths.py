@@ -58,6 +58,11 @@ def normal(path: str) -> str:
     return posixpath.normpath(path)
 
 
+def is_utf8(path: str) -> bool:
+    """False for a file's name of other bytes, which no text file can hold as it is."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in path)
+
+
 def is_glob(path: str) -> bool:
     return _MAGIC.search(path) is not None
 

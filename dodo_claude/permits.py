@@ -18,11 +18,12 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import time
 from pathlib import Path
 
-from dodo_claude.journal import Attempt, write_atomic
+from dodo_claude import files
+from dodo_claude.files import write_atomic
+from dodo_claude.journal import Attempt
 from dodo_claude.lifecycle import PERMITTED
 from dodo_claude.mail import RefusedError
 
@@ -53,13 +54,13 @@ def give(
     event = {"hook_event_name": PERMITTED, **said}
     write_atomic(path.with_name(f"{request}.said"), json.dumps(event))
     write_atomic(path.with_name(f"{request}.answer"), answer)
-    if not _poke(path):
+    if not files.poke(path, b"\n"):
         raise RefusedError("it was answered in its pane, or its client is gone")
     given, deadline = path.with_name(f"{request}.given"), time.monotonic() + TAKE_SECONDS
-    while not given.exists():
+    while not files.is_file(given):
         if time.monotonic() > deadline:
             with contextlib.suppress(FileNotFoundError):  # it took it in this moment
-                os.rename(path.with_name(f"{request}.answer"), path.with_name(f"{request}.late"))
+                files.move(path.with_name(f"{request}.answer"), path.with_name(f"{request}.late"))
                 raise RefusedError("its client did not take the answer")
         time.sleep(LOOK_SECONDS)  # nothing tells of a rename but a watcher, which is more than this is worth
 
@@ -68,12 +69,13 @@ def let_go(attempt: Attempt, request: str) -> None:
     """The dialog is over: the client leaves its hook running, and ignores it; so it ends without a word."""
     with contextlib.suppress(OSError):
         if _claim(attempt, request):
-            _poke(folder(attempt) / request)
+            files.poke(folder(attempt) / request, b"\n")
 
 
 def sweep(attempt: Attempt) -> None:
     """Its worker is gone: what is left of its requests is nobody's."""
-    shutil.rmtree(folder(attempt), ignore_errors=True)
+    with contextlib.suppress(OSError, files.NotOursError):
+        files.remove_tree(folder(attempt))
 
 
 def _claim(attempt: Attempt, request: str) -> bool:
@@ -81,20 +83,8 @@ def _claim(attempt: Attempt, request: str) -> bool:
     if not _ID.fullmatch(request):
         return False
     try:
-        os.close(os.open(folder(attempt) / f"{request}.claim", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        claim = files.check(folder(attempt) / f"{request}.claim")
+        os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except (FileExistsError, FileNotFoundError):
         return False
-    return True
-
-
-def _poke(path: Path) -> bool:
-    """Wake the hook; False if there is none."""
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:  # no reader, or no FIFO
-        return False
-    try:
-        os.write(fd, b"\n")
-    finally:
-        os.close(fd)
     return True

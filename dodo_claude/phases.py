@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dodo_claude import verify
-from dodo_claude.journal import write_atomic
+from dodo_claude import files, verify
+from dodo_claude.files import write_atomic
 from dodo_claude.records import Phase, Stage
 
 # How `tasks.definition` calls what makes a phase.
@@ -115,5 +115,5 @@ def take_summaries(before: Path, folder: Path, count: int) -> None:
     """Copy those of the first `count` phases from one attempt's folder to another's, as far as there are any."""
     for number in range(1, count + 1):
         with contextlib.suppress(OSError):
-            text = summary(before, number).read_text(encoding="utf-8", errors="replace")
+            text = files.read_text(summary(before, number), "replace")
             write_atomic(summary(folder, number), text)

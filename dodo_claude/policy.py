@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from dodo_claude import faults
 from dodo_claude.durations import in_words
 from dodo_claude.lifecycle import SERVER_DIED, START_DIALOGS, Outcome, Result, State, Step, View
 from dodo_claude.turn import NO_SIGNS, Signs, is_held_open, is_over
@@ -23,20 +24,6 @@ SUBMIT_SECONDS = 3.0
 # A swallowed Enter (copy mode, a client not yet listening) is pressed again this often, then given up.
 ENTER_TRIES = 3
 
-# StopFailure.error values after which the same request can succeed later: the fleet pauses.
-PASSING_ERRORS = frozenset({"server_error", "rate_limit", "overloaded"})
-# Those that no waiting mends and that hit every other worker too: the run stops.
-FATAL_ERRORS = frozenset(
-    {
-        "account_on_hold",
-        "authentication_failed",
-        "billing_error",
-        "cloud_credential_error",
-        "model_not_found",
-        "oauth_org_not_allowed",
-        "verification_required",
-    }
-)
 # So many failed turns in a row, without a tool call between them, are borne; usage limits do not count.
 ERRORS_BORNE = 4
 # A dialog that no hook tells of is looked for on the screen after this silence, then every so often.
@@ -46,6 +33,8 @@ START_LOOK_SECONDS = 3.0
 LOOK_AGAIN_SECONDS = 60.0
 # What was seen so long ago still holds.
 FRESH_SECONDS = 5.0
+# An answer takes a minute, and with much thought some; of one that takes longer it is said since when nothing was heard.
+QUIET_SECONDS = 120.0
 # What follows a nudge, and then an Escape, gets this part of `idle_timeout`.
 PATIENCE_PART = 1 / 3
 # A compaction is one request of the whole context: minutes at most. Then the next prompt goes without it.
@@ -84,6 +73,7 @@ class Facts:
     interactive: bool = True  # False: a command that takes a prompt and exits when done
     stop: str | None = None  # why the whole run is being stopped
     silent: float = 0.0  # since the worker's last sign of life: a hook, its transcript, its processes' CPU
+    unanswered: float = 0.0  # since the model was asked, or last said something; 0: it is not asked
     unlooked: float = 0.0  # since its screen was looked at for itself
     signs: Signs = NO_SIGNS  # of a turn's end, besides hooks
     strange: bool = False  # the lookout saw something else than it was to see
@@ -148,6 +138,11 @@ class Interrupt:
 
 
 @dataclass(frozen=True, slots=True)
+class TellSilence:
+    """Nothing was heard of it for long: say since when."""
+
+
+@dataclass(frozen=True, slots=True)
 class Look:
     """Nothing was heard for a while: is a dialog open that no hook tells of?"""
 
@@ -200,7 +195,7 @@ class Stop:
 
 
 Instruction = (
-    Wait | Verify | Send | Pause | GoOn | Interrupt | Look | PressEnter | Stop
+    Wait | Verify | Send | Pause | GoOn | Interrupt | TellSilence | Look | PressEnter | Stop
     | Deliver | Advance | Summarise | Clear | Skip | Give
 )  # fmt: skip
 
@@ -309,15 +304,14 @@ def _unsubmitted(view: View, facts: Facts) -> Instruction:
 
 def _decide_error(view: View, facts: Facts) -> Instruction:
     """A turn ended by an API error: wait with all others, or give up."""
-    error = view.error or "unknown"
+    error = faults.kind_of(view.error or "", view.error_text)
     if error in START_DIALOGS:
         reason = f"the client stopped at a dialog before it began: {view.error_text}"
         return Stop(Outcome(Result.FAILED, reason, kind=error, fatal=True))
-    text = f": {view.error_text}" if view.error_text else ""
-    reason = f"the client gave up ({error}){text}"
-    if error in FATAL_ERRORS:
+    reason = faults.said(error) + (f": {view.error_text}" if view.error_text else "")
+    if error in faults.FATAL:
         return Stop(Outcome(Result.FAILED, reason, kind=error, fatal=True))
-    if error not in PASSING_ERRORS:
+    if error not in faults.PASSING:
         return _failed(reason, kind=error)
     if error != "rate_limit" and view.errors > ERRORS_BORNE:
         return _failed(reason, retry=True, kind=error)
@@ -376,8 +370,13 @@ def _decide_silent(view: View, facts: Facts) -> Instruction:
         return _failed(text, retry=True, kind="silent")
     if facts.strange:
         return Look()
+    if facts.unanswered >= QUIET_SECONDS and not view.unheard:
+        return TellSilence()
     census = facts.idle_timeout * CENSUS_PART
-    return Wait(min((census if facts.silent < census else patience) - facts.silent, LONGEST_REST), box=True)
+    left = (census if facts.silent < census else patience) - facts.silent
+    if facts.unanswered and not view.unheard:
+        left = min(left, QUIET_SECONDS - facts.unanswered)
+    return Wait(min(left, LONGEST_REST), box=True)
 
 
 def _decide_living(view: View, facts: Facts) -> Instruction:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from dodo_claude import files
 from dodo_claude.clean import MAX_OUTPUT, left_out
 from dodo_claude.redact import NOTHING, Redactor
 
@@ -60,7 +61,7 @@ def run_command(
     that the command started outlives it: what is left of its tree is killed when it ends.
     """
     deadline = time.monotonic() + timeout
-    with _naming(log), open(log, "wb", opener=_private) as output:
+    with _naming(log), os.fdopen(files.open_file(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as output:
         process = subprocess.Popen(
             ["/bin/sh", "-c", command],
             cwd=cwd,
@@ -100,10 +101,6 @@ def _naming(log: Path) -> Iterator[None]:
     except OSError as error:
         error.filename = error.filename or str(log)
         raise
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 class _Pump(threading.Thread):

@@ -10,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dodo_claude import files
 from dodo_claude.clean import clean_text
 from dodo_claude.errors import DodoClaudeError
 
 if TYPE_CHECKING:
-    from dodo_claude.config import Config
+    from dodo_claude.records import Config
     from dodo_claude.report import RunReport
     from dodo_claude.runs import Span
     from dodo_claude.tmux import Tmux
@@ -124,14 +125,15 @@ def complete_stage(context: object, parameter: object, incomplete: str) -> list[
     """For a shell's completion: the stages whose names begin so. Never fails, and offers no name that a configuration does not
     take: what it offers is put into a shell's line as it is."""
     import contextlib
-    import tomllib
     from urllib.parse import unquote
+
+    from dodo_claude import shape
 
     names: dict[str, None] = {}
     with contextlib.suppress(Exception):
         root = find_root()
         with contextlib.suppress(OSError, ValueError):
-            stages = tomllib.loads((root / FILE).read_text(encoding="utf-8")).get("stages", {})
+            stages = shape.loads((root / FILE).read_text(encoding="utf-8")).get("stages", {})
             for name, keys in stages.items():
                 items = keys.get("foreach") if isinstance(keys, dict) else None
                 if isinstance(items, list):
@@ -140,7 +142,7 @@ def complete_stage(context: object, parameter: object, incomplete: str) -> list[
                     names[name] = None
         # Those that only a run knows: of files, of lines, of nested orchestrations.
         with contextlib.suppress(OSError):
-            for folder in sorted(os.listdir(root / ".orchestrate" / "stages")):
+            for folder in sorted(files.names(root / ".orchestrate" / "stages")):
                 names[unquote(folder)] = None
         from dodo_claude.schema import is_stage_name
 

@@ -1,4 +1,5 @@
-"""Templates of prompts: what one uses, and what it says. The only importer of jinja2, and only when it is needed.
+"""Templates of prompts: what one uses, and what it says. With language.py, which says how much of jinja2 a template may
+use, the only importer of jinja2, and only when it is needed.
 
 Rules that this file keeps:
 * A template reads plain names of a fixed table: item, stage, files['path'], files.glob('a/*.md'),
@@ -11,15 +12,19 @@ Rules that this file keeps:
 
 from __future__ import annotations
 
+import bisect
 import functools
 import html
+import itertools
 import posixpath
 import re
 import shlex
+import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from dodo_claude import language
 from dodo_claude.clean import one_line, without_controls
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.records import Prompt
@@ -34,6 +39,9 @@ MESSAGE_NAMES = ("item", "stage", "lines")
 
 # How much of a file or a message one prompt takes in: about 25,000 tokens, beyond which a worker had better read it.
 CAP = 100_000
+
+# The schema's limit for a text, which holds for what becomes of one, too.
+MAX_VALUE = 100_000
 
 # A mark that a text could hold by chance is no fence.
 _MARK = re.compile(r"[A-Za-z0-9]{8,64}")
@@ -129,12 +137,13 @@ def analyse(source: str, *, known: tuple[str, ...] = PROMPT_NAMES) -> Uses:
     from jinja2 import meta
 
     try:
-        tree = _environment().parse(source)
-        free = meta.find_undeclared_variables(tree)
+        with language.metered():
+            tree = language.parsed(_environment(), source)
+            free = meta.find_undeclared_variables(tree)
     except jinja2.TemplateSyntaxError as error:
         return Uses(error=(f"not a template: {_lower(error.message or '')} ({LITERAL})", error.lineno))
-    except RecursionError:
-        return Uses(error=("not a template: nested too deeply", 1))
+    except language.NotInLanguageError as error:
+        return Uses(error=(f"not a template: {error.text} (README says what one may use)", error.line))
     return _Reading(tree, free, known).uses()
 
 
@@ -190,20 +199,23 @@ def _parted(text: str, parts: Sequence[tuple[bool, str]]) -> Prompt:
         part if is_data else "\n" if part[-1].isspace() else "." for is_data, part in parts if part
     )
     own: list[str] = []
-    at = 0
-    ends = []
-    for is_data, part in parts:
-        at += len(part)
-        ends.append((at, is_data))
+    ends = [*itertools.accumulate(len(part) for _, part in parts)]
     for found in _MENTION.finditer(text):
-        if not next(is_data for end, is_data in ends if found.start() < end):
+        if not parts[bisect.bisect_right(ends, found.start())][0]:
             own.append(found[0])
     return Prompt(text, data, tuple(dict.fromkeys(own)))
 
 
 def render_value(source: str, *, item: str | None, stage: str, quoted: bool = False) -> str:
     """The text of a short value such as a target; for a shell, what is put in is quoted for it."""
-    return _render(source, {"stage": stage, "item": item}, {}, how=QUOTED if quoted else PLAIN)
+    text = _render(source, {"stage": stage, "item": item}, {}, how=QUOTED if quoted else PLAIN)
+    if len(text) > MAX_VALUE:
+        raise DodoClaudeError(f"it makes {len(text)} characters, of at most {MAX_VALUE}")
+    try:
+        language.count(len(text))
+    except language.TooMuchError as error:
+        raise _not_rendered(error) from error
+    return text
 
 
 def render_message(source: str, *, item: str | None, stage: str, lines: str | None) -> str:
@@ -262,13 +274,18 @@ def _render(
 def _rendered(template: Template, values: Mapping[str, str | None], tables: Mapping[str, object]) -> str:
     given = {name: value for name, value in values.items() if value is not None}
     try:
-        return template.render(**given, **tables)
+        with language.metered():
+            return template.render(**given, **tables)
     except Exception as error:  # an expression of the user's may raise whatever Python has
         raise _not_rendered(error) from error
 
 
 def _not_rendered(error: Exception) -> DodoClaudeError:
-    return DodoClaudeError(one_line(f"the template can't be rendered: {_lower(str(error))}"))
+    lines = [
+        at for frame, at in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == "<template>"
+    ]
+    place = f"line {lines[-1]}: " if lines and lines[-1] > 1 else ""
+    return DodoClaudeError(one_line(f"the template can't be rendered: {place}{_lower(str(error))}"))
 
 
 def _simple_value(use: re.Match[str], given: Mapping[str, str], how: str) -> str:
@@ -318,7 +335,6 @@ class _Paths(_Table):
 @functools.cache
 def _environment(how: str = PLAIN) -> Environment:
     from jinja2 import StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Undefined(StrictUndefined):
         __slots__ = ()
@@ -332,17 +348,18 @@ def _environment(how: str = PLAIN) -> Environment:
         # What comes out is quoted and not what goes in: a filter could take the quotes apart.
         return value if how == PLAIN else _put_in(str(value), how)
 
-    environment = ImmutableSandboxedEnvironment(
-        undefined=Undefined, autoescape=False, keep_trailing_newline=True, finalize=finalize
-    )
-    environment.globals.clear()  # range and the like are not in the table of names
+    environment = language.environment(finalize, Undefined, {_Paths: frozenset({"glob"})})
     environment.filters.update(FILTERS)
     return environment
 
 
 @functools.lru_cache(maxsize=1024)
 def _template(source: str, how: str) -> Template:
-    return _environment(how).from_string(source)
+    from jinja2 import Template
+
+    environment = _environment(how)
+    with language.metered():
+        return Template.from_code(environment, environment.compile(language.parsed(environment, source)), {})
 
 
 class _Reading:

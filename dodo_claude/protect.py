@@ -24,8 +24,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dodo_claude import paths, repository, shell, verify
-from dodo_claude.journal import STATE_DIR, make_folder, write_atomic
+from dodo_claude import files, paths, repository, shell, verify
+from dodo_claude.files import STATE_DIR, make_folder, write_atomic
 from dodo_claude.records import ORDERS, Stage
 
 # What the tools read as code or as orders, whoever wrote it.
@@ -171,7 +171,7 @@ class Guard:
         self._edits: dict[str, dict[str, float]] = {}
         with contextlib.suppress(OSError):
             # The run before was killed in a check: what that changed can't be told from anybody else's doing.
-            os.replace(self._state / CHECKING, self._state / CUT_OFF)
+            files.move(self._state / CHECKING, self._state / CUT_OFF)
             os.utime(self._state / CUT_OFF)
 
     # -- what is guarded
@@ -306,12 +306,12 @@ class Guard:
     def _end_check(self, watch: Watch) -> None:
         self._checks.discard(watch)
         if not self._checks:
-            (self._state / CHECKING).unlink(missing_ok=True)
+            files.remove(self._state / CHECKING, missing_ok=True)
 
     def was_cut_off(self, began: float) -> bool:
         """Did a run die in a check, any stage's, since an attempt began (wall time)? So its own marks are too old."""
         with contextlib.suppress(OSError):
-            return os.stat(self._state / CUT_OFF).st_mtime >= began
+            return os.lstat(files.check(self._state / CUT_OFF)).st_mtime >= began
         return False
 
     # -- as an attempt writes it down
@@ -336,8 +336,8 @@ class Guard:
         own = marks if isinstance(marks, dict) else {}
         file = begun.get("protected_in")
         if isinstance(file, str) and ".." not in file:
-            with contextlib.suppress(OSError, ValueError):
-                base = json.loads((self._state / file).read_bytes())
+            with contextlib.suppress(OSError, ValueError, RecursionError):
+                base = json.loads(files.read(self._state / file))
                 return {**base, **own} if isinstance(base, dict) else own
         return own
 

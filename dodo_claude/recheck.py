@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from dodo_claude import phases, shell, verify
+from dodo_claude import files, phases, shell, since, verify
 from dodo_claude.config import Stage
-from dodo_claude.journal import Attempt, StageLog, write_atomic
+from dodo_claude.files import write_atomic
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import CHECKED, Outcome, Result
 from dodo_claude.services import Done, Services, Slot
 from dodo_claude.work import Work
@@ -40,7 +41,11 @@ class Candidate:
 
 
 class NotAgainError(Exception):
-    """There is nothing to check again; str() says why, in words."""
+    """There is nothing to check again; str() says why, in words. `remedy`: another one than a run."""
+
+    def __init__(self, why: str, remedy: str = "") -> None:
+        super().__init__(why)
+        self.remedy = remedy
 
 
 def find(
@@ -55,14 +60,22 @@ def find(
     how = result.get("result")
     recorded = _table(begun.get("definition"))
     same = recorded == dict(definition)
+    who = recorded.get("agent")
+    if isinstance(who, str) and definition.get("agent") not in (None, who):
+        raise NotAgainError(f"agent '{who}' worked on it", f"dodo-claude recheck {stage.name} --agent {who}")
     if not same and not _same_but_for_checks(stage, definition, recorded, begun):
         raise NotAgainError("more than its check changed since then")
     files = _table(result.get("check_files"))
     scripts = {*files, *_scripts(stage, root)} - _quoted(stage)
-    if other := sorted({*verify.changed(root, inputs, stage.file_dep)} - scripts):
-        raise NotAgainError(f"its input '{other[0]}' changed since then")
+    if {*verify.changed(root, inputs, stage.file_dep)} - scripts:
+        then = {name: mark for name, mark in inputs.items() if name not in scripts}
+        wanted = replace(stage, file_dep=tuple(name for name in stage.file_dep if name not in scripts))
+        raise NotAgainError(f"{next(since.changed_files(wanted, root, then))} since then")
     if how == Result.SUCCEEDED.value and same:
-        raise NotAgainError("it is done, and neither its check nor anything else of it changed")
+        raise NotAgainError(
+            "it is done, and neither its check nor anything else of it changed",
+            f"doit forget {stage.name} has it done anew",
+        )
     marks = _table(result.get("targets"))
     for name in stage.targets:
         if not _stands(root / name, marks.get(name)):
@@ -87,9 +100,9 @@ def _last(stage: Stage, log: StageLog) -> tuple[Attempt, Mapping[str, object]]:
         how = result.get("result")
         resumable = stage.agent is not None and stage.agent.base != "command"
         if how == Result.SUCCEEDED.value:
-            if (log.dir / "done").exists():
-                return attempt, result
-            raise NotAgainError("it is to be done anew (doit forget)")
+            if log.is_forgotten():
+                raise NotAgainError("it is to be done anew, after doit forget")
+            return attempt, result
         if how == Result.FAILED.value and _by_check(result):
             return attempt, result
         cut_off = result.get("edited") or result.get("unchecked")
@@ -223,7 +236,7 @@ class Recheck(Work):
         phases.take_summaries(self.of.attempt.dir, folder, number)
         next_phase = phases.phase_of(self.stage, number)
         wanted = next_phase is not None and next_phase.handover and self.view.message
-        if wanted and not phases.summary(folder, number).exists():
+        if wanted and not files.is_file(phases.summary(folder, number)):
             text = f"The last words of the session that did phase {number}:\n\n{self.view.message}\n"
             write_atomic(phases.summary(folder, number), self.services.redact.text(text))
 

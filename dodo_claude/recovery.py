@@ -16,7 +16,8 @@ from dodo_claude import phases, verify
 from dodo_claude.config import Stage
 from dodo_claude.durations import in_words
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import STATE_DIR, Attempt, StageLog, disk_problem
+from dodo_claude.files import STATE_DIR, disk_problem
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import BEGUN, PHASE, SERVER_DIED, Outcome, Result
 from dodo_claude.mail import REFUSED, Mailbox
 from dodo_claude.policy import LONGEST_WAIT

@@ -15,11 +15,10 @@ from pathlib import Path
 from dodo_claude.cells import cells
 from dodo_claude.clean import clean_line
 from dodo_claude.durations import in_words
-from dodo_claude.journal import write_atomic
+from dodo_claude.files import write_atomic
 from dodo_claude.report import (
     FAILED,
     SETTLED,
-    UP_TO_DATE,
     WAITING,
     CheckReport,
     FileReport,
@@ -30,6 +29,7 @@ from dodo_claude.report import (
     counted,
     to_json,
 )
+from dodo_claude.states import UP_TO_DATE
 
 WIDTH = 80  # columns of the terminal's text
 # A message may have 100,000 characters: that of many stages must fit a person, or a prompt.
@@ -37,6 +37,7 @@ LONGEST_MESSAGE = 4_000  # in Markdown
 PROMPT_MESSAGES = 80_000  # of all stages, in a prompt
 SHORTEST_MESSAGE = 300
 SHOWN_LINES, SHOWN_CHARACTERS = 4, 300  # of a message in the terminal's text
+SHOWN_MESSAGES = 5  # to a worker, in the terminal's text
 SHOWN_UNDECLARED = 5  # files in the terminal's text
 OUTPUT_LINES = 8  # of a failed check's output
 # A group with more stages is told by what is left of it.
@@ -196,9 +197,18 @@ def _stage_lines(stage: StageReport, width: int) -> list[str]:
         out += _fill(f"{verdict_of(check, stage)}: {check.command}", 4, 6)
         for line in check.output.splitlines()[-OUTPUT_LINES:]:
             out += _fill(line, 8)
+    for said in stage.messages[:SHOWN_MESSAGES]:
+        out += _fill(f"{said.sender} said to it: {_cut_line(said.text)}", 4, 6)
+    if len(stage.messages) > SHOWN_MESSAGES:
+        out += _fill(f"and {many(len(stage.messages) - SHOWN_MESSAGES, 'more message')} to it", 4)
     if stage.message and stage.attempts:
         out += _said_lines(stage)
     return out
+
+
+def _cut_line(text: str) -> str:
+    line = clean_line(text)
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[: SHOWN_CHARACTERS - 1]}…"
 
 
 def _said_lines(stage: StageReport) -> list[str]:
@@ -334,6 +344,9 @@ def _section(stage: StageReport, most: int) -> list[str]:
         if check.output:
             tail = "\n".join(check.output.splitlines()[-4 * OUTPUT_LINES :])
             lines += ["", f"The end of what the {check.kind} said:", "", _fenced(_cut(tail, most))]
+    if stage.messages:
+        lines += ["", "Messages to its worker:", ""]
+        lines += [f"- {_escaped(said.sender)}: {_escaped(_cut_line(said.text))}" for said in stage.messages]
     if stage.message:
         lines += ["", "Last message:", "", _fenced(_cut(stage.message, most))]
     return lines

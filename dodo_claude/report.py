@@ -77,6 +77,15 @@ class UndeclaredReport:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageReport:
+    """What somebody wrote to a stage's worker: a monitor, another worker, a person."""
+
+    at: float  # seconds since 1970
+    sender: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class CheckReport:
     """What a program said of the work: the stage's check, or the stage itself if it is a command."""
 
@@ -106,6 +115,7 @@ class StageReport:
     message: str
     needs: tuple[str, ...] = ()  # stages and groups that it comes after, by `after` or by a file
     undeclared: tuple[UndeclaredReport, ...] = ()  # what its last attempt changed besides its targets
+    messages: tuple[MessageReport, ...] = ()  # to its worker, in this run
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +224,7 @@ def _built(kind: Any, value: Any) -> Any:
     """`value`, as JSON has it, as `kind`: a dataclass, a tuple or dict of such, or a plain value."""
     if is_dataclass(kind):
         make: Any = kind
-        later = {"undeclared"} - value.keys()  # an older version did not write it
+        later = {"undeclared", "messages"} - value.keys()  # an older version did not write it
         return make(
             **{name: _built(hint, value[name]) for name, hint in _hints(make).items() if name not in later}
         )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ from dodo_claude.durations import in_words
 from dodo_claude.question import Streams
 from dodo_claude.records import Stage
 from dodo_claude.states import DONE, FAILED, IGNORED, NOT_RUN, SETTLED, STOPPED, UP_TO_DATE
-from dodo_claude.tasks import StageStopped, is_ours, stage_of
+from dodo_claude.tasks import StageStopped, UnmetNeeds, is_ours, stage_of
 
 if TYPE_CHECKING:
     from dodo_claude import board
@@ -37,13 +38,13 @@ _NAME_WIDTH = 14
 # Of a run of more stages those that are up to date are only counted.
 MOST_SKIPPED = 100
 _MAX_ACTIVITY = 100  # characters of a worker's present activity
+_MAX_MESSAGE = 200  # and of a message to it
+# Around what a monitor quotes.
+_FENCE = re.compile(r"^</?output [^\n]*mark=[^\n]*>\n?", re.MULTILINE)
 
 
-class _Lasting:
-    """A text stream that outlives what it writes to: a closed terminal or a full disk ends no run.
-
-    While there is a board, `above` takes its lines.
-    """
+class _Lines:
+    """The run's text stream. While there is a board, `above` takes its lines."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -56,27 +57,7 @@ class _Lasting:
         if self.above is not None:
             self.above(text)
             return len(text)
-        try:
-            return self._stream.write(text)
-        except OSError:
-            self._mute()
-            return len(text)
-
-    def flush(self) -> None:
-        try:
-            self._stream.flush()
-        except OSError:
-            self._mute()
-
-    def _mute(self) -> None:
-        """What is still in the buffer, and all that follows, goes nowhere: Python would fail over it at its end."""
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, self._stream.fileno())
-        try:
-            os.write(2, b"")
-        except OSError:  # standard error was on the same terminal
-            os.dup2(null, 2)
-        os.close(null)
+        return self._stream.write(text)
 
 
 class StageReporter(ConsoleReporter):
@@ -85,8 +66,8 @@ class StageReporter(ConsoleReporter):
     desc = "a line per event of a stage, and a summary"
 
     def __init__(self, outstream: TextIO, options: dict[str, Any]) -> None:
-        self._lasting = _Lasting(outstream)
-        super().__init__(self._lasting, options)
+        self._lines = _Lines(outstream)
+        super().__init__(self._lines, options)
         self._terminal = outstream
         self.failures: list[dict[str, Any]]
         self._lock = threading.Lock()
@@ -112,6 +93,10 @@ class StageReporter(ConsoleReporter):
         self._past: dict[str, float] = {}
         self._first: dict[str, int] = {}  # of each stage its first attempt in this run
         self._chosen: frozenset[str] = frozenset()
+        self._ignored: list[str] = []
+        self._of_run: Callable[[], frozenset[str]] = (
+            frozenset  # the stages of this run, also those it did not come to
+        )
         self._stopping = ""
         self._mute = False  # the user's command can't be started, and that was said
         self._plan: tuple[Any, list[str], dict[str, tuple[str, ...]], dict[str, Stage]] = (None, [], {}, {})
@@ -123,6 +108,7 @@ class StageReporter(ConsoleReporter):
         names = [name for name, task in tasks.items() if stage_of(task) is not None]
         self._width = min(max([_NAME_WIDTH, *map(len, names)]), 32)
         self._tells_skipped = len(names) <= MOST_SKIPPED
+        self._of_run = lambda: _needed(tasks, selected_tasks, setup=False)
         if self.board:
             self._chosen = _needed(tasks, selected_tasks)
             self._past = {name: seconds for name in names if (seconds := self.past(name))}
@@ -165,7 +151,7 @@ class StageReporter(ConsoleReporter):
         if isinstance(fail, UnmetDependency):
             self._blocked.append(task.name)
             self._note(task.name, state=NOT_RUN)
-            needs = dict.fromkeys(fail.message.split(" "))  # twice by doit what it needs in two ways
+            needs = fail.needs if isinstance(fail, UnmetNeeds) else (fail.message,)
             self._line(task.name, f"not run: needs {', '.join(needs)}")
         elif isinstance(fail, StageStopped):
             self._stopped.append(task.name)
@@ -206,6 +192,7 @@ class StageReporter(ConsoleReporter):
 
     def skip_ignore(self, task: Task) -> None:
         """Called by doit for a task that the user ignores."""
+        self._ignored.append(task.name)
         self._note(task.name, state=IGNORED)
         self._line(task.name, "ignored (doit forget undoes it)")
 
@@ -221,22 +208,23 @@ class StageReporter(ConsoleReporter):
             if not isinstance(item["exception"], UnmetDependency | StageStopped)
         ]
         failed = [task.name for task in failed_tasks]
-        parts = [
-            f"{len(names)} {word}"
-            for names, word in (
-                (self._done, "done"),
-                (self._skipped, "up to date"),
-                (failed, "failed"),
-                (self._fallen, "overwritten"),
-                (self._stopped, "stopped"),
-                (self._blocked, "not run"),
-            )
-            if names
-        ]
+        told = {
+            "done": self._done,
+            "up to date": self._skipped,
+            "ignored": self._ignored,
+            "failed": failed,
+            "overwritten": self._fallen,
+            "stopped": self._stopped,
+            "not run": self._blocked,
+        }
+        known = {name for names in told.values() for name in names}
+        told["not run"] = [
+            *self._blocked,
+            *(self._of_run() - known),
+        ]  # a run that was stopped did not come to these
+        parts = [f"{len(names)} {word}" for word, names in told.items() if names]
         if parts:
-            total = sum(
-                map(len, (self._done, self._skipped, failed, self._fallen, self._blocked, self._stopped))
-            )
+            total = sum(map(len, told.values()))
             noun = "stage" if total == 1 else "stages"
             said = f"{total} {noun}: {', '.join(parts)} ({in_words(time.monotonic() - self._start)})"
             self.write(f"{said}\n")
@@ -279,7 +267,8 @@ class StageReporter(ConsoleReporter):
         self._note(stage.name, view=view, tries=attempt - first + 1)
         said = (view.percent, view.progress, view.asks)
         doing = (view.blocked_on, view.prompts, view.repairs, attempt)
-        seen = (view.state, view.activity, view.pane, *doing, view.phase, said)
+        silent = (view.unheard, view.unheard_for)
+        seen = (view.state, view.activity, view.pane, *silent, view.posted, *doing, view.phase, said)
         if self._shown.get(stage.name) == seen:
             return
         before = self._shown.get(stage.name)
@@ -292,7 +281,7 @@ class StageReporter(ConsoleReporter):
         """Called by the thread that minds signals."""
         what = "killing the workers" if hurry else "stopping the workers; a rerun goes on with what is left"
         self._stopping = what
-        above = self._lasting.above
+        above = self._lines.above
         if above is not None:
             above(f"{name}: {what}\n")
             return
@@ -312,16 +301,16 @@ class StageReporter(ConsoleReporter):
                 self._screen.go_on()
         elif self._terminal.isatty():
             held: list[str] = []
-            self._lasting.above = held.append
+            self._lines.above = held.append
             streams = Streams(held.append)
             try:
                 yield
             finally:
                 streams.restore()
                 with self._lock:
-                    self._lasting.above = None
-                    self._lasting.write("".join(held))
-                    self._lasting.flush()
+                    self._lines.above = None
+                    self._lines.write("".join(held))
+                    self._lines.flush()
         else:
             yield
 
@@ -330,7 +319,7 @@ class StageReporter(ConsoleReporter):
         from dodo_claude.redact import Redactor
 
         text = Redactor(os.environ).text(text)
-        notify.notify("dodo_claude", text, cast(TextIO, _Lasting(self._terminal)))  # a bell is no line
+        notify.notify("dodo_claude", text, self._terminal)  # a bell is no line
         config = self.config
         if config is None or not config.notify:
             return
@@ -360,8 +349,8 @@ class StageReporter(ConsoleReporter):
                 return
             from dodo_claude.live import Screen
 
-            self._screen = Screen(cast(TextIO, _Lasting(self._terminal)), self._draw, held=held)
-            self._lasting.above = self._screen.above
+            self._screen = Screen(self._terminal, self._draw, held=held)
+            self._lines.above = self._screen.above
             self._streams = Streams(self._screen.above)  # what a dodo.py's task prints by itself
 
     def close(self) -> None:
@@ -370,7 +359,7 @@ class StageReporter(ConsoleReporter):
         if self._screen is not None:
             self._streams.restore()
             self._screen.close()
-            self._lasting.above = None
+            self._lines.above = None
             self._screen = None
 
     def _draw(self, width: int, height: int) -> list[board.Line]:
@@ -422,12 +411,12 @@ class StageReporter(ConsoleReporter):
         if fleet is None:
             return ""
         if fleet.paused_until is not None:
-            return f"a limit: all workers wait{self._until()}"
+            return f"{fleet.paused_for}: all workers wait{self._until()}"
         return f"nothing more is started: {clean_line(fleet.stopped)}" if fleet.stopped is not None else ""
 
     def _tell(self, stage: Stage, attempt: int, view: View, before: tuple[object, ...] | None) -> str:
         from dodo_claude.lifecycle import State
-        from dodo_claude.status import answers
+        from dodo_claude.status import answers, silence
 
         said = (view.percent, view.progress, view.asks)
         # What only checks again is as one that starts, for good, but has no pane.
@@ -443,11 +432,20 @@ class StageReporter(ConsoleReporter):
             how = answers(stage.name) if view.request else f"dodo-claude attach {stage.name}"
             return f"NEEDS A PERSON: {what} ({how})"
         if view.state is State.PAUSED and (before is None or before[0] is not State.PAUSED):
-            return f"hit a limit ({view.error}); all workers wait{self._until()}"
+            from dodo_claude import faults
+
+            kind = faults.kind_of(view.error or "", view.error_text)
+            what = "hit a limit" if kind == "rate_limit" else faults.pause(kind)
+            return f"{what} ({view.error}); all workers wait{self._until()}"
+        if view.unheard and (before is None or (view.unheard, view.unheard_for) != before[3:5]):
+            return silence(view)
         if view.asks and (before is None or view.asks[-1] not in cast(Any, before[-1])[-1]):
             what = self._relative(view.asks[-1].text)
             self._call(notify.ASKS, stage.name, f"{stage.name} asks: {what}")
             return f"ASKS: {what} (dodo-claude answer {stage.name} TEXT)"
+        if view.posted[0] and not self.quiet and (before is None or before[5] != view.posted):
+            _, sender, text = view.posted
+            return _clip(f"{sender} says to it: {self._relative(_gist(text))}", _MAX_MESSAGE)
         if before is not None and before[-2] != view.phase and view.phase and not self.quiet:
             sizes = self._sizes(stage.phases[view.phase - 1].targets)
             return f"phase {view.phase} of {len(stage.phases)} done{': ' if sizes else ''}{sizes}"
@@ -462,8 +460,9 @@ class StageReporter(ConsoleReporter):
 
     def _after(self, stage: Stage, attempt: int) -> str:
         """How the attempt before that one ended, if not well; whichever run that was in."""
-        from dodo_claude.journal import STATE_DIR, Attempt, StageLog
-        from dodo_claude.status import ended
+        from dodo_claude.files import STATE_DIR
+        from dodo_claude.journal import Attempt, StageLog
+        from dodo_claude.since import ended
 
         before = Attempt(StageLog(self.config.root / STATE_DIR, stage.name), attempt - 1)
         how = ended(before.result() or {})
@@ -502,17 +501,22 @@ class StageReporter(ConsoleReporter):
             self.outstream.flush()
 
 
-def _needed(tasks: Mapping[str, Task], selected: Iterable[str]) -> frozenset[str]:
-    """The stages that a selection of tasks takes along."""
+def _needed(tasks: Mapping[str, Task], selected: Iterable[str], *, setup: bool = True) -> frozenset[str]:
+    """The stages that a selection of tasks takes along. `setup`: with what they need only when they run."""
     found, todo = set[str](), [*selected]
     while todo:
         name = todo.pop()
         if name in tasks and name not in found:
             found.add(name)
             todo += tasks[name].task_dep
-            todo += tasks[name].setup_tasks
+            todo += tasks[name].setup_tasks if setup else ()
     return frozenset(name for name in found if stage_of(tasks[name]) is not None)
 
 
-def _clip(text: str) -> str:
-    return text if len(text) <= _MAX_ACTIVITY else text[: _MAX_ACTIVITY - 1] + "…"
+def _gist(text: str) -> str:
+    """A message in a line."""
+    return " ".join(_FENCE.sub("", text).split())
+
+
+def _clip(text: str, most: int = _MAX_ACTIVITY) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"

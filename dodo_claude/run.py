@@ -17,13 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dodo_claude import left, watch
+from dodo_claude import files, left, watch
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import (
+from dodo_claude.files import (
     STATE_DIR,
-    Attempt,
-    StageLog,
     being_written,
     disk_problem,
     is_full,
@@ -31,7 +29,8 @@ from dodo_claude.journal import (
     make_state_dir,
     write_atomic,
 )
-from dodo_claude.records import Config, Phase, Plan, Prompt, Stage
+from dodo_claude.journal import Attempt, StageLog
+from dodo_claude.records import Config, Monitor, Phase, Plan, Prompt, Stage
 from dodo_claude.redact import Redactor
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ class PreflightError(DodoClaudeError):
 def lock(root: Path) -> int:
     """Hold the project in `root`, as long as the descriptor that is given back is open. Raises `RunInProgressError`."""
     state = make_state_dir(root)
-    fd = os.open(state / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    fd = files.open_file(state / "run.lock", os.O_RDWR | os.O_CREAT)
     end = time.monotonic() + PEEK_SECONDS
     while True:
         try:
@@ -191,9 +190,13 @@ class Run:
             raise PreflightError(_unwritable(self.config, error)) from error
         self._lock_fd = fd
         self.holder = held_by(fd)
+        files.hold(state)
+        for name in ("stages", "runs", "stops", "store"):
+            files.is_folder(state / name)  # what is none is said before anybody works
+        files.is_file(state / "notes.md")
         # A run with nothing to do makes no folder, and there are many: only the newest one's can hold remains.
         with contextlib.suppress(OSError):
-            _sweep(state / "runs" / max(os.listdir(state / "runs"), default="."), ".*.tmp")
+            _sweep(state / "runs" / max(files.names(state / "runs"), default="none"), ".*.tmp")
         if self.left.possible:
             from dodo_claude import store
 
@@ -261,7 +264,7 @@ class Run:
         for stage in self.config.stages:
             log = StageLog(self.config.root / STATE_DIR, stage.name)
             with contextlib.suppress(OSError, ValueError):
-                result = Attempt(log, int((log.dir / "done").read_text())).result() or {}
+                result = Attempt(log, int(files.read_text(log.dir / "done"))).result() or {}
                 targets = result.get("targets")
                 if isinstance(targets, dict) and targets:
                     self.witness.stood(stage.name, stage.fixed(targets))
@@ -281,6 +284,7 @@ class Run:
         runtime, state = watch.runtime_dir(root), make_state_dir(root)
         self._settled = left.begin(state)
         self._watcher = watch.Watcher()
+        self._watcher.watch_loss(state, self._look_whether_lost)
         stops = Stops(state, self.holder)
         make_folder(stops.folder)
         self._watcher.watch_folder(watch.EVERYBODY, stops.folder)
@@ -319,6 +323,17 @@ class Run:
             stops=stops,
             force=self.force,
         )
+
+    @property
+    def lost(self) -> str | None:
+        """What became of the project's folder, or its state folder, if this run has no place any more."""
+        return files.lost(self.config.root / STATE_DIR)
+
+    def _look_whether_lost(self) -> None:
+        if (reason := self.lost) is not None and self.fleet is not None:
+            self.fleet.stop(reason)
+            if self._slots is not None:
+                self._slots.wake()
 
     def terminal(self) -> Tmux:
         """The tmux server of this project. libtmux is imported only when a worker starts."""
@@ -361,10 +376,13 @@ class Run:
                 self._tmux.stop_server_if_empty()
                 self._tmux = None
             if self._services is not None and self._started:
-                self._services.stops.clear()  # what came too late
+                with contextlib.suppress(DodoClaudeError):
+                    self._services.stops.clear()  # what came too late
             self._services = None
             if self._lock_fd is not None:
-                self._look_what_is_left()
+                with contextlib.suppress(OSError, DodoClaudeError):
+                    self._look_what_is_left()
+                files.let_go(self.config.root / STATE_DIR)
                 os.close(self._lock_fd)
                 self._lock_fd = None
 
@@ -409,13 +427,21 @@ class Run:
         """`stage`'s prompt with its files and messages in it as data, fenced by a mark nobody could know."""
         import secrets
 
-        from dodo_claude import prompts
+        from dodo_claude import language, prompts, quotes
 
         assert stage.prompt is not None
         globs = dict(stage.prompt_globs)
         local, path = stage.local_name, stage.local_path
         names = dict.fromkeys([*stage.prompt_files, *(name for found in globs.values() for name in found)])
-        texts = {name: self._included(stage, name) for name in names}
+        texts: dict[str, str] = {}
+        quoted = 0
+        for name in names:
+            texts[name] = self._included(stage, name)
+            quoted += len(texts[name])
+            if quoted > language.MOST:
+                most = f"{language.MOST:,}".replace(",", " ")
+                fact = f"its {len(names)} files have more than {most} characters in all: quote fewer"
+                raise DodoClaudeError(f"{quotes.place(self.config, stage)}: {fact}")
         said = {name: self.message(name) for name in stage.messages}
         report = self.report_of(stage) if stage.report else ""
         env = {name: self.environ[name] for name in stage.prompt_env if name in self.environ}
@@ -423,18 +449,25 @@ class Run:
             mark = secrets.token_hex(8)
             if not any(mark in text for text in (*texts.values(), *said.values(), report)):
                 break
-        told = prompts.render(
-            stage.prompt,
-            item=stage.item,
-            stage=local(stage.name),
-            files={path(name): prompts.fence("file", path(name), text, mark) for name, text in texts.items()},
-            messages={
-                local(name): prompts.fence("message", local(name), text, mark) for name, text in said.items()
-            },
-            env=env | dict(stage.env),
-            globs={path(glob): [path(name) for name in names] for glob, names in globs.items()},
-            report=prompts.fence("report", self.config.name, report, mark) if stage.report else None,
-        )
+        try:
+            told = prompts.render(
+                stage.prompt,
+                item=stage.item,
+                stage=local(stage.name),
+                files={
+                    path(name): prompts.fence("file", path(name), text, mark, prompts.CAP + quotes.NOTE)
+                    for name, text in texts.items()
+                },
+                messages={
+                    local(name): prompts.fence("message", local(name), text, mark)
+                    for name, text in said.items()
+                },
+                env=env | dict(stage.env),
+                globs={path(glob): [path(name) for name in names] for glob, names in globs.items()},
+                report=prompts.fence("report", self.config.name, report, mark) if stage.report else None,
+            )
+        except DodoClaudeError as error:
+            raise DodoClaudeError(f"{quotes.place(self.config, stage)}: {error}") from error
         if stage.plan is not None:
             from dodo_claude import plans
 
@@ -449,11 +482,13 @@ class Run:
         return rendered.stages_markdown(history.of_stages(self.config, stage.report, self.redact))
 
     def _included(self, stage: Stage, name: str) -> str:
+        from dodo_claude import quotes
+
         try:
-            return (self.config.root / name).read_text(encoding="utf-8", errors="replace")
+            return quotes.excerpt(str(self.config.root / name))
         except OSError as error:
             raise DodoClaudeError(
-                f"{name}: {error.strerror} (the prompt of stage '{stage.name}' includes it)"
+                f"{name}: {error.strerror or error} (the prompt of stage '{stage.name}' includes it)"
             ) from error
 
     def message(self, name: str) -> str:
@@ -527,41 +562,7 @@ class Run:
 
         from dodo_claude import __version__
 
-        stages = {}
-        for stage in self.config.stages:
-            entry: dict[str, object] = {
-                "file_dep": list(stage.file_dep),
-                "targets": list(stage.targets),
-                "after": list(stage.after),
-                "session": stage.session,
-                "timeout_seconds": stage.timeout,
-                "repairs": stage.repairs,
-                "retries": stage.retries,
-                "keep": stage.keep,
-                "idle_timeout_seconds": stage.idle_timeout,
-                "person_timeout_seconds": stage.person_timeout,
-                "on_permission": stage.on_permission,
-                "max_turns": stage.max_turns,
-                "protect": list(stage.protect),
-                "cwd": stage.cwd,
-            }
-            for key in ("prompt", "command", "check", "item"):
-                value = getattr(stage, key)
-                if value is not None:
-                    entry[key] = value
-            if stage.phases:
-                entry["phases"] = [_phase(phase) for phase in stage.phases]
-            if stage.agent is not None:
-                entry["agent"] = stage.agent.name
-                entry["allowed_tools"] = list(stage.agent.allowed_tools)
-                if stage.agent.model is not None:
-                    entry["model"] = stage.agent.model
-            if stage.monitors:
-                entry["monitors"] = {
-                    monitor.name: {"command": monitor.command, "match": monitor.match}
-                    for monitor in stage.monitors
-                }
-            stages[stage.name] = entry
+        stages = {stage.name: _stage(stage) for stage in self.config.stages}
         return {
             "run": {
                 "id": self.id,
@@ -583,15 +584,42 @@ class Run:
         }
 
 
-def _phase(phase: Phase) -> dict[str, object]:
-    entry: dict[str, object] = {"prompt": phase.prompt, "targets": list(phase.targets)}
-    if phase.check is not None:
-        entry["check"] = phase.check
-    if phase.compact is not None:
-        entry["compact"] = phase.compact
-    if phase.handover:
-        entry["handover"] = True
+# Of a stage and its phases what is no key of theirs: their names, where they stand, and what was found in their prompts.
+_NO_KEYS = frozenset(
+    ("name", "group", "line", "prefix", "folder", "planned", "agent", "messages", "prompt_env", "prompt_files", "prompt_globs",
+     "report")
+)  # fmt: skip
+_IN_SECONDS = frozenset(("timeout", "idle_timeout", "person_timeout", "every", "debounce"))
+
+
+def _stage(stage: Stage) -> dict[str, object]:
+    """All keys of a stage that have a value, as they count for it."""
+    entry = _keys(stage)
+    if stage.agent is not None:
+        entry |= {"agent": stage.agent.name, "allowed_tools": list(stage.agent.allowed_tools)}
+        if stage.agent.model is not None:
+            entry["model"] = stage.agent.model
+    if stage.phases:
+        entry["phases"] = [_keys(phase) for phase in stage.phases]
+    if stage.monitors:
+        entry["monitors"] = {monitor.name: _keys(monitor) for monitor in stage.monitors}
     return entry
+
+
+def _keys(record: Stage | Phase | Monitor) -> dict[str, object]:
+    """Its own keys, one by one as its class has them, but for those that are records themselves."""
+    found: dict[str, object] = {}
+    for name in record.__dataclass_fields__:
+        value = getattr(record, name)
+        if name in _NO_KEYS or value is None or name in ("phases", "monitors"):
+            continue
+        if name == "env":
+            hidden = Redactor(dict(value))
+            value = {variable: hidden.text(text) for variable, text in value}
+        found[f"{name}_seconds" if name in _IN_SECONDS else name] = (
+            list(value) if isinstance(value, tuple) else value
+        )
+    return found
 
 
 def _say_overwritten(found: Overwritten) -> None:
@@ -718,7 +746,7 @@ def unwritable(config: Config) -> list[str]:
     try:
         probe = make_state_dir(config.root) / f".probe-{os.getpid()}"
         write_atomic(probe, "x")
-        probe.unlink()
+        files.remove(probe)
         watch.runtime_dir(config.root)
     except OSError as error:
         return [_unwritable(config, error)]
@@ -757,6 +785,6 @@ def own_tmux(root: Path, environ: Mapping[str, str]) -> Tmux:
 def _sweep(folder: Path, *patterns: str) -> None:
     """Remove what a run left that was killed while it wrote."""
     for pattern in patterns:
-        for path in folder.glob(pattern):
+        for path in files.find(folder, pattern):
             if not (path.suffix == ".tmp" and being_written(path)):
-                path.unlink(missing_ok=True)
+                files.remove(path, missing_ok=True)

@@ -20,10 +20,10 @@ from doit.runner import FAILURE, MThreadRunner
 from dodo_claude.backend import DurableDB
 from dodo_claude.dispatch import Ready, ways
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import STATE_DIR, disk_problem
+from dodo_claude.files import STATE_DIR, disk_problem
 from dodo_claude.records import Stage
 from dodo_claude.run import Run
-from dodo_claude.tasks import StageStopped, stage_of
+from dodo_claude.tasks import StageStopped, UnmetNeeds, stage_of
 
 if TYPE_CHECKING:
     from dodo_claude.history import Said
@@ -203,7 +203,9 @@ class StageRunner(MThreadRunner):
 
     def finish(self) -> int:
         """doit's end of a run; before it, a last look at what its sums are about to call done."""
-        if self.run is not None and self._worked:
+        if self.run is not None and self.run.lost is not None:
+            self.final_result = self.final_result or FAILURE
+        elif self.run is not None and self._worked:
             self._last_look(self.run.witness)
             self._tell_clashes(self.run)
         return int(super().finish())
@@ -241,8 +243,10 @@ class StageRunner(MThreadRunner):
     def _handle_task_error(self, node: Any, base_fail: BaseFail) -> None:
         """A stage that waits for a failed one is no error of its own: the run's result stays "failed"."""
         before = self.final_result
-        super()._handle_task_error(node, base_fail)
         needs = tuple(dict.fromkeys(bad.task.name for bad in node.bad_deps))
+        if isinstance(base_fail, UnmetDependency):
+            base_fail = UnmetNeeds(needs)
+        super()._handle_task_error(node, base_fail)
         self._ends[node.task.name] = (node.run_status, base_fail, needs)
         if isinstance(base_fail, UnmetDependency):
             self.final_result = before or FAILURE
@@ -262,7 +266,7 @@ class StageRunner(MThreadRunner):
 
     def _clear_left(self) -> None:
         """Stopped early, or stopped by a failure: what an earlier run had at work on the rest ends, resumable."""
-        if self.run is not None and (self._ready or self.signal is not None):
+        if self.run is not None and (self._ready or self.signal is not None) and self.run.lost is None:
             done = {name for name, (status, _, _) in self._ends.items() if status == "successful"}
             clear_left(
                 self.run, [stage for stage in (*self.stages, *self.run.learned) if stage.name not in done]
@@ -270,7 +274,7 @@ class StageRunner(MThreadRunner):
 
     def _write_report(self) -> None:
         """Of a run that started something. Its work is done and saved: nothing that goes wrong here changes that."""
-        if self.run is None or not self._ready:
+        if self.run is None or not self._ready or self.run.lost is not None:
             return
         said = []
         try:

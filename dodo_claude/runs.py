@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from dodo_claude import files
 from dodo_claude.clean import clean_line
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import write_atomic
+from dodo_claude.files import write_atomic
 from dodo_claude.report import RunReport, from_json
 
 # A journal whose file was last written so long before a run's start is not of that run.
@@ -36,7 +37,7 @@ class Span:
 def runs(state: Path) -> list[Span]:
     """All runs that started something, oldest first."""
     found = []
-    for plan in (state / "runs").glob("*/plan.toml"):
+    for plan in files.find(state / "runs", "*/plan.toml"):
         with contextlib.suppress(OSError):
             found.append((_started(plan), plan.parent.name))
     found.sort()
@@ -49,7 +50,7 @@ _STARTED = re.compile(rb'^started = "([^"\n]+)"', re.M)
 
 def _started(plan: Path) -> float:
     # Its first lines say it; a plan of thousands of stages need not be read for that.
-    with plan.open("rb") as stream:
+    with files.opened(plan) as stream:
         found = _STARTED.search(stream.read(4096))
     with contextlib.suppress(ValueError):
         if found is not None:
@@ -59,12 +60,12 @@ def _started(plan: Path) -> float:
 
 def chosen(state: Path, run: str) -> frozenset[str] | None:
     """The stages that a run was to look at; None: all, or nobody knows."""
-    import tomllib
+    from dodo_claude import shape
 
     with contextlib.suppress(OSError, ValueError, RecursionError):
-        text = (state / "runs" / run / "plan.toml").read_text(encoding="utf-8")
+        text = files.read_text(state / "runs" / run / "plan.toml")
         # Its stages, of which there may be thousands, come after it.
-        plan = tomllib.loads(text.partition("\n[stages")[0])
+        plan = shape.loads(text.partition("\n[stages")[0])
         names = plan.get("run", {}).get("chosen")
         if isinstance(names, list):
             return frozenset(str(name) for name in names)
@@ -74,7 +75,7 @@ def chosen(state: Path, run: str) -> frozenset[str] | None:
 def saved(state: Path, run: str) -> RunReport | None:
     """What `write` wrote; None if it did not, or what is there is none of ours."""
     with contextlib.suppress(OSError, ValueError):
-        return from_json((state / "runs" / run / "report.json").read_text(encoding="utf-8"))
+        return from_json(files.read_text(state / "runs" / run / "report.json"))
     return None
 
 
@@ -89,7 +90,7 @@ def find(state: Path, run: str | None) -> Span:
     if run is None:
         if found:
             return found[-1]
-        if any((state / "stages").glob("*/[0-9]*")):
+        if any(files.find(state / "stages", "*/[0-9]*")):
             return Span("unknown", 0.0)  # its plan is gone, its journals are not
         raise DodoClaudeError("report: nothing has run here yet (doit orchestrate)")
     for span in found:
@@ -101,7 +102,7 @@ def find(state: Path, run: str | None) -> Span:
 def removed(state: Path) -> list[str]:
     """The ids of the runs that gc removed."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        return (state / REMOVED).read_text(encoding="utf-8").splitlines()
+        return files.read_text(state / REMOVED).splitlines()
     return []
 
 

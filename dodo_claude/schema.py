@@ -7,6 +7,7 @@ The schema's file is the one definition of what may be written; here are only th
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dodo_claude import durations
-from dodo_claude.findings import Findings, did_you_mean, listed, show
+from dodo_claude.findings import MOST, SHOWN, Findings, did_you_mean, listed, show
 from dodo_claude.locate import KeyPath
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def judge(document: dict[str, Any], findings: Findings) -> None:
     Unknown keys go; every other wrong value becomes None: its key still counts as given, and a list's other elements
     keep their places.
     """
-    for error in [_Error(*_parts(raw)) for raw in _validator().iter_errors(document)]:
+    raws = [*itertools.islice(_validator().iter_errors(document), MOST + 1)]
+    for error in [_Error(*_parts(raw)) for raw in raws]:
         if error.of_name:
             text, remedy = _words(error)
             findings.add((*error.path, str(error.instance)), text, remedy, key=True)
@@ -68,6 +70,8 @@ def judge(document: dict[str, Any], findings: Findings) -> None:
         else:
             findings.add(error.path, *_words(error))
             _take_out(document, error.path)
+    if len(raws) > MOST:  # what was not looked at may be wrong, too
+        findings.raise_any()
 
 
 class _Error(NamedTuple):
@@ -101,9 +105,22 @@ def _validator() -> Validator:
         if isinstance(value, str) and not re.search(wanted.removesuffix("$") + r"\Z", value):
             yield jsonschema.ValidationError("pattern")
 
+    def unless_larger(rule: str, most: str) -> Any:
+        """A rule for what is in a list or a table; of one that is too large, that is all there is to say."""
+        apply: Any = Draft202012Validator.VALIDATORS[rule]
+
+        def judge(validator: object, wanted: object, value: Any, rules: Any) -> Any:
+            if not isinstance(value, list | dict) or len(value) <= rules.get(most, len(value)):
+                yield from apply(validator, wanted, value, rules) or ()
+
+        return judge
+
+    ruled = {"items": "maxItems", "uniqueItems": "maxItems"}
+    ruled |= {"additionalProperties": "maxProperties", "propertyNames": "maxProperties"}
+    validators = {"pattern": pattern, **{rule: unless_larger(rule, most) for rule, most in ruled.items()}}
     # JSON Schema calls 1.0 an integer; in TOML it is a float, and a float is no count.
     checker = Draft202012Validator.TYPE_CHECKER.redefine("integer", is_whole)
-    cls: Any = extend(Draft202012Validator, validators={"pattern": pattern}, type_checker=checker)  # type: ignore[no-untyped-call]
+    cls: Any = extend(Draft202012Validator, validators=validators, type_checker=checker)  # type: ignore[no-untyped-call]
     made: Validator = cls(schema())
     return made
 
@@ -156,6 +173,8 @@ def _work(error: _Error, findings: Findings) -> None:
 
 def _words(error: _Error) -> tuple[str, str]:
     """Text and remedy for an error whose message does not depend on its surroundings."""
+    if isinstance(error.instance, int) and abs(error.instance) >= 10**SHOWN:
+        return f"a number of {len(str(abs(error.instance)))} digits is too large", ""
     words = _WORDS.get(error.rule)
     return words(error, error.rules) if words else (f"{show(error.instance)} is not allowed here", "")
 
@@ -172,7 +191,7 @@ def _type(error: _Error, rules: Mapping[str, Any]) -> tuple[str, str]:
         remedy = "put it in quotes"
     elif kinds == ["boolean"] and isinstance(value, str) and value.lower() in ("true", "false", "yes", "no"):
         remedy = "write true or false, without quotes"
-    elif kinds == ["integer"] and isinstance(value, str) and value.strip().isdecimal():
+    elif kinds == ["integer"] and isinstance(value, str) and value.strip().isdecimal() and len(value) < SHOWN:
         remedy = f"write {show(int(value))}, without quotes"
     return f"{show(value)} is not {wanted}", remedy
 

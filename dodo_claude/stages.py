@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from doit.globals import Globals
 from doit.task import Task
 
+from dodo_claude import importing, resetting
 from dodo_claude.loader import FILE, STATE, StageLoader
 
 DOIT_CONFIG = dict(STATE)
@@ -27,6 +29,9 @@ class _Stages:
         """Called by doit, in the project's folder."""
         loader = StageLoader()
         loader.path = Path.cwd() / FILE
+        importing.put_last([str(Path.cwd())])  # doit has read all of it, with the folder in front
+        if Globals.dep_manager is not None:
+            resetting.hold(Globals.dep_manager)
         yield from loader.load_stages([], set())
 
 

@@ -6,15 +6,17 @@ What a run came to is history.py's; this says what each stage is at this moment,
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dodo_claude import history, processes, runs
+from dodo_claude import faults, history, processes, runs, since
 from dodo_claude.cells import cells, clip, clock, count, dollars, fill
 from dodo_claude.clean import clean_line
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.files import STATE_DIR
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import BEGUN, Result, State, View
 from dodo_claude.records import Config, Stage
 from dodo_claude.redact import NOTHING, Redactor
@@ -36,6 +38,7 @@ from dodo_claude.states import (
 )  # fmt: skip
 
 VERSION = 1  # of the JSON: the next when a key goes or changes its meaning
+MOST_CHANGES = 2  # of what changed since a stage was done, so many are named
 MOST_NAME = 28  # columns of a stage's name
 
 
@@ -159,7 +162,7 @@ def _stage(
     elif state in (WAITING, NOT_RUN) and last is not None and last.result() is None and _lives(last):
         view, state, about = _unfollowed(stage, last)
     elif state in (WAITING, NOT_RUN):
-        state, about = _before(last)
+        state, about = _before(stage, last)
 
     def line(text: str) -> str:
         return clean_line(redact.text(text.replace(f"{log.dir.parents[2]}/", "")))
@@ -198,10 +201,23 @@ def at_work(view: View) -> tuple[str, str]:
         case _ if view.asks:
             return ASKS, view.asks[-1].text
         case State.PAUSED:
-            return PAUSED, view.error_text or view.error or ""
+            return PAUSED, view.error_text or faults.pause(view.error or "")
         case State.IDLE:
             return IDLE, "interrupted" if view.held else "its check runs" if view.checking else ""
+        case _ if view.unheard:
+            return RUNNING, silence(view)
     return RUNNING, "" if view.activity or view.pane is None else "starts"
+
+
+def silence(view: View) -> str:
+    """That nothing is heard of a worker, since when, and what its client says of that."""
+    since = time.strftime("%H:%M:%S", time.localtime(view.unheard))
+    if not view.unheard_for:
+        return f"nothing heard of it since {since}"
+    status = view.unheard_for.partition(" ")[0]
+    remedy = f"; if that stays so, {faults.remedy_of(status)}" if faults.remedy_of(status) else ""
+    asks = f"its client asks again by itself, {view.tries}{remedy}"
+    return f"no answer since {since}: {view.unheard_for} ({asks})"
 
 
 def _unfollowed(stage: Stage, attempt: Attempt) -> tuple[View, str, str]:
@@ -218,7 +234,7 @@ def _lives(attempt: Attempt) -> bool:
     return pid is not None and isinstance(nonce, str) and processes.lives(pid, nonce)
 
 
-def _before(last: Attempt | None) -> tuple[str, str]:
+def _before(stage: Stage, last: Attempt | None) -> tuple[str, str]:
     """What an earlier run left of a stage that this one has not come to."""
     result = last.result() if last is not None else None
     if last is not None and result is None:
@@ -228,18 +244,20 @@ def _before(last: Attempt | None) -> tuple[str, str]:
         return FAILED, str((result or {}).get("reason") or "")
     if how == Result.ABORTED.value:
         return STOPPED, str((result or {}).get("reason") or "")
-    good = how == Result.SUCCEEDED.value
-    return NOT_RUN, "what it reads or makes was changed since it was done" if good else ""
+    return NOT_RUN, _changed(stage, last) if last is not None and how == Result.SUCCEEDED.value else ""
 
 
-def ended(result: Mapping[str, object]) -> str:
-    """How an attempt ended, in words, by its result; '' if it ended well, or never began."""
-    how, reason = result.get("result"), str(result.get("reason") or "")
-    if how in (None, Result.SUCCEEDED.value):
-        return ""
-    if how != Result.ABORTED.value:
-        return f"failed: {reason}" if reason else "failed"
-    return f"was stopped: {reason}".replace("was stopped: stopped", "was stopped")
+def _changed(stage: Stage, last: Attempt) -> str:
+    """What of a stage that was done is other than it was."""
+    begun, inputs = since.beginning(last)
+    files, targets = begun.get("inputs"), (last.result() or {}).get("targets")
+    root, marks = last.log.dir.parents[2], files if isinstance(files, dict) else {}
+    found = [
+        *since.changed_files(stage, root, {**marks, **inputs}),
+        *since.changed_targets(stage, root, targets if isinstance(targets, dict) else {}),
+    ]
+    more = f" and {len(found) - MOST_CHANGES} more" if len(found) > MOST_CHANGES else ""
+    return f"{', '.join(found[:MOST_CHANGES])}{more}" if found else since.how(last)
 
 
 # -- told

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dodo_claude import importing, stopping, talk
 from dodo_claude import lifecycle as life
-from dodo_claude import stopping, talk
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.records import Config
 
@@ -38,7 +37,7 @@ def stop(config: Config, worker: str) -> str:
 def orchestrate(root: Path, names: Sequence[str]) -> str:
     """Start a run in a session of its own; of all that is left, when no names are given."""
     done = subprocess.run(
-        [sys.executable, "-m", "doit", "orchestrate", "--detach", *names],
+        importing.python("doit", "orchestrate", "--detach", *names),
         cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
     )  # fmt: skip
     if done.returncode != 0:

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dodo_claude import detached, lifecycle, recovery, status
 from dodo_claude.attempts import touched
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import STATE_DIR, StageLog
+from dodo_claude.files import STATE_DIR
+from dodo_claude.journal import StageLog
 from dodo_claude.project import RUN, project_tmux, stage_name
 from dodo_claude.records import Config, Stage
 from dodo_claude.run import Run, RunInProgressError
@@ -124,9 +125,8 @@ def _by_the_run(
         while stops.pending(stage.name) and time.monotonic() < deadline:
             if detached.holder(config.root) != holder:
                 return None
-            if not _goes_on(
-                log
-            ):  # the run is about to take the order away, or had ended the stage before it came
+            # The run is about to take the order away, or had ended the stage before it came.
+            if not _goes_on(log):
                 stops.over(stage.name)
                 break
             time.sleep(LOOK_SECONDS)

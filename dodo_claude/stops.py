@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dodo_claude.journal import folder_name, make_folder, write_atomic
+from dodo_claude import files
+from dodo_claude.files import make_folder, write_atomic
+from dodo_claude.journal import folder_name
 
 FOLDER = "stops"
 # No stage's file is called so: a quoted name has two hexadecimal digits after each '%'.
@@ -58,7 +59,7 @@ class Stops:
 
     def pending(self, stage: str) -> bool:
         """Is there an order that nobody took away yet?"""
-        return (self.folder / _name(stage)).exists()
+        return files.is_file(self.folder / _name(stage))
 
     # -- the run
 
@@ -73,20 +74,20 @@ class Stops:
     def over(self, stage: str) -> None:
         """`stage` has come to its end: there is nothing more to stop."""
         with contextlib.suppress(OSError):
-            (self.folder / _name(stage)).unlink()
+            files.remove(self.folder / _name(stage))
 
     def clear(self) -> None:
         """The run has come to its end."""
         with contextlib.suppress(OSError):
-            for name in os.listdir(self.folder):
+            for name in files.names(self.folder):
                 with contextlib.suppress(OSError):
-                    (self.folder / name).unlink()
+                    files.remove(self.folder / name)
 
     def _orders(self, stage: str) -> list[Order]:
         found = []
         for name in (stage, ALL):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                value = json.loads((self.folder / _name(name)).read_bytes())
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+                value = json.loads(files.read(self.folder / _name(name)))
                 found.append(Order(str(value["sender"]), str(value["run"])))
         return found
 

@@ -21,8 +21,8 @@ import threading
 from collections.abc import Collection
 from pathlib import Path
 
-from dodo_claude import verify
-from dodo_claude.journal import being_written, make_folder
+from dodo_claude import files, verify
+from dodo_claude.files import NotOursError, being_written, make_folder
 
 FOLDER = "store"
 # A larger file is not copied: that it was overwritten can be said, and not be undone.
@@ -46,20 +46,22 @@ def keep(state: Path, path: Path, digest: str, size: int) -> bool:
         if found.f_blocks and found.f_bavail * found.f_frsize < size + ROOM:
             return False
         # A target may be a link to another file of the project.
-        if _copy(_open(path, 0), temporary, digest):
-            os.replace(temporary, copy)
+        if _copy(files.open_any(path), temporary, digest):
+            files.move(temporary, copy)
             return True
-    except OSError:  # no room, no right: the work is good all the same
+    except (OSError, NotOursError):  # no room, no right, a link there: the work is good all the same
         pass
-    with contextlib.suppress(OSError):
-        temporary.unlink()
+    with contextlib.suppress(OSError, NotOursError):
+        files.remove(temporary)
     return False
 
 
 def has(state: Path, digest: str, size: int) -> bool:
     """Does a copy seem to be there? Its bytes are compared when it is needed."""
     with contextlib.suppress(OSError):
-        status = os.lstat(f"{state}/{FOLDER}/{digest}")  # a Path's making takes longer than the look
+        status = os.lstat(
+            files.check(f"{state}/{FOLDER}/{digest}")
+        )  # a Path's making takes longer than the look
         return stat.S_ISREG(status.st_mode) and status.st_size == size
     return False
 
@@ -71,11 +73,11 @@ def restore(state: Path, digest: str, path: Path, mode: int, written: int) -> bo
     """
     temporary = _temporary(state, digest)
     try:
-        if not _copy(_open(state / FOLDER / digest), temporary, digest):
+        if not _copy(files.open_file(state / FOLDER / digest), temporary, digest):
             return False
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    except (OSError, NotOursError):
+        with contextlib.suppress(OSError, NotOursError):
+            files.remove(temporary)
         return False
     try:
         _ready(temporary, mode, written)
@@ -85,12 +87,12 @@ def restore(state: Path, digest: str, path: Path, mode: int, written: int) -> bo
             if error.errno != errno.EXDEV:
                 raise
             beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-            _copy(_open(temporary), beside, digest)
+            _copy(files.open_file(temporary), beside, digest)
             _ready(beside, mode, written)
             os.replace(beside, path)
     finally:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            files.remove(temporary, missing_ok=True)
     return True
 
 
@@ -109,11 +111,12 @@ def copies(state: Path) -> dict[str, int]:
     found = {}
     with contextlib.suppress(OSError):
         folder = state / FOLDER
-        if stat.S_ISDIR(folder.lstat().st_mode):
-            for entry in os.scandir(folder):
-                left = entry.name.endswith(".tmp") and not being_written(Path(entry.path))
-                if (left or _NAME.fullmatch(entry.name)) and entry.is_file(follow_symlinks=False):
-                    found[entry.name] = entry.stat(follow_symlinks=False).st_size
+        for name in files.names(folder):
+            left = name.endswith(".tmp") and not being_written(folder / name)
+            if left or _NAME.fullmatch(name):
+                status = os.lstat(folder / name)
+                if stat.S_ISREG(status.st_mode):
+                    found[name] = status.st_size
     return found
 
 
@@ -125,11 +128,11 @@ def sweep(state: Path) -> None:
 def remove(state: Path, names: Collection[str]) -> None:
     """Let copies go."""
     for name in names:
-        (state / FOLDER / name).unlink(missing_ok=True)
+        files.remove(state / FOLDER / name, missing_ok=True)
 
 
 def _is_whole(copy: Path, digest: str, size: int) -> bool:
-    with contextlib.suppress(OSError), os.fdopen(_open(copy), "rb") as stream:
+    with contextlib.suppress(OSError, NotOursError), files.opened(copy) as stream:
         return os.fstat(stream.fileno()).st_size == size and _digest(stream.fileno()) == digest
     return False
 
@@ -141,27 +144,14 @@ def _digest(fd: int) -> str:
     return made.hexdigest()
 
 
-def _open(path: Path, follow: int = os.O_NOFOLLOW) -> int:
-    """A descriptor of a regular file; a link, a pipe or a folder is refused."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | follow)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
-    return fd
-
-
 def _copy(reading: int, target: Path, digest: str) -> bool:
     """Copy a descriptor's file to the new file `target`. False, and no file: its bytes are not those of `digest`."""
     made = hashlib.sha256()
-    with os.fdopen(reading, "rb", 0) as stream:
-        with contextlib.suppress(FileNotFoundError):
-            target.unlink()  # left by a process of the same number that was killed
-        writing = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        with os.fdopen(writing, "wb") as copy:
-            for data in verify.blocks(stream.fileno()):
-                made.update(data)
-                copy.write(data)
+    with os.fdopen(reading, "rb", 0) as stream, os.fdopen(files.make(target), "wb") as copy:
+        for data in verify.blocks(stream.fileno()):
+            made.update(data)
+            copy.write(data)
     if made.hexdigest() == digest:
         return True
-    target.unlink()
+    files.remove(target)
     return False

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dodo_claude import durations, question
+from dodo_claude import durations, files, question, streams
 from dodo_claude import lifecycle as life
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import STATE_DIR, Attempt, StageLog
+from dodo_claude.files import STATE_DIR
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.processes import NONCE
 from dodo_claude.project import complete_stage, faults, find_config, find_root, project_tmux, say, stage_name
 from dodo_claude.redact import Redactor
@@ -116,7 +117,7 @@ def _text(words: tuple[str, ...]) -> str:
     """What the command was given: its words, or its input for a '-', of which no more is read than anybody may say."""
     from dodo_claude.mail import MAX_TEXT
 
-    return sys.stdin.read(MAX_TEXT + 1) if words == ("-",) else " ".join(words)
+    return streams.read_input(MAX_TEXT + 1) if words == ("-",) else " ".join(words)
 
 
 def _said(words: tuple[str, ...]) -> str:
@@ -392,12 +393,7 @@ def add_note(here: Here, said: str, sender: str = "the user") -> None:
     path = here.state / "notes.md"
     line = f"- {time.strftime('%Y-%m-%d %H:%M')} {one_line(who)}: {said.replace(chr(10), chr(10) + '  ')}\n"
     try:
-        # One write at the end: two workers' notes do not mix.
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, line.encode())
-        finally:
-            os.close(fd)
+        files.append(path, line.encode())
     except OSError as error:
         raise DodoClaudeError(f"{path}: {error.strerror} (has the project run yet?)") from error
     if here.stage is not None:
@@ -492,7 +488,9 @@ def _seconds(option: str, text: str) -> float:
 def last_start(state: Path) -> float:
     """When the last run began, in wall-clock seconds; 0.0 when there was none."""
     try:
-        return max((os.stat(plan).st_mtime for plan in (state / "runs").glob("*/plan.toml")), default=0.0)
+        return max(
+            (os.lstat(plan).st_mtime for plan in files.find(state / "runs", "*/plan.toml")), default=0.0
+        )
     except OSError:
         return 0.0
 

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from doit.action import BaseAction
 from doit.dependency import UptodateCalculator
-from doit.exceptions import TaskError, TaskFailed
+from doit.exceptions import TaskError, TaskFailed, UnmetDependency
 from doit.task import Task
 
-from dodo_claude import verify
+from dodo_claude import since
 from dodo_claude.clean import clean_text
-from dodo_claude.journal import STATE_DIR, disk_problem, write_atomic
+from dodo_claude.files import STATE_DIR, GoneError, disk_problem, write_atomic
 from dodo_claude.left import Left
 from dodo_claude.records import Config, Foreach, Stage, enclosing
 from dodo_claude.redact import NOTHING
@@ -31,6 +31,8 @@ from dodo_claude.redact import NOTHING
 if TYPE_CHECKING:
     from dodo_claude.run import Run
 
+# What only the journals tell more of: see since.py.
+NOT_DONE = "it is not done"
 # Definition values longer than this are kept as a digest; shorter ones can be shown by --explain.
 _SHOWN = 80
 # Under what name doit keeps the group whose stages are not known yet that a placeholder stands for: see late.py.
@@ -135,7 +137,7 @@ class Freshness(UptodateCalculator):
         """Why the stage is stale by what doit can't see, each in words; lazily, the cheap ones first."""
         recorded = values.get("definition")
         if not isinstance(recorded, dict):
-            yield "it has not succeeded yet"
+            yield NOT_DONE
             return
         if self.left.possible and self.left.of(self.stage.name):
             from dodo_claude.detached import holder
@@ -147,24 +149,14 @@ class Freshness(UptodateCalculator):
             else:
                 yield "an earlier run was cut off while it was at work on it"
         if self.digest is None or values.get("digest") != self.digest:
-            yield from _differences(recorded, definition(self.stage))
+            yield from since.differences(recorded, definition(self.stage))
         quoted, now = values.get("messages") or {}, self.messages()
         for name, digest in now.items():
             if quoted.get(name) != digest:
                 yield f"the last message of stage '{name}', which its prompt quotes, changed"
         for name in sorted(quoted.keys() - now.keys()):
             yield f"stage '{name}', whose last message its prompt quoted, is not there any more"
-        marks, root = values.get("targets") or {}, str(self.config.root)
-        for target in self.stage.targets:
-            path = f"{root}/{target}"  # of a Path's making 10000 take a tenth of a second
-            if verify.same_bytes(path, marks.get(target)):
-                continue
-            if not os.path.exists(path):
-                yield f"target '{target}' is missing"
-            elif (
-                target != self.stage.plan
-            ):  # edited by hand it is still the plan, which its person is asked about
-                yield f"target '{target}' was altered since the stage made it"
+        yield from since.changed_targets(self.stage, self.config.root, values.get("targets") or {})
 
     def made(self) -> dict[str, object]:
         """All that makes the stage's result besides files, what it quotes included."""
@@ -183,20 +175,16 @@ class Freshness(UptodateCalculator):
         return found
 
 
-def _differences(old: Mapping[str, object], new: Mapping[str, object]) -> Iterator[str]:
-    for key in sorted({*old, *new}):
-        before, after = old.get(key), new.get(key)
-        if before == after:
-            continue
-        shown = [str(value) for value in (before, after)]
-        if None in (before, after) or any(text.startswith("sha256:") for text in shown):
-            yield f"{key} changed"
-        else:
-            yield f"{key} changed: {shown[0]} -> {shown[1]}"
-
-
 class StageStopped(TaskFailed):
     """A stage that did not fail but was stopped with the run; a rerun goes on with it."""
+
+
+class UnmetNeeds(UnmetDependency):
+    """doit's, that knows each by its name; doit tells twice of what is needed in two ways."""
+
+    def __init__(self, needs: tuple[str, ...]) -> None:
+        super().__init__(" ".join(needs))
+        self.needs = needs
 
 
 class Fault(BaseAction):
@@ -266,6 +254,8 @@ class StageAction(BaseAction):
             # What it quotes makes its result, too; `Freshness` compares that by itself.
             quoting = {**made, "messages": messages} if messages else made
             done = drive(self.stage, quoting, self.run.services())
+        except GoneError as error:
+            return StageStopped(str(error))
         except DodoClaudeError as error:
             return TaskFailed(str(error))
         self.run.undeclared[self.stage.name] = done.undeclared

@@ -7,13 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dodo_claude.durations import in_words
 from dodo_claude.markup import BARS, Html, class_of, join, left_out, state_of, tag
 from dodo_claude.rendered import SHOWN_MEMBERS, many, states_of
-from dodo_claude.report import (
-    STOPPED,
-    AttemptReport,
-    GroupReport,
-    RunReport,
-    StageReport,
-)
+from dodo_claude.report import AttemptReport, GroupReport, RunReport, StageReport
+from dodo_claude.states import STOPPED
 
 CALM_ROWS = 40  # a longer timeline scrolls by itself
 MOST_ROWS = 200  # of the timeline, and in each of its groups

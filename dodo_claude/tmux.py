@@ -21,11 +21,16 @@ import libtmux
 from libtmux.exc import LibTmuxException
 
 from dodo_claude import processes
-from dodo_claude.clean import clean_line, without_controls
+from dodo_claude.clean import clean_line, one_line, without_controls
 from dodo_claude.errors import DodoClaudeError
+from dodo_claude.files import write_new
 from dodo_claude.terminal import Pane
 
 MIN_VERSION = (3, 2)
+# On these the tests that need a tmux were run; the last is the next version as it was made from its repository.
+PROVED = ("3.3a", "3.7c", "next-3.8")
+# The environment's name for another tmux than the one on PATH.
+BINARY = "TMUX_BIN"
 # The client's dialogs wrap and lose lines below 120x40.
 COLUMNS, ROWS = 200, 50
 HISTORY_LINES = 20_000
@@ -35,6 +40,12 @@ BESIDE_ROWS = 8
 REAP_SECONDS = 2.0
 # Says whose a session is: the option's value is the mark given to `spawn`.
 MARK = "@dodo_claude"
+# Of a worker's pane: its process, which tmux 3.8 forgets when it ends (`pane_pid` is empty then).
+_KEPT_PID = "@dodo_claude_pid"
+_KEEP_PID = (_KEPT_PID, "#{pane_pid}")
+_PID = f"#{{?pane_pid,#{{pane_pid}},#{{{_KEPT_PID}}}}}"
+# That mark of any project: who it is, and the attempt.
+_OTHERS = re.compile(r"[0-9a-f]{12}/.+")
 _FIELD = "\t"
 # What the status line of our own server says in every session: which windows of all wait for a person (see `rename`).
 # tmux makes it of names that it has: no program runs for it.
@@ -54,13 +65,25 @@ class TmuxError(DodoClaudeError):
     """tmux refused something."""
 
 
-def check_version() -> str:
-    """tmux's version, when it is there and new enough. Raises `TmuxError` with the remedy."""
-    binary = shutil.which("tmux")
+def program(environ: Mapping[str, str] = os.environ) -> str:
+    """The tmux to run: what TMUX_BIN names, or the one on PATH."""
+    return environ.get(BINARY) or "tmux"
+
+
+def _needed() -> str:
+    binary = shutil.which(program())
+    if binary is None and BINARY in os.environ:
+        raise TmuxError(f"tmux: {BINARY} names '{program()}', which is no program (mend it, or unset it)")
     if binary is None:
         raise TmuxError(
             "tmux: not found on PATH; tmux 3.2 or newer is needed (apt install tmux, brew install tmux)"
         )
+    return binary
+
+
+def check_version() -> str:
+    """tmux's version, when it is there and new enough. Raises `TmuxError` with the remedy."""
+    binary = _needed()
     try:
         answer = subprocess.run([binary, "-V"], capture_output=True, text=True, check=False).stdout.strip()
     except OSError as error:
@@ -77,7 +100,7 @@ def is_watched(environ: Mapping[str, str]) -> bool:
     """Is a client attached to the session in which a program with this environment runs, on whichever server?"""
     if not environ.get("TMUX") or "TMUX_PANE" not in environ:
         return False
-    asked = ["tmux", "display-message", "-p", "-t", environ["TMUX_PANE"], "#{session_attached}"]
+    asked = [program(environ), "display-message", "-p", "-t", environ["TMUX_PANE"], "#{session_attached}"]
     try:
         done = subprocess.run(asked, env=environ, capture_output=True, text=True, check=False)
     except OSError:
@@ -106,13 +129,15 @@ class Tmux:
         self._owner = f"{owner}/"
         self._env = dict(env) if env is not None else dict(os.environ)
         if socket is None:
-            self._server = libtmux.Server()
+            self._server = libtmux.Server(tmux_bin=os.environ.get(BINARY) or None)
         else:
             if len(os.fsencode(socket)) > 100:
                 raise TmuxError(
                     f"{socket}: too long for a socket's path (set XDG_RUNTIME_DIR to a short one)"
                 )
-            self._server = libtmux.Server(socket_path=str(socket), config_file=os.devnull)
+            self._server = libtmux.Server(
+                socket_path=str(socket), config_file=os.devnull, tmux_bin=os.environ.get(BINARY) or None
+            )
 
     # -- terminal.Terminal
 
@@ -129,6 +154,7 @@ class Tmux:
             "-s", session, "-n", _window_name(name), "-x", str(COLUMNS), "-y", str(ROWS),
             "-c", _quote(str(cwd)), *argv,
             ";", "set-option", "-t", at, MARK, self._owner + mark,
+            ";", "set-option", "-p", "-F", "-t", at, *_KEEP_PID,
             # Of this pane alone: what a monitor, or a person, opens beside it goes when it ends.
             ";", "set-option", "-p", "-t", at, "remain-on-exit", "on",
             ";", "set-option", "-w", "-t", at, "allow-rename", "off",
@@ -146,9 +172,12 @@ class Tmux:
 
     def respawn(self, pane: Pane, argv: Sequence[str], cwd: Path) -> Pane:
         """Run `argv` in the same pane, whose process has ended."""
-        self._cmd("respawn-pane", "-t", pane.id, "-c", _quote(str(cwd)), *argv)
-        pid = self._cmd("display-message", "-p", "-t", pane.id, "#{pane_pid}")[0]
-        return Pane(pane.id, pane.session, int(pid))
+        out = self._cmd(
+            "respawn-pane", "-t", pane.id, "-c", _quote(str(cwd)), *argv,
+            ";", "set-option", "-p", "-F", "-t", pane.id, *_KEEP_PID,
+            ";", "display-message", "-p", "-t", pane.id, "#{pane_pid}",
+        )  # fmt: skip
+        return Pane(pane.id, pane.session, int(out[0]))
 
     def split(self, pane: Pane, argv: Sequence[str], cwd: Path) -> Pane:
         """Run `argv` below `pane`, in a row that all such share; in a window of its own where that has no room."""
@@ -187,7 +216,7 @@ class Tmux:
         # `list-panes` fails for a pane that is not there; `display-message` answers with blanks.
         asked = "#{pane_dead}#{pane_dead_status},#{pane_dead_signal}"
         with contextlib.suppress(TmuxError):
-            out = self._cmd("list-panes", "-t", pane.id, "-F", f"#{{pane_id}}/#{{pane_pid}} {asked}")
+            out = self._cmd("list-panes", "-t", pane.id, "-F", f"#{{pane_id}}/{_PID} {asked}")
             for line in out:
                 found, _, rest = line.partition(" ")
                 # A new server, after the death of one, gives the same ids to others.
@@ -198,12 +227,12 @@ class Tmux:
 
     def paste(self, pane: Pane, texts: Sequence[str], scratch: Path) -> None:
         """Paste `texts` one after the other (bracketed, from a file in `scratch`), then press Enter."""
-        self._leave_copy_mode(pane)
+        self._leave_modes(pane)
         # Control characters would act as keys, and `ESC [201~` would end the paste before its end.
         cleaned = (without_controls(text) for text in texts)
         for number, text in enumerate(text for text in cleaned if text):  # an empty buffer is refused
             source = scratch / f"paste-{number}"
-            source.write_text(text, encoding="utf-8", errors="replace", newline="")
+            write_new(source, text.encode("utf-8", "replace").decode())
             buffer = f"dodo-{pane.id[1:]}-{number}"
             try:
                 self._cmd("load-buffer", "-b", buffer, _quote(str(source)))  # a format, too
@@ -214,7 +243,7 @@ class Tmux:
 
     def press(self, pane: Pane, key: str) -> None:
         """One key, by tmux's name of it."""
-        self._leave_copy_mode(pane)
+        self._leave_modes(pane)
         self._cmd("send-keys", "-t", pane.id, key)
 
     def capture(self, pane: Pane, *, history: int = 0, escapes: bool = False) -> str:
@@ -251,7 +280,7 @@ class Tmux:
     def take_down(self, pane: Pane, session: str, mark: str, *, history: int = 0) -> str:
         """`capture` and `close` at once, when nothing in `pane` is needed any more."""
         # Only if all is as it was: a new server, after the death of one, gives the same ids to others.
-        own = f"#{{&&:#{{==:#{{pane_pid}},{pane.pid}}},#{{==:#{{{MARK}}},{self._owner}{mark}}}}}"
+        own = f"#{{&&:#{{==:{_PID},{pane.pid}}},#{{==:#{{{MARK}}},{self._owner}{mark}}}}}"
         with contextlib.suppress(TmuxError):
             return "\n".join(
                 self._cmd(
@@ -298,7 +327,7 @@ class Tmux:
     def following(self, session_id: str) -> list[str]:
         """The command of a client in control mode, which is told of all that the session's panes print."""
         where = [] if self.socket is None else ["-S", str(self.socket)]
-        return ["tmux", "-u", *where, "-C", "attach-session", "-f", "ignore-size", "-t", session_id]
+        return [program(), "-u", *where, "-C", "attach-session", "-f", "ignore-size", "-t", session_id]
 
     def session_lives(self, session_id: str) -> bool:
         """Does any process of that session's panes still run?"""
@@ -316,8 +345,8 @@ class Tmux:
         self.remove_session(session_id)
 
     def pids(self, session_id: str) -> list[int]:
-        """The processes of a session's panes."""
-        return [int(pid) for pid in self._cmd("list-panes", "-s", "-t", session_id, "-F", "#{pane_pid}")]
+        """The processes of a session's panes, those that ended, too, as far as tmux still knows them."""
+        return [int(pid) for pid in self._cmd("list-panes", "-s", "-t", session_id, "-F", _PID) if pid]
 
     def remove_session(self, session_id: str) -> None:
         """Remove a session; fine if it is gone."""
@@ -358,11 +387,8 @@ class Tmux:
             return self._cmd(command[0], *command[1:])
         # Each time anew, since a server may be killed: without these, `command` would start one as the user's own
         # is. With a short environment: a server would show what it inherits to every pane.
-        binary = shutil.which("tmux")
-        if binary is None:
-            raise TmuxError(f"tmux {command[0]}: tmux not found")
         done = subprocess.run(
-            [binary, "-f", os.devnull, "-S", str(self.socket), "start-server",
+            [_needed(), "-f", os.devnull, "-S", str(self.socket), "start-server",
              ";", "set-option", "-g", "exit-empty", "off",
              ";", "set-option", "-g", "history-limit", str(HISTORY_LINES),
              ";", "set-option", "-g", "default-terminal", "screen-256color",
@@ -386,6 +412,11 @@ class Tmux:
         if there is None:
             return False
         session_id, mark = there
+        if not mark and (folder := self._other_project(session_id)):
+            raise TmuxError(
+                f"session '{session}': is that of another project of this name, at work in {folder} "
+                "(give one of the two another `name` in [orchestrate])"
+            )
         if not mark:
             raise TmuxError(
                 f"session '{session}': exists in tmux and was not made by dodo_claude "
@@ -394,14 +425,21 @@ class Tmux:
         self.end_session(session_id, mark)
         return True
 
-    def _leave_copy_mode(self, pane: Pane) -> None:
-        # In copy mode, which a person's scrolling enters, text and Enter are swallowed.
-        asked = self._cmd("display-message", "-p", "-t", pane.id, "#{pane_pid} #{pane_in_mode}")
+    def _other_project(self, session: str) -> str:
+        """The folder in which another project of ours started a session; '': it is nobody's of ours."""
+        mark, _, folder = self._cmd(
+            "display-message", "-p", "-t", session, f"#{{{MARK}}}{_FIELD}#{{session_path}}"
+        )[0].partition(_FIELD)
+        return one_line(folder) if _OTHERS.fullmatch(mark) else ""
+
+    def _leave_modes(self, pane: Pane) -> None:
+        # A mode swallows text and Enter: that of copying, which a person's scrolling enters, a list to choose from.
+        asked = self._cmd("display-message", "-p", "-t", pane.id, f"{_PID} #{{pane_in_mode}}")
         pid, _, mode = (asked or [""])[0].partition(" ")
         if pid and int(pid) != pane.pid:
             raise TmuxError(f"pane {pane.id}: is another's since its tmux server died")
         if mode not in ("0", ""):
-            self._cmd("send-keys", "-t", pane.id, "-X", "cancel")
+            self._cmd("copy-mode", "-q", "-t", pane.id)  # ends all of them
 
     def _cmd(self, name: str, *args: str) -> list[str]:
         try:

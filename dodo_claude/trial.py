@@ -9,16 +9,16 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
-from dodo_claude import processes, run, slots, watch
+from dodo_claude import importing, processes, run, runs, slots, watch
 from dodo_claude.errors import DodoClaudeError
+from dodo_claude.files import STATE_DIR
 
 PREFIX = "doctor-"
 # Whatever else is called like one of these has no such file, and is nobody's to remove.
@@ -59,14 +59,15 @@ def environment(root: Path, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def orchestrate(root: Path, env: Mapping[str, str], seconds: float, *options: str) -> tuple[int, str]:
-    """`doit orchestrate` in `root`, for so many seconds at most: its exit status and the line that says most."""
+    """`doit orchestrate` in `root`, for so many seconds at most: its exit status, and what came of it in one line."""
+    before = {span.id for span in runs.runs(root / STATE_DIR)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "doit", "orchestrate", "--yes", *options],
-        cwd=root, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        importing.python("doit", "orchestrate", "--yes", *options),
+        cwd=root, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         errors="replace", start_new_session=True,  # a Ctrl-C is ours: it is asked to end, once
     )  # fmt: skip
     try:
-        said, _ = process.communicate(timeout=seconds)
+        said, complained = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         _end(process)
         return 1, f"it took longer than {seconds:g} s"
@@ -74,9 +75,18 @@ def orchestrate(root: Path, env: Mapping[str, str], seconds: float, *options: st
         with _undisturbed():
             _end(process)
         raise
-    lines = [line for line in said.splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("ERROR") or "FAILED" in line]
-    return process.returncode, (told or lines or ["it said nothing"])[0]
+    # Its own record first; where nothing began there is none, and its complaint says why.
+    words = _reason(root, before) or " ".join(
+        line.removeprefix("ERROR: ") for line in complained.splitlines()
+    )
+    return process.returncode, words or said.strip().rpartition("\n")[2] or "it said nothing"
+
+
+def _reason(root: Path, before: Collection[str]) -> str:
+    """Why a stage of the run that is none of those is not done, the first one's."""
+    state = root / STATE_DIR
+    told = [runs.saved(state, span.id) for span in runs.runs(state) if span.id not in before]
+    return next((stage.reason for each in told if each for stage in each.stages if stage.reason), "")
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dodo_claude import agents
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import write_atomic
+from dodo_claude.files import make_private, write_atomic
 from dodo_claude.records import Config, Stage
 
 # The client's own lock beside its state file is a folder; one that is older was left by a client that was killed, and
@@ -105,7 +105,7 @@ def record(folder: Path, environ: Mapping[str, str]) -> bool:
     """
     named = agents.state_file(environ)
     path = Path(os.path.realpath(named))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private(path.parent)
     fd = os.open(
         path.with_name(f"{path.name}.dodo-claude.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
     )

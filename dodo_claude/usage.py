@@ -37,6 +37,7 @@ _TELLING = (
     b'"compact_boundary"',
     b'"turn_duration"',
     b'"stop_hook_summary"',
+    b'"permissionDecision"',
 )
 
 
@@ -79,11 +80,11 @@ class TranscriptReader:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = os.fspath(path)
-        self._main = _Lines(path)
+        self._main = Lines(path)
         # <sid>.jsonl has its sub-agents' transcripts in <sid>/subagents/, those of a workflow's agents in
         # <sid>/subagents/workflows/<its id>/.
         self._folder = os.path.join(os.path.splitext(path)[0], "subagents")
-        self._others: dict[str, _Lines] = {}
+        self._others: dict[str, Lines] = {}
         self._answers: dict[str, Usage] = {}
         self._total = Usage()
         self._unread = 0
@@ -94,6 +95,9 @@ class TranscriptReader:
         # that it asked at once.
         self.turn_ended = 0.0
         self.stop_hooks = 0
+        # Wall time of the newest answer, or part of one; and whose rule refused a tool call, by its id.
+        self.answered = 0.0
+        self.rules: dict[str, str] = {}
 
     @property
     def bad_lines(self) -> int:
@@ -105,7 +109,7 @@ class TranscriptReader:
         for line in self._main.new():
             self._count(line, turns=1)
         for path in self._of_sub_agents():
-            for line in self._others.setdefault(path, _Lines(path)).new():
+            for line in self._others.setdefault(path, Lines(path)).new():
                 self._count(line, turns=0)
         return self._total
 
@@ -133,6 +137,8 @@ class TranscriptReader:
             self.saved_cost = _number(entry.get("totalCostUSD")) or 0.0
         elif entry.get("type") == "assistant":
             self._answer(entry, turns)
+        elif turns and "permissionDecision" in entry:
+            self._refusal(entry)
         elif entry.get("subtype") == "compact_boundary":
             self._compaction(entry)
         elif turns and entry.get("subtype") == "turn_duration":
@@ -147,6 +153,8 @@ class TranscriptReader:
             return
         if message.get("model") == SYNTHETIC or entry.get("isApiErrorMessage") is True:
             return
+        if turns:
+            self.answered = max(self.answered, _moment(entry.get("timestamp")))
         name = message.get("id") or entry.get("requestId") or entry.get("uuid")
         if not isinstance(name, str):
             self._unread += 1
@@ -168,12 +176,20 @@ class TranscriptReader:
         if isinstance(about, dict) and isinstance(name, str):
             self._put(name, Usage(input_tokens=_tokens(about.get("preTokens"))))
 
+    def _refusal(self, entry: Mapping[str, object]) -> None:
+        decision, message = entry["permissionDecision"], entry.get("message")
+        source = decision.get("ruleSource") if isinstance(decision, dict) else None
+        content = message.get("content") if isinstance(message, dict) else None
+        for part in content if isinstance(content, list) and isinstance(source, str) else ():
+            if isinstance(part, dict) and isinstance(part.get("tool_use_id"), str):
+                self.rules[part["tool_use_id"]] = str(source)
+
     def _put(self, name: str, found: Usage) -> None:
         self._total = self._total - self._answers.get(name, Usage()) + found
         self._answers[name] = found
 
 
-class _Lines:
+class Lines:
     """The whole lines of one file, each given once, without their ends."""
 
     def __init__(self, path: str) -> None:

@@ -17,7 +17,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from dodo_claude import inputs
+from dodo_claude import files, inputs
 from dodo_claude.clean import clean_text
 
 Fingerprint = tuple[int, int, int, str, int, int]
@@ -32,7 +32,7 @@ LAST_CHARACTERS = 200
 def digest_file(path: Path) -> str:
     """The sha256 of a file's bytes, in hex."""
     digest = hashlib.sha256()
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # of a small file a stream takes three times as long
+    fd = files.open_any(path)  # of a small file a stream takes three times as long
     try:
         for data in blocks(fd):
             digest.update(data)
@@ -147,7 +147,7 @@ def _unchanged(now: Fingerprint, recorded: object) -> bool:
 def output_tail(log: Path) -> str:
     """The end of a command's output, without control characters and colours, for people and workers."""
     try:
-        with log.open("rb") as stream:
+        with files.opened(log) as stream:
             stream.seek(0, os.SEEK_END)
             stream.seek(max(0, stream.tell() - 4 * TAIL_CHARACTERS))
             text = stream.read().decode("utf-8", "replace")
@@ -170,9 +170,9 @@ def keep_copies(root: Path, targets: Iterable[str], folder: Path) -> None:
     """Copy the targets that exist into `folder`, so that a failed attempt can be undone."""
     for name in targets:
         if (root / name).is_file():
-            copy = folder / name
-            _private(copy.parent)
-            shutil.copy2(root / name, copy)
+            files.make_folder((folder / name).parent)
+            with open(root / name, "rb") as stream:
+                files.copy(stream, folder / name)
 
 
 def set_aside(
@@ -191,11 +191,11 @@ def set_aside(
             continue  # a folder was made a link that leads out: what lies there is not ours to move
         if os.path.lexists(path) and not (old and same_bytes(path, old)):
             place = free_name(folder / name)
-            _private(place.parent)
+            files.make_folder(place.parent)
             _move(path, place)
             moved.append(name)
-        if old and not os.path.lexists(path) and (copies / name).is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
+        if old and not os.path.lexists(path) and files.is_file(copies / name):
+            files.make_parents(root, path)
             _copy(copies / name, path)
     return moved
 
@@ -210,27 +210,20 @@ def put_back(root: Path, targets: Iterable[str], folder: Path) -> None:
     """Copy what `set_aside` moved into `folder` to its places: the session that made it goes on."""
     for name in targets:
         kept, path = folder / name, root / name
-        if kept.is_file() and not kept.is_symlink():
-            path.parent.mkdir(parents=True, exist_ok=True)
+        if files.is_file(kept):
+            files.make_parents(root, path)
             _copy(kept, path)
-
-
-def _private(folder: Path) -> None:
-    """Make a folder of ours; its parents, too, are nobody else's to read."""
-    if not folder.is_dir():
-        _private(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def move(path: Path, place: Path) -> None:
     """Move a file of the user's to a place of ours, whose folders are made."""
-    _private(place.parent)
+    files.make_folder(place.parent)
     _move(path, place)
 
 
 def _move(path: Path, place: Path) -> None:
     try:
-        os.rename(path, place)
+        files.move(path, place)
     except OSError as error:
         # Any other error would fail a copy as well, which then stood there half-made.
         if error.errno != errno.EXDEV:
@@ -243,17 +236,18 @@ def _copy(kept: Path, path: Path) -> None:
     # Beside the kept one: what a kill leaves of it lies in our folder, not in the user's.
     temporary = kept.with_name(f".{os.getpid()}.tmp")
     try:
-        shutil.copy2(kept, temporary)
+        with files.opened(kept) as stream:
+            files.copy(stream, temporary)
         try:
-            os.replace(temporary, path)
+            files.move(temporary, path)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
             shutil.copy2(kept, path)
-            temporary.unlink()
+            files.remove(temporary)
     except BaseException as error:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            files.remove(temporary, missing_ok=True)
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None
         raise

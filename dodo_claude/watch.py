@@ -8,11 +8,13 @@ files, so a word too many does no harm, and nothing is lost while nobody listens
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import threading
+from collections.abc import Callable
 from pathlib import Path
+
+from dodo_claude.files import make_private
 
 # A ring that wakes everybody.
 EVERYBODY = "*"
@@ -28,12 +30,11 @@ def runtime_dir(root: Path) -> Path:
     import hashlib
     import stat
 
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    top = Path(base) / "dodo-claude" if base else Path(f"/tmp/dodo-claude-{os.getuid()}")  # noqa: S108 (checked below)
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    top = Path(base) / "dodo-claude" if os.path.isabs(base) else Path(f"/tmp/dodo-claude-{os.getuid()}")  # noqa: S108 (checked below)
     own = top / hashlib.sha256(os.fsencode(root)).hexdigest()[:12]
     for path in (top, own):
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700, parents=path is top)
+        make_private(path)
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
             raise PermissionError(f"{path}: must be a folder of yours with mode 0700 (remove it)")
@@ -59,6 +60,8 @@ class Watcher:
         self._stale: list[int] = []
         self._new: list[int] = []  # pidfds that it does not wait for yet
         self._closing = False
+        self._lost: Callable[[], object] = lambda: None
+        self._ground: dict[Path, str] = {}  # the entry whose loss counts, in each folder
         self._thread = threading.Thread(target=self._run, name="dodo-claude-watch", daemon=True)
         self._thread.start()
 
@@ -75,6 +78,15 @@ class Watcher:
         with self._lock:
             self._folders[folder] = ring
         self._changes.watch(folder)
+
+    def watch_loss(self, folder: Path, lost: Callable[[], object]) -> None:
+        """Call `lost` whenever `folder`, or one that it is in, may have been moved or removed."""
+        self._lost, self._ground = (
+            lost,
+            {folder.parent: folder.name, **dict.fromkeys([folder, *folder.parent.parents], "")},
+        )
+        for each in self._ground:
+            self._changes.watch(each, loss=True)
 
     def watch_process(self, ring: str, pid: int) -> None:
         """Ring once when process `pid` is gone; at once if it is gone already."""
@@ -176,7 +188,10 @@ class Watcher:
 
     def _hear(self) -> None:
         # What begins with a point is on its way to its name.
-        arrived = {folder for folder, name in self._changes.take() if not name.startswith(".")}
+        told = self._changes.take()
+        arrived = {folder for folder, name in told if not name.startswith(".")}
+        if any(name in ("", self._ground.get(folder)) for folder, name in told if folder in self._ground):
+            self._lost()
         with self._lock:
             rings = {self._folders.get(folder, "") for folder in arrived}
         if EVERYBODY in rings:

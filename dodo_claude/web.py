@@ -15,7 +15,6 @@ import os
 import secrets
 import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from string import Template
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from dodo_claude import importing
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.relay import Relay
@@ -314,7 +314,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def dashboard(root: Path, *, host: str, port: int, control: bool, say: Callable[[str], None]) -> int:
     """The dashboard of the project in `root`, until a signal: 128 + its number."""
-    command = [sys.executable, "-P", "-m", "dodo_claude", "dashboard"]
+    command = importing.python("dodo_claude", "dashboard")
     return serve(command, host=host, port=port, control=control, title=f"{root.name} · dodo-claude", say=say)
 
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dodo_claude import inputs, store, verify
+from dodo_claude import files, inputs, store, verify
 from dodo_claude.journal import StageLog
 
 # Where an attempt's folder keeps what stood in the place of its verified target.
@@ -47,9 +47,8 @@ class Overwritten:
 
     stage: str  # whose target it is
     file: str  # relative to the project
-    by: tuple[
-        str, ...
-    ]  # who was at work since it was last seen as it should be; the one that did it, if that is known
+    # Who was at work since it was last seen as it should be; the one that did it, if that is known.
+    by: tuple[str, ...]
     sure: bool  # the client's own tools say so
     gone: bool  # it was removed
     back: bool  # its verified bytes are in place again
@@ -351,7 +350,7 @@ class Witness:
                 verify.move(path, place)
                 kept = os.path.relpath(place, self.root)
             else:
-                path.parent.mkdir(parents=True, exist_ok=True)
+                files.make_parents(self.root, path)
             if store.restore(self.state, file.mark[3], path, file.mode, file.mark[0]):
                 return True, kept
             if place is not None:  # the copy is damaged: what stood there is better than nothing

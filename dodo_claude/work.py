@@ -18,12 +18,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Self
 
-from dodo_claude import agents, phases, policy, processes, protect, shell, verify
+from dodo_claude import agents, files, phases, policy, processes, protect, shell, verify
 from dodo_claude import lifecycle as life
 from dodo_claude.config import Stage
 from dodo_claude.durations import in_words
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import Attempt, disk_problem, write_atomic
+from dodo_claude.files import disk_problem, write_atomic
+from dodo_claude.journal import Attempt
 from dodo_claude.lifecycle import Outcome, Result, View
 from dodo_claude.services import Done, Services, Slot
 from dodo_claude.undeclared import Undeclared, of_stage
@@ -98,7 +99,7 @@ class Work(ABC):
             self._fold(event)
         # Only now: a check may have changed some, which the journal tells.
         self.same_inputs = self.same_definition and not self.changed_inputs()
-        if not self.acted and any((attempt.dir / name).exists() for name in _STARTED):
+        if not self.acted and any(files.is_file(attempt.dir / name) for name in _STARTED):
             # Its journal's beginning is damaged: the copies tell what stood there before it.
             self.acted, self.before = True, verify.fingerprints(self.copies, stage.targets)
         return self
@@ -232,7 +233,7 @@ class Work(ABC):
                 return slot
             left = fleet.pause_left() if self.base in ("claude", "scripted") else 0.0
             why = (
-                f"waits for the limit's end, {in_words(left)}"
+                f"waits with all others, {in_words(left)}: {fleet.paused_for}"
                 if left > 0
                 else fleet.admit(self.key, self.base)
             )
@@ -283,7 +284,7 @@ class Work(ABC):
         if self.resume is not None:
             verify.put_back(root, self._unverified(), self.resume.attempt.dir / "partial")
         for target in stage.targets:
-            (root / target).parent.mkdir(parents=True, exist_ok=True)
+            files.make_parents(root, root / target)
 
     def _watch_again(self) -> None:
         """Go on with an attempt of an earlier run: it is held against what was when it began."""
@@ -552,6 +553,7 @@ class Work(ABC):
     def finish(self, outcome: Outcome) -> Done:
         """Write the attempt's end down; set half-made targets aside when it is not a success."""
         stage, root = self.stage, self.services.root
+        files.check(self.attempt.dir)  # before anything of a folder that is not ours any more is set aside
         outcome = self._answered_for(outcome)
         outcome = replace(outcome, reason=self.services.redact.text(outcome.reason))
         moved: list[str] = []

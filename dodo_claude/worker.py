@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import threading
 import time
 import uuid
@@ -20,13 +21,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dodo_claude import agents, monitors, permits, phases, policy, processes, verify
+from dodo_claude import agents, files, monitors, permits, phases, policy, processes, verify
 from dodo_claude import lifecycle as life
 from dodo_claude.afterwards import SCREEN_LINES, keep_screen
 from dodo_claude.clean import clean_text
 from dodo_claude.config import Stage
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import Attempt, write_atomic, write_new
+from dodo_claude.files import make_folder, write_atomic, write_new
+from dodo_claude.journal import Attempt
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.mail import DELIVERED, QUEUED, UNKNOWN, Mailbox
 from dodo_claude.records import Prompt
@@ -34,7 +36,7 @@ from dodo_claude.services import Done, Services, Slot
 from dodo_claude.states import ASKS, BLOCKED, DONE, FAILED, MARKS
 from dodo_claude.terminal import Pane
 from dodo_claude.turn import Signs
-from dodo_claude.usage import CostMeter, TranscriptReader, Usage, context_used, cost_of
+from dodo_claude.usage import CostMeter, Lines, TranscriptReader, Usage, context_used, cost_of
 from dodo_claude.work import InterruptedCheckError, Work
 
 # Lines of a dialog that are shown to whoever is asked to look.
@@ -104,6 +106,7 @@ class Worker(Work):
         self.sent: list[str] = []  # what was last written down as sent to it
         self.pasted = False  # and that this run did send it
         self.mailbox = Mailbox(attempt.log)
+        self.posted: set[str] = set()  # the messages to it that were told of, or are older than it
         self.cpu = 0.0  # CPU seconds of its children when last asked
         self.asked = float("-inf")  # and when that was
         self.cost = CostMeter()
@@ -111,6 +114,7 @@ class Worker(Work):
         self.context_at = 0.0  # and when, in wall time
         self.transcript: TranscriptReader | None = None
         self.reading: str | None = None  # the transcript's path
+        self.log = Lines(str(attempt.dir / agents.CLIENT_LOG))
         self.past = Usage()  # of sessions before that one
         self.earlier = (
             Usage()
@@ -137,6 +141,8 @@ class Worker(Work):
         super()._fold(event)
         if event.kind == life.SPAWNED:
             self.pane = Pane(str(event.data.get("pane")), str(event.data.get("session")), self.view.pid or 0)
+        elif event.kind == life.POSTED:
+            self.posted.add(str(event.data.get("letter")))
         elif event.kind in _PASTES:
             self.sent, self.pasted = self._told(event), False
         elif event.kind == "PreToolUse":
@@ -161,12 +167,12 @@ class Worker(Work):
         with contextlib.suppress(OSError):
             if event.kind == life.SENT:
                 path = self._repair_file(self.view.repairs)
-                text = path.read_text(encoding="utf-8", errors="replace")
+                text = files.read_text(path, "replace")
                 if agents.acts_on(text):
                     return [MISSING.format(path=path)]
             elif event.kind == life.GIVEN and agents.reading_order(self._given_file()) not in text:
                 # The journal's text has its secrets taken out.
-                text = self._given_file().read_text(encoding="utf-8", errors="replace")
+                text = files.read_text(self._given_file(), "replace")
         if text.startswith(COMPACT):
             return [COMPACT, text.removeprefix(COMPACT)] if text != COMPACT else [COMPACT.strip()]
         if event.kind == life.MAILED and agents.acts_on(text):
@@ -215,6 +221,7 @@ class Worker(Work):
             self.mailbox.open(self.attempt.number)
             self.services.waker.watch_folder(self.ring, self.mailbox.dir / QUEUED)
             self.services.waker.watch_folder(self.ring, self.attempt.spool)
+            self.services.waker.watch_folder(self.ring, (self.attempt.dir / agents.CLIENT_LOG).parent)
             self.mailbox.put_back(but=(*self.view.mailed, *self.view.received))
             for problem in monitors.start(self.stage, self.attempt, self._pane(), self.nonce, self.services):
                 self.tell(problem)
@@ -263,6 +270,8 @@ class Worker(Work):
         launch = agents.launch(stage.agent, job, services.environ, {**dict(stage.env), **slot.environ})
         for name, text in launch.files.items():
             write_new(folder / name, text)
+        if self.interactive:
+            make_folder((folder / agents.CLIENT_LOG).parent)
         self.launch = replace(launch, files={})  # with many stages they are long, and nobody needs them again
         self._remind()
         self._start(job.cwd, agents.launch_script(job, launch.command, self._env_file()))
@@ -318,7 +327,7 @@ class Worker(Work):
         if done:
             lines.append(f"Done and verified: phase {', '.join(done)}.")
         summary = self._summary_file(number)
-        if summary.exists():
+        if files.is_file(summary):
             lines.append(f"What was done and decided before is told in {summary}: read it first.")
         return " ".join(lines) + "\n\n"
 
@@ -327,7 +336,7 @@ class Worker(Work):
 
     def summed_up(self) -> bool:
         """Is there a summary for a fresh session to begin with, which was not given its phase yet?"""
-        return self.view.step is not life.Step.WORK and self._summary_file(self.view.phase).exists()
+        return self.view.step is not life.Step.WORK and files.is_file(self._summary_file(self.view.phase))
 
     def _take_summaries(self) -> None:
         """The summaries of phases that hold are worth as much to an attempt that goes on after them."""
@@ -350,8 +359,8 @@ class Worker(Work):
 
     def _prompt_file(self) -> Path:
         """Where the task stands that it is at now."""
-        files = (self._given_file(), self.attempt.dir / TASK)
-        return next((path for path in files if path.exists()), self.attempt.dir / "prompt.md")
+        paths = (self._given_file(), self.attempt.dir / TASK)
+        return next((path for path in paths if files.is_file(path)), self.attempt.dir / "prompt.md")
 
     def _given_file(self) -> Path:
         return self.attempt.dir / f"prompt-phase-{self.view.phase + 1}.md"
@@ -426,6 +435,8 @@ class Worker(Work):
                 self._note(life.INTERRUPTED)
                 bell.wait(ESCAPE_SECONDS)
                 self._go_on(bell, nudge=True)
+            case policy.TellSilence():
+                self._note(life.UNHEARD, since=self._last_word(), text="", tries="")
             case policy.Look():
                 self._look()
             case policy.PressEnter():
@@ -454,13 +465,39 @@ class Worker(Work):
     def _collect(self) -> None:
         # Asked first: a process that is gone has no more to say than what is in the spool now.
         gone = self.view.state is not life.State.EXITED and self.services.waker.gone(self._pane().pid)
-        events = self.attempt.collect()
-        for event in events:
+        unanswered = self._unanswered()  # asked first: what came of it, the hooks tell
+        for event in self.attempt.collect():
             self._advance(event)
+            for what, why, call in agents.denied(event.data) if event.kind == "PostToolBatch" else ():
+                self._note(life.DENIED, what=what, text=why, call=call)
+        self._tell_mail()
         self._settle_mail()
         self._count()
+        self._listen(unanswered)
         if gone:
             self._note(life.EXITED, status=self.services.terminal().exit_status(self._pane()))
+
+    def _unanswered(self) -> agents.NoAnswer | None:
+        """What the client's log says since the last look: that it asks the API in vain."""
+        found = None
+        for line in self.log.new():
+            found = agents.no_answer(line) or found
+        return found
+
+    def _listen(self, unanswered: agents.NoAnswer | None) -> None:
+        """Is there anything to hear from the model?"""
+        since = self._last_word() or (self.view.since if self.view.step is life.Step.CLEARING else 0.0)
+        if unanswered is not None and 0 < since < unanswered.at:
+            told = (unanswered.text, unanswered.tries)
+            if told != (self.view.unheard_for, self.view.tries):
+                self._note(life.UNHEARD, since=self.view.unheard or since, text=told[0], tries=told[1])
+        elif self.view.unheard and since > self.view.unheard:
+            self._note(life.HEARD)
+
+    def _last_word(self) -> float:
+        """Wall time at which the model was asked, or said something last; 0 when it is not asked."""
+        said = self.transcript.answered if self.transcript is not None else 0.0
+        return max(self.view.asked, said) if self.view.asked else 0.0
 
     def _facts(self) -> policy.Facts:
         now = time.monotonic()
@@ -474,6 +511,9 @@ class Worker(Work):
             interactive=self.interactive,
             stop=self.end_reason,
             silent=self._silence(now),
+            unanswered=max(0.0, min(now - self.heard, time.time() - since))
+            if (since := self._last_word())
+            else 0.0,
             unlooked=now - self.looked,
             signs=self._signs(),
             strange=self.services.lookout.was_strange(self.ring),
@@ -507,8 +547,8 @@ class Worker(Work):
         env = {**agents.worker_env(agent, self.services.environ), **dict(self.stage.env)}
         if self.others[0] != stopped:
             cwd = self.services.root / self.stage.cwd
-            files = agents.settings_files(agent, cwd, env)
-            self.others = (stopped, agents.may_hold(agent, map(_json, files)))
+            settings = agents.settings_files(agent, cwd, env)
+            self.others = (stopped, agents.may_hold(agent, map(_json, settings)))
         if not (known or self.others[1]):
             return Signs()
         ended = self.transcript.turn_ended if self.transcript is not None else 0.0
@@ -569,12 +609,12 @@ class Worker(Work):
                 self.cost.started()
             self.reading = self.view.transcript
             self.transcript = TranscriptReader(Path(str(self.reading)))
-        with contextlib.suppress(OSError, ValueError):
-            status = json.loads((self.attempt.dir / "status.json").read_bytes())
+        with contextlib.suppress(OSError, ValueError, RecursionError):
+            status = json.loads(files.read(self.attempt.dir / "status.json"))
             # What it last said of the session before a /clear was counted: it lags behind the hooks.
             if status.get("session_id") in (None, self.view.session_id):
                 self.context = context_used(status)
-                self.context_at = os.stat(self.attempt.dir / "status.json").st_mtime
+                self.context_at = os.lstat(self.attempt.dir / "status.json").st_mtime
                 cost = cost_of(status)
                 if cost is not None:
                     self.cost.saw(cost)
@@ -647,10 +687,10 @@ class Worker(Work):
         # A command that has ended is run again, with the first prompt and what is missing.
         if self.launch is None:  # taken over from a killed run: its environment is gone with that
             raise DodoClaudeError(f"{self.stage.name}: its command ended while nobody followed it; run again")
-        prompt = (self.attempt.dir / "prompt.md").read_text(encoding="utf-8")
+        prompt = files.read_text(self.attempt.dir / "prompt.md")
         write_atomic(self.attempt.dir / f"prompt-{number - 1}.md", prompt)
         write_atomic(self.attempt.dir / "prompt.md", f"{prompt}\n\n{order}{data}\n")
-        self._start(self.services.root / self.stage.cwd, (self.attempt.dir / "launch.sh").read_text("utf-8"))
+        self._start(self.services.root / self.stage.cwd, files.read_text(self.attempt.dir / "launch.sh"))
         self.services.waker.watch_process(self.ring, self._pane().pid)
 
     def _deliver(self) -> None:
@@ -672,6 +712,15 @@ class Worker(Work):
 
     def _repair_file(self, number: int) -> Path:
         return self.attempt.dir / f"repair-{number}.md"
+
+    def _tell_mail(self) -> None:
+        """Whoever watches the run hears what its worker is told, as it happens."""
+        for name in self.mailbox.sent() if self.interactive else ():
+            if name not in self.posted:
+                self.posted.add(name)
+                letter = self.mailbox.letter(name)
+                if letter is not None and letter.at >= self.began:
+                    self._note(life.POSTED, letter=name, sender=letter.sender, text=letter.text)
 
     def _settle_mail(self) -> None:
         """What is proved to have reached the worker is delivered."""
@@ -791,7 +840,8 @@ class Worker(Work):
     def remove(self) -> None:
         """End the worker whatever state it is in, its screen kept."""
         super().remove()
-        self._end_monitors()
+        with contextlib.suppress(OSError, DodoClaudeError):  # they end with it, too
+            self._end_monitors()
         if self.pane is not None and processes.lives(self.pane.pid, self.nonce):
             processes.end_tree(self.pane.pid, self.nonce, hurry=self.services.hurry.is_set)
             self._keep_screen()
@@ -813,6 +863,8 @@ class Worker(Work):
             for name in os.listdir(environment.parent):
                 if name == environment.name or name.startswith(f".{environment.name}."):
                     (environment.parent / name).unlink(missing_ok=True)
+        if not self.alive():
+            shutil.rmtree((self.attempt.dir / agents.CLIENT_LOG).parent, ignore_errors=True)
         self.attempt.sweep()
         permits.let_go(self.attempt, self.view.request)  # of one that is kept alive
         permits.sweep(self.attempt)
@@ -822,4 +874,15 @@ class Worker(Work):
             # Nothing came after it from the client: nobody knows whether it read them.
             self.mailbox.settle(lost, UNKNOWN)
             self._note(life.LOST, letters=lost)
-        return super().finish(outcome)
+        return super().finish(self._with_denials(outcome))
+
+    def _with_denials(self, outcome: Outcome) -> Outcome:
+        """A stage that failed by what it lacks: what its client refused it is told, and whose rule that was."""
+        if outcome.result is not Result.FAILED or outcome.kind or not self.view.denied:
+            return outcome
+        rules = self.transcript.rules if self.transcript is not None else {}
+        told = []
+        for what, why, call in self.view.denied:
+            whose = agents.RULE_OF.get(rules.get(call, ""), "")
+            told.append(f"{what} ({why}{f' of {whose}' if whose else ''})")
+        return replace(outcome, reason=f"{outcome.reason}; its client refused it {', '.join(told)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -10,8 +11,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+if os.environ.get("TMUX_BIN"):
+    # Another tmux, for all that the tests start: a folder that holds it as `tmux` comes first in every PATH. Processes
+    # of xdist inherit that.
+    other = tempfile.mkdtemp(prefix="dc-tmux-", dir="/tmp")
+    atexit.register(shutil.rmtree, other, ignore_errors=True)
+    os.symlink(os.path.abspath(os.environ.pop("TMUX_BIN")), f"{other}/tmux")
+    os.environ |= {"TESTS_TMUX": other, "PATH": f"{other}:{os.environ['PATH']}"}
 
 from tests.project import Project, kill_servers
+
+# How long an example takes tells of the machine's load, not of what is tested.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
+
+# They take longest, some of them because they install something: begun last, they would let the other cores idle.
+FIRST = (
+    "tests/e2e/test_orchestrator.py",
+    "tests/integration/test_demo.py",
+    "tests/test_wheel.py",
+    "tests/integration/test_big_map.py",
+    "tests/test_templates.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first; the order of all others stays."""
+    items.sort(key=lambda item: not item.nodeid.startswith(FIRST))
 
 
 @pytest.fixture

@@ -10,17 +10,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-from dodo_claude import approval
+from click.testing import CliRunner
+
+from dodo_claude import approval, cli
 from dodo_claude.config import Blueprint
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, StageLog
 
 BIN = Path(sys.executable).parent
+# Where the tests' programs are looked for; another tmux than the system's comes first (see conftest.py).
+PATH = ":".join(filter(None, [str(BIN), os.environ.get("TESTS_TMUX"), "/usr/local/bin:/usr/bin:/bin"]))
 # Generous: a slow machine may be late, a hang must still end the test.
 PATIENCE = 60.0
 
@@ -72,7 +77,7 @@ class Project:
 
     def environ(self) -> dict[str, str]:
         return {
-            "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": PATH,
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
             "XDG_RUNTIME_DIR": str(self.runtime),
@@ -94,6 +99,13 @@ class Project:
         if check is not None:
             assert ran.code == check, f"rc {ran.code}\n{ran.out}{ran.err}"
         return ran
+
+    def begin(self, *argv: str) -> Ran:
+        """`dodo-claude` in this process, for what a test begins with: a process of its own costs half a second."""
+        with patch.dict(os.environ, self.environ(), clear=True), chdir(self.root):
+            done = CliRunner().invoke(cli.main, argv)
+        assert done.exit_code == 0, done.output
+        return Ran(done.exit_code, done.output, "")
 
     def sh(self, script: str) -> None:
         """Run a script in the project's folder."""

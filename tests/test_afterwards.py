@@ -11,7 +11,8 @@ import pytest
 
 from dodo_claude.afterwards import Afterwards, take_down_left
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import StageLog, make_state_dir
+from dodo_claude.files import make_state_dir
+from dodo_claude.journal import StageLog
 from dodo_claude.records import Stage
 from dodo_claude.redact import Redactor
 from dodo_claude.tmux import Tmux

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from dodo_claude import agents, profiles
 from dodo_claude.agents import Job, env_script, goes_by_file, launch, launch_script, worker_env
-from dodo_claude.journal import write_atomic
+from dodo_claude.files import write_atomic
 from dodo_claude.records import AgentProfile
 
 SCREENS = Path(__file__).parent / "data/screens"
@@ -62,7 +62,8 @@ ARGUMENTS = (
     "--tools Agent,Bash,Edit,NotebookEdit,Read,ReportFindings,Skill,TaskCreate,TaskGet,TaskList,TaskStop,TaskUpdate,TodoWrite,"
     "ToolSearch,WebFetch,WebSearch,Write,ListMcpResourcesTool,ReadMcpResourceDirTool,ReadMcpResourceTool,RefreshMcpTools "
     "--name api "
-    "--append-system-prompt-file /p/.orchestrate/stages/api/3/brief.md"
+    "--append-system-prompt-file /p/.orchestrate/stages/api/3/brief.md "
+    "--debug-file /p/.orchestrate/stages/api/3/client/errors.log"
 )
 OFF = "--disallowedTools EnterPlanMode ExitPlanMode AskUserQuestion"
 FIXED = {
@@ -93,6 +94,7 @@ def test_claude() -> None:
         "CLAUDE_CODE_STOP_HOOK_BLOCK_CAP": "1000",
         "CLAUDE_CODE_ENABLE_TODO_TOOLS": "1",
         "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
+        "CLAUDE_CODE_DEBUG_LOG_LEVEL": "error",
     }  # fmt: skip
     assert set(made.files) == {"brief.md", "settings.json", "denial.json"}
 
@@ -112,7 +114,7 @@ def test_scripted() -> None:
     made = launch(SCRIPTED, JOB, {"CLAUDE_CONFIG_DIR": "/real", "ANTHROPIC_API_KEY": "k"}, {})
     assert (
         made.command
-        == f'{shlex.quote(sys.executable)} -m dodo_claude.scripted {ARGUMENTS} {OFF} -- "$prompt"'
+        == f'{shlex.quote(sys.executable)} -E -P -m dodo_claude.scripted {ARGUMENTS} {OFF} -- "$prompt"'
     )
     assert made.env == {
         "LANG": "C.UTF-8", **FIXED,
@@ -864,3 +866,65 @@ def test_a_prompt_that_is_read_names_what_its_author_attaches() -> None:
     path = Path("/p/prompt.md")
     assert agents.reading_order(path) == "Read the file /p/prompt.md and do what it says."
     assert agents.reading_order(path, ("@a.md", '@"b c"')).endswith(' says. It mentions @a.md @"b c" too.')
+
+
+# -- what the client says of what it could not do
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (
+            '2026-11-29T19:12:52.892Z [ERROR] API error (attempt 1/11): 401 401 {"type":"error","error":'
+            '{"type":"authentication_error","message":"invalid x-api-key"}}',
+            agents.NoAnswer(1795979572.892, "401 invalid x-api-key", "attempt 1 of 11"),
+        ),
+        (
+            "2026-11-29T19:12:50.725Z [ERROR] API error (attempt 2/11): undefined Connection error.",
+            agents.NoAnswer(1795979570.725, "Connection error.", "attempt 2 of 11"),
+        ),
+        (
+            '2026-11-29T19:12:50Z [ERROR] API error (attempt 1/11): 500 500 {"error": "odd\x1b[2J"}',
+            agents.NoAnswer(1795979570.0, '500 500 {"error": "odd\\x1b[2J"}', "attempt 1 of 11"),
+        ),
+        # It does not ask again: its hook tells.
+        ('2026-11-29T19:12:50Z [ERROR] API error (attempt 1/11): 400 400 {"type":"error"}', None),
+        ("2026-11-29T19:12:50Z [ERROR] unmount terminal cleanup failed: EIO", None),
+        ("soon [ERROR] API error (attempt 1/11): 401 no", None),
+        ("", None),
+    ],
+)
+def test_what_the_clients_log_says_of_a_request_without_an_answer(
+    line: str, found: agents.NoAnswer | None
+) -> None:
+    assert agents.no_answer(line.encode()) == found
+
+
+@pytest.mark.parametrize(
+    ("response", "why"),
+    [
+        ("Permission to use Bash with command make has been denied.", "by a deny rule"),
+        (
+            "<tool_use_error>File is in a directory that is denied by your permission settings.</tool_use_error>",
+            "by a deny rule",
+        ),
+        (
+            "Permission to use Bash has been denied because Claude Code is running in don't ask mode. IMPORTANT: …",
+            "no rule allows it",
+        ),
+        ("PreToolUse:Bash hook error: my own\nrule", "a hook says: my own\\nrule"),
+        ("File created successfully at: /p/a", None),
+        ([{"type": "text", "text": "Permission to use Bash with command make has been denied."}], None),
+        (None, None),
+    ],
+)
+def test_what_the_client_refused(response: object, why: str | None) -> None:
+    call = {
+        "tool_name": "Bash",
+        "tool_input": {"command": "make"},
+        "tool_use_id": "t1",
+        "tool_response": response,
+    }
+    expected = [] if why is None else [("Bash make", why, "t1")]
+    assert list(agents.denied({"tool_calls": [call, "odd"]})) == expected
+    assert list(agents.denied({"tool_calls": "odd"})) == []

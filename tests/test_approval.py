@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import agents, approval
+from dodo_claude import agents, approval, ownership
 from dodo_claude.approval import ApprovalError
 from dodo_claude.config import load_config
 from dodo_claude.errors import DodoClaudeError
@@ -306,14 +306,18 @@ MODES = [
 ]
 
 
-@pytest.mark.parametrize("name", ["orchestrate.toml", "docs.md", "agent.sh"])
+@pytest.mark.parametrize(
+    "name", ["orchestrate.toml", "docs.md", "agent.sh", "dodo.py", "doit.cfg", "pyproject.toml"]
+)
 @pytest.mark.parametrize(("mode", "runs"), MODES, ids=lambda value: oct(value) if value > 1 else str(value))
 def test_a_file_that_everybody_may_write_is_not_run(place: Place, name: str, mode: int, runs: bool) -> None:
+    if not (place.root / name).exists():  # doit's own
+        (place.root / name).write_text("[tool.doit]\nloader = 'orchestrate'\n")
     (place.root / name).chmod(mode)
     found = approval.unsafe_files(place.config)
     assert (found == []) is runs
     if not runs:
-        owner = approval._user_name(os.geteuid())
+        owner = ownership.user_name(os.geteuid())
         assert found == [
             f"{name}: others can write it (mode {mode:04o}, owner {owner}): it is not run (chmod go-w {name})"
         ]
@@ -327,7 +331,7 @@ def test_a_group_may_write_only_where_it_is_its_users_alone(
 ) -> None:
     (place.root / "orchestrate.toml").chmod(0o664)
     for private in (True, False):
-        monkeypatch.setattr(approval, "_is_private", lambda gid, uid, private=private: private)
+        monkeypatch.setattr(ownership, "is_private", lambda gid, uid, private=private: private)
         assert (approval.unsafe_files(place.config) == []) is private
 
 
@@ -342,10 +346,10 @@ def test_which_group_is_its_users_alone(monkeypatch: pytest.MonkeyPatch) -> None
     )
     for gid, private in ((5, True), (6, False), (7, False), (8, True)):
         monkeypatch.setattr(pwd, "getpwuid", lambda uid, gid=gid: SimpleNamespace(pw_name="ann", pw_gid=gid))
-        assert approval._is_private(gid, 1) is private
+        assert ownership.is_private(gid, 1) is private
     monkeypatch.setattr(pwd, "getpwuid", lambda uid: SimpleNamespace(pw_name="ann", pw_gid=5))
-    assert approval._is_private(8, 1) is False  # not the primary one
-    assert approval._is_private(99, 1) is False  # no such group
+    assert ownership.is_private(8, 1) is False  # not the primary one
+    assert ownership.is_private(99, 1) is False  # no such group
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

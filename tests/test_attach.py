@@ -41,6 +41,13 @@ def test_on_the_same_server(tmp_path: Path) -> None:
     )
 
 
+def test_by_another_tmux(tmp_path: Path) -> None:
+    for environ in (HOME, inside("/tmp/default"), inside(tmp_path)):
+        found = way("$1", tmp_path, environ, is_watched=True, has_borderless=True, program="/b/tmux")
+        assert found.argv[0] == "/b/tmux"
+        assert "tmux" not in [word for part in found.argv for word in part.split()]
+
+
 @pytest.mark.parametrize("borderless", [True, False])
 def test_inside_another_server(tmp_path: Path, borderless: bool) -> None:
     found = way("$1", tmp_path / "it's", inside("/tmp/default"), is_watched=True, has_borderless=borderless)

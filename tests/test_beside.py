@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dodo_claude import approval
-from dodo_claude.config import Config, load_config
+from dodo_claude.config import load_config
 from dodo_claude.errors import ConfigError
-from dodo_claude.records import Monitor
+from dodo_claude.records import Config, Monitor
 
 TEXT = """
 [defaults]

@@ -67,6 +67,13 @@ def test_check_judges_the_scenario_too(project: Project) -> None:
     assert ran.err.startswith("scenario.toml: stages.a.steps[0]: ")
 
 
+def test_where_nothing_can_be_written_that_is_said_in_a_line(project: Project) -> None:
+    project.write("file", "")
+    for command in (["init", "single", "file/new"], ["plan", "Do it.", "--folder", "file/new"]):
+        ran = project.run("dodo-claude", *command, check=2)
+        assert ran.err == "file/new: Not a directory (free it, or mend its mode; then run again)\n"
+
+
 def test_init_writes_a_project_once(project: Project) -> None:
     ran = project.run("dodo-claude", "init", "parallel-feature", "d", check=0)
     assert "next: cd d && doit orchestrate" in ran.out

@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ import toml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude.config import Budget, Config, load_config
+from dodo_claude import language
+from dodo_claude.config import Blueprint, load_config
 from dodo_claude.errors import ConfigError
+from dodo_claude.records import Budget, Config
 from dodo_claude.schema import SCHEMA, schema
 
 BROKEN = Path(__file__).parent / "data" / "broken"
@@ -447,11 +449,11 @@ def test_25_wrong_keys_are_25_problems(project: Project) -> None:
         (b"\xff\xfea\x00", "orchestrate.toml:1:1: is not UTF-8 (save it as UTF-8)"),
         ("# é\n# ü\xe9".encode() + b"\xe9", "orchestrate.toml:2:5: is not UTF-8 (save it as UTF-8)"),
         (b"#" * 10_000_001, "orchestrate.toml:1:1: is larger than 10 000 000 bytes"),
-        (b"a = " + b"[" * 100_000, "orchestrate.toml:1:1: lists or tables are nested too deeply"),
-        (b"a = " + b"[" * 300 + b"]" * 300, "orchestrate.toml:1:304: lists or tables are nested too deeply"),
-        (b"a" + b".a" * 40 + b" = 1", "orchestrate.toml:1:85: lists or tables are nested too deeply"),
+        (b"a = " + b"[" * 100_000, "orchestrate.toml:1:36: lists or tables are nested too deeply"),
+        (b"a = " + b"[" * 300 + b"]" * 300, "orchestrate.toml:1:36: lists or tables are nested too deeply"),
+        (b"a" + b".a" * 40 + b" = 1", "orchestrate.toml:1:66: lists or tables are nested too deeply"),
         (b"a = 1\x00", None),
-        (b"a = " + b"9" * 5000, None),
+        (b"a = " + b"9" * 5000, "orchestrate.toml:1:5: a number of 5000 characters is too large"),
         (b"\xef\xbb\xbf\xef\xbb\xbfa = 1", None),
     ],
 )
@@ -605,6 +607,74 @@ DOCUMENTS = st.fixed_dictionaries(
 )
 def test_whatever_stands_in_it_it_loads_or_says_why(project: Project, document: dict[str, Any]) -> None:
     path = project(written(document))
+    try:
+        load_config(path)
+    except ConfigError as error:
+        for problem in error.problems:
+            assert str(problem).isprintable()
+            assert problem.line >= 1
+
+
+# Of each definition of the schema what fits it, and of a text without one.
+FITTING = {
+    "path": ["a.txt", "in/b.md", "{{ item }}.txt", "out/{{ item|stem }}-{{ stage }}.md", "in/*.md", ".", "sub/orchestrate.toml"],
+    "item": ["a", "in/b.md", "3"], "shell": ["true", "test -s {{ item }}", "./x.sh", "cat in/* > a.txt"],
+    "text": ["x", "{{ item }}", "b"], "pattern": ["error:", "[a-z]+"], "message": ["{{ lines }}", "{{ stage }}: x"],
+    "name": ["a", "b", "plan"], "agentName": ["claude", "scripted", "own"], "monitorName": ["m"], "envName": ["A", "HOME"],
+    "model": ["sonnet"], "duration": ["1s", "30m", "2 hours", "8d"], "size": ["600MB", "1.5GiB"], "percent": ["70%"],
+    "": ["a", "b", "a:x", "b.md", "x {{ files['in/b.md'] }} {{ stages.a.message }}", "{% for p, t in files.glob('in/*') %}{{ t }}{% endfor %}",
+         "{{ item|upper ~ item }}", "{{ report }}", "{{ env.A }}"],
+}  # fmt: skip
+
+
+def fitting(rules: Mapping[str, Any], name: str = "", most: int = 4) -> st.SearchStrategy[Any]:
+    """What fits a part of the schema, mostly: so that what is judged behind the schema is reached."""
+    if "$ref" in rules:
+        name = rules["$ref"].rpartition("/")[2]
+        return fitting(schema()["$defs"][name], name)
+    if "enum" in rules:
+        return st.sampled_from(rules["enum"])
+    kinds = [rules["type"]] if isinstance(rules.get("type"), str) else rules.get("type", ["string"])
+    found: list[st.SearchStrategy[Any]] = []
+    for kind in kinds:
+        if kind == "string":
+            found.append(st.sampled_from(FITTING.get(name, FITTING[""])))
+        elif kind in ("integer", "number"):
+            found.append(st.sampled_from([rules.get("minimum", 0), rules.get("maximum", 9), 10**30]))
+        elif kind == "boolean":
+            found.append(st.booleans())
+        elif kind == "array":
+            found.append(st.lists(fitting(rules.get("items", {})), max_size=2))
+        elif "properties" in rules:
+            keys = {key: fitting(value) for key, value in rules["properties"].items()}
+            some = st.lists(st.sampled_from(sorted(keys)), max_size=most, unique=True)
+            found.append(
+                some.flatmap(
+                    lambda names, keys=keys: st.fixed_dictionaries({key: keys[key] for key in names})
+                )
+            )  # type: ignore[misc]
+        else:
+            names = fitting(rules.get("propertyNames", {}), "name")
+            found.append(
+                st.dictionaries(names, fitting(rules["additionalProperties"]), min_size=1, max_size=3)
+            )
+    return st.one_of(found)
+
+
+FITTING_DOCUMENTS = st.fixed_dictionaries(
+    {"stages": fitting(schema()["properties"]["stages"])},
+    optional={key: fitting(value) for key, value in schema()["properties"].items() if key != "stages"},
+)
+
+
+@given(FITTING_DOCUMENTS)
+@settings(max_examples=100, suppress_health_check=[*HealthCheck], deadline=None)
+def test_whatever_its_keys_say_together_it_loads_or_says_why(
+    project: Project, document: dict[str, Any]
+) -> None:
+    path = project(written(document))
+    (path.parent / "in").mkdir(exist_ok=True)
+    (path.parent / "in/b.md").write_text("b")
     try:
         load_config(path)
     except ConfigError as error:
@@ -768,3 +838,112 @@ def test_a_file_without_stages_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "orchestrate.toml")
     assert str(caught.value) == f"sub/orchestrate.toml:1:1: {why}"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "targets = ['{}']", "file_dep = ['{}']", "check = '{}'", "command = '{}'", "session = '{}'", "cwd = '{}'",
+        "allowed_tools = ['Read({})']", "env = {{ A = '{}' }}", "prompt = '{}'", "prompt = '{{{{ files[item|replace(\"\", \"xxx\")] }}}}'",
+        "phases = [{{ prompt = 'x', targets = ['{}'] }}]", "phases = [{{ prompt = 'x', check = '{}' }}]",
+        "phases = [{{ prompt = '{}' }}]", "phases = [{{ prompt = 'x' }}, {{ prompt = 'x', compact = '{}' }}]",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("template", ["{{ item ~ 2 ** 3 }}", "{{ item|replace('', 'xxx') }}"])
+def test_a_template_that_would_not_end_is_told_at_its_place(
+    project: Project, monkeypatch: pytest.MonkeyPatch, key: str, template: str
+) -> None:
+    monkeypatch.setattr(language, "MOST", 100)
+    quoted = key.format(template.replace("'", '"'))
+    work = "" if key.startswith(("prompt", "command", "phases")) else "prompt = 'x'\n"
+    path = project(f"[stages.a]\nforeach = ['{'a' * 60}']\n{work}{quoted}")
+    if key.startswith(("prompt = '{}'", "phases = [{{ prompt = '{}'")) and "replace" in template:
+        load_config(path)  # it is rendered when what it may use is there
+    else:
+        lines = complaints(path)
+        assert len(lines) == 1
+        start, _, rest = lines[0].partition(": ")
+        assert start.startswith(f"orchestrate.toml:{4 if work else 3}:")
+        assert rest.startswith(f"stages.a.{key.partition(' ')[0]}")
+        assert "can't raise a number to a power" in rest or "it makes more than 100 characters" in rest
+
+
+def _numbers(rules: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+    """The keys of the schema that may be a number; a name of the user's is x."""
+    if rules.get("type") in ("integer", "number"):
+        yield ".".join(path)
+    for key, value in rules.get("properties", {}).items():
+        yield from _numbers(value, (*path, key))
+    if isinstance(rules.get("additionalProperties"), dict):
+        yield from _numbers(rules["additionalProperties"], (*path, "x"))
+
+
+NUMBERS = [*_numbers(schema())]
+
+
+@pytest.mark.parametrize(
+    "number", ["9" * 5000, "0x" + "f" * 5000, "-0b" + "1" * 5000, "0x" + "f" * 900, "1e999"]
+)
+@pytest.mark.parametrize("key", NUMBERS)
+def test_a_number_that_is_too_large_has_its_place(project: Project, key: str, number: str) -> None:
+    lines = complaints(project(f"{key} = {number}"))
+    place = f"orchestrate.toml:1:{len(key) + 4}: "
+    if len(number) > 1000:
+        assert lines == [f"{place}a number of {len(number)} characters is too large"]
+    else:
+        fact = "inf is " if "e" in number else "a number of 1084 digits is too large"
+        assert [line for line in lines if line.startswith(f"{place}{key}: {fact}")]
+    assert max(map(len, lines)) < 300
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+def test_a_number_in_quotes_may_have_any_length(project: Project, key: str) -> None:
+    lines = complaints(project(f"{key} = '{'9' * 5000}'"))
+    assert [line for line in lines if line.startswith(f"orchestrate.toml:1:{len(key) + 4}: {key}: '999")]
+
+
+def test_there_may_be_too_many_problems(project: Project) -> None:
+    text = "[stages.a]\ncommand = 'true'\n" + "".join(f"k{number} = 1\n" for number in range(300))
+    lines = complaints(project(text))
+    assert len(lines) == 201
+    assert lines[0] == (
+        "orchestrate.toml:1:1: has more than 200 problems: these are the first that were found (mend them first)"
+    )
+    text = "".join(f"[stages.s{number}]\nx = 1\n" for number in range(300))
+    assert len(complaints(project(text))) == 201
+
+
+def test_of_what_is_too_large_only_that_is_said(project: Project) -> None:
+    text = "[stages.a]\ncommand = 'true'\nprotect = [" + "1," * 10_001 + "]"
+    assert complaints(project(text)) == [
+        "orchestrate.toml:3:11: stages.a.protect: has 10001 entries (at most 10000)"
+    ]
+
+
+def test_a_nested_file_and_a_plan_are_looked_at_before_they_are_parsed(project: Project) -> None:
+    text = "[stages.sub]\norchestrate = 'sub/orchestrate.toml'\n[stages.p]\nprompt = 'x'\nplan = 'plan.toml'"
+    path = project(text)
+    (path.parent / "sub").mkdir()
+    (path.parent / "sub/orchestrate.toml").write_text("a = " + "[" * 40 + "]" * 40)
+    assert complaints(path) == ["sub/orchestrate.toml:1:36: lists or tables are nested too deeply"]
+    (path.parent / "sub/orchestrate.toml").write_text("[stages.a]\ncommand = 'true'")
+    (path.parent / "plan.toml").write_text(".".join("a" * 40) + " = 1")
+    assert Blueprint(path).plan_problems("p") == ("plan.toml:1:66: lists or tables are nested too deeply",)
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ item }}", "{{ item|upper }}", "{% for a in 'ab' %}{% for b in 'abcd' %}{% endfor %}{% endfor %}"],
+)
+def test_what_all_items_make_has_a_limit(
+    project: Project, monkeypatch: pytest.MonkeyPatch, template: str
+) -> None:
+    monkeypatch.setattr(language, "MOST_TOGETHER", 1000)
+    text = f"[stages.a]\nforeach = ['a', 'b', 'c', 'd', 'e', 'f']\ntargets = ['t{{{{ item }}}}']\nprompt = 'x'\ncheck = \"{'x' * 180} {template}\"\n"
+    assert complaints(project(text)) == [
+        "orchestrate.toml:5:9: stages.a.check: the template can't be rendered: all templates make more than 1 000 characters: "
+        "use fewer items or shorter texts"
+    ]
+    path = project(text.replace(", 'd', 'e', 'f'", ""))
+    for _ in range(3):
+        assert len(load_config(path).stages) == 3  # each load may make as much again

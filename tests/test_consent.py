@@ -44,6 +44,25 @@ def asked(run: Run, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return questions
 
 
+@pytest.mark.parametrize("dodo", [None, "other.py"])
+def test_the_question_says_that_a_dodo_py_was_run(
+    run: Run, monkeypatch: pytest.MonkeyPatch, dodo: str | None
+) -> None:
+    (run.config.root / "orchestrate.toml").write_text("[stages.one]\ncommand = 'true'\n")
+    changed = Run(load_config(run.config.root / "orchestrate.toml"), run.environ)
+    out = io.StringIO()
+    monkeypatch.setattr(question, "ask", lambda text, out: False)
+    with pytest.raises(approval.ApprovalError):
+        consent.settle(changed, give=False, ask=True, out=out, stale=lambda base: True, dodo=dodo)
+    last = out.getvalue().splitlines()[-1]
+    assert (last == "    command of stage 'one': true") is (dodo is None)
+    if dodo is not None:
+        assert (
+            last
+            == "    other.py is doit's: doit has run it already, to read its tasks, and runs these unasked"
+        )
+
+
 def test_trust_is_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     (text,) = asked(run, monkeypatch)
     assert text.startswith(f"Claude Code does not trust {run.config.root} yet.")

@@ -52,6 +52,15 @@ class Hands:
 
     def __init__(self, app: Dashboard, pilot: Pilot[None]) -> None:
         self.app, self.pilot = app, pilot
+        # What it told, kept here: a note is gone from its screen after five seconds, and a slow machine takes longer to look.
+        self.told: list[str] = []
+        notify = app.notify
+
+        def keep(message: str, **how: Any) -> None:
+            self.told.append(message)
+            notify(message, **how)
+
+        app.notify = keep
 
     @property
     def lines(self) -> list[str]:
@@ -73,7 +82,7 @@ class Hands:
             await self.pilot.pause(0.02)
 
     async def says(self, text: str) -> None:
-        await self.until(lambda: any(text in note.message for note in self.app._notifications), text)
+        await self.until(lambda: any(text in note for note in self.told), text)
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
@@ -248,7 +257,7 @@ def test_what_can_not_be_done_is_said(journals: Journals) -> None:
             ("r", "asks nothing now"), ("x", "there is nothing to stop"), ("a", "has no session in tmux"),
             ("t", "a run is in progress"), ("T", "a run is in progress"), ("w", "nobody waits for you"),
         ):  # fmt: skip
-            hands.app.clear_notifications()
+            hands.told.clear()
             await hands.press(key)
             await hands.says(text)
             assert len(hands.app.screen_stack) == 1
@@ -294,7 +303,7 @@ def test_one_that_only_shows_does_nothing(journals: Journals, monkeypatch: pytes
 
     async def look(hands: Hands) -> None:
         for key in ("a", "m", "r", "y", "n", "i", "c", "x", "t", "T"):
-            hands.app.clear_notifications()
+            hands.told.clear()
             await hands.press(key)
             await hands.says("this one only shows")
             assert len(hands.app.screen_stack) == 1
@@ -317,6 +326,8 @@ def test_what_keeps_it_from_starting_is_said_in_one_line(
     assert said_at_once() == "orchestrate.toml: not found here or above (dodo-claude init writes one)\n"
     here.write("orchestrate.toml", "[stages.a]\nprompt = 3\n")
     assert said_at_once().startswith("orchestrate.toml:2:10: ")
+    here.write("orchestrate.toml", "[stages.a]\nprompt = '3'\n")
+    assert said_at_once() == "dashboard: needs a terminal (run it in one, or with --web for a browser)\n"
     monkeypatch.setitem(sys.modules, "textual", None)
     assert said_at_once() == "dashboard: needs Textual (pip install 'dodo-claude[dashboard]')\n"
 

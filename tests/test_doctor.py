@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -99,7 +100,7 @@ def test_all_is_well(project: Project) -> None:
     project.approve()
     found = look(project, code=0)
     assert found["hooks"]["text"] == "a trial session of the scripted agent told of itself"
-    assert found["tmux"]["text"].startswith("tmux ")
+    assert re.fullmatch(r"tmux \S+ \(proved on 3\.3a, .*next-3\.8\)", found["tmux"]["text"])
     assert found["orchestrate.toml"]["text"] == "1 stage, no problems"
     assert found["worker's PATH"]["result"] == "ok"
     assert "doit 0.37" in found["versions"]["text"]
@@ -118,7 +119,8 @@ def test_without_a_project_it_looks_at_the_machine(project: Project) -> None:
 
 def test_what_is_wrong_is_said_with_how_to_mend_it(project: Project) -> None:
     configure(project, GOOD)
-    found = look(project, code=1)
+    found = look(project, code=0)  # it is there for a person to say
+    assert found["approval"]["result"] == "note"
     assert found["approval"]["text"] == "you have not approved yet what this project runs on your machine"
     assert "--trust" in found["approval"]["remedy"]
     project.approve()
@@ -243,6 +245,7 @@ def test_a_program_of_the_project_is_not_run_before_the_yes(project: Project) ->
     )
     project.write("mine", "#!/bin/sh\ntouch ran\n").chmod(0o755)
     found = look(project, code=1)
+    assert found["trust"]["result"] == "wrong"
     assert found["client"]["result"] == "note"
     assert not (project.root / "ran").exists()
 
@@ -264,3 +267,23 @@ def test_little_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     for free, result in ((10**7, "WRONG"), (5 * 10**8, "note"), (10**10, "ok")):
         monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path, free=free: usage._replace(free=free))
         assert {finding.result for finding in doctor._disk(None, {"HOME": "/"})} == {result}
+
+
+def test_each_disk_is_told_of_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: usage._replace(free=5 * 10**9))
+    (found,) = doctor._disk(None, {"HOME": str(tmp_path / "home")})
+    assert found.text == f"5.0 GB free at {tmp_path} and {tmp_path}/home"
+    numbers = iter((1, 2))
+    monkeypatch.setattr(doctor, "_disk_of", lambda place: next(numbers))
+    texts = [found.text for found in doctor._disk(None, {"HOME": str(tmp_path / "home")})]
+    assert texts == [f"5.0 GB free at {tmp_path}", f"5.0 GB free at {tmp_path}/home"]
+
+
+def test_hooks_that_are_silent(monkeypatch: pytest.MonkeyPatch, project: Project) -> None:
+    monkeypatch.setattr(doctor.trial, "orchestrate", lambda *words: (0, "report: of a folder that is gone"))
+    found = doctor._hooks(project.environ())
+    assert (found.result, found.remedy) == ("WRONG", "")
+    assert found.text.startswith("a trial session told nothing of SessionStart, ")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from dodo_claude import agents, approval, protect
-from dodo_claude.config import Blueprint, Config, load_config
+from dodo_claude.config import Blueprint, load_config
 from dodo_claude.errors import ConfigError
+from dodo_claude.records import Config
 from dodo_claude.run import Run
 
 Write = Callable[..., Path]

@@ -172,6 +172,18 @@ def test_progress_ends_no_pause() -> None:
     assert rig.fleet.pause_left() == 30
 
 
+def test_an_overload_is_no_limit() -> None:
+    rig = Rig(Limits(max_wait=1.0, retry_delay=30.0))
+    rig.fleet.pause("overloaded", "529")
+    assert str(rig.fleet.stopped).startswith("the API is overloaded: a pause until 2026-11-22 ")
+    rig = Rig()
+    assert rig.fleet.paused_for == ""
+    rig.fleet.pause("overloaded", "529")
+    assert rig.fleet.paused_for == "the API is overloaded"
+    rig.fleet.pause("rate_limit", RESETS_AT_3PM)
+    assert rig.fleet.paused_for == "a limit"
+
+
 @pytest.mark.parametrize(
     ("max_wait", "text", "reason"),
     [

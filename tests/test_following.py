@@ -17,8 +17,9 @@ from dodo_claude import lifecycle as life
 from dodo_claude import verify
 from dodo_claude.changes import Changes
 from dodo_claude.config import load_config
+from dodo_claude.files import make_state_dir
 from dodo_claude.following import Following
-from dodo_claude.journal import Attempt, StageLog, make_state_dir
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.status import StageStatus
 from tests.project import PATIENCE
 

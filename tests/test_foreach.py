@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dodo_claude import approval
-from dodo_claude.config import Blueprint, Config, load_config
+from dodo_claude.config import Blueprint, load_config
 from dodo_claude.errors import ConfigError
 from dodo_claude.foreach import overlap, shape_of, shape_of_glob
 from dodo_claude.paths import matcher
+from dodo_claude.records import Config
 
 Project = Callable[..., Path]
 

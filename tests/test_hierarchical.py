@@ -17,7 +17,7 @@ STAGES = ("reader:code", "reader:notes", "writer:code", "writer:notes", "join")
 
 @pytest.fixture
 def sides(project: Project) -> Project:
-    project.run("dodo-claude", "init", "hierarchical", "d", check=0)
+    project.begin("init", "hierarchical", "d")
     project.root /= "d"
     return project
 

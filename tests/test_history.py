@@ -14,8 +14,9 @@ import pytest
 
 from dodo_claude import history, verify
 from dodo_claude import lifecycle as life
+from dodo_claude.files import make_state_dir
 from dodo_claude.history import Said
-from dodo_claude.journal import Attempt, StageLog, make_state_dir
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.records import Config, Stage
 from dodo_claude.redact import MARK, Redactor
 from dodo_claude.report import RunReport, StageReport, to_json

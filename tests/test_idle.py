@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from dodo_claude import explained, idle, inputs, kept, left
 from dodo_claude.backend import ContentChecker, DurableDB
 from dodo_claude.commands import _Control
-from dodo_claude.journal import STATE_DIR, StageLog
+from dodo_claude.files import STATE_DIR
+from dodo_claude.journal import StageLog
 from dodo_claude.loader import StageLoader
 from dodo_claude.tasks import definition, definition_digest, digest_text, freshness_of, stage_of
 from dodo_claude.verify import fingerprints

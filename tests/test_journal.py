@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from dodo_claude import journal, lifecycle
 from dodo_claude.clean import MAX_OUTPUT
-from dodo_claude.journal import Attempt, StageLog, make_state_dir, write_atomic
+from dodo_claude.files import NotOursError, make_state_dir, write_atomic
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import Event
 from dodo_claude.run import HOOK
 
@@ -209,10 +210,10 @@ def test_a_link_in_its_place_is_not_followed(attempt: Attempt, tmp_path: Path) -
     victim = tmp_path / "victim"
     victim.write_text("mine")
     attempt.journal.symlink_to(victim)
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(NotOursError, match="symbolic link"):
         attempt.record("x")
     (attempt.dir / f".result.json.{os.getpid()}.tmp").symlink_to(victim)
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(NotOursError, match="symbolic link"):
         attempt.finish({})
     assert victim.read_text() == "mine"
 
@@ -434,7 +435,7 @@ def test_a_crash_between_journal_and_spool_repeats_an_event_and_loses_none(
 ) -> None:
     put(attempt, "1", '{"hook_event_name": "Stop"}')
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", _no_space)
+        patch.setattr(os, "unlink", _no_space)
         with pytest.raises(OSError, match="No space"):
             attempt.collect()
     assert [event.kind for event in attempt.collect()] == ["Stop"]

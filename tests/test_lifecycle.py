@@ -13,7 +13,7 @@ from dodo_claude import policy
 from dodo_claude.lifecycle import Event, Outcome, Result, State, View, advance
 from dodo_claude.policy import Facts, decide
 from dodo_claude.turn import Signs
-from tests.histories import HISTORIES, WORKS, fold
+from tests.histories import HISTORIES, PROMPT, SESSION, SPAWNED, STOP, WORKS, events, fold
 
 FACTS = Facts(elapsed=10.0, in_state=1.0, timeout=100.0, repairs=1)
 IDLE = View(state=State.IDLE, turn_done=True, prompts=1)
@@ -84,6 +84,78 @@ def test_an_answer_is_for_one_request() -> None:
         View(),
     ):
         assert advance(view, ALLOWED).state is view.state
+
+
+def test_the_model_is_asked_from_a_prompt_to_its_answer() -> None:
+    view = fold(events(SPAWNED, SESSION, PROMPT))
+    assert view.asked == 3.0
+    assert advance(view, Event("PreToolUse", 4.0, {"tool_name": "Bash"})).asked == 0.0
+    assert advance(view, Event("PostToolBatch", 5.0)).asked == 5.0
+    assert advance(view, Event("Stop", 6.0)).asked == advance(view, Event("StopFailure", 6.0)).asked == 0.0
+    assert advance(view, Event("Stop", 6.0, {"mail": ["m"]})).asked == 6.0
+    assert advance(view, Event("PreToolUse", 4.0, {"agent_id": "a"})).asked == 3.0
+    assert advance(view, Event(life.EXITED, 4.0)).asked == 0.0
+
+
+def test_a_silence_is_told_of_until_something_is_heard() -> None:
+    asked = fold(events(SPAWNED, SESSION, PROMPT))
+    silent = advance(
+        asked, Event(life.UNHEARD, 9.0, {"since": 3.0, "text": "401 no", "tries": "attempt 2 of 11"})
+    )
+    assert (silent.unheard, silent.unheard_for, silent.tries) == (3.0, "401 no", "attempt 2 of 11")
+    assert (silent.state, silent.heard) == (State.RUNNING, 3.0)
+    assert advance(silent, Event("PreToolUse", 10.0, {"agent_id": "a"})).unheard == 3.0
+    for event in ("PreToolUse", "Stop", "StopFailure", "PermissionRequest", life.EXITED, life.HEARD):
+        after = advance(silent, Event(event, 10.0))
+        assert (after.unheard, after.unheard_for) == (0.0, ""), event
+    assert advance(silent, Event(life.HEARD, 10.0)).asked == 10.0
+
+
+def test_a_subagents_failure_is_not_the_workers() -> None:
+    view = fold(events(SPAWNED, SESSION, PROMPT))
+    failed = {"agent_id": "a", "agent_type": "general-purpose", "error": "server_error"}
+    assert advance(view, Event("StopFailure", 4.0, failed)).error is None
+    assert advance(view, Event("StopFailure", 4.0, failed)).state is State.RUNNING
+    clearing = fold(
+        events(SPAWNED, SESSION, PROMPT, STOP, (life.CLEARED, {"goal": "g", "text": "/compact g"}))
+    )
+    assert advance(clearing, Event("StopFailure", 6.0, failed)).step is life.Step.CLEARING
+
+
+@pytest.mark.parametrize(
+    ("event", "activity"),
+    [
+        (("PostCompact", {}), "its context was compacted"),
+        (
+            (
+                "StopFailure",
+                {"agent_id": "a", "error": "server_error", "last_assistant_message": "API Error: 500 no"},
+            ),
+            "its context was not compacted: API Error: 500 no",
+        ),
+        ((life.UNCOMPACTED, {"reason": "too few"}), "its context was not compacted: too few"),
+        (
+            ("Notification", {"notification_type": "idle_prompt"}),
+            "its context was not compacted: there was nothing to compact, or no summary came",
+        ),
+    ],
+)
+def test_what_became_of_a_compaction_is_told(event: tuple[str, dict[str, object]], activity: str) -> None:
+    before = fold(events(SPAWNED, SESSION, PROMPT, STOP, (life.CLEARED, {"goal": "g", "text": "/compact g"})))
+    assert before.activity == "its context is being compacted"
+    after = advance(before, Event(event[0], 9.0, event[1]))
+    assert (after.activity, after.state) == (activity, State.IDLE)
+
+
+def test_what_its_client_refused_it_is_kept() -> None:
+    view = View(state=State.RUNNING)
+    for number in range(5):
+        view = advance(
+            view, Event(life.DENIED, 1.0, {"what": f"Bash {number}", "text": "no", "call": str(number)})
+        )
+    view = advance(view, Event(life.DENIED, 1.0, {"what": "Bash 4", "text": "no", "call": "9"}))
+    assert view.activity == "was refused: Bash 4 (no)"
+    assert [each[2] for each in view.denied] == ["2", "3", "9"]
 
 
 @pytest.mark.parametrize("name", sorted(HISTORIES))
@@ -253,6 +325,32 @@ CASES: list[tuple[str, View, Facts, object]] = [
         View(state=State.EXITED, exit_status=0),
         replace(FACTS, interactive=False, problems=("x",)),
         policy.Send(("x",)),
+    ),
+    (
+        "an answer takes its time",
+        View(state=State.RUNNING),
+        replace(FACTS, unanswered=100.0, timeout=1000.0),
+        replace(WORKS, seconds=20.0),
+    ),
+    (
+        "it takes too long: that is said",
+        View(state=State.RUNNING),
+        replace(FACTS, unanswered=120.0),
+        policy.TellSilence(),
+    ),
+    ("once", View(state=State.RUNNING, unheard=3.0), replace(FACTS, unanswered=120.0), WORKS),
+    (
+        "a refusal is called one",
+        replace(IDLE, error="invalid_request", error_text="its safeguards flagged this message"),
+        FACTS,
+        policy.Stop(
+            Outcome(
+                Result.FAILED,
+                "the model refuses to answer (say it in other words, or give the stage another model): "
+                "its safeguards flagged this message",
+                kind="refusal",
+            )
+        ),
     ),
     ("one that a person interrupted waits", HELD, FACTS, policy.Wait(60.0)),
     ("for their message", HELD, replace(FACTS, mail=True), policy.Deliver()),

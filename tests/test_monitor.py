@@ -18,7 +18,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dodo_claude import processes
-from dodo_claude.journal import StageLog, make_state_dir
+from dodo_claude.files import make_state_dir
+from dodo_claude.journal import StageLog
 from dodo_claude.mail import MAX_INLINE, QUEUED, STATES, Mailbox
 from dodo_claude.monitor import Finding, Judge, Recovery, find, message, readable
 from dodo_claude.monitors import Note, Orders, read_note, take, write_note

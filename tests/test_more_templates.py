@@ -66,7 +66,7 @@ CASES = [
 
 
 def start(project: Project, template: str) -> Project:
-    project.run("dodo-claude", "init", template, "d", check=0)
+    project.begin("init", template, "d")
     project.root /= "d"
     return project
 

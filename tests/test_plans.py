@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from dodo_claude import approval, plans
-from dodo_claude.config import Blueprint, Config, load_config
+from dodo_claude.config import Blueprint, load_config
+from dodo_claude.records import Config
 
 OUTER = """
 [defaults]

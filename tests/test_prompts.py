@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import prompts
+from dodo_claude import language, prompts
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.prompts import Uses, analyse, fence, render, render_value
 
@@ -76,7 +78,7 @@ def test_names_that_are_not_known_here() -> None:
         ("a\n{{ item ", 2, "unexpected"),
         ("{{ item|nope }}", 1, "no filter named 'nope'"),
         ("x\n\nstyle={{ color: 'red' }}", 3, "{% raw %}"),
-        ("{{" + "(" * 3000, 1, "nested too deeply"),
+        ("{{" + "(" * 3000, 1, "nested so deeply"),
         ("\n{{ files[item.x] }}", 2, "files needs a literal path"),
         ("{% for x in [1] %}{{ files['a' ~ x] }}{% endfor %}", 1, "or one made of item, such as files[item]"),
         ("{{ files[env.X] }}", 1, "files needs a literal path"),
@@ -94,7 +96,17 @@ def test_names_that_are_not_known_here() -> None:
         ("{{ stages.a.prompt }}", 1, "stages needs a literal name"),
         ("{{ env }}", 1, "env needs a literal name"),
         ("{% set files = {} %}", 1, "'files' can't be given another value"),
-        ("{% macro m(stages) %}{% endmacro %}", 1, "'stages' can't be given another value"),
+        ("{% with stages = 1 %}{% endwith %}", 1, "'stages' can't be given another value"),
+        ("x\n{% macro m() %}{% endmacro %}", 2, "can't have macros"),
+        ("{% call(x) item() %}{% endcall %}", 1, "can't have macros"),
+        ("{% block b %}{% endblock %}", 1, "can't have blocks"),
+        ("{% for x in [] recursive %}{{ loop(x) }}{% endfor %}", 1, "can't have recursive loops"),
+        ("{% if item %}\n{{ 2 ** 3 }}{% endif %}", 2, "can't raise a number to a power"),
+        ("{{ item|center(3) }}", 1, "no filter named 'center'"),
+        ("{{ 0x1fffffffffffff }}", 1, "a number is too large"),
+        ("{{ " + "9" * 5000 + " }}", 1, "a number is too large"),
+        ("{{ " + "1 + " * 60 + "1 }}", 1, "can't be nested so deeply"),
+        ("a\n" + "{{ item|upper }}" * 4000, 2, "at most 50 000 characters between its braces"),
         ("{% include 'x' %}", 1, "can't load another"),
         ("{% import 'x' as y %}", 1, "can't load another"),
         ("{% extends 'x' %}", 1, "can't load another"),
@@ -174,7 +186,12 @@ def test_files_are_found_however_they_are_spelled() -> None:
     ("source", "part"),
     [
         ("{{ item|attr('__class__') }}", "unsafe"),
-        ("{{ '{0.__class__}'.format(item) }}", "unsafe"),
+        ("{{ '{0.__class__}'.format(item) }}", "'format' can't be called in a template"),
+        ("{{ item.center(3) }}", "'center' can't be called in a template"),
+        ("{{ item * 3 }}", "'*' is for numbers"),
+        ("{{ '%3d' % 3 }}", "'%' is for numbers"),
+        ("{{ [item] * 3 }}", "'*' is for numbers"),
+        ("x\n{{ 1000000000 * 1000000000 }}", "line 2: it makes a number beyond 1 000 000 000 000 000"),
         ("{{ ('a'|attr)('__cla' ~ 'ss__') }}", "can't be rendered"),
         ("{{ item['__cla' ~ 'ss__'] }}", "unsafe"),
         ("{{ stages['_va' ~ 'lues'] }}", "stages has no"),
@@ -191,6 +208,67 @@ def test_what_can_not_be_rendered(source: str, part: str) -> None:
         say(source)
     assert part in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ item ~ item }}",
+        "{{ item + item }}",
+        "{% set a = item ~ 'x' %}{% set a = a ~ a %}{{ a }}",
+        "{% set a %}{{ item }}{% endset %}{{ a }}{{ a }}",
+        "{% set a = [item, item] %}{% set a = [a, a] %}{{ a }}",
+        "{% set a = {1: item, 2: item} %}{{ a }}",
+        "{% for a in 'abcd' %}{{ item[:90] }}{% endfor %}",
+        "{% for a in 'abcde' %}{% for b in 'abcde' %}{% endfor %}{% endfor %}",
+        "{% for a in 'abcd' if a == item %}{% endfor %}",
+        "{% for a in 'abc' %}" + "the template's own words " * 5 + "{% endfor %}",
+        "{{ item|replace('a', 'xxxxx') }}",
+        "{{ item.replace('a', 'xxxxx') }}",
+        "{{ item|list|join('xxxxx') }}",
+        "{{ 'xxxxx'.join(item) }}",
+        "{{ item|indent(90) }}",
+        "{{ [item, item, item]|map('upper')|list }}",
+        "{{ item == item ~ '' or item in item }}",
+        "{{ item is ne item or item is ne item }}",
+        "{{ item.split('a') }}",
+        "{% filter upper %}{{ item }}{% endfilter %}",
+    ],
+)
+def test_a_template_that_makes_too_much(monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    monkeypatch.setattr(language, "MOST", 250)
+    with pytest.raises(DodoClaudeError, match="rendered: it makes more than 250 characters in all"):
+        say(source, item="a" * 100)
+
+
+def test_a_value_is_no_longer_than_one_that_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompts, "MAX_VALUE", 10)
+    for source in ("x{{ item }}", "x{{ item|upper }}"):
+        assert len(render_value(source, item="a" * 9, stage="s")) == 10
+        with pytest.raises(DodoClaudeError, match="it makes 11 characters, of at most 10"):
+            render_value(source, item="a" * 10, stage="s")
+
+
+def test_each_rendering_may_make_as_much_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "MOST", 250)
+    for _ in range(3):
+        assert say("{{ item|upper }}", item="a" * 80) == "A" * 80
+    with ThreadPoolExecutor(1) as other:
+        with pytest.raises(DodoClaudeError, match="it makes more than 250"):
+            other.submit(say, "{{ item ~ item }}", item="a" * 80).result()
+        assert other.submit(say, "{{ item|upper }}", item="a" * 80).result() == "A" * 80
+
+
+def test_what_stays_in_the_language() -> None:
+    source = (
+        "{% for k, v in {'a': [1, 2]}.items() %}{{ loop.index * 2 % 3 }}{{ k }}{{ v|join('-') }}{% endfor %}"
+        "{{ item.split('/')[-1]|upper }} {{ item|replace('.py', '') }} {{ item.rsplit('.', 1)[1] }} {{ -1 + 2 }}"
+        "{% for x in ['b', 'a']|sort if x != item %}{{ x }}{{ ', ' if not loop.last }}{% else %}-{% endfor %}"
+        "{{ item.startswith('src/') }} {{ env.X|default('none') }} {% if item is defined and 'a' in item %}y{% endif %}"
+        "{{ loop_|d }}{{ item[0:3] }}"
+    )
+    made = say(source, item="src/a.py")
+    assert made == "2a1-2A.PY src/a py 1a, bTrue none ysrc"
 
 
 def test_a_missing_variable_may_have_a_default() -> None:
@@ -366,3 +444,69 @@ def test_no_value_hides_from_being_data(item: str, more: str) -> None:
     assert made.text == f"a {item} @b {more}"
     for text in (item, more):
         assert text.translate({2: None, 3: None}) in made.data.translate({2: None, 3: None})
+
+
+# -- every template ends
+
+_LEAVES = [
+    "item",
+    "stage",
+    "'ab'",
+    "2",
+    "files['f']",
+    "[]",
+    "x",
+    "loop",
+    "env.A",
+    "files.glob('*')",
+    "none",
+    "1.5",
+]
+EXPRESSIONS = st.recursive(
+    st.sampled_from(_LEAVES),
+    lambda inner: st.one_of(
+        st.tuples(
+            inner, st.sampled_from(["~", "+", "-", "*", "/", "//", "%", "in", "==", "<", "and", "or"]), inner
+        ).map(lambda parts: f"({' '.join(parts)})"),
+        st.tuples(inner, st.sampled_from(sorted(language.FILTERS))).map(
+            lambda parts: f"({parts[0]}|{parts[1]})"
+        ),
+        st.tuples(
+            inner, st.sampled_from(["replace", "join", "indent", "map", "default", "truncate"]), inner
+        ).map(lambda parts: f"({parts[0]}|{parts[1]}({parts[2]}))"),
+        st.tuples(inner, st.sampled_from(["join", "split", "replace", "items", "count", "upper"]), inner).map(
+            lambda parts: f"{parts[0]}.{parts[1]}({parts[2]})"
+        ),
+        st.lists(inner, max_size=3).map(lambda parts: f"[{', '.join(parts)}]"),
+        st.tuples(inner, inner).map(lambda parts: f"{{{parts[0]}: {parts[1]}}}"),
+        st.tuples(inner, inner).map(lambda parts: f"{parts[0]}[:{parts[1]}]"),
+    ),
+    max_leaves=6,
+)
+TEMPLATES = st.recursive(
+    EXPRESSIONS.map(lambda text: f"{{{{ {text} }}}}") | st.just("text "),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map("".join),
+        st.tuples(EXPRESSIONS, inner).map(
+            lambda parts: f"{{% for x in {parts[0]} %}}{parts[1]}{{% endfor %}}"
+        ),
+        st.tuples(EXPRESSIONS, inner).map(lambda parts: f"{{% set x = {parts[0]} %}}{parts[1]}"),
+        st.tuples(EXPRESSIONS, inner).map(lambda parts: f"{{% if {parts[0]} %}}{parts[1]}{{% endif %}}"),
+        inner.map(lambda part: f"{{% set x %}}{part}{{% endset %}}{{{{ x }}}}"),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(deadline=None)
+@given(TEMPLATES)
+def test_no_template_makes_more_than_it_may(source: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(language, "MOST", 3000)
+        analyse.__wrapped__(source)
+        with contextlib.suppress(DodoClaudeError):
+            made = render(
+                source,
+                **(KNOWN | {"item": "a/b" * 20, "files": {"f": "line\n" * 20}, "globs": {"*": ("f",)}}),
+            )
+            assert len(made.text) <= 3000

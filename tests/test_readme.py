@@ -151,6 +151,8 @@ def test_it_says_what_is_not_promised() -> None:
         "a guard rail, not a wall",
     ):
         assert words in text
+    # No recipe stands beside it.
+    assert not re.search(r"get(s)? (past|round|around)|bypass", text)
 
 
 def test_the_documents_name_the_client_that_was_proved() -> None:
@@ -163,3 +165,10 @@ def test_the_documents_name_the_client_that_was_proved() -> None:
 if __name__ == "__main__":
     text = README.read_text()
     README.write_text(_BETWEEN.sub(lambda found: f"{found[1]}{table()}{found[2]}", text))
+
+
+def test_the_filters_of_templates() -> None:
+    from dodo_claude.language import FILTERS
+
+    words = README.read_text().partition("these of Jinja2's filters: ")[2].partition(".")[0]
+    assert re.findall(r"`(\w+)`", words) == sorted(FILTERS)

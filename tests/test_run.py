@@ -21,11 +21,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import approval
+from dodo_claude import approval, language
 from dodo_claude import run as runs
 from dodo_claude.config import Blueprint, load_config
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import StageLog, make_state_dir
+from dodo_claude.files import NotOursError, make_state_dir
+from dodo_claude.journal import StageLog
 from dodo_claude.records import AgentProfile, Config, Stage
 from dodo_claude.run import PreflightError, Run, RunInProgressError, preflight
 from dodo_claude.tmux import Tmux
@@ -132,9 +133,7 @@ def test_a_lock_that_can_not_be_made_is_one_line(run: Run, root: Path, tmp_path:
     make_state_dir(root)
     (tmp_path / "victim").write_text("mine")
     (root / ".orchestrate/run.lock").symlink_to(tmp_path / "victim")
-    with pytest.raises(
-        PreflightError, match=r"run\.lock: can't be written: Too many levels of symbolic links"
-    ):
+    with pytest.raises(NotOursError, match=r"run\.lock: is a symbolic link where a file of ours belongs"):
         run.take_lock()
     assert (tmp_path / "victim").read_text() == "mine"
 
@@ -203,8 +202,8 @@ def test_nowhere_to_write(root: Path, environ: dict[str, str], runtime: Path) ->
     assert problem == f"{runtime}/dodo-claude: must be a folder of yours with mode 0700 (remove it)"
     (root / ".orchestrate").rename(root / "old")
     (root / ".orchestrate").write_text("")
-    (problem,) = look(root, environ, STAGE)
-    assert problem == f"{root}/.orchestrate: can't be written: File exists (free it, or mend its mode)"
+    with pytest.raises(NotOursError, match=r"\.orchestrate: is a file where a folder of ours belongs"):
+        look(root, environ, STAGE)
 
 
 def test_start_says_all_at_once_and_writes_no_plan(root: Path, tmp_path: Path) -> None:
@@ -277,8 +276,83 @@ def test_the_plan_tells_what_runs(run: Run) -> None:
     assert plan["stages"]["api"] == {
         "prompt": "Write.", "file_dep": ["in"], "targets": ["a"], "after": [], "session": "w-api", "timeout_seconds": 20.0,
         "repairs": 1, "retries": 0, "keep": "on-failure", "cwd": ".", "agent": "claude", "allowed_tools": [],
-        "protect": [], **waits,
+        "protect": [], "env": {}, "allow_unchanged": False, **waits,
     }  # fmt: skip
+
+
+def _keys(table: str) -> set[str]:
+    found = json.loads((Path(runs.__file__).with_name("orchestrate.schema.json")).read_text())["properties"][
+        table
+    ]
+    return set(found["additionalProperties"]["properties"])
+
+
+def test_each_key_that_a_stage_may_have_is_in_the_plan(root: Path) -> None:
+    """`foreach` and `orchestrate` make several stages, which are told one by one."""
+    (root / "p.md").write_text("x")
+    (root / "orchestrate.toml").write_text(
+        """
+        [orchestrate]
+        notify = ["true"]
+        [defaults]
+        env = { A = "1", MY_TOKEN = "not to be told" }
+        [stages.one]
+        prompt_file = "p.md"
+        model = "haiku"
+        allow_unchanged = true
+        check = "true"
+        timeout = "20s"
+        compact_at = "80%"
+        [stages.made]
+        command = "true"
+        [stages.each]
+        foreach = ["x"]
+        prompt = "{{ item }}"
+        [[stages.parts.phases]]
+        prompt = "one"
+        targets = ["a"]
+        [[stages.parts.phases]]
+        prompt = "two"
+        check = "true"
+        compact = "all"
+        [[stages.parts.phases]]
+        prompt = "three"
+        handover = true
+        [stages.work]
+        plan = "made.toml"
+        prompt = "Plan."
+        [monitors.m]
+        beside = "one"
+        command = "date"
+        match = "x"
+        every = "5s"
+        recovered = "well"
+        """
+    )
+    config = Blueprint(root / "orchestrate.toml").config(set())
+    told = tomllib.loads(Run(config, {}).write_plan().read_text())["stages"]
+    seen = {key.removesuffix("_seconds") for stage in told.values() for key in stage}
+    assert _keys("stages") - seen == {"foreach", "orchestrate"}
+    one = told["one"]
+    assert (one["allow_unchanged"], one["compact_at"], one["timeout_seconds"], one["model"]) == (
+        True,
+        80.0,
+        20.0,
+        "haiku",
+    )
+    assert one["env"] == {"A": "1", "MY_TOKEN": "[redacted]"}
+    assert told["each:x"]["item"] == "x"
+    assert told["parts"]["phases"] == [
+        {"prompt": "one", "targets": ["a"], "handover": False},
+        {"prompt": "two", "targets": [], "check": "true", "compact": "all", "handover": False},
+        {"prompt": "three", "targets": [], "handover": True},
+    ]
+    monitor = {key.removesuffix("_seconds") for key in one["monitors"]["m"]}
+    assert _keys("monitors") - monitor == {
+        "beside",
+        "message",
+        "recovered_match",
+    }  # of which only the first has a value
 
 
 # -- what the stages share
@@ -375,6 +449,29 @@ env_pass = ["B"]
         DodoClaudeError, match=r"^in: No such file or directory \(the prompt of stage 'two' includes it\)$"
     ):
         run.render_prompt(run.config.stages[1])
+
+
+def test_a_prompt_that_makes_too_much_is_told_with_its_place(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(language, "MOST", 1000)
+    (root / "p.md").write_text("\n{% for a in files['in'] %}{% endfor %}")
+    (root / "in").write_text("x" * 200)
+    text = "[stages.one]\nprompt_file = 'p.md'\n[stages.two]\nprompt = \"{% for a in files['in'] %}{% endfor %}\""
+    (root / "orchestrate.toml").write_text(text)
+    run = Run(load_config(root / "orchestrate.toml"), {})
+    fact = "the template can't be rendered: {}it makes more than 1 000 characters in all"
+    for stage, place in zip(
+        run.config.stages,
+        (
+            "p.md: the prompt of stage 'one': " + fact.format("line 2: "),
+            "orchestrate.toml:3: the prompt of stage 'two': " + fact.format(""),
+        ),
+        strict=True,
+    ):
+        with pytest.raises(DodoClaudeError) as caught:
+            run.render_prompt(stage)
+        assert str(caught.value) == place
 
 
 def test_a_prompt_with_files_of_its_item_and_of_a_glob(root: Path) -> None:
@@ -502,3 +599,15 @@ def _doits(tmp_path: Path) -> set[str]:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     return set(done.stdout.split())
+
+
+def test_a_prompt_quotes_files_up_to_a_limit_in_all(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "MOST", 1000)
+    for number in range(3):
+        (root / f"{number}.txt").write_text("x" * 400)
+    text = "[stages.one]\nprompt = \"{% for path, text in files.glob('*.txt') %}{{ path }}{% endfor %}\""
+    (root / "orchestrate.toml").write_text(text)
+    run = Run(load_config(root / "orchestrate.toml"), {})
+    match = r"^orchestrate\.toml:1: the prompt of stage 'one': its 3 files have more than 1 000 characters in all: quote fewer$"
+    with pytest.raises(DodoClaudeError, match=match):
+        run.render_prompt(run.config.stages[0])

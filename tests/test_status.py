@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import jsonschema
@@ -121,9 +122,14 @@ def test_without_a_run_it_says_what_the_last_ones_left(project: Project) -> None
     changed = stages(project)["one"]
     assert (changed["state"], changed["about"]) == (
         "not run",
-        "what it reads or makes was changed since it was done",
+        "file 'in.txt' changed",
     )
     assert project.run("dodo-claude", "status", check=0).out.startswith("no run is in progress (the last: 20")
+    project.write("in.txt", "x")
+    project.write("doit.cfg", "[GLOBAL]\nloader = orchestrate\n")
+    project.run("doit", "forget", "one", check=0)
+    forgotten = stages(project)["one"]
+    assert (forgotten["state"], forgotten["about"]) == ("not run", "it is to be done anew (doit forget)")
 
 
 def test_the_states_are_those_of_the_shape() -> None:
@@ -135,10 +141,16 @@ def test_the_states_are_those_of_the_shape() -> None:
     [
         (View(), "running", "starts"),
         (View(state=State.RUNNING, pane="%1", activity="thinking"), "running", ""),
+        (
+            View(state=State.RUNNING, pane="%1", activity="thinking", unheard=1795979572.0),
+            "running",
+            f"nothing heard of it since {time.strftime('%H:%M:%S', time.localtime(1795979572))}",
+        ),
         (View(state=State.IDLE, pane="%1"), "idle", ""),
         (View(state=State.IDLE, pane="%1", held=True), "idle", "interrupted"),
         (View(state=State.IDLE, pane="%1", checking=True), "idle", "its check runs"),
-        (View(state=State.PAUSED, error="rate_limit"), "paused", "rate_limit"),
+        (View(state=State.PAUSED, error="rate_limit"), "paused", "a limit"),
+        (View(state=State.PAUSED, error="server_error"), "paused", "the API fails"),
         (View(state=State.BLOCKED, blocked_on="Bash x", asks=(Ask("1", "q", 0),)), "blocked", "Bash x"),
         (View(state=State.RUNNING, asks=(Ask("1", "q", 0),)), "asks", "q"),
     ],

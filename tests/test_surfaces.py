@@ -23,7 +23,8 @@ from dodo_claude import approval, board, cli, desk, details, look, mcp_server, r
 from dodo_claude.clean import clean_text
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.events import Bus
-from dodo_claude.journal import STATE_DIR, StageLog, folder_name
+from dodo_claude.files import STATE_DIR
+from dodo_claude.journal import StageLog, folder_name
 from dodo_claude.lifecycle import State, View
 from dodo_claude.project import find_config
 from tests.project import Project

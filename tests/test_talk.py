@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dodo_claude import cli, processes, talk
-from dodo_claude.journal import STATE_DIR, Attempt, StageLog, make_state_dir
+from dodo_claude.files import STATE_DIR, make_state_dir
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.talk import drop
 
 NONCE = {"a": "a" * 32, "b": "b" * 32}

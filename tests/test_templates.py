@@ -19,7 +19,7 @@ STAGES = ("frontend", "backend", "tests")
 @pytest.fixture
 def feature(project: Project) -> Project:
     """The template parallel-feature, fresh."""
-    project.run("dodo-claude", "init", "parallel-feature", "d", check=0)
+    project.begin("init", "parallel-feature", "d")
     project.root /= "d"
     return project
 
@@ -39,10 +39,10 @@ def play(project: Project, check: int = 0) -> list[str]:
 
 def test_every_template_is_in_order(project: Project) -> None:
     for name in template_names():
-        project.run("dodo-claude", "init", name, name, check=0)
+        project.begin("init", name, name)
         first = project.read(f"{name}/orchestrate.toml").splitlines()[0]
         assert first == "#:schema ./orchestrate.schema.json"
-        told = project.run("dodo-claude", "check", f"{name}/orchestrate.toml", check=0)
+        told = project.begin("check", f"{name}/orchestrate.toml")
         assert told.said("no problems")
         assert "note:" not in told.out
         assert f"[{name}]({name}/)" in (templates_dir() / "README.md").read_text(encoding="utf-8")

@@ -293,7 +293,7 @@ def test_a_server_of_the_users_keeps_its_options(tmp_path: Path, monkeypatch: py
         private.rename(pane, "! api")
         options = private._cmd("show-options", "-g")
         assert not [line for line in options if "window_name},#[reverse]" in line]
-        assert "mouse off" in options
+        assert f"history-limit {tmux.HISTORY_LINES}" not in options
     finally:
         private._cmd("kill-server")
 
@@ -344,6 +344,18 @@ def test_a_name_that_begins_like_another(server: Tmux, tmp_path: Path) -> None:
     server.end_session(again.session, MARK)
     assert processes.runs(ten.pid)
     assert set(server.sessions()) == {"work-10"}
+
+
+def test_two_projects_of_one_name_on_one_server_are_told_apart(server: Tmux, tmp_path: Path) -> None:
+    theirs, ours = (Tmux(server.socket, owner=owner * 12) for owner in "ab")
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    first = spawn(theirs, folder)
+    with pytest.raises(
+        TmuxError, match=f"'work-1': is that of another project of this name, at work in {folder} "
+    ):
+        spawn(ours, tmp_path)
+    assert server.session_lives(first.session)
 
 
 def test_a_strangers_session_is_left_alone(server: Tmux, tmp_path: Path) -> None:
@@ -426,12 +438,13 @@ def test_300_kilobytes_arrive_whole(server: Tmux, tmp_path: Path) -> None:
     assert listener.heard() == b"\x1b[200~" + text.encode() + b"\x1b[201~\r"
 
 
-def test_a_person_who_scrolls_swallows_nothing(server: Tmux, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", ["copy-mode", "clock-mode", "choose-tree"])
+def test_a_person_who_scrolls_or_chooses_swallows_nothing(server: Tmux, tmp_path: Path, mode: str) -> None:
     listener = Listener(server, tmp_path)
-    raw(server, "copy-mode", "-t", listener.pane.id)
+    raw(server, mode, "-t", listener.pane.id)
     server.paste(listener.pane, ["text"], tmp_path)
     assert listener.heard() == b"\x1b[200~text\x1b[201~\r"
-    raw(server, "copy-mode", "-t", listener.pane.id)
+    raw(server, mode, "-t", listener.pane.id)
     server.press(listener.pane, "Enter")
     assert listener.heard(b"\r\r").endswith(b"\r\r")
 
@@ -672,6 +685,40 @@ def test_check_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: 
     text = f"tmux: 3.2 or newer is needed, found '{answer}' at {fake} (apt install tmux)"
     with pytest.raises(TmuxError, match=re.escape(text)):
         check_version()
+
+
+def test_another_tmux_than_the_one_on_path(
+    server: Tmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is asked of tmux is asked of that one: it alone tells what it was asked."""
+    real, log = shutil.which("tmux"), tmp_path / "asked"
+    other = tmp_path / "tmux-other"
+    other.write_text(f'#!/bin/sh\necho "$*" >>{log}\nexec {real} "$@"\n')
+    other.chmod(0o755)
+    monkeypatch.setenv("TMUX_BIN", str(other))
+    monkeypatch.setenv("TMUX", f"{server.socket},1,0")
+    monkeypatch.setenv("TMUX_PANE", "%0")
+    assert check_version()
+    server = Tmux(server.socket, ENV)
+    spawn(server, tmp_path)
+    assert not tmux.is_watched(os.environ)
+    assert "work-1" in server.sessions()
+    for asked in ("-V", "start-server", "display-message", "list-sessions"):
+        assert asked in log.read_text()
+    assert server.following("$0")[0] == str(other)
+
+
+def test_another_tmux_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Path
+) -> None:
+    monkeypatch.setenv("TMUX_BIN", "/nonexistent/tmux")
+    text = "tmux: TMUX_BIN names '/nonexistent/tmux', which is no program (mend it, or unset it)"
+    with pytest.raises(TmuxError, match=re.escape(text)):
+        check_version()
+    server = Tmux(runtime / "tmux.sock", ENV)
+    with pytest.raises(TmuxError, match=re.escape(text)):
+        spawn(server, tmp_path)
+    assert server.sessions() == {}
 
 
 def test_no_tmux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Path) -> None:

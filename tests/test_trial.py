@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dodo_claude import processes, run, trial
+from tests.project import PATIENCE, Project
 
 pytestmark = pytest.mark.tmux
 
@@ -30,3 +31,27 @@ def test_what_writes_at_its_end_leaves_nothing(
     assert not processes.runs(pane.pid)
     assert list(runtime.glob("dodo-claude/*")) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_told_of_a_run_is_what_it_found_and_not_a_line_that_looks_like_it(project: Project) -> None:
+    project.write(
+        "orchestrate.toml",
+        "[stages.one]\ncommand = 'echo an ERROR that has FAILED before'\n"
+        "targets = ['a']\n[stages.two]\nafter = ['one']\ncommand = 'true'\ntargets = ['b']\n",
+    )
+    code, said = trial.orchestrate(project.root, project.environ(), PATIENCE)
+    assert (code, said.partition(" (")[0]) == (
+        3,
+        "you have not approved yet what this project runs on your machine",
+    )
+    project.approve()
+    assert trial.orchestrate(project.root, project.environ(), PATIENCE) == (1, "target 'a' was not written")
+    project.edit("orchestrate.toml", "targets = ['a']", "targets = ['one']")
+    project.edit("orchestrate.toml", "before'", "before > one'")
+    project.approve()
+    code, said = trial.orchestrate(project.root, project.environ(), PATIENCE)
+    assert (code, said) == (1, "target 'b' was not written")
+    project.edit("orchestrate.toml", "[stages.one]", "[stages.one")
+    code, said = trial.orchestrate(project.root, project.environ(), PATIENCE)
+    assert code == 3
+    assert "orchestrate.toml" in said

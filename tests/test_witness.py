@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dodo_claude import verify, witness
-from dodo_claude.journal import StageLog, make_state_dir
+from dodo_claude.files import make_state_dir
+from dodo_claude.journal import StageLog
 from dodo_claude.witness import Witness
 
 

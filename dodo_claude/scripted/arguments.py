@@ -24,6 +24,7 @@ OPTIONS = {
     "--autocompact": 1,
     "--setting-sources": 1,
     "--name": 1,
+    "--debug-file": 1,
     "--allowedTools": MANY,
     "--disallowedTools": MANY,
     "--tools": MANY,
@@ -151,6 +152,8 @@ class Launch(NamedTuple):
     stage: Stage
     # A factor on all sleeps.
     speed: float
+    # Where errors are logged; "": nowhere.
+    log: str
 
 
 def read_launch(words: list[str]) -> Launch:
@@ -174,4 +177,4 @@ def read_launch(words: list[str]) -> Launch:
         raise StartError("scripted agent: it needs a terminal; start it in tmux")
     rules = gather_rules(options, source, settings, cwd)
     model = last("--model") or "scripted"
-    return Launch(session, resumes, prompt, mode, model, settings, rules, stage, speed)
+    return Launch(session, resumes, prompt, mode, model, settings, rules, stage, speed, last("--debug-file"))

@@ -56,6 +56,7 @@ STEPS = {
         "tool", {"command": Option("some text"), "path": Option("path"), "text": Option("text")}
     ),
     "background": Shape("background"),
+    "unanswered": Shape("text", {"attempt": Option("count")}),
     "fail": Shape("failure", {"text": Option("text")}),
     "exit": Shape("exit code"),
     "kill": Shape("signal"),
@@ -270,6 +271,7 @@ _TYPES: dict[str, tuple[Any, str]] = {
     "true": (lambda value: value is True, "write true, or leave the step out"),
     "exit code": (lambda value: _is_whole(value, 0, 255), "write 0 to 255"),
     "signal": (lambda value: _is_whole(value, 1, 64), "write a signal number, 9 for instance"),
+    "count": (lambda value: _is_whole(value, 1, 99), "write 1 to 99"),
     "tool": (lambda value: value in ("Bash", "Write"), "write Bash or Write"),
     "failure": (lambda value: value in FAILURES, f"write one of {', '.join(FAILURES)}"),
     "percentage": (lambda value: _is_number(value) and 0 <= value <= 100, "write a number from 0 to 100"),

@@ -85,7 +85,7 @@ class Reply(NamedTuple):
         """Anything but exit 0 with an object, or exit 2, is no answer: the client's hooks fail open."""
         data: dict[str, Any] = {}
         if job.code == 0 and job.out.lstrip().startswith("{"):
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError, RecursionError):
                 data = json.loads(job.out)
         blocks = None
         if job.code == 2:

@@ -25,14 +25,16 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dodo_claude import shape
 from dodo_claude.scripted.grammar import STAGE_KEYS, STEPS, problems_in
 
 if TYPE_CHECKING:
     from dodo_claude.scripted.errors import ScenarioError
 
+# As for an orchestrate.toml.
+MAX_FILE = 10_000_000
 # Seconds until the client announces an open dialog, and a session that waits for its next prompt.
 PERMISSION_NOTICE = 6.0
 IDLE_NOTICE = 60.0
@@ -161,10 +163,13 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     try:
         with open(name, "rb") as file:
-            table = tomllib.load(file)
+            data = file.read(MAX_FILE + 1)
+        if len(data) > MAX_FILE:
+            raise ValueError(f"is larger than {MAX_FILE} bytes")
+        table = shape.loads(data.decode())
     except OSError as error:
         problems = [f"{name}: {error.strerror or error}; name a scenario file that can be read"]
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # TOMLDecodeError and UnicodeDecodeError are
         problems = [_syntax_problem(name, error)]
     else:
         problems = problems_in(name, table)

@@ -5,8 +5,10 @@ Each takes the agent, the step and the prompt's text; False ends the turn early,
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dodo_claude.scripted import tools
@@ -112,6 +114,20 @@ def _background(agent: Agent, step: Step, _prompt: str) -> Flow[bool]:
     return True
 
 
+def _unanswered(agent: Agent, step: Step, _prompt: str) -> Flow[bool]:
+    """The API refuses a request, and the client, which asks again by itself, tells its log and its screen alone."""
+    status, _, text = fill(step.value, agent.values).partition(" ")
+    attempt = step.options.get("attempt", 1)
+    error = json.dumps({"type": "error", "error": {"type": "api_error", "message": text}})
+    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    agent.screen.say(f"✻ {status} {text} · retrying in 1s · attempt {attempt}/10")
+    if agent.launch.log:
+        with open(agent.launch.log, "a", encoding="utf-8") as log:
+            log.write(f"{now} [ERROR] API error (attempt {attempt}/11): {status} {status} {error}\n")
+    yield NOW
+    return True
+
+
 def _fail(agent: Agent, step: Step, _prompt: str) -> Flow[bool]:
     text = fill(step.options.get("text", FAILURES[step.value]), agent.values)
     agent.spoke = True
@@ -171,6 +187,7 @@ PLAYS: dict[str, Callable[[Agent, Step, str], Flow[bool]]] = {
     "bash": _bash,
     "permission": _permission,
     "background": _background,
+    "unanswered": _unanswered,
     "fail": _fail,
     "exit": _exit,
     "kill": _kill,

@@ -57,6 +57,6 @@ class Transcript:
         lines = []
         with open(self.path, encoding="utf-8") as file:
             for text in file:
-                with contextlib.suppress(ValueError):
+                with contextlib.suppress(ValueError, RecursionError):
                     lines.append(json.loads(text))
         return lines

@@ -25,7 +25,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from dodo_claude.journal import Attempt, StageLog, make_state_dir
+from dodo_claude.files import make_state_dir
+from dodo_claude.journal import Attempt, StageLog
 
 CSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
 TOOLS = ("Read", "Edit", "Bash", "Grep")

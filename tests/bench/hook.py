@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from dodo_claude.journal import StageLog, make_state_dir
+from dodo_claude.files import make_state_dir
+from dodo_claude.journal import StageLog
 from dodo_claude.run import HOOK
 from tests.bench.frame import Figure, Found, in_turn, milliseconds, ratio, spread
 from tests.bench.lab import Lab

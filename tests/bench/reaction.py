@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dodo_claude.journal import Attempt, StageLog, make_state_dir
+from dodo_claude.files import make_state_dir
+from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.run import HOOK
 from dodo_claude.watch import Watcher
 from tests.bench.frame import Figure, Found, milliseconds, spread_of_quantile

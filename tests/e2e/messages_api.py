@@ -214,7 +214,14 @@ class Drop:
     """Reset the connection here."""
 
 
-Part: TypeAlias = Text | ToolUse | Pause | Usage | Failure | StreamError | Drop
+@dataclass(frozen=True)
+class Ended:
+    """The stop_reason of the answer, in place of what its parts make of it."""
+
+    reason: str
+
+
+Part: TypeAlias = Text | ToolUse | Pause | Usage | Failure | StreamError | Drop | Ended
 
 
 @dataclass(frozen=True)
@@ -227,8 +234,9 @@ class Reply:
         return Reply(self.parts + other.parts)
 
     @property
-    def stop_reason(self) -> Literal["tool_use", "end_turn"]:
-        return "tool_use" if any(isinstance(p, ToolUse) for p in self.parts) else "end_turn"
+    def stop_reason(self) -> str:
+        told = next((p.reason for p in self.parts if isinstance(p, Ended)), None)
+        return told or ("tool_use" if any(isinstance(p, ToolUse) for p in self.parts) else "end_turn")
 
 
 Script: TypeAlias = Callable[[Request], Reply]
@@ -252,6 +260,11 @@ def delay(seconds: float) -> Reply:
 def used(input_tokens: int, output_tokens: int) -> Reply:
     """The usage this reply reports, instead of an estimate from sizes."""
     return Reply((Usage(input_tokens, output_tokens),))
+
+
+def ended(reason: str) -> Reply:
+    """The answer ends for that reason: "refusal", "max_tokens"."""
+    return Reply((Ended(reason),))
 
 
 def error(
@@ -462,7 +475,7 @@ class _Handler(BaseHTTPRequestHandler):
                     return
                 case Drop() if not begun:
                     self._reset()
-                case Usage():
+                case Usage() | Ended():
                     continue
             if not begun:
                 begun = self._begin(message)

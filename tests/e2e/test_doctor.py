@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from dodo_claude.agents import CLIENT_VERSION
-from dodo_claude.fleet import FATAL
+from dodo_claude.faults import FATAL
 from tests.project import Project
 from tests.schemas import shape
 

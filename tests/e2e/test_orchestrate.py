@@ -16,7 +16,7 @@ from dodo_claude.journal import Attempt
 from tests.project import Project
 
 from .client import client_home
-from .messages_api import MessagesApi, Reply, Request, delay, error, say, tool, turns, used
+from .messages_api import MessagesApi, Reply, Request, delay, ended, error, say, tool, turns, used
 
 pytestmark = [pytest.mark.client, pytest.mark.tmux]
 
@@ -301,6 +301,52 @@ def test_an_error_that_will_not_pass_fails_at_once_with_its_text(client: Project
     assert client.attempts("one") == 1
 
 
+def test_a_refused_key_is_said_at_the_first_refusal(client: Project, api: MessagesApi) -> None:
+    """No hook tells before the client gives up, minutes later."""
+    client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Go.'\ntargets = ['a.txt']"))
+    api.reply = by_stage(one=lambda request: error(401, "invalid x-api-key"))
+    with client.started() as live:
+        live.until(
+            ": 401 invalid x-api-key (its client asks again by itself, attempt 1 of 11; if that stays so, run"
+        )
+        client.run("dodo-claude", "stop", "one", check=0)
+        live.wait()
+    assert next(kind for kind in client.kinds("one") if kind in ("unheard", "StopFailure")) == "unheard"
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (
+            "refusal",
+            "FAILED: the model refuses to answer (say it in other words, or give the stage another model): API",
+        ),
+        ("max_tokens", "FAILED: the model's answer was longer than one may be ("),
+    ],
+)
+def test_an_answer_that_is_none_is_called_what_it_is(
+    client: Project, api: MessagesApi, reason: str, said: str
+) -> None:
+    client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Go.'\ntargets = ['a.txt']"))
+    api.reply = by_stage(one=lambda request: say("No.") + ended(reason))
+    assert client.orchestrate(check=1).said(said)
+
+
+def test_what_the_users_own_rule_refuses_is_named(client: Project, api: MessagesApi) -> None:
+    settings = Path(client.env["HOME"]) / ".claude/settings.json"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text('{"permissions": {"deny": ["Bash(echo *)", "Edit(./a.txt)"]}}')
+    client.write("orchestrate.toml", stages("[stages.one]\nprompt = 'Go.'\ntargets = ['a.txt']\nrepairs = 0"))
+    path = client.root / "a.txt"
+    api.reply = by_stage(one=turns(tool("Bash", command="echo hi"), write(path, "a"), say("Done.")))
+    ran = client.orchestrate(check=1)
+    assert ran.said("was refused: Bash echo hi (by a deny rule)")
+    rule = "(by a deny rule of the user's settings)"
+    assert ran.said(
+        f"not written; its client refused it Bash echo hi {rule}, Write {path} {rule}"
+    ) or ran.said(f"not written; its client refused it Bash echo hi {rule}, Write a.txt {rule}")
+
+
 def test_settings_of_the_project_can_not_switch_our_hooks_off_or_add_theirs(
     client: Project, api: MessagesApi
 ) -> None:
@@ -362,9 +408,7 @@ def test_an_overload_is_waited_out_in_the_same_attempt(client: Project, api: Mes
     failed = error(529, "Overloaded", headers={"x-should-retry": "false"})
     api.reply = by_stage(one=turns(failed, failed, write(client.root / "a.txt", "a"), say("Done.")))
     ran = client.orchestrate()
-    assert ran.said("hit a limit (server_error); all workers wait until") or ran.said(
-        "hit a limit (overloaded)"
-    )
+    assert ran.said("the API is overloaded (server_error); all workers wait until")
     kinds = client.kinds("one")
     assert kinds.count("paused") == kinds.count("continued") == 2
     assert client.attempts("one") == 1

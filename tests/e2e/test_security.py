@@ -112,17 +112,15 @@ COMMANDS = [
     "echo x > .mcp.json", "dodo-claude allow one", "/usr/bin/dodo-claude allow one", "env A=b dodo-claude deny one x",
 ]  # fmt: skip
 EDITS = ["orchestrate.toml", "dodo.py", "doit.cfg", ".orchestrate/x", ".git/hooks/x", ".claude/settings.local.json", ".mcp.json", ".env"]  # fmt: skip
-# Still done: what the work needs, and, a rule being a text, what gets past it.
+# Still done: what the work needs.
 FINE = ["git status", "git log --oneline || true", "rm -rf build", "cat .env.example", "cat .orchestrate/stages/one/1/prompt.md",
         "echo x > code.py", "sh -c true"]  # fmt: skip
-LEAKS = ["sh -c 'git push || true'", "cat .e*", "python3 -c 'print(open(\".env\").read())'", "python3 -c 'open(\"dodo.py\", \"a\")'",
-         "git config user.name me", "curl -s http://127.0.0.1:9/ | sh -x"]  # fmt: skip
 
 
 @pytest.mark.parametrize("profile", [OPEN, BYPASS], ids=["allowed", "bypass"])
 def test_the_deny_list_beats_whatever_is_allowed(lab: Lab, profile: AgentProfile) -> None:
     allowed = (*profile.allowed_tools, "Bash(git push *)", "Edit(./dodo.py)", "Read(./.env)")
-    calls = {command: bash(command) for command in (*COMMANDS, *FINE, *LEAKS)}
+    calls = {command: bash(command) for command in (*COMMANDS, *FINE)}
     calls |= {f"Write {name}": tool("Write", file_path=str(lab.root / name), content="y") for name in EDITS}
     for path in (lab.root / ".env", lab.home / ".ssh/key", lab.home / ".claude.json"):
         calls[f"Read {path.name}"] = tool("Read", file_path=str(path))
@@ -130,7 +128,7 @@ def test_the_deny_list_beats_whatever_is_allowed(lab: Lab, profile: AgentProfile
     calls["Write code.py"] = tool("Write", file_path=str(lab.root / "new.py"), content="y")
     became = lab.run(replace(profile, allowed_tools=allowed), calls)
     done = {name for name, text in became.items() if not re.search(DENIED, text)}
-    assert done == {*FINE, *LEAKS, "Read prompt.md", "Write code.py"}
+    assert done == {*FINE, "Read prompt.md", "Write code.py"}
     assert {name for name in done if became[name]} <= {"git log --oneline || true"}
     assert (lab.root / "orchestrate.toml").read_text() == "x\n"
     assert not (lab.root / ".claude").exists()
@@ -200,7 +198,7 @@ def test_in_the_sandbox_the_rules_on_files_hold_for_programs_too(lab: Lab) -> No
     held = [
         PROGRAM.format(name) for name in ("dodo.py", "orchestrate.toml", ".orchestrate/x", ".git/hooks/x")
     ]
-    held += [PROGRAM.format(lab.outside / "out.txt"), f"echo x > '{lab.outside}/out.txt'", "cat .e*"]
+    held += [PROGRAM.format(lab.outside / "out.txt"), f"echo x > '{lab.outside}/out.txt'"]
     held += [
         "python3 -c 'print(open(\".env\").read())'",
         f"python3 -c 'print(open(\"{lab.home}/.ssh/key\").read())'",

@@ -430,13 +430,27 @@ def test_recheck_by_hand(project: Project) -> None:
     )
     assert project.read("a.txt") == "good\n"
     assert "one  done" in project.run("dodo-claude", "status", check=0).out
+    assert "it is done, and neither" in project.run("dodo-claude", "recheck", "one", check=2).err
     done(project.orchestrate(), "one")
     assert (spawned(project, "one"), project.attempts("one")) == (1, 3)
     ran = project.run("dodo-claude", "recheck", "one", check=2)
     assert ran.err == (
         "stage 'one': there is nothing to check again: it is done, and neither its check nor anything else of it changed "
-        "(doit orchestrate one goes on with it)\n"
+        "(doit forget one has it done anew)\n"
     )
+
+
+def test_recheck_by_hand_of_another_agents_work(project: Project) -> None:
+    failed(project)
+    project.edit("orchestrate.toml", 'agent = "scripted"', 'agent = "claude"')
+    project.approve()
+    ran = project.run("dodo-claude", "recheck", "one", check=2)
+    assert ran.err == (
+        "stage 'one': there is nothing to check again: agent 'scripted' worked on it "
+        "(dodo-claude recheck one --agent scripted)\n"
+    )
+    ran = project.run("dodo-claude", "recheck", "one", "--agent", "scripted", check=1)
+    assert "checked again attempt 1" in ran.out
 
 
 def test_recheck_by_hand_refuses(project: Project) -> None:
@@ -455,9 +469,7 @@ def test_recheck_by_hand_refuses(project: Project) -> None:
         live.wait()
     assert "did not end by its check" in project.run("dodo-claude", "recheck", "two", check=2).err
     project.write("in.txt", "another\n")
-    assert (
-        "its input 'in.txt' changed since then" in project.run("dodo-claude", "recheck", "one", check=2).err
-    )
+    assert "file 'in.txt' changed since then" in project.run("dodo-claude", "recheck", "one", check=2).err
     project.edit("orchestrate.toml", "Do it.", "Do that.")
     project.approve()
     assert "more than its check changed" in project.run("dodo-claude", "recheck", "one", check=2).err

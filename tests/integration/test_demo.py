@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from dodo_claude.agents import CLIENT_VERSION
-from tests.project import PATIENCE, Live
+from tests.project import PATH, PATIENCE, Live
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 FOUR = ["orchestrator-demo", "worker-backend", "worker-frontend", "worker-tests"]
@@ -39,7 +39,7 @@ class Demo:
 
     def environ(self) -> dict[str, str]:
         return {
-            "PATH": f"{self.home / 'bin'}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{self.home / 'bin'}:{PATH.partition(':')[2]}",
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
             "TMUX_TMPDIR": str(self.sockets),
@@ -220,6 +220,12 @@ def test_the_real_client_where_it_was_asked_for(demo: Demo) -> None:
     code, said = demo.run("--yes", "--agent", "claude")
     assert (code, "`claude` is not on PATH" in said) == (1, True)
     state = client(demo)
+    # Its worker ends at once and is started again: not after the half minute that gives a real one's cause time to pass.
+    template = demo.root / "templates/parallel-feature/orchestrate.toml"
+    text = template.read_text(encoding="utf-8")
+    template.write_text(
+        text.replace("[orchestrate]", '[orchestrate]\nretry_delay = "10ms"'), encoding="utf-8"
+    )
     code, said = demo.run("--yes", "--agent", "claude")
     assert "doit orchestrate --no-board --agent claude --trust" in said
     assert json.loads(state.read_bytes())["projects"] == {

@@ -105,6 +105,33 @@ def test_doits_own_commands(both: Project) -> None:
     ).out.count("research")
 
 
+@pytest.mark.parametrize("mode", ["doit.cfg", "import"])
+def test_reset_dep_says_of_which_stages_it_can_not_say_that_they_are_done(
+    project: Project, mode: str
+) -> None:
+    """Here as in a clone, which has the targets and nothing that tells how they were made."""
+    project.write("orchestrate.toml", STAGES)
+    project.write("made.txt", "made\n")
+    dodo = "def task_mine():\n    return {'actions': ['true'], 'file_dep': ['made.txt']}\n"
+    if mode == "import":
+        dodo = "from dodo_claude.stages import *\n" + dodo
+    else:
+        project.write("doit.cfg", "[GLOBAL]\nloader = orchestrate\n")
+    project.write("dodo.py", dodo)
+    for name in ("lib.txt", "research/x.md", "research/y.md", "sum.md"):
+        project.write(name, "from elsewhere\n")
+    ran = project.doit("reset-dep", check=0)
+    why = "it has not succeeded yet; doit orchestrate {} does it"
+    told = [f"failed {name} ({why.format(name)})" for name in ("lib", "research:x", "research:y", "sum")]
+    if mode == "import":  # what doit itself prints there is not ours to change
+        assert ran.err.splitlines() == [f"dodo_claude: {line}" for line in told]
+    else:
+        assert ran.out.splitlines() == ["processed mine", *told]
+        assert ran.err == ""
+    assert project.doit("reset-dep", "mine", check=0).out == "skip mine\n"
+    assert "lib: stale\n    it has not succeeded yet" in project.orchestrate("--explain", "lib").out
+
+
 def test_plain_doit_runs_them_too(both: Project) -> None:
     ran = both.doit("run", check=0)
     assert both.read("sum.md") == "x is fine\n"

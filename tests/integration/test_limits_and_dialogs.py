@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
@@ -80,7 +81,7 @@ def test_37_a_limit_pauses_the_fleet_until_its_reset(project: Project) -> None:
     (pause,) = events(project, "one", "paused")
     (going_on,) = events(project, "one", "continued")
     (late,) = events(project, "late", "spawned")
-    assert "waits for the limit's end" in live.text
+    assert re.search(r"waits with all others, \d+ s: a limit", live.text)
     # The pause began less than 5 s before 15:40; what followed came when that was over, and at once.
     over = min(going_on.at, late.at)
     assert over - pause.at >= 0.5
@@ -97,6 +98,8 @@ def test_38_an_overload_passes_and_costs_no_attempt(project: Project, error: str
     play(project, {"one": [[fail], [fail], [fail], [write("it.txt")]]})
     ran = project.orchestrate()
     assert ran.said("1 stage: 1 done")
+    assert ran.said(f"the API is overloaded ({error}); all workers wait until")
+    assert not ran.said("hit a limit")
     assert project.attempts("one") == 1
     assert len(events(project, "one", "paused")) == 3
     assert len(events(project, "one", "continued")) == 3
@@ -107,8 +110,27 @@ def test_38_an_overload_without_end_is_given_up(project: Project) -> None:
     configure(project, {"one": {"targets": ["it.txt"], "retries": 1}})
     play(project, {"one": [[{"fail": "server_error"}]]})
     (reason,) = failures(project.orchestrate(check=1).lines)
-    assert "the client gave up (server_error): API Error: Repeated 529 Overloaded" in reason
+    assert "the client gave up (overloaded): API Error: Repeated 529 Overloaded" in reason
     assert project.attempts("one") == 2
+
+
+def test_a_refused_client_that_asks_again_is_told_of_at_once(project: Project) -> None:
+    """No hook tells of it: its log does, to the run's line, `status` and `events`."""
+    configure(project, ONE)
+    play(project, {"one": [[{"unanswered": "401 invalid x-api-key"}, {"hang": True}]]})
+    with project.started() as live:
+        live.until("attempt 1 of 11")
+        status = json.loads(project.run("dodo-claude", "status", "--json").out)
+        told = project.run("dodo-claude", "events", "--kind", "unheard").out
+        project.run("dodo-claude", "stop", "one", check=0)
+        live.wait()
+    (line,) = [line for line in live.text.splitlines() if "no answer since" in line]
+    asks = "its client asks again by itself, attempt 1 of 11; if that stays so, run `claude` once by hand"
+    assert f": 401 invalid x-api-key ({asks}" in line
+    (one,) = status["stages"]
+    assert (one["state"], one["about"]) == ("running", line.split("one", 1)[1].strip())
+    assert "401 invalid x-api-key" in told
+    assert not (project.root / ".orchestrate/stages/one/1/client").exists()
 
 
 FATAL = ["authentication_failed", "billing_error", "model_not_found"]

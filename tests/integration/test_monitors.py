@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -145,9 +146,24 @@ def test_a_busy_worker_is_told_once_of_each_change(project: Project) -> None:
         two_runs(project)
         put(project, "error: 1\n")  # it comes back: that is news
         assert "error: 1" in told(project, 4)[3]
+        # Whoever watches the run, or asks, sees it as it happens.
+        live.until(
+            "monitor build says to it: The command `printf x >> runs; cat state` does not say so any more."
+        )
+        happens = project.run("dodo-claude", "events", "dev", "--kind", "posted", check=0).out
+        assert [happens.count(text) for text in ("monitor build:", "error: 2", "any more")] == [4, 1, 1]
         open_gate(project, "four")
         assert live.wait() == 0, live.text
+    assert live.text.count("  monitor build says to it: ") == 4
+    assert (
+        "monitor build says to it: The command `printf x >> runs; cat state` says: fine some error: 1 more"
+        in live.text
+    )
     assert len(letters(project, DELIVERED)) == 4
+    report = project.run("dodo-claude", "report", check=0).out
+    assert report.count("monitor build said to it: The command") == 4
+    (stage,) = json.loads(project.run("dodo-claude", "report", "--json", check=0).out)["stages"]
+    assert [said["sender"] for said in stage["messages"]] == ["monitor build"] * 4
     assert project.read("heard") == "xxx"  # the recovery says nothing of an error
     assert project.processes() == []
 

@@ -76,7 +76,7 @@ def test_3_one_ctrl_c_stops_saves_and_says_what_a_rerun_does(two: Project) -> No
         assert terminal.wait() == 130
     assert "SIGINT: stopping the workers; a rerun goes on with what is left" in terminal.said
     assert "Traceback" not in terminal.said
-    assert "2 stages: 2 stopped" in terminal.said
+    assert "3 stages: 2 stopped, 1 not run" in terminal.said
     check_stopped_and_resumed(two)
 
 

@@ -32,6 +32,7 @@ steps = [
   { permission = "Write", path = "a", text = "b" },
   { background = { seconds = 2, then = [{ say = "ready" }] } },
   { background = { seconds = 2, then = { say = "ready" } } },
+  { unanswered = "401 no key", attempt = 3 },
   { fail = "rate_limit", text = "no more" },
   { exit = 3 }, { kill = 9 }, { hang = true }, { ignore_sigterm = true }, { spawn = "sleep 999" },
 ]

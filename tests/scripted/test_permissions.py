@@ -75,7 +75,7 @@ def test_rules_in_dont_ask(tmp_path: Path, allow: list[str], tool: str, subject:
         ("Bash(git push *)", "Bash", "git push", "deny"),
         ("Bash(git push *)", "Bash", "A=1 timeout 5 /usr/bin/git  push origin", "deny"),
         ("Bash(git push *)", "Bash", "true && (git push)", "deny"),
-        ("Bash(git push *)", "Bash", "git -C . push", "run"),
+        ("Bash(git push *)", "Bash", "git -C . status", "run"),
         ("Bash(git push *)", "Bash", "sh -c 'git status'", "run"),
         ("Bash", "Bash", "ls", "deny"),
         ("Edit(./prot/**)", "Write", "prot/a", "deny"),

@@ -72,3 +72,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 )
 def test_pick_turn(turns: list[dict[str, object]], start: int, prompt: str, picked: int | None) -> None:
     assert pick_turn(tuple(Turn((), **turn) for turn in turns), start, prompt) == picked  # type: ignore[arg-type]
+
+
+def test_a_file_is_looked_at_before_it_is_parsed(tmp_path: Path) -> None:
+    for text, place in (("a = " + "[" * 40, "1:36"), ("a = " + "9" * 5000, "1:5")):
+        (tmp_path / "s.toml").write_text(text)
+        with pytest.raises(ScenarioError, match=rf"s\.toml:{place}: .*; write it as TOML"):
+            check_scenario(tmp_path / "s.toml")
+    (tmp_path / "s.toml").write_bytes(b"#" * 10_000_001)
+    with pytest.raises(ScenarioError, match="is larger than 10000000 bytes"):
+        check_scenario(tmp_path / "s.toml")

@@ -1,0 +1,164 @@
+"""Files of ours: no link is followed, no pipe waited for, and nobody but one module opens them."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dodo_claude import files
+from tests.planted import KINDS, READERS, Stranger, Touched, approved, lay_out
+from tests.project import BIN, Project
+
+# Every command for each kind of thing in each place: half an hour.
+LONG = bool(os.environ.get("DODO_CLAUDE_LONG"))
+SEED = int(os.environ.get("DODO_CLAUDE_SEED") or 1)
+SOME = 80
+TOUCHED = Touched()
+
+
+@pytest.fixture
+def stranger(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stranger]:
+    lay_out(project)
+    approved(project, monkeypatch)
+    found = Stranger(project, tmp_path, TOUCHED)
+    yield found
+    found.again()
+
+
+def test_no_command_follows_where_a_strangers_state_folder_leads(stranger: Stranger) -> None:
+    """Some of all that there is, another choice with another DODO_CLAUDE_SEED."""
+    cases = [(place, kind, reader) for place in stranger.places for kind in KINDS for reader in READERS]
+    if not LONG:
+        cases = random.Random(SEED).sample(cases, SOME)
+    failed = []
+    for case in cases:
+        try:
+            stranger.look(*case)
+        except Exception as error:
+            failed.append(f"{case}: {error!r}")
+    assert failed == []
+    assert not stranger.touched.others  # nobody but files.py
+
+
+@settings(
+    max_examples=1000 if LONG else 25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+def test_whatever_a_state_file_holds_no_command_breaks(stranger: Stranger, data: st.DataObject) -> None:
+    place = data.draw(
+        st.sampled_from([each for each in stranger.places if (stranger.whole / each).is_file()])
+    )
+    whole = (stranger.whole / place).read_bytes()
+    cut = data.draw(st.integers(0, len(whole)))
+    text = data.draw(
+        st.sampled_from([b"", b"[" * 5000, b'{"at": 1e999}', b"null", b"9" * 400, b"\xff\xfe\x00"])
+    )
+    written = whole[:cut] + (text or data.draw(st.binary(max_size=60)))
+    reader = data.draw(st.sampled_from(list(READERS)))
+    stranger.look(place, written, reader)
+
+
+def test_the_users_folders_are_private_whatever_the_umask(project: Project) -> None:
+    project.write("orchestrate.toml", '[stages.a]\ncommand = "echo x > a"\ntargets = ["a"]\n')
+    ran = project.run("/bin/sh", "-c", f"umask 000; {BIN}/doit orchestrate --trust", check=0)
+    assert ran.said("1 stage: 1 done")
+    made = [
+        *project.home.rglob("*"),
+        *project.runtime.rglob("*"),
+        *(project.root / ".orchestrate").rglob("*"),
+    ]
+    assert project.home / ".local/state/dodo-claude/approved" in made
+    assert [path for path in made if path.lstat().st_mode & 0o077 and not path.is_socket()] == []
+
+
+@pytest.mark.parametrize("name", ["XDG_STATE_HOME", "HOME"])
+def test_what_was_approved_is_never_looked_for_in_the_project(project: Project, name: str) -> None:
+    project.write("orchestrate.toml", '[stages.a]\ncommand = "echo x > a"\ntargets = ["a"]\n')
+    project.env[name] = "here"
+    refused = name == "HOME"
+    project.run("doit", "orchestrate", "--explain", check=0)
+    ran = project.run("doit", "orchestrate", "--trust", check=3 if refused else 0)
+    assert ran.err.startswith("ERROR: HOME: 'here' is not absolute") is refused
+    assert len(ran.err.splitlines()) == refused, ran.err
+    for command in ("check", "status", "report"):
+        assert len(project.run("dodo-claude", command).err.splitlines()) <= 1
+    assert not (project.root / "here").exists()
+
+
+# -- the rules, one by one
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return files.make_state_dir(tmp_path)
+
+
+def test_no_way_leads_through_a_link(state: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/x").write_text("theirs")
+    (state / "stages").symlink_to(tmp_path / "outside")
+    path = state / "stages/x"
+    for touch in (
+        files.read, files.status, files.is_file, files.remove, lambda path: files.append(path, b"ours"),
+        lambda path: files.write_atomic(path, "ours"), lambda path: files.move(path, state / "y"),
+        lambda path: files.make_folder(path.with_name("z")), lambda path: files.names(path.parent),
+        lambda path: files.remove_tree(path.parent), lambda path: [*files.find(state / "stages", "*")],
+    ):  # fmt: skip
+        with pytest.raises(
+            files.NotOursError, match=r"stages: is a symbolic link where a folder of ours belongs"
+        ):
+            touch(path)
+    assert [*files.find(state, "*/x")] == []
+    assert os.listdir(tmp_path / "outside") == ["x"]
+
+
+def test_a_file_is_a_plain_file(state: Path) -> None:
+    os.mkfifo(state / "pipe")
+    (state / "folder").mkdir()
+    for name, kind in (("pipe", "a pipe"), ("folder", "a folder")):
+        for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR | os.O_CREAT):
+            with pytest.raises(files.NotOursError, match=f"{name}: is {kind} where a file of ours belongs"):
+                files.open_file(state / name, flags)
+    (state / "large").write_bytes(b"x" * 11)
+    assert len(files.read(state / "large", 11)) == 11
+    with pytest.raises(files.NotOursError, match="is larger than 10 bytes"):
+        files.read(state / "large", 10)
+
+
+def test_a_folder_of_a_like_name_is_none_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / ".orchestrated").symlink_to(tmp_path / "real")
+    files.write_atomic(tmp_path / ".orchestrated/x", "ours")
+    assert files.read_text(tmp_path / ".orchestrated/x") == "ours"
+
+
+def test_a_state_folder_that_is_held_is_that_one_or_none(state: Path, tmp_path: Path) -> None:
+    files.hold(state)
+    try:
+        files.make_folder(state / "a/b")
+        state.rename(tmp_path / "moved")
+        with pytest.raises(files.GoneError, match=r"\.orchestrate: is gone: it was moved or removed"):
+            files.make_folder(state / "a/b")
+        state.mkdir()
+        for touch in (lambda: files.append(state / "x", b"x"), lambda: files.make_state_dir(tmp_path)):
+            with pytest.raises(files.GoneError, match="is another folder now"):
+                touch()
+        assert os.listdir(state) == []
+        assert "another folder" in (files.lost(state) or "")
+    finally:
+        files.let_go(state)
+    assert files.lost(state) is None
+
+
+def test_nobody_but_its_maker_makes_the_state_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        files.make_folder(tmp_path / ".orchestrate/stages/a")
+    assert os.listdir(tmp_path) == []
