@@ -327,8 +327,8 @@ def test_a_home_that_can_not_be_written_keeps_nothing(root: Path) -> None:
 
 # What makes a configuration of files.
 MAKERS = (
-    "beside", "checks", "config", "documents", "durations", "expand", "findings", "foreach", "locate", "paths",
-    "profiles", "prompts", "records", "sources",
+    "beside", "checks", "config", "documents", "durations", "expand", "findings", "foreach", "language", "locate",
+    "paths", "profiles", "prompts", "records", "shape", "sources",
 )  # fmt: skip
 ASKING = {
     "access", "exists", "getcwd", "getmtime", "getsize", "glob", "is_dir", "is_file", "is_symlink", "isdir", "isfile",
