@@ -30,7 +30,7 @@ VERSION = 1  # of the JSON
 # What we write into the folder of an attempt, besides those copies, and into that of a run.
 _OURS = re.compile(
     r"(prompt|repair|summary)(-[a-z0-9-]+)?\.md|(brief|task|handover)\.md|(settings|denial|reminder|result|status)\.json"
-    r"|messages-.*\.md|status(\.tmp)?|launch\.sh|journal\.jsonl|(check|output)\.log|screen\.txt|spool|monitors|paste-.*|\..*\.tmp"
+    r"|messages-.*\.md|status(\.tmp)?|launch\.sh|journal\.jsonl|(check|output)\.log|screen\.txt|spool|monitors|client|paste-.*|\..*\.tmp"
 )
 _OF_A_RUN = re.compile(r"report\.(json|md|html)|\..*\.tmp")
 _GONE = ".gone-"

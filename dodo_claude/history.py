@@ -47,6 +47,7 @@ from dodo_claude.report import (
     why,
 )
 from dodo_claude.runs import SLACK, Span
+from dodo_claude.since import silence
 from dodo_claude.states import DONE, RUNNING, STOPPED, UP_TO_DATE
 from dodo_claude.usage import TranscriptReader, cost_of
 
@@ -353,7 +354,7 @@ class Reader:
                 return STOPPED, "its run was cut off"
             if last.view.state is State.BLOCKED:
                 return RUNNING, f"needs a person: {last.view.blocked_on}"
-            return RUNNING, last.view.activity
+            return RUNNING, silence(last.view) if last.view.unheard else last.view.activity
         opened = log.open_attempt()
         again = last.result.get("retry") is True and opened is not None
         if self.span.live and again and opened is not None and opened.number == last.attempt.number:

@@ -141,10 +141,8 @@ class Mailbox:
 
     def sent(self) -> list[str]:
         """The ids of all messages that were ever sent, oldest first."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            names = os.listdir(self.dir / "letters")
-            return sorted(name[:-5] for name in names if name.endswith(".json") and not name.startswith("."))
-        return []
+        names = files.names(self.dir / "letters")
+        return sorted(name[:-5] for name in names if name.endswith(".json") and not name.startswith("."))
 
     def letter(self, letter: str) -> Letter | None:
         """A message as it was sent."""

@@ -416,7 +416,8 @@ class StageReporter(ConsoleReporter):
 
     def _tell(self, stage: Stage, attempt: int, view: View, before: tuple[object, ...] | None) -> str:
         from dodo_claude.lifecycle import State
-        from dodo_claude.status import answers, silence
+        from dodo_claude.since import silence
+        from dodo_claude.status import answers
 
         said = (view.percent, view.progress, view.asks)
         # What only checks again is as one that starts, for good, but has no pane.

@@ -1,18 +1,19 @@
-"""Why a stage is not up to date, as far as its journals tell: how its last attempt ended, and what changed since. Sole owner
-of the words for both, which --explain, `status`, `recheck` and the run's own lines say.
+"""Why a stage is not up to date, as far as its journals tell: how its last attempt ended, what changed since, and since when
+nothing is heard of its worker. Sole owner of the words for these, which --explain, `status`, `recheck` and the run's own lines say.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from dodo_claude import verify
+from dodo_claude import faults, verify
 from dodo_claude.clean import clean_line
 from dodo_claude.files import STATE_DIR
 from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.lifecycle import BEGUN, CHECKED, Result
+from dodo_claude.lifecycle import BEGUN, CHECKED, Result, View
 from dodo_claude.records import Stage
 
 NEVER = "it has not run yet"
@@ -78,6 +79,17 @@ def differences(old: Mapping[str, object], new: Mapping[str, object]) -> Iterato
             yield f"{key} changed"
         else:
             yield f"{key} changed: {shown[0]} -> {shown[1]}"
+
+
+def silence(view: View) -> str:
+    """That nothing is heard of a worker, since when, and what its client says of that."""
+    began = time.strftime("%H:%M:%S", time.localtime(view.unheard))
+    if not view.unheard_for:
+        return f"nothing heard of it since {began}"
+    status = view.unheard_for.partition(" ")[0]
+    remedy = f"; if that stays so, {faults.remedy_of(status)}" if faults.remedy_of(status) else ""
+    asks = f"its client asks again by itself, {view.tries}{remedy}"
+    return f"no answer since {began}: {view.unheard_for} ({asks})"
 
 
 # What became of an input file. doit tells of these by itself; where it does not know a stage, the journal does.

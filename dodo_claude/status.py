@@ -6,7 +6,6 @@ What a run came to is history.py's; this says what each stage is at this moment,
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -205,19 +204,8 @@ def at_work(view: View) -> tuple[str, str]:
         case State.IDLE:
             return IDLE, "interrupted" if view.held else "its check runs" if view.checking else ""
         case _ if view.unheard:
-            return RUNNING, silence(view)
+            return RUNNING, since.silence(view)
     return RUNNING, "" if view.activity or view.pane is None else "starts"
-
-
-def silence(view: View) -> str:
-    """That nothing is heard of a worker, since when, and what its client says of that."""
-    since = time.strftime("%H:%M:%S", time.localtime(view.unheard))
-    if not view.unheard_for:
-        return f"nothing heard of it since {since}"
-    status = view.unheard_for.partition(" ")[0]
-    remedy = f"; if that stays so, {faults.remedy_of(status)}" if faults.remedy_of(status) else ""
-    asks = f"its client asks again by itself, {view.tries}{remedy}"
-    return f"no answer since {since}: {view.unheard_for} ({asks})"
 
 
 def _unfollowed(stage: Stage, attempt: Attempt) -> tuple[View, str, str]:

@@ -442,6 +442,8 @@ def test_what_stood_in_the_place_of_a_verified_target_stays_as_long_as_it_is_now
     assert (first.log.dir / "kept/1/overwritten/a.py").read_text() == "somebody's"
 
 
-@pytest.mark.parametrize("name", ["messages-1795970404.1-a.md", "status.tmp", "status.json", "repair-2.md"])
+@pytest.mark.parametrize(
+    "name", ["messages-1795970404.1-a.md", "status.tmp", "status.json", "repair-2.md", "client"]
+)
 def test_what_we_write_now_and_then_is_ours_too(name: str) -> None:
     assert gc._OURS.fullmatch(name)

@@ -369,6 +369,10 @@ def test_a_worker_that_needs_a_person(scene: Scene) -> None:
     attempt = scene.begin("api")
     attempt.record("PermissionRequest", tool_name="Bash", tool_input={"command": "rm x"}, session_id="s-1")
     assert scene.told("api", live=True).reason == "needs a person: Bash rm x"
+    attempt.record("PreToolUse", tool_name="Bash", session_id="s-1")
+    attempt.record(life.UNHEARD, since=0.0, text="500 no", tries="attempt 2 of 11")
+    told = scene.told("api", live=True).reason
+    assert told.endswith(": 500 no (its client asks again by itself, attempt 2 of 11)")
     scene.stages[0] = replace(API, on_permission="deny")
     assert "person" not in scene.told("api", live=True).reason
 

@@ -214,7 +214,7 @@ def test_ctrl_c_while_one_waits_for_its_next_attempt_is_a_stop(project: Project)
         at_gate(project, "other.go")
         wait_event(project, "one", "outcome")
         assert live.kill(signal.SIGINT) == 130
-    assert "2 stages: 2 stopped" in live.text
+    assert "3 stages: 2 stopped, 1 not run" in live.text
     assert results(project, "one") == ["failed", "aborted"]
 
 
