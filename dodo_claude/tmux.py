@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from libtmux.exc import LibTmuxException
 
 from dodo_claude import processes
 from dodo_claude.errors import DodoClaudeError, one_line
-from dodo_claude.files import write_new
+from dodo_claude.files import make_private, write_new
 from dodo_claude.terminal import Pane
 from dodo_claude.verify import clean_text
 
@@ -36,6 +37,8 @@ BESIDE_ROWS = 8
 REAP_SECONDS = 2.0
 # Says whose a session is: the option's value is the mark given to `spawn`.
 MARK = "@dodo_claude"
+# How long a server gets to make its socket anew.
+SOCKET_SECONDS = 2.0
 # That mark of any project: who it is, and the attempt.
 _OTHERS = re.compile(r"[0-9a-f]{12}/.+")
 _FIELD = "\t"
@@ -107,6 +110,7 @@ class Tmux:
         """`owner` tells the projects apart that share the default server: sessions of another are strangers."""
         self.socket = socket
         self._owner = f"{owner}/"
+        self._server_pid = 0  # as far as it is known
         self._env = dict(env) if env is not None else dict(os.environ)
         if socket is None:
             self._server = libtmux.Server()
@@ -128,7 +132,7 @@ class Tmux:
         # One client call, since each costs some milliseconds of every stage. And the server reads its next child's
         # end only after all of these are done, so even a worker that ends at once leaves a pane to look at.
         command = [
-            "new-session", "-d", "-P", "-F", _FIELD.join(["#{session_id}", "#{pane_id}", "#{pane_pid}"]),
+            "new-session", "-d", "-P", "-F", _FIELD.join(["#{session_id}", "#{pane_id}", "#{pane_pid}", "#{pid}"]),
             "-s", session, "-n", _window_name(name), "-x", str(COLUMNS), "-y", str(ROWS),
             "-c", _quote(str(cwd)), *argv,
             ";", "set-option", "-t", at, MARK, self._owner + mark,
@@ -144,7 +148,8 @@ class Tmux:
             if not self._make_way(session):
                 raise
             out = self._start(command)
-        session_id, pane_id, pid = out[0].split(_FIELD)
+        session_id, pane_id, pid, server = out[0].split(_FIELD)
+        self._server_pid = int(server)
         return Pane(pane_id, session_id, int(pid))
 
     def respawn(self, pane: Pane, argv: Sequence[str], cwd: Path) -> Pane:
@@ -347,7 +352,7 @@ class Tmux:
 
     def stop_server_if_empty(self) -> None:
         """Leave no server of ours behind that holds no session."""
-        if self.socket is None or not self.socket.exists():
+        if self.socket is None or not (self.socket.exists() or self._reached_again()):
             return
         with contextlib.suppress(TmuxError):  # one that does not answer may hold workers
             if not self._cmd("list-sessions", "-F", "#{session_id}"):
@@ -364,6 +369,7 @@ class Tmux:
         binary = shutil.which("tmux")
         if binary is None:
             raise TmuxError(f"tmux {command[0]}: tmux not found")
+        self._reached_again()
         done = subprocess.run(
             [binary, "-f", os.devnull, "-S", str(self.socket), "start-server",
              ";", "set-option", "-g", "exit-empty", "off",
@@ -382,6 +388,21 @@ class Tmux:
         if done.returncode != 0:
             raise TmuxError(f"tmux {command[0]}: {done.stderr.decode(errors='replace').strip() or 'failed'}")
         return done.stdout.decode(errors="replace").splitlines()
+
+    def _reached_again(self) -> bool:
+        """Its socket was removed, and the server lives: it makes it anew. Else it would be there for ever."""
+        if (
+            self.socket is None
+            or self.socket.exists()
+            or not processes.has_word(self._server_pid, str(self.socket))
+        ):
+            return False
+        make_private(self.socket.parent)
+        os.kill(self._server_pid, signal.SIGUSR1)
+        deadline = time.monotonic() + SOCKET_SECONDS
+        while not self.socket.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)  # another process's doing, and once in a life
+        return self.socket.exists()
 
     def _make_way(self, session: str) -> bool:
         """Remove a finished session of ours of that name. False: there is none."""
@@ -423,6 +444,8 @@ class Tmux:
             done = self._server.cmd(name, *args)
         except LibTmuxException as error:
             raise TmuxError(f"tmux {name}: {error or 'tmux not found'}") from error
+        if done.returncode != 0 and self._reached_again():
+            done = self._server.cmd(name, *args)
         if done.returncode != 0:
             raise TmuxError(f"tmux {name}: {' '.join(done.stderr) or 'failed'}")
         return list(done.stdout)
