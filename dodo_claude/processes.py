@@ -294,6 +294,13 @@ def lives(pid: int, nonce: str) -> bool:
     return pid > 1 and runs(pid) and ours(pid, nonce) is not False
 
 
+def has_word(pid: int, word: str) -> bool:
+    """Was process `pid` started with that word? False where nobody can tell."""
+    with contextlib.suppress(OSError):
+        return pid > 0 and os.fsencode(word) in _read(pid, "cmdline").split(b"\0")
+    return False
+
+
 def runs(pid: int) -> bool:
     """Is there a process of that number that has not ended?"""
     try:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from libtmux.exc import LibTmuxException
 from dodo_claude import processes
 from dodo_claude.clean import clean_line, one_line, without_controls
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.files import write_new
+from dodo_claude.files import make_private, write_new
 from dodo_claude.terminal import Pane
 
 MIN_VERSION = (3, 2)
@@ -44,6 +45,8 @@ MARK = "@dodo_claude"
 _KEPT_PID = "@dodo_claude_pid"
 _KEEP_PID = (_KEPT_PID, "#{pane_pid}")
 _PID = f"#{{?pane_pid,#{{pane_pid}},#{{{_KEPT_PID}}}}}"
+# How long a server gets to make its socket anew.
+SOCKET_SECONDS = 2.0
 # That mark of any project: who it is, and the attempt.
 _OTHERS = re.compile(r"[0-9a-f]{12}/.+")
 _FIELD = "\t"
@@ -127,6 +130,7 @@ class Tmux:
         """`owner` tells the projects apart that share the default server: sessions of another are strangers."""
         self.socket = socket
         self._owner = f"{owner}/"
+        self._server_pid = 0  # as far as it is known
         self._env = dict(env) if env is not None else dict(os.environ)
         if socket is None:
             self._server = libtmux.Server(tmux_bin=os.environ.get(BINARY) or None)
@@ -150,7 +154,7 @@ class Tmux:
         # One client call, since each costs some milliseconds of every stage. And the server reads its next child's
         # end only after all of these are done, so even a worker that ends at once leaves a pane to look at.
         command = [
-            "new-session", "-d", "-P", "-F", _FIELD.join(["#{session_id}", "#{pane_id}", "#{pane_pid}"]),
+            "new-session", "-d", "-P", "-F", _FIELD.join(["#{session_id}", "#{pane_id}", "#{pane_pid}", "#{pid}"]),
             "-s", session, "-n", _window_name(name), "-x", str(COLUMNS), "-y", str(ROWS),
             "-c", _quote(str(cwd)), *argv,
             ";", "set-option", "-t", at, MARK, self._owner + mark,
@@ -167,7 +171,8 @@ class Tmux:
             if not self._make_way(session):
                 raise
             out = self._start(command)
-        session_id, pane_id, pid = out[0].split(_FIELD)
+        session_id, pane_id, pid, server = out[0].split(_FIELD)
+        self._server_pid = int(server)
         return Pane(pane_id, session_id, int(pid))
 
     def respawn(self, pane: Pane, argv: Sequence[str], cwd: Path) -> Pane:
@@ -373,7 +378,7 @@ class Tmux:
 
     def stop_server_if_empty(self) -> None:
         """Leave no server of ours behind that holds no session."""
-        if self.socket is None or not self.socket.exists():
+        if self.socket is None or not (self.socket.exists() or self._reached_again()):
             return
         with contextlib.suppress(TmuxError):  # one that does not answer may hold workers
             if not self._cmd("list-sessions", "-F", "#{session_id}"):
@@ -387,6 +392,7 @@ class Tmux:
             return self._cmd(command[0], *command[1:])
         # Each time anew, since a server may be killed: without these, `command` would start one as the user's own
         # is. With a short environment: a server would show what it inherits to every pane.
+        self._reached_again()
         done = subprocess.run(
             [_needed(), "-f", os.devnull, "-S", str(self.socket), "start-server",
              ";", "set-option", "-g", "exit-empty", "off",
@@ -405,6 +411,21 @@ class Tmux:
         if done.returncode != 0:
             raise TmuxError(f"tmux {command[0]}: {done.stderr.decode(errors='replace').strip() or 'failed'}")
         return done.stdout.decode(errors="replace").splitlines()
+
+    def _reached_again(self) -> bool:
+        """Its socket was removed, and the server lives: it makes it anew. Else it would be there for ever."""
+        if (
+            self.socket is None
+            or self.socket.exists()
+            or not processes.has_word(self._server_pid, str(self.socket))
+        ):
+            return False
+        make_private(self.socket.parent)
+        os.kill(self._server_pid, signal.SIGUSR1)
+        deadline = time.monotonic() + SOCKET_SECONDS
+        while not self.socket.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)  # another process's doing, and once in a life
+        return self.socket.exists()
 
     def _make_way(self, session: str) -> bool:
         """Remove a finished session of ours of that name. False: there is none."""
@@ -446,6 +467,8 @@ class Tmux:
             done = self._server.cmd(name, *args)
         except LibTmuxException as error:
             raise TmuxError(f"tmux {name}: {error or 'tmux not found'}") from error
+        if done.returncode != 0 and self._reached_again():
+            done = self._server.cmd(name, *args)
         if done.returncode != 0:
             raise TmuxError(f"tmux {name}: {' '.join(done.stderr) or 'failed'}")
         return list(done.stdout)

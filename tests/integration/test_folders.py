@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from dodo_claude.processes import runs
-from tests.integration.scenes import at_gate, configure, gate, play, write
+from dodo_claude.processes import has_word, runs
+from tests.integration.scenes import at_gate, configure, gate, open_gate, play, write
 from tests.project import Project
 
 pytestmark = pytest.mark.tmux
@@ -91,3 +92,27 @@ def test_an_attempts_folder_is_removed(project: Project) -> None:
     assert "is gone: somebody removed or moved it" in live.text
     assert "Traceback" not in live.text
     assert not [pid for pid in before if runs(pid)]
+
+
+def test_the_folder_of_its_sockets_is_removed(project: Project) -> None:
+    """The tmux server makes its socket anew: the run goes on, and no server stays that nobody reaches."""
+    configure(project, {"one": {"targets": ["it.txt"]}})
+    play(project, {"one": [[gate("go"), write("it.txt")]]})
+    with project.started() as live:
+        at_gate(project, "go")
+        (worker, *_) = project.processes()
+        (server,) = [
+            int(pid) for pid in os.listdir("/proc") if pid.isdigit() and has_word(int(pid), _socket(project))
+        ]
+        assert runs(worker)
+        shutil.rmtree(project.runtime / "dodo-claude")
+        open_gate(project, "go")
+        assert live.wait() == 0, live.text
+    assert "one done" in " ".join(live.text.split())
+    assert not runs(server)
+    assert not project.processes()
+
+
+def _socket(project: Project) -> str:
+    (found,) = project.runtime.glob("dodo-claude/*/tmux.sock")
+    return str(found)
