@@ -732,7 +732,8 @@ def show() -> Dashboard:
     """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which `nohup` has ignored
     app = Dashboard()
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):  # where Textual reads keys, and where it draws
+    # Where Textual reads keys, and where it draws; a browser's app has pipes.
+    if "TEXTUAL_DRIVER" not in os.environ and not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise DodoClaudeError("dashboard: needs a terminal (run it in one, or with --web for a browser)")
     app.alone = True
     app.run()

@@ -327,7 +327,7 @@ def test_a_home_that_can_not_be_written_keeps_nothing(root: Path) -> None:
 
 # What makes a configuration of files.
 MAKERS = (
-    "beside", "checks", "config", "documents", "durations", "expand", "findings", "foreach", "language", "locate",
+    "beside", "checks", "clean", "config", "documents", "durations", "expand", "findings", "foreach", "language", "locate",
     "paths", "profiles", "prompts", "records", "shape", "sources",
 )  # fmt: skip
 ASKING = {

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from dodo_claude import protect
+from dodo_claude.files import make_state_dir
 from dodo_claude.protect import Guard, Watch
 from tests.test_run import STAGE
 
@@ -182,6 +183,7 @@ def test_many_look_at_once_and_the_look_is_one(tmp_path: Path, monkeypatch: pyte
 def test_of_very_many_what_differs_is_written_down(tmp_path: Path) -> None:
     names = [f"src/{number}" for number in range(protect.MOST_MARKS)]
     write(tmp_path, *names)
+    make_state_dir(tmp_path)
     guard = Guard(tmp_path, ENVIRON, "run-1")
     first = watch(tmp_path, guard, ("src/**",))
     begun = guard.written(first, ())

@@ -68,6 +68,7 @@ STATES = {
 # of closed ones, is made by hand. The run below is started as a shell does it.
 DRIVER = """\
 import json, os, sys, traceback
+from dodo_claude import cli, streams
 
 def given(how, fd, path):
     if how == "c":
@@ -292,7 +293,7 @@ def test_a_pipe_that_does_not_wait_loses_nothing(monkeypatch: pytest.MonkeyPatch
 )
 def test_input_that_can_not_be_read(monkeypatch: pytest.MonkeyPatch, error: Exception, text: str) -> None:
     class Input:
-        def read(self) -> str:
+        def read(self, most: int) -> str:
             raise error
 
     monkeypatch.setattr(sys, "stdin", Input())
