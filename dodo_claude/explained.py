@@ -7,16 +7,7 @@ from typing import Any
 
 from doit.task import Task
 
-from dodo_claude import since
 from dodo_claude.tasks import NOT_DONE, freshness_of, late_of, stage_of
-
-_WORDS = {
-    "missing_file_dep": since.MISSING,
-    "added_file_dep": since.JOINED,
-    "changed_file_dep": since.CHANGED,
-    "removed_file_dep": since.LEFT,
-    "missing_target": "target '{}' is missing",
-}
 
 
 def chosen(control: Any, *, setup: bool = True) -> list[Task]:
@@ -142,6 +133,8 @@ def _again(task: Task) -> list[str]:
 
 def _reasons(task: Task, control: Any, dep_manager: Any) -> list[str]:
     """Why `task` would run, in words; nothing for one that is up to date."""
+    from dodo_claude import since  # a run with nothing to do has no use for it
+
     if dep_manager.status_is_ignore(task) or not task.actions:
         return []
     status = dep_manager.get_status(task, control.tasks, get_log=True)
@@ -155,7 +148,14 @@ def _reasons(task: Task, control: Any, dep_manager: Any) -> list[str]:
         lacking = freshness.config.absent_for({task.name})
         return [*known, *_phases(task), *_again(task), *map(str, lacking)]
     joined = {*status.reasons.get("added_file_dep", [])}  # doit calls them changed, too
-    for kind, words in _WORDS.items():
+    told = {
+        "missing_file_dep": since.MISSING,
+        "added_file_dep": since.JOINED,
+        "changed_file_dep": since.CHANGED,
+        "removed_file_dep": since.LEFT,
+        "missing_target": "target '{}' is missing",
+    }
+    for kind, words in told.items():
         names = [
             name for name in status.reasons.get(kind, []) if kind == "added_file_dep" or name not in joined
         ]
