@@ -191,7 +191,7 @@ class Run:
         self._lock_fd = fd
         self.holder = held_by(fd)
         files.hold(state)
-        for name in ("stages", "runs", "stops", "store"):
+        for name in ("stages", "runs", "stops"):
             files.is_folder(state / name)  # what is none is said before anybody works
         files.is_file(state / "notes.md")
         # A run with nothing to do makes no folder, and there are many: only the newest one's can hold remains.
@@ -200,7 +200,7 @@ class Run:
         if self.left.possible:
             from dodo_claude import store
 
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, files.NotOursError):  # a store that is none fails nothing
                 store.sweep(state)
 
     # -- start and end
