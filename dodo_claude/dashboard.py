@@ -727,6 +727,9 @@ def show() -> Dashboard:
     """Until the user leaves, or their terminal goes: without it Textual would look for keys without end."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which `nohup` has ignored
     app = Dashboard()
+    # Textual draws on standard error; a browser's app has pipes.
+    if "TEXTUAL_DRIVER" not in os.environ and not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise DodoClaudeError("dashboard: needs a terminal (run it in one, or: dodo-claude dashboard --web)")
     app.alone = True
     app.run()
     return app

@@ -219,11 +219,6 @@ def dashboard(in_browser: bool, port: int | None, host: str | None, control: boo
             )
         if control or port is not None or host is not None:
             raise DodoClaudeError("dashboard: --port, --host and --control are for --web (add it)")
-        # Textual draws on standard error; a browser's app has pipes.
-        if "TEXTUAL_DRIVER" not in os.environ and not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise DodoClaudeError(
-                "dashboard: needs a terminal (run it in one, or: dodo-claude dashboard --web)"
-            )
         from dodo_claude.dashboard import show
 
         show()
