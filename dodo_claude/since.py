@@ -8,13 +8,16 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dodo_claude import faults, verify
 from dodo_claude.clean import clean_line
 from dodo_claude.files import STATE_DIR
 from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.lifecycle import BEGUN, CHECKED, Result, View
 from dodo_claude.records import Stage
+
+if TYPE_CHECKING:
+    from dodo_claude.lifecycle import View
 
 NEVER = "it has not run yet"
 
@@ -48,6 +51,8 @@ def how(last: Attempt) -> str:
 
 def beginning(attempt: Attempt) -> tuple[Mapping[str, object], Mapping[str, object]]:
     """What an attempt began with, and the inputs that its own check changed."""
+    from dodo_claude.lifecycle import BEGUN, CHECKED  # of a run with nothing to do nobody asks
+
     begun: Mapping[str, object] = {}
     inputs: dict[str, object] = {}
     for event in attempt.outline({BEGUN, CHECKED})[2]:
@@ -60,6 +65,8 @@ def beginning(attempt: Attempt) -> tuple[Mapping[str, object], Mapping[str, obje
 
 def ended(result: Mapping[str, object]) -> str:
     """How an attempt ended, in words, by its result; '' if it ended well, or never began."""
+    from dodo_claude.lifecycle import Result
+
     how, reason = result.get("result"), str(result.get("reason") or "")
     if how in (None, Result.SUCCEEDED.value):
         return ""

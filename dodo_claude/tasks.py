@@ -21,6 +21,7 @@ from doit.dependency import UptodateCalculator
 from doit.exceptions import TaskError, TaskFailed, UnmetDependency
 from doit.task import Task
 
+from dodo_claude import since
 from dodo_claude.clean import clean_text
 from dodo_claude.files import STATE_DIR, GoneError, disk_problem, write_atomic
 from dodo_claude.left import Left
@@ -138,8 +139,6 @@ class Freshness(UptodateCalculator):
         if not isinstance(recorded, dict):
             yield NOT_DONE
             return
-        from dodo_claude import since  # a run with nothing to do has no use for it
-
         if self.left.possible and self.left.of(self.stage.name):
             from dodo_claude.detached import holder
 
