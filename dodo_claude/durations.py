@@ -3,7 +3,6 @@ says the same."""
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 
@@ -36,6 +35,8 @@ def nearest(text: str) -> str | None:
     for _, unit in _parts(text):
         if unit in UNITS:
             continue
+        import difflib  # only for a hint: not before somebody left the folder that they stand in
+
         found = difflib.get_close_matches(unit.lower(), UNITS, n=1, cutoff=0.6)
         if not found:
             return None

@@ -244,6 +244,8 @@ def _faults(tree: nodes.Template) -> list[tuple[int, str]]:
             found.append((line, _REFUSED.get(kind, f"a template can't have this ({kind})")))
         elif isinstance(node, nodes.For) and node.recursive:
             found.append((line, "a template can't have recursive loops"))
+        elif isinstance(node, nodes.Pair) and not isinstance(node.key, nodes.Const | nodes.Name):
+            found.append((line, "a key is a text, a number or a name"))  # jinja2 raises for a list
         elif isinstance(node, nodes.Const) and isinstance(node.value, int) and abs(node.value) > LARGEST:
             found.append((line, "a number is too large"))
         waiting.extend((child, line, depth + 1) for child in node.iter_child_nodes())

@@ -12,7 +12,8 @@ from typing import Any, TextIO
 
 from doit.task import Task
 
-from dodo_claude.tasks import Fault, freshness_of, late_of
+from dodo_claude import since
+from dodo_claude.tasks import NOT_DONE, Fault, freshness_of, late_of, stage_of
 
 
 class Output:
@@ -63,4 +64,7 @@ def _against(task: Task) -> str | None:
         return f"its stages are not known yet; doit orchestrate {task.name} makes them"
     freshness = freshness_of(task)
     why = next(freshness.reasons(task.values), None) if freshness is not None else None
+    stage = stage_of(task)
+    if why == NOT_DONE and stage is not None and freshness is not None:
+        why = since.why(stage, freshness.made(), freshness.config.root)[-1]
     return None if why is None else f"{why}; doit orchestrate {task.name} does it"

@@ -58,7 +58,7 @@ def keep(state: Path, path: Path, digest: str, size: int) -> bool:
 
 def has(state: Path, digest: str, size: int) -> bool:
     """Does a copy seem to be there? Its bytes are compared when it is needed."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, NotOursError):
         status = os.lstat(
             files.check(f"{state}/{FOLDER}/{digest}")
         )  # a Path's making takes longer than the look

@@ -255,7 +255,9 @@ class StageAction(BaseAction):
             quoting = {**made, "messages": messages} if messages else made
             done = drive(self.stage, quoting, self.run.services())
         except GoneError as error:
-            return StageStopped(str(error))
+            fleet = self.run.services().fleet
+            fleet.stop(str(error))  # all are: whoever noticed first says it, once
+            return StageStopped(fleet.stopped or str(error))
         except DodoClaudeError as error:
             return TaskFailed(str(error))
         self.run.undeclared[self.stage.name] = done.undeclared

@@ -355,7 +355,7 @@ class Witness:
                 return True, kept
             if place is not None:  # the copy is damaged: what stood there is better than nothing
                 verify.move(place, path)
-        except OSError:  # no room, no right: it is named all the same
+        except (OSError, files.NotOursError):  # no room, no right, no store: it is named all the same
             pass
         return False, ""
 

@@ -76,11 +76,13 @@ def leave(server: Tmux, state: Path, folder: Path, *, result: str | None, lives:
         attempt.finish({"result": result})
     script = f"echo its last words {SECRET}; {'exec sleep 1000' if lives else 'exit 143'}"
     pane = server.spawn("w-api", ["/bin/sh", "-c", script], folder, "m", "api")
-    if not lives:
-        server.exit_status(pane)  # tmux may notice an end only with its next child, which this gives it
-    until(
-        lambda: "its last words" in server.capture(pane, history=100) and server.living() == {"w-api": lives}
-    )
+
+    def is_so() -> bool:
+        if not lives:
+            server.exit_status(pane)  # tmux may notice an end only with its next child, which this gives it
+        return "its last words" in server.capture(pane, history=100) and server.living() == {"w-api": lives}
+
+    until(is_so)
     return attempt.dir / "screen.txt"
 
 

@@ -298,5 +298,8 @@ def test_a_state_folder_that_leads_elsewhere_is_refused(pair: Project, tmp_path:
     elsewhere.mkdir()
     (pair.root / ".orchestrate").symlink_to(elsewhere)
     ran = pair.orchestrate(check=3)
-    assert ".orchestrate: is a symbolic link (remove it)" in ran.err
+    assert (
+        ".orchestrate: is a symbolic link where a folder of ours belongs (remove it; then run again)"
+        in ran.err
+    )
     assert os.listdir(elsewhere) == []

@@ -121,7 +121,7 @@ def test_reset_dep_says_of_which_stages_it_can_not_say_that_they_are_done(
     for name in ("lib.txt", "research/x.md", "research/y.md", "sum.md"):
         project.write(name, "from elsewhere\n")
     ran = project.doit("reset-dep", check=0)
-    why = "it has not succeeded yet; doit orchestrate {} does it"
+    why = "it has not run yet; doit orchestrate {} does it"
     told = [f"failed {name} ({why.format(name)})" for name in ("lib", "research:x", "research:y", "sum")]
     if mode == "import":  # what doit itself prints there is not ours to change
         assert ran.err.splitlines() == [f"dodo_claude: {line}" for line in told]
@@ -129,7 +129,7 @@ def test_reset_dep_says_of_which_stages_it_can_not_say_that_they_are_done(
         assert ran.out.splitlines() == ["processed mine", *told]
         assert ran.err == ""
     assert project.doit("reset-dep", "mine", check=0).out == "skip mine\n"
-    assert "lib: stale\n    it has not succeeded yet" in project.orchestrate("--explain", "lib").out
+    assert "lib: stale\n    it has not run yet" in project.orchestrate("--explain", "lib").out
 
 
 def test_plain_doit_runs_them_too(both: Project) -> None:

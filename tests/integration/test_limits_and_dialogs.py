@@ -81,7 +81,7 @@ def test_37_a_limit_pauses_the_fleet_until_its_reset(project: Project) -> None:
     (pause,) = events(project, "one", "paused")
     (going_on,) = events(project, "one", "continued")
     (late,) = events(project, "late", "spawned")
-    assert re.search(r"waits with all others, \d+ s: a limit", live.text)
+    assert re.search(r"waits with all others, [\d.]+ s: a limit", live.text)
     # The pause began less than 5 s before 15:40; what followed came when that was over, and at once.
     over = min(going_on.at, late.at)
     assert over - pause.at >= 0.5
