@@ -74,15 +74,18 @@ def leave(server: Tmux, state: Path, folder: Path, *, result: str | None, lives:
     attempt = StageLog(state, "api").begin()
     if result is not None:
         attempt.finish({"result": result})
-    script = f"echo its last words {SECRET}; {'exec sleep 1000' if lives else 'exit 143'}"
+    # It ends once its words are there: of a process that ends at once tmux may lose what it said.
+    script = f"echo its last words {SECRET}; {'exec sleep 1000' if lives else 'read line; exit 143'}"
     pane = server.spawn("w-api", ["/bin/sh", "-c", script], folder, "m", "api")
+    until(lambda: "its last words" in server.capture(pane, history=100))
 
-    def is_so() -> bool:
-        if not lives:
-            server.exit_status(pane)  # tmux may notice an end only with its next child, which this gives it
-        return "its last words" in server.capture(pane, history=100) and server.living() == {"w-api": lives}
+    def is_over() -> bool:
+        server.exit_status(pane)  # tmux may notice an end only with its next child, which this gives it
+        return server.living() == {"w-api": False}
 
-    until(is_so)
+    if not lives:
+        server.press(pane, "Enter")
+        until(is_over)
     return attempt.dir / "screen.txt"
 
 
