@@ -163,6 +163,7 @@ def test_a_dodo_py_is_doits(project: Project) -> None:
         terminal.until(
             "    dodo.py is doit's: doit has run it already, to read its tasks, and runs these unasked"
         )
+        terminal.until("Run them?")  # what was typed before is no answer
         terminal.press("n\n")
         assert terminal.wait() == 3
     assert (project.root / "imported").exists()
