@@ -35,7 +35,9 @@ pytestmark = pytest.mark.tmux
 LONG = bool(os.environ.get("DODO_CLAUDE_LONG"))
 SEED = int(os.environ.get("DODO_CLAUDE_SEED") or random.SystemRandom().randrange(10**6))
 KILLS = int(os.environ.get("DODO_CLAUDE_KILLS") or (2000 if LONG else 200))
-SOAK = 200 if LONG else 60
+SOAK = 200 if LONG else 100
+# In kB, from the second quarter to the last: in the short one what is imported late and the C library's pools still come in.
+MORE_RSS = 1_500 if LONG else 2_000
 LANES = 3
 
 
@@ -159,7 +161,7 @@ def test_many_stages_with_faults_end_and_take_no_more_as_they_go(
     assert ends == Counter(
         {"succeeded": SOAK - len(asked), "failed": len(asked)} if asked else {"succeeded": SOAK}
     )
-    assert rss[1] <= rss[0] + 1_500
+    assert rss[1] <= rss[0] + MORE_RSS
     assert fds[1] <= fds[0] + MORE_FDS
     assert threads[1] <= max(threads[0] + 2, MOST_THREADS)
     (kept / "passed").touch()
