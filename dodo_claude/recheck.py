@@ -101,7 +101,7 @@ def _last(stage: Stage, log: StageLog) -> tuple[Attempt, Mapping[str, object]]:
         resumable = stage.agent is not None and stage.agent.base != "command"
         if how == Result.SUCCEEDED.value:
             if log.is_forgotten():
-                raise NotAgainError("it is to be done anew, after doit forget")
+                raise NotAgainError(f"{since.FORGOTTEN}, after doit forget")
             return attempt, result
         if how == Result.FAILED.value and _by_check(result):
             return attempt, result

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dodo_claude.lifecycle import View
 
 NEVER = "it has not run yet"
+FORGOTTEN = "it is to be done anew"  # as `doit forget` has it
 
 
 def why(stage: Stage, definition: Mapping[str, object], root: Path) -> list[str]:
@@ -45,7 +46,7 @@ def how(last: Attempt) -> str:
     if told := ended(result):
         return f"attempt {last.number} {told}"
     if last.log.is_forgotten():
-        return "it is to be done anew (doit forget)"
+        return f"{FORGOTTEN} (doit forget)"
     return f"attempt {last.number} is done and nobody has stored it: what it made is taken over, if all is as it was"
 
 
