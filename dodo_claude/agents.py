@@ -508,14 +508,14 @@ def launch(profile: AgentProfile, job: Job, environ: Mapping[str, str], env: Map
     }
     if profile.base == "command":
         return _launch_command(profile, job, variables)
+    # A turn's end answered with messages 9 times without a tool between would be the end all the same.
+    variables["CLAUDE_CODE_STOP_HOOK_BLOCK_CAP"] = "1000"
     if profile.base == "claude":
         variables |= {
             # A client that replaces its own binary in mid-run is another client.
             "DISABLE_AUTOUPDATER": "1",
             # The other screen has no scrollback and is wiped at exit: people want to read it.
             "CLAUDE_CODE_DISABLE_ALTERNATE_SCREEN": "1",
-            # A turn's end answered with messages 9 times without a tool between would be the end all the same.
-            "CLAUDE_CODE_STOP_HOOK_BLOCK_CAP": "1000",
             # Its list of tasks, off by default, tells how far it is.
             "CLAUDE_CODE_ENABLE_TODO_TOOLS": "1",
             # A memory outside of the project that each later worker is told of: in no digest. Writing there is denied, too.

@@ -168,7 +168,7 @@ class View:
     phase: int = 0  # the phase that it works on, from 0
     step: Step = Step.WORK
     back: Step = Step.WORK  # where a compaction leads to
-    cut_short: bool = False  # it was interrupted for a compaction: it must be told to go on
+    cut_short: bool = False  # its turn ended with more to do: it must be told to go on
     held: bool = False  # a person interrupted it: it waits for their word
     compacted: bool = False  # since its last prompt
     compactions: int = 0  # by the client itself in a row, with hardly any work between
@@ -373,6 +373,10 @@ def _notified(view: View, event: Event) -> View:
         return _not_compacted(
             view, "there was nothing to compact, or no summary came"
         )  # no other event tells of that
+    if kind == "idle_prompt" and view.handed and view.state is State.RUNNING:
+        # Its last Stop was answered with messages, and the client ended the turn all the same, as it does after so many
+        # in a row. It reads them with its next prompt.
+        return replace(view, state=State.IDLE, cut_short=True, activity="")
     if kind == "idle_prompt":
         return replace(view, stopped=0.0)  # the client itself has seen the turn's end
     if kind in ("permission_prompt", "agent_needs_input") and view.state is not State.EXITED:
@@ -729,8 +733,9 @@ def advance(view: View, event: Event) -> View:
     if view.outcome is not None or _is_strange(view, event):
         return view
     after = change(view, event) if change is not None else view
-    if event.kind[:1].isupper():  # the client's hooks begin with a capital letter
-        # An event after the one that was answered with messages: the client went on, so it has them.
+    if event.kind[:1].isupper() and event.kind != "Notification":  # the client's hooks begin with a capital letter
+        # An event after the one that was answered with messages: the client went on, so it has them. That somebody is
+        # waited for is no such event.
         after = replace(after, received=after.received + after.handed, handed=_letters(event, "mail"))
     if event.kind[:1].isupper() or event.kind == SPAWNED or event.kind in SAID:
         after = replace(after, heard=event.at, nudges=0 if event.kind in _LIVELY else after.nudges)

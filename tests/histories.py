@@ -164,6 +164,30 @@ HISTORIES = {
         policy.Verify(),
         {"state": State.IDLE},
     ),
+    "messages at a Stop that ended the turn all the same": History(
+        events(
+            SPAWNED,
+            SESSION,
+            PROMPT,
+            ("Stop", {"mail": ["a", "b"]}),
+            ("Notification", {"notification_type": "idle_prompt"}),
+        ),
+        policy.GoOn(),
+        {"state": State.IDLE, "handed": ("a", "b"), "received": ()},
+    ),
+    "its next prompt brings them": History(
+        events(
+            SPAWNED,
+            SESSION,
+            PROMPT,
+            ("Stop", {"mail": ["a", "b"]}),
+            ("Notification", {"notification_type": "idle_prompt"}),
+            (life.CONTINUED, {"text": "go on"}),
+            PROMPT,
+        ),
+        WORKS,
+        {"state": State.RUNNING, "handed": (), "received": ("a", "b"), "cut_short": False},
+    ),
     "compaction in mid-turn": History(
         events(
             SPAWNED,

@@ -72,6 +72,7 @@ FIXED = {
     "DODO_CLAUDE_ATTEMPT": "3",
     "DODO_CLAUDE_NONCE": NONCE,
     "DODO_CLAUDE_ROOT": "/p",
+    "CLAUDE_CODE_STOP_HOOK_BLOCK_CAP": "1000",
 }
 
 
@@ -91,7 +92,6 @@ def test_claude() -> None:
     assert made.env == {
         "LANG": "C.UTF-8", "PATH": f"/bin:{os.path.dirname(sys.executable)}", "MINE": "1", **FIXED,
         "DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_ALTERNATE_SCREEN": "1",
-        "CLAUDE_CODE_STOP_HOOK_BLOCK_CAP": "1000",
         "CLAUDE_CODE_ENABLE_TODO_TOOLS": "1",
         "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
         "CLAUDE_CODE_DEBUG_LOG_LEVEL": "error",

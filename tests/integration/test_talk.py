@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,40 @@ def test_one_that_comes_while_it_only_talks_is_given_at_its_turns_end(project: P
         assert live.wait() == 0, live.text
     assert project.read("it.txt") == "9090"
     assert [mailbox(project, "one").state(letter) for letter in (first, second)] == [DELIVERED] * 2
+
+
+def test_one_whose_turn_ends_all_the_same_is_told_to_go_on(project: Project) -> None:
+    """A client ends a turn that hooks have sent on too often, and keeps what the last of them gave for the next prompt."""
+    command = f"env CLAUDE_CODE_STOP_HOOK_BLOCK_CAP=1 {sys.executable} -m dodo_claude.scripted"
+    configure(project, ONE, agent={"command": command.split()})
+    project.write(
+        "scenario.toml",
+        """
+        [stages.one]
+        idle_notice = 0.5
+        [[stages.one.turns]]
+        steps = [{ bash = "touch a.at; while [ ! -e a ]; do sleep 0.02; done" }, { sleep = 1 }, { say = "Done." }]
+        [[stages.one.turns]]
+        when = "first"
+        steps = [{ say = "I see." }, { sleep = 1 }]
+        [[stages.one.turns]]
+        when = "go on"
+        steps = [{ told = "the second", then = [{ write = "it.txt", text = "both" }] }]
+        """,
+    )
+    project.env["DODO_CLAUDE_SCRIPTED_SPEED"] = "1"
+    with project.started() as live:
+        at_gate(project, "a")
+        open_gate(project, "a")
+        wait_event(project, "one", "PostToolBatch")
+        first = mailbox(project, "one").post("the first", "x")
+        project.wait_for(lambda: mailbox(project, "one").state(first) == "taken", "the first one's turn")
+        second = mailbox(project, "one").post("the second", "x")
+        assert live.wait() == 0, live.text
+    assert project.read("it.txt") == "both"
+    assert [mailbox(project, "one").state(letter) for letter in (first, second)] == [DELIVERED] * 2
+    assert [event.kind for event in events(project, "one") if event.data.get("mail")] == ["Stop", "Stop"]
+    assert happened(project, "one", "continued")
 
 
 def test_an_idle_worker_gets_it_pasted(project: Project) -> None:
