@@ -73,7 +73,7 @@ FIXED = {
     "DODO_CLAUDE_NONCE": NONCE,
     "DODO_CLAUDE_ROOT": "/p",
 }
-STOPS = {"CLAUDE_CODE_STOP_HOOK_BLOCK_CAP": "1000"}
+CAP = {"CLAUDE_CODE_STOP_HOOK_BLOCK_CAP": "1000"}
 
 
 def test_there_are_33_known_events() -> None:
@@ -90,7 +90,7 @@ def test_claude() -> None:
     assert made.command == f'claude {ARGUMENTS} {OFF} -- "$prompt"'
     assert made.interactive
     assert made.env == {
-        "LANG": "C.UTF-8", "PATH": f"/bin:{os.path.dirname(sys.executable)}", "MINE": "1", **FIXED, **STOPS,
+        "LANG": "C.UTF-8", "PATH": f"/bin:{os.path.dirname(sys.executable)}", "MINE": "1", **FIXED, **CAP,
         "DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_ALTERNATE_SCREEN": "1",
         "CLAUDE_CODE_ENABLE_TODO_TOOLS": "1",
         "CLAUDE_CODE_DISABLE_AUTO_MEMORY": "1",
@@ -117,7 +117,7 @@ def test_scripted() -> None:
         == f'{shlex.quote(sys.executable)} -E -P -m dodo_claude.scripted {ARGUMENTS} {OFF} -- "$prompt"'
     )
     assert made.env == {
-        "LANG": "C.UTF-8", **FIXED, **STOPS,
+        "LANG": "C.UTF-8", **FIXED, **CAP,
         "CLAUDE_CONFIG_DIR": "/p/.orchestrate/scripted", "DODO_CLAUDE_SCENARIO": "/p/play.toml",
     }  # fmt: skip
 
