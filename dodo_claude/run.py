@@ -202,6 +202,9 @@ class Run:
 
             with contextlib.suppress(OSError, files.NotOursError):  # a store that is none fails nothing
                 store.sweep(state)
+            # A stage that is up to date has nobody else who would: its screen is written after its end.
+            with contextlib.suppress(OSError):
+                _sweep(state / "stages", "*/.*.tmp", "*/*/.*.tmp", "*/mail/*/.*.tmp")
 
     # -- start and end
 

@@ -118,6 +118,21 @@ def test_what_a_killed_run_was_writing_goes_also_when_nothing_is_to_do(run: Run,
     assert os.listdir(folder) == [ours.name], "and what somebody is writing now stays"
 
 
+def test_what_a_killed_run_was_writing_of_a_stage_goes_also_when_it_is_up_to_date(run: Run, root: Path) -> None:
+    attempt = root / ".orchestrate/stages/a/1"
+    remains = [
+        attempt / ".screen.txt.4194305.tmp",
+        attempt.parent / ".open.4194305.tmp",
+        attempt.parent / "mail/new/.x.4194305.tmp",
+    ]
+    ours = attempt / f".screen.txt.{os.getpid()}.tmp"
+    for path in (*remains, ours):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    run.take_lock()
+    assert [path for path in (*remains, ours) if path.exists()] == [ours]
+
+
 def test_what_a_killed_run_left_of_a_copy_is_swept(run: Run, root: Path) -> None:
     folder = make_state_dir(root) / "store"
     folder.mkdir()
