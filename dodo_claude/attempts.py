@@ -7,6 +7,7 @@ through then, not taken apart.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import re
@@ -16,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dodo_claude import files, verify
+from dodo_claude import basis, files, verify
 from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.lifecycle import BEGUN, VERIFIED, Result, View, advance
+from dodo_claude.lifecycle import BEGUN, Result, View, advance
 from dodo_claude.records import Stage
 from dodo_claude.witness import ASIDE
 
@@ -88,10 +89,8 @@ def read(stage: Stage, attempt: Attempt) -> Told:
     """All that is known of an attempt. One that has no result, or half of one, is told by its events."""
     result = attempt.result()
     view = View()
-    begun: Mapping[str, Any] = {}
-    problems: list[str] | None = None
     if result is not None and result.keys() >= _WHOLE:
-        first, last, events = attempt.outline({BEGUN, VERIFIED})
+        first, last, events = attempt.outline(basis.KINDS)
     else:
         events = list(attempt.replay())
         first = events[0].at if events else 0.0
@@ -100,15 +99,11 @@ def read(stage: Stage, attempt: Attempt) -> Told:
             # Refused at once by its hook: nobody is waited for.
             if event.kind != "PermissionRequest" or stage.on_permission != "deny":
                 view = advance(view, event)
-    for event in events:
-        if event.kind == BEGUN:
-            begun = event.data
-        elif event.kind == VERIFIED:
-            found = event.data.get("problems")
-            problems = [str(each) for each in found] if isinstance(found, list) else []
+    known = functools.reduce(basis.after, events, basis.Basis())
     if not last:
         first = last = touched(attempt)
-    return Told(attempt, view, first, last, begun, problems, result)
+    problems = None if known.problems is None else list(known.problems)
+    return Told(attempt, view, first, last, known.begun, problems, result)
 
 
 def as_number(value: object) -> float | None:

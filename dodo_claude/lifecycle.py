@@ -733,7 +733,9 @@ def advance(view: View, event: Event) -> View:
     if view.outcome is not None or _is_strange(view, event):
         return view
     after = change(view, event) if change is not None else view
-    if event.kind[:1].isupper() and event.kind != "Notification":  # the client's hooks begin with a capital letter
+    if (
+        event.kind[:1].isupper() and event.kind != "Notification"
+    ):  # the client's hooks begin with a capital letter
         # An event after the one that was answered with messages: the client went on, so it has them. That somebody is
         # waited for is no such event.
         after = replace(after, received=after.received + after.handed, handed=_letters(event, "mail"))

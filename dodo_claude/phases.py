@@ -71,14 +71,14 @@ def mark(definition: Mapping[str, object], number: int) -> str:
 
 
 def kept(
-    stage: Stage, definition: Mapping[str, object], root: Path, done: object, changed: Sequence[str]
+    stage: Stage, definition: Mapping[str, object], root: Path, done: Sequence[object], changed: Sequence[str]
 ) -> list[dict[str, object]]:
     """Of the verified phases `done` of an earlier attempt those that hold: made from the same, targets as they were.
 
     `changed` are the stage's input files that differ since then.
     """
     holds: list[dict[str, object]] = []
-    for number, entry in enumerate(done if isinstance(done, list) else ()):
+    for number, entry in enumerate(done):
         if number >= len(stage.phases) or not isinstance(entry, dict):
             break
         marks = entry.get("targets")

@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from dodo_claude import files, phases, shell, since, verify
+from dodo_claude import basis, files, phases, shell, since, verify
 from dodo_claude.config import Stage
 from dodo_claude.files import write_atomic
 from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.lifecycle import CHECKED, Outcome, Result
+from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.services import Done, Services, Slot
 from dodo_claude.work import Work
 
@@ -56,7 +56,10 @@ def find(
     `asked`: somebody wants it, though neither the check nor what it runs changed.
     """
     attempt, result = _last(stage, log)
-    begun, inputs, verified = _beginning(attempt)
+    known = basis.of(attempt)
+    if not known.begun:
+        raise NotAgainError(f"attempt {attempt.number} does not tell what it was made from")
+    begun, inputs, verified = known.begun, known.inputs, len(known.phases)
     how = result.get("result")
     recorded = _table(begun.get("definition"))
     same = recorded == dict(definition)
@@ -116,25 +119,6 @@ def _last(stage: Stage, log: StageLog) -> tuple[Attempt, Mapping[str, object]]:
 def _by_check(result: Mapping[str, object]) -> bool:
     reason = str(result.get("reason") or "")
     return result.get("by_check") is True or ("by_check" not in result and reason.startswith(_OLD))
-
-
-def _beginning(attempt: Attempt) -> tuple[Mapping[str, object], Mapping[str, object], int]:
-    """What the attempt began with, its inputs as its own check left them, and how many phases it had verified."""
-    begun: Mapping[str, object] = {}
-    inputs: dict[str, object] = {}
-    verified = 0
-    for event in attempt.replay():
-        if event.kind == "begun":
-            begun, inputs = event.data, dict(_table(event.data.get("inputs")))
-            done = event.data.get("verified")
-            verified = len(done) if isinstance(done, list) else 0
-        elif event.kind == CHECKED:
-            inputs |= _table(event.data.get("inputs"))
-        elif event.kind == "phase":
-            verified += 1
-    if not begun:
-        raise NotAgainError(f"attempt {attempt.number} does not tell what it was made from")
-    return begun, inputs, verified
 
 
 def _same_but_for_checks(

@@ -12,13 +12,13 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from dodo_claude import phases, verify
+from dodo_claude import basis, phases, verify
 from dodo_claude.config import Stage
 from dodo_claude.durations import in_words
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.files import STATE_DIR, disk_problem
 from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.lifecycle import BEGUN, PHASE, SERVER_DIED, Outcome, Result
+from dodo_claude.lifecycle import SERVER_DIED, Outcome, Result
 from dodo_claude.mail import REFUSED, Mailbox
 from dodo_claude.policy import LONGEST_WAIT
 from dodo_claude.recheck import Candidate, NotAgainError, Recheck, find
@@ -179,16 +179,9 @@ def held(
     stage: Stage, definition: Mapping[str, object], root: Path, last: Attempt
 ) -> list[dict[str, object]]:
     """Of a stage in phases: what an attempt that failed had done of them, and holds."""
-    inputs: object = {}
-    done: list[object] = []
-    for event in last.replay() if stage.phases else ():
-        if event.kind == BEGUN:
-            inputs, told = event.data.get("inputs"), event.data.get("verified")
-            done = list(told) if isinstance(told, list) else []
-        elif event.kind == PHASE:
-            done.append(dict(event.data))
-    inputs = inputs if isinstance(inputs, dict) else {}
-    return phases.kept(stage, definition, root, done, verify.changed(root, inputs, stage.file_dep))
+    known = basis.of(last) if stage.phases else basis.Basis()
+    changed = verify.changed(root, known.inputs, stage.file_dep)
+    return phases.kept(stage, definition, root, known.phases, changed)
 
 
 def phases_held(stage: Stage, definition: Mapping[str, object], root: Path) -> int:

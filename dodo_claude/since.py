@@ -28,13 +28,14 @@ def why(stage: Stage, definition: Mapping[str, object], root: Path) -> list[str]
     last = StageLog(root / STATE_DIR, stage.name).last()
     if last is None:
         return [NEVER]
-    begun, inputs = beginning(last)
-    recorded, files = begun.get("definition"), begun.get("inputs")
+    from dodo_claude import basis  # of a run with nothing to do nobody asks
+
+    known = basis.of(last)
     found: list[str] = []
-    if isinstance(recorded, dict):
+    if recorded := known.table("definition"):
         found += differences(recorded, definition)
-    if isinstance(files, dict):
-        found += changed_files(stage, root, {**files, **inputs})
+    if isinstance(known.begun.get("inputs"), dict):
+        found += changed_files(stage, root, known.inputs)
     return [clean_line(line.replace(f"{root}/", "")) for line in (*found, how(last))]
 
 
@@ -48,20 +49,6 @@ def how(last: Attempt) -> str:
     if last.log.is_forgotten():
         return f"{FORGOTTEN} (doit forget)"
     return f"attempt {last.number} is done and nobody has stored it: what it made is taken over, if all is as it was"
-
-
-def beginning(attempt: Attempt) -> tuple[Mapping[str, object], Mapping[str, object]]:
-    """What an attempt began with, and the inputs that its own check changed."""
-    from dodo_claude.lifecycle import BEGUN, CHECKED  # of a run with nothing to do nobody asks
-
-    begun: Mapping[str, object] = {}
-    inputs: dict[str, object] = {}
-    for event in attempt.outline({BEGUN, CHECKED})[2]:
-        if event.kind == BEGUN:
-            begun = event.data
-        elif isinstance(told := event.data.get("inputs"), dict):
-            inputs |= told
-    return begun, inputs
 
 
 def ended(result: Mapping[str, object]) -> str:

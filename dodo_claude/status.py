@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from dodo_claude import faults, history, processes, runs, since
+from dodo_claude import basis, faults, history, processes, runs, since
 from dodo_claude.cells import cells, clip, clock, count, dollars, fill
 from dodo_claude.clean import clean_line
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.files import STATE_DIR
 from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.lifecycle import BEGUN, Result, State, View
+from dodo_claude.lifecycle import Result, State, View
 from dodo_claude.records import Config, Stage
 from dodo_claude.redact import NOTHING, Redactor
 from dodo_claude.report import StageReport
@@ -217,9 +217,8 @@ def _unfollowed(stage: Stage, attempt: Attempt) -> tuple[View, str, str]:
 
 
 def _lives(attempt: Attempt) -> bool:
-    begun = next((event for event in attempt.replay() if event.kind == BEGUN), None)
-    pid, nonce = attempt.view().pid, begun.data.get("nonce") if begun is not None else None
-    return pid is not None and isinstance(nonce, str) and processes.lives(pid, nonce)
+    pid, nonce = attempt.view().pid, basis.of(attempt).nonce
+    return pid is not None and nonce is not None and processes.lives(pid, nonce)
 
 
 def _before(stage: Stage, last: Attempt | None) -> tuple[str, str]:
@@ -237,11 +236,9 @@ def _before(stage: Stage, last: Attempt | None) -> tuple[str, str]:
 
 def _changed(stage: Stage, last: Attempt) -> str:
     """What of a stage that was done is other than it was."""
-    begun, inputs = since.beginning(last)
-    files, targets = begun.get("inputs"), (last.result() or {}).get("targets")
-    root, marks = last.log.dir.parents[2], files if isinstance(files, dict) else {}
+    targets, root = (last.result() or {}).get("targets"), last.log.dir.parents[2]
     found = [
-        *since.changed_files(stage, root, {**marks, **inputs}),
+        *since.changed_files(stage, root, basis.of(last).inputs),
         *since.changed_targets(stage, root, targets if isinstance(targets, dict) else {}),
     ]
     more = f" and {len(found) - MOST_CHANGES} more" if len(found) > MOST_CHANGES else ""

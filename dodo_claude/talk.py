@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dodo_claude import durations, files, question, streams
+from dodo_claude import basis, durations, files, question, streams
 from dodo_claude import lifecycle as life
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
@@ -62,7 +62,7 @@ class Here:
         number, nonce = os.environ.get("DODO_CLAUDE_ATTEMPT", ""), os.environ.get(NONCE, "")
         attempt = Attempt(self.log(stage), int(number) if number.isdecimal() else 0)
         first = next(attempt.replay(), None)
-        known = first.data.get("nonce") if first is not None and first.kind == life.BEGUN else None
+        known = basis.after(basis.Basis(), first).nonce if first is not None else None
         if not nonce or nonce != known:
             raise DodoClaudeError(
                 f"who runs this is not the worker of stage '{stage}' (leave its session's variables as they are)"

@@ -84,6 +84,7 @@ ENGINE = {
     "report",
     "runs",
     "attempts",
+    "basis",
     "gc",
     "history",
     "rendered",

@@ -349,8 +349,8 @@ def test_marks_differ_with_what_a_phase_is_made_from() -> None:
     assert phases.mark(DEFINED, 0) != phases.mark({**DEFINED, "model": "x"}, 0)
 
 
-@pytest.mark.parametrize("done", [None, "x", [], [3], [{"mark": "x"}], [{"mark": None, "targets": 3}]])
-def test_a_damaged_record_holds_nothing(tmp_path: Path, done: object) -> None:
+@pytest.mark.parametrize("done", [[], [None], [3], [{"mark": "x"}], [{"mark": None, "targets": 3}]])
+def test_a_damaged_record_holds_nothing(tmp_path: Path, done: list[object]) -> None:
     assert phases.kept(TWO, DEFINED, tmp_path, done, []) == []
 
 

@@ -118,7 +118,9 @@ def test_what_a_killed_run_was_writing_goes_also_when_nothing_is_to_do(run: Run,
     assert os.listdir(folder) == [ours.name], "and what somebody is writing now stays"
 
 
-def test_what_a_killed_run_was_writing_of_a_stage_goes_also_when_it_is_up_to_date(run: Run, root: Path) -> None:
+def test_what_a_killed_run_was_writing_of_a_stage_goes_also_when_it_is_up_to_date(
+    run: Run, root: Path
+) -> None:
     attempt = root / ".orchestrate/stages/a/1"
     remains = [
         attempt / ".screen.txt.4194305.tmp",
