@@ -106,13 +106,16 @@ def in_order(names: Sequence[str], needs: Mapping[str, Sequence[str]]) -> list[s
 
 
 def row(
-    name: str, told: Told, needs: Iterable[str], now: float, used: tuple[int, float | None] = (0, None), *, worker: bool = True
+    name: str, told: Told, needs: Iterable[str], now: float, used: tuple[int, float | None] = (0, None), *, worker: bool = True,
+    stopped: str = "",
 ) -> Row:  # fmt: skip
-    """`needs`: what it still waits for. `worker`: not a plain command."""
+    """`needs`: what it still waits for. `worker`: not a plain command. `stopped`: why it is not begun, if somebody said so."""
     seconds = None if told.began is None else (told.ended or now) - told.began
     if told.state is not None:
         return Row(name, told.state, seconds, None, *used)
     waits = tuple(needs)
+    if told.began is None and stopped:
+        return Row(name, STOPPED, what=clean_line(stopped))
     if told.began is None:
         return Row(name, WAITING, what=f"for {', '.join(waits)}" if waits else "for a free worker")
     view = told.view

@@ -315,7 +315,7 @@ class Orchestrate(DoitRun):
                 report.board = (
                     _shows(self.outstream, quiet) if board is None else board and self.outstream.isatty()
                 )
-                report.past = self._past
+                report.past, report.stopped = self._past, run.stopped
             runner = StageRunner(
                 self.dep_manager, report, continue_, always, stream, workers, run=run, stages=self._stages(),
                 past=self._past,

@@ -28,6 +28,7 @@ from dodo_claude.records import Config, Stage
 from dodo_claude.redact import NOTHING, Redactor
 from dodo_claude.states import DONE, RUNNING
 from dodo_claude.status import StageStatus
+from dodo_claude.stops import FOLDER
 from dodo_claude.usage import TranscriptReader, cost_of
 
 # At least so long between two pictures; clocks go on so often while a run is in progress.
@@ -130,7 +131,8 @@ class Following:
     def _begin(self) -> None:
         root = self.config.root
         detached.holder(root)  # makes the folder of the project's state
-        for folder in (root, root / STATE_DIR, root / STATE_DIR / "stages", root / STATE_DIR / "runs"):
+        state = root / STATE_DIR
+        for folder in (root, state, state / "stages", state / "runs", state / FOLDER):
             self._changes.watch(folder)
         self._guarded(self._look_at_all)
         self._publish()
@@ -158,7 +160,7 @@ class Following:
                     everything = self._changes.watch(state) or everything
             elif folder == state:
                 everything = everything or name in ("run.lock", "")
-                for below in ("stages", "runs"):
+                for below in ("stages", "runs", FOLDER):
                     everything = self._changes.watch(state / below) or everything
             elif folder == state / "stages":
                 known = {StageLog(state, each.name).dir.name: each.name for each in self.config.stages}
@@ -168,6 +170,8 @@ class Following:
                     reload = True
             elif folder == state / "runs":
                 self._changes.watch(folder / name)
+                everything = True
+            elif folder == state / FOLDER:
                 everything = True
             elif folder.parent == state / "runs":
                 everything = everything or name in ("plan.toml", "report.json", "")

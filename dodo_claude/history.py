@@ -49,6 +49,7 @@ from dodo_claude.report import (
 from dodo_claude.runs import SLACK, Span
 from dodo_claude.since import silence
 from dodo_claude.states import DONE, RUNNING, STOPPED, UP_TO_DATE
+from dodo_claude.stops import Stops, not_begun
 from dodo_claude.usage import TranscriptReader, cost_of
 
 _STATE_OF = {
@@ -85,6 +86,8 @@ def report(
     stages = [reader.stage(stage, (said or {}).get(stage.name)) for stage in config.stages
               if stage.name in chosen]  # fmt: skip
     stages = _with_waits(config, _with_needs(config, stages), live=span.live)
+    if span.live:
+        stages = _with_stops(stages, Stops(config.root / STATE_DIR, span.holder), reader)
     ended = span.ended or (None if span.live else reader.latest or None)
     return RunReport(
         version=VERSION,
@@ -162,6 +165,17 @@ def _with_waits(config: Config, stages: list[StageReport], *, live: bool) -> lis
             told = replace(told, state=WAITING if live else NOT_RUN, waits_for=waits)
         found.append(told)
     return found
+
+
+def _with_stops(stages: Sequence[StageReport], stops: Stops, reader: Reader) -> list[StageReport]:
+    """What the run in progress was told not to begin waits for nothing."""
+    told = stops.among(stage.name for stage in stages if stage.state == WAITING)
+    return [
+        replace(stage, state=STOPPED, reason=reader.line(not_begun(told[stage.name])), waits_for=())
+        if stage.name in told
+        else stage
+        for stage in stages
+    ]
 
 
 def _totals(stages: Sequence[StageReport]) -> Totals:

@@ -97,7 +97,7 @@ def find_report(run_id: str | None = None, config: Config | None = None) -> tupl
     if told is None:  # it has not ended, or could not write it
         holder = detached.holder(root) or ""
         live = bool(holder) and holder.startswith(f"pid {span.id.rpartition('-')[2]} ")
-        span = replace(span, live=live, chosen=runs.chosen(state, span.id))
+        span = replace(span, live=live, holder=holder, chosen=runs.chosen(state, span.id))
         told = history.report(config or find_config(), span, redact=Redactor(os.environ))
     return span, told
 

@@ -41,6 +41,7 @@ def drive(stage: Stage, definition: Mapping[str, object], services: Services) ->
     Raises `DodoClaudeError` for a disk that can't be written.
     """
     log = StageLog(services.state, stage.name, services.redact)
+    begun = True
     try:
         log.sweep()
         left, last = log.open_attempt(), log.last()
@@ -57,11 +58,14 @@ def drive(stage: Stage, definition: Mapping[str, object], services: Services) ->
         again = None if services.force else _check_again(stage, definition, services, log)
         if again is not None:
             return again
-        return _attempts(stage, definition, services, log)
+        done = _attempts(stage, definition, services, log)
+        begun = done.attempt > 0
+        return done
     except OSError as error:
         raise DodoClaudeError(disk_problem(error, services.state)) from error
     finally:
-        services.stops.over(stage.name)
+        if begun:  # else the order stays, for who asks why it did not begin
+            services.stops.over(stage.name)
         _close_mail(log)
 
 

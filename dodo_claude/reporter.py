@@ -24,6 +24,7 @@ from dodo_claude.durations import in_words
 from dodo_claude.question import Streams
 from dodo_claude.records import Stage
 from dodo_claude.states import DONE, FAILED, IGNORED, NOT_RUN, SETTLED, STOPPED, UP_TO_DATE
+from dodo_claude.stops import not_begun
 from dodo_claude.tasks import StageStopped, UnmetNeeds, is_ours, stage_of
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class StageReporter(ConsoleReporter):
         self.workers = 1
         self.board = False  # is one to be shown, as soon as there is something on it?
         self.past: Callable[[str], float | None] = lambda name: None  # a stage's seconds, when it last ran
+        # Of stages those that people stopped, and why; set by the command.
+        self.stopped: Callable[[Iterable[str]], Mapping[str, str]] = lambda names: {}
         self._screen: Screen | None = None
         self._told: dict[str, board.Told] = {}
         self._past: dict[str, float] = {}
@@ -368,13 +371,15 @@ class StageReporter(ConsoleReporter):
         config, order, needs, stages = self._planned()
         now, fleet, told = time.monotonic(), self.fleet(), self._told
         over = {name for name, each in list(told.items()) if each.state in SETTLED}
+        stopped = self.stopped(name for name in order if name not in told)
         rows = []
         for name in order:
             waits = [need for need in needs[name] if need not in over and need in stages]
             used = fleet.used_by(name) if fleet is not None else (0, None)
             row = board.row(
-                name, told.get(name, board.Told()), waits, now, used, worker=stages[name].agent is not None
-            )
+                name, told.get(name, board.Told()), waits, now, used, worker=stages[name].agent is not None,
+                stopped=not_begun(stopped[name]) if name in stopped else "",
+            )  # fmt: skip
             rows.append(replace(row, what=row.what.replace(f"{config.root}/", "")))
         totals = fleet.totals() if fleet is not None else None
         shown = board.Board(

@@ -355,6 +355,10 @@ class Run:
         if self._watcher is not None:
             self._watcher.ring_all()
 
+    def stopped(self, stages: Iterable[str]) -> Mapping[str, str]:
+        """Of those of `stages` that this run was told not to begin: why."""
+        return self._services.stops.among(stages) if self._services is not None else {}
+
     def settle(self) -> None:
         """Wait for what was left to be done beside the stages."""
         if self._afterwards is not None:

@@ -30,6 +30,7 @@ class Span:
     ended: float | None = None
     until: float = float("inf")
     live: bool = False
+    holder: str = ""  # of one in progress: what run.lock says of who holds it
     stopped: str = ""
     chosen: frozenset[str] | None = None  # the stages that it was to look at; None: all
 

@@ -112,7 +112,9 @@ def look(
         span = runs.Span("", 0.0)
     live = pid is not None and span.id.endswith(f"-{pid}")
     chosen = runs.chosen(state, span.id) if live and span.id else None
-    report = history.report(config, runs.Span(span.id, span.started, live=live), redact=redact)
+    report = history.report(
+        config, runs.Span(span.id, span.started, live=live, holder=holder or ""), redact=redact
+    )
     good = frozenset(stage.name for stage in config.stages) if live else history.as_they_were(config)
     stages = tuple(
         _stage(stage, _now(told, good), chosen is None or stage.name in chosen, state, sessions, redact)

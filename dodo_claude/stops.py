@@ -4,13 +4,15 @@
     .orchestrate/stops/%all      the same for all stages
 
 Rules this file keeps: an order is for the run that held the project when it was given; that one ends the stage, begins it no
-more, and takes the order away when the stage is over. One that outlived its run ends what that left at work, once.
+more, and takes the order away when the stage is over; of a stage that it never began, when the run is, so that all who look see
+why it does not begin. One that outlived its run ends what that left at work, once.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,11 @@ def reason(sender: str) -> str:
     return f"stopped by {'you' if sender == USER else sender}"
 
 
+def not_begun(why: str) -> str:
+    """Of a stage that was stopped, for that reason, before the run came to it."""
+    return f"{why} before it began; the next doit orchestrate begins it"
+
+
 class Stops:
     """The orders below a project's state folder, as the run `run` sees them; '': as nobody does."""
 
@@ -66,6 +73,15 @@ class Stops:
     def given(self, stage: str) -> str | None:
         """Why `stage` is to end and not to begin, if this run was told so."""
         return next((order.reason for order in self._orders(stage) if order.run == self.run), None)
+
+    def among(self, stages: Iterable[str]) -> dict[str, str]:
+        """Of those of `stages` that this run was told not to begin: why. The folder is looked at once."""
+        try:
+            there = set(files.names(self.folder))
+        except OSError:
+            return {}
+        named = (name for name in stages if ALL in there or _name(name) in there)
+        return {name: why for name in named if (why := self.given(name)) is not None}
 
     def left(self, stage: str) -> str | None:
         """Why what an earlier run left at work on `stage` is to end, if that was told so and did not come to it."""

@@ -62,6 +62,14 @@ def test_a_stage_in_its_row(told: Told, needs: tuple[str, ...], expected: Row) -
     assert row("x", told, needs, 5.0) == expected
 
 
+def test_what_was_stopped_before_it_began_says_so() -> None:
+    assert row("x", Told(), ("a",), 5.0, stopped="stopped by you\n") == Row(
+        "x", "stopped", what="stopped by you"
+    )
+    begun = row("x", Told(began=1.0), (), 5.0, stopped="stopped by you")
+    assert begun == Row("x", "running", 4.0, what="starts")
+
+
 def test_a_command_has_no_pane_to_wait_for() -> None:
     told = Told(began=1.0, view=View(activity="make -j4"))
     assert row("x", told, (), 5.0, worker=False) == Row("x", "running", 4.0, what="make -j4")

@@ -21,6 +21,7 @@ from dodo_claude.files import make_state_dir
 from dodo_claude.following import Following
 from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.status import StageStatus
+from dodo_claude.stops import USER, Stops
 from tests.project import PATIENCE
 
 STAGES = """[orchestrate]
@@ -46,6 +47,8 @@ after = ["ui"]
 class Journals:
     """A project's folder as a run would fill it, by hand."""
 
+    holder = f"pid {os.getpid()} since 2026-01-01 00:00:00"
+
     def __init__(self, root: Path, text: str = STAGES) -> None:
         self.root, self.sessions = root, dict[str, bool]()
         (root / "orchestrate.toml").write_text(text)
@@ -58,7 +61,7 @@ class Journals:
         self._lock = os.open(self.state / "run.lock", os.O_RDWR | os.O_CREAT)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"pid {os.getpid()} since 2026-01-01 00:00:00\n".encode(), 0)
+        os.pwrite(self._lock, f"{self.holder}\n".encode(), 0)
         folder = self.state / "runs" / f"{time.time_ns()}-{os.getpid()}"
         folder.mkdir(parents=True)
         (folder / "plan.toml").write_text("[run]\n")
@@ -212,6 +215,20 @@ def test_a_run_that_begins_works_and_ends_is_followed(
     it.until(lambda: it.state("doc") == "not run")
     assert it.state("api") == "done"
     assert it.state("ui") == "failed"
+
+
+def test_an_order_to_stop_what_has_not_begun_is_seen_and_one_of_another_run_is_none(
+    journals: Journals, watching: Callable[[], Watching]
+) -> None:
+    it, stops = watching(), Stops(journals.state)
+    journals.run_begins()
+    it.until(lambda: it.following.desk.run.live and it.state("doc") == "waiting")
+    stops.give("ui", USER, "pid 1 since 2025-01-01 00:00:00")
+    stops.give("doc", "worker api", journals.holder)
+    it.until(lambda: it.state("doc") == "stopped")
+    how = "stopped by worker api before it began; the next doit orchestrate begins it"
+    assert (it.stage("doc").about, it.stage("doc").waits_for) == (how, ())
+    assert it.state("ui") == "waiting"
 
 
 def test_what_was_there_before_is_known_and_what_was_changed_since_is_not_done(

@@ -32,6 +32,7 @@ from tests.project import BIN, Live, Project
 
 pytestmark = pytest.mark.tmux
 BY_YOU = "stopped by you"
+NOT_BEGUN = "stopped by you before it began; the next doit orchestrate begins it"
 
 
 def stop(project: Project, *names: str) -> str:
@@ -242,7 +243,13 @@ def test_what_has_not_begun_is_not_begun(project: Project) -> None:
         at_gate(project, "go")
         at_gate(project, "other.go")
         assert stop(project, "next") == "next: has not begun; this run does not begin it\n"
+        assert (status(project, "next")["state"], status(project, "next")["about"]) == ("stopped", NOT_BEGUN)
+        assert stop(project, "next") == "next: is stopped already: there is nothing to stop\n"
         open_gate(project, "go")
+        live.until(f"next            {BY_YOU}")  # the run came to it, and took it so
+        assert (status(project, "next")["state"], status(project, "next")["about"]) == ("stopped", NOT_BEGUN)
+        told = project.run("dodo-claude", "report", check=0).out
+        assert f"next: stopped: {NOT_BEGUN}" in " ".join(told.split()), told
         open_gate(project, "other.go")
         assert live.wait() == 1
     assert "3 stages: 2 done, 1 stopped" in live.text
