@@ -38,6 +38,7 @@ from dodo_claude.report import (
     GroupReport,
     Left,
     MessageReport,
+    OverwrittenReport,
     RunReport,
     StageReport,
     Totals,
@@ -51,6 +52,7 @@ from dodo_claude.since import silence
 from dodo_claude.states import DONE, RUNNING, STOPPED, UP_TO_DATE
 from dodo_claude.stops import Stops, not_begun
 from dodo_claude.usage import TranscriptReader, cost_of
+from dodo_claude.witness import Overwritten
 
 _STATE_OF = {
     Result.SUCCEEDED.value: DONE,
@@ -77,9 +79,10 @@ class Said:
 
 
 def report(
-    config: Config, span: Span, said: Mapping[str, Said] | None = None, redact: Redactor = NOTHING
-) -> RunReport:
-    """The report of the run `span`. `said`: what doit said at its end, by stage."""
+    config: Config, span: Span, said: Mapping[str, Said] | None = None, redact: Redactor = NOTHING,
+    overwritten: Iterable[Overwritten] = (),
+) -> RunReport:  # fmt: skip
+    """The report of the run `span`. `said`: what doit said at its end, by stage; `overwritten`: what the run found to be so."""
     names = {stage.name for stage in config.stages}
     chosen = span.chosen if span.chosen and span.chosen <= names else names
     reader = Reader(config, span, redact, over=said is not None)
@@ -110,6 +113,15 @@ def report(
         ),
         groups=_groups(config, stages),
         stages=tuple(stages),
+        overwritten=tuple(
+            OverwrittenReport(
+                reader.line(found.stage),
+                reader.line(found.file),
+                tuple(map(reader.line, found.by)),
+                reader.line(found.text()),
+            )
+            for found in overwritten
+        ),
     )
 
 

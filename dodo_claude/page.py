@@ -24,6 +24,7 @@ from dodo_claude.rendered import (
     grouped,
     many,
     moment,
+    overwritten,
     states_of,
     usage_of,
     verdict_of,
@@ -138,6 +139,7 @@ class _Page:
                     f"{in_words(self.told.seconds)}.", class_="quiet",
                 ),
                 tag("p", "Stopped: ", tag("bdi", self.told.stopped), class_="reason stopped") if self.told.stopped else None,
+                *(tag("p", tag("bdi", line[:1].upper() + line[1:]), class_="reason failed") for line in overwritten(self.told)),
             ]
         )  # fmt: skip
 

@@ -39,6 +39,7 @@ SHORTEST_MESSAGE = 300
 SHOWN_LINES, SHOWN_CHARACTERS = 4, 300  # of a message in the terminal's text
 SHOWN_MESSAGES = 5  # to a worker, in the terminal's text
 SHOWN_UNDECLARED = 5  # files in the terminal's text
+SHOWN_OVERWRITTEN = 5  # files; the JSON has all
 OUTPUT_LINES = 8  # of a failed check's output
 # A group with more stages is told by what is left of it.
 SHOWN_MEMBERS = 12
@@ -118,6 +119,16 @@ def _names(names: Sequence[str]) -> str:
     return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
 
 
+def overwritten(told: RunReport) -> list[str]:
+    """What was overwritten, a line each, of very many the first: all may be done, and the run did not exit 0 all the same."""
+    lines = [
+        f"overwritten, so the run did not exit 0: {each.stage}: {each.text}"
+        for each in told.overwritten[:SHOWN_OVERWRITTEN]
+    ]
+    more = len(told.overwritten) - len(lines)
+    return [*lines, f"overwritten: {many(more, 'more file')}"] if more > 0 else lines
+
+
 def course_of(told: RunReport) -> str:
     word = {"ended": "took", "running": "has run for", "cut off": "was cut off after"}.get(told.state, "took")
     return f"started {moment(told.started)}, {word} {in_words(told.seconds)}"
@@ -151,6 +162,8 @@ def text(told: RunReport) -> str:
         out += _fill(f"checks and commands: {states_of(told.totals.checks)}")
     if told.stopped:
         out += _fill(f"stopped: {told.stopped}")
+    for line in overwritten(told):
+        out += _fill(line, 0, 2)
     out.append("")
     width = min(max((cells(stage.name) for stage in told.stages), default=0), 30)
     groups = {group.name: group for group in told.groups}
@@ -262,6 +275,8 @@ def markdown(told: RunReport) -> str:
     ]
     if told.stopped:
         lines += ["", f"Stopped: {_escaped(told.stopped)}"]
+    for line in overwritten(told):
+        lines += ["", _escaped(line[:1].upper() + line[1:])]
     lines += _table(told.stages, told.groups)
     lines += _build_and_tests(told.stages, told.totals.checks)
     lines += ["", "## What is left", ""]

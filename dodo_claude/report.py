@@ -155,6 +155,16 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
+class OverwrittenReport:
+    """A target that was changed after it was verified: the run did not exit 0."""
+
+    stage: str  # whose it is
+    file: str
+    by: tuple[str, ...]  # who was at work then; the one that did it, if that is known
+    text: str  # what happened, and what became of it
+
+
+@dataclass(frozen=True, slots=True)
 class RunReport:
     """A whole run."""
 
@@ -170,6 +180,7 @@ class RunReport:
     left: tuple[Left, ...]
     groups: tuple[GroupReport, ...]
     stages: tuple[StageReport, ...]
+    overwritten: tuple[OverwrittenReport, ...] = ()
 
 
 def counted(words: Iterable[str]) -> dict[str, int]:
@@ -224,7 +235,7 @@ def _built(kind: Any, value: Any) -> Any:
     """`value`, as JSON has it, as `kind`: a dataclass, a tuple or dict of such, or a plain value."""
     if is_dataclass(kind):
         make: Any = kind
-        later = {"undeclared", "messages"} - value.keys()  # an older version did not write it
+        later = {"undeclared", "messages", "overwritten"} - value.keys()  # an older version did not write it
         return make(
             **{name: _built(hint, value[name]) for name, hint in _hints(make).items() if name not in later}
         )

@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _NAME_WIDTH = 14
 # Of a run of more stages those that are up to date are only counted.
 MOST_SKIPPED = 100
+# Files that were overwritten: so many are told of again at the end.
+MOST_OVERWRITTEN = 5
 _MAX_ACTIVITY = 100  # characters of a worker's present activity
 _MAX_MESSAGE = 200  # and of a message to it
 # Around what a monitor quotes.
@@ -80,6 +82,7 @@ class StageReporter(ConsoleReporter):
         self._tells_skipped = True
         self._blocked: list[str] = []
         self._stopped: list[str] = []
+        self._overwritten: list[Overwritten] = []
         self._fallen: list[str] = []  # they were done, and what they made is not there any more
         self._width = _NAME_WIDTH
         self.config: Any = None  # config.Config, set by the command
@@ -231,8 +234,10 @@ class StageReporter(ConsoleReporter):
             noun = "stage" if total == 1 else "stages"
             said = f"{total} {noun}: {', '.join(parts)} ({in_words(time.monotonic() - self._start)})"
             self.write(f"{said}\n")
+            unsaid = [*self._unsaid({*failed, *self._fallen})]
+            self.write("".join(f"{line}\n" for line in unsaid))
             if self._began:  # what had nothing to do is over before anybody looks elsewhere
-                self._call(notify.FINISHED, "", said)
+                self._call(notify.FINISHED, "", "; ".join([said, *unsaid[:1]]))
         fleet = self.fleet()
         if fleet is not None and fleet.stopped is not None:
             self.write(f"stopped: {clean_line(fleet.stopped)}\n")
@@ -240,10 +245,24 @@ class StageReporter(ConsoleReporter):
             self.write(f"  look into {name}: dodo-claude log {name}\n")
         self.outstream.flush()
 
+    def _unsaid(self, told: Collection[str]) -> Iterator[str]:
+        """Why the exit status is not 0 where no stage's state says so. `told`: the stages whose state does."""
+        found = [
+            each
+            for each in self._overwritten
+            if each.stage not in told and not (each.known and each.by[0] in told)
+        ]
+        for each in found[:MOST_OVERWRITTEN]:
+            text = clean_line(self._relative(each.text()))
+            yield f"overwritten, so the exit status is not 0: {each.stage}: {text}"
+        if len(found) > MOST_OVERWRITTEN:
+            yield f"overwritten: {len(found) - MOST_OVERWRITTEN} more files: see the report"
+
     # -- called by ours
 
     def overwritten(self, found: Overwritten) -> None:
         """Called by a stage's thread, or the runner: what a stage had made was changed by somebody else."""
+        self._overwritten.append(found)
         self._line(found.stage, f"OVERWRITTEN: {found.text()}")
 
     def fell(self, name: str, text: str) -> None:

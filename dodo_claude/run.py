@@ -527,7 +527,7 @@ class Run:
         if chosen is not None:  # and what became known only in mid-run
             chosen |= said.keys() & {stage.name for stage in self.config.stages}
         span = Span(self.id, self.started, ended=time.time(), stopped=stopped or "", chosen=chosen)
-        told = history.report(self.config, span, said, self.redact)
+        told = history.report(self.config, span, said, self.redact, self.witness.found)
         folder = make_state_dir(self.config.root) / "runs" / self.id
 
         def write_page() -> Path:

@@ -5,14 +5,18 @@ Command stages need no tmux; those of workers are marked.
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from dodo_claude.journal import Attempt
 from tests.project import Project
+from tests.schemas import shape
 
 from .scenes import at_gate, bash, configure, gate, open_gate, play, write
 
@@ -54,6 +58,7 @@ def test_a_stage_that_alone_was_at_work_fails_with_the_files_name(project: Proje
         "b FAILED: 'a.txt' was changed while it alone was at work, which stage 'a' had made: put back;"
     )
     assert ran.said("2 stages: 1 done, 1 failed")
+    assert not ran.said("so the exit status is not 0")  # that it failed says why
     assert project.read("a.txt") == "good\n"
     assert (aside(project) / "a.txt").read_text() == "stolen\n"
     told = report(project)
@@ -113,6 +118,19 @@ def test_of_several_at_work_all_are_named_and_none_fails(project: Project) -> No
     assert "while b and c were at work: put back" in text or "while c and b were at work: put back" in text
     assert "3 stages: 3 done" in text
     assert project.read("a.txt") == "good\n"
+    # All is done: what the exit status is about is said after the sums, and in every form of the report.
+    said = text.partition("3 stages: 3 done")[2].splitlines()[1]
+    assert said.startswith("overwritten, so the exit status is not 0: a: 'a.txt' was changed after it was")
+    assert said.endswith("put back; what stood there is kept in .orchestrate/stages/a/1/overwritten/a.txt")
+    told = json.loads(project.begin("report", "--json").out)
+    jsonschema.validate(told, shape("report"))
+    (found,) = told["overwritten"]
+    assert (found["stage"], found["file"], sorted(found["by"])) == ("a", "a.txt", ["b", "c"])
+    assert f"a: {found['text']}" in said
+    for rendering in ([], ["--markdown"], ["--html=-"]):
+        plain = re.sub(r"<[^>]*>|\\", "", project.begin("report", *rendering).out)
+        shown = " ".join(html.unescape(plain).split())
+        assert "verwritten, so the run did not exit 0: a: 'a.txt' was changed after it" in shown, shown
 
 
 def test_what_was_done_in_an_earlier_run_stands_as_well(project: Project) -> None:
@@ -260,6 +278,7 @@ def test_a_task_of_dodo_py_that_changes_it_is_named(project: Project) -> None:
         "a OVERWRITTEN: 'a.txt' was changed after it was verified, while spoil was at work: put back"
     )
     assert ran.said("1 stage: 1 up to date")
+    assert ran.said("overwritten, so the exit status is not 0: a: 'a.txt' was changed")
     assert project.read("a.txt") == "good\n"
 
 
