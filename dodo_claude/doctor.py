@@ -6,6 +6,7 @@ Changes nothing of the project's: what is tried is tried in a folder of its own,
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from dodo_claude.clean import one_line
 from dodo_claude.config import load_config
 from dodo_claude.errors import ConfigError, DodoClaudeError
 from dodo_claude.faults import FATAL
-from dodo_claude.files import STATE_DIR
+from dodo_claude.files import STATE_DIR, disk_problem
 from dodo_claude.finding import NOTE, OK, WRONG, Finding, wrong
 from dodo_claude.journal import StageLog
 from dodo_claude.lifecycle import OUTCOME
@@ -114,7 +115,7 @@ def _tried(name: str, look: Callable[[], Finding]) -> Iterator[Finding]:
     except DodoClaudeError as error:
         yield wrong(name, str(error).partition("\n")[0])
     except OSError as error:
-        yield Finding(name, WRONG, f"{error.filename or name}: {error.strerror or error}")
+        yield wrong(name, disk_problem(error, name))
 
 
 def _versions() -> Finding:
@@ -192,11 +193,19 @@ def _project(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("approval", OK, "you approved what this project runs")
     for problem in (*approval.bypass_problems(config, environ), *approval.sandbox_problems(config, environ)):
         yield wrong("agents", problem)
-    if not (config.root / STATE_DIR).exists():  # a run makes it; this does not
+    yield from _state_folder(config)
+
+
+def _state_folder(config: Config) -> Iterator[Finding]:
+    if not os.path.lexists(config.root / STATE_DIR):  # a run makes it; this does not
+        refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(config.root))
         good = os.access(config.root, os.W_OK | os.X_OK)
-        problems = [] if good else [f"{config.root}: can't be written (mend its mode)"]
+        problems = [] if good else [disk_problem(refused, config.root)]
     else:
-        problems = run.unwritable(config)
+        try:
+            problems = run.unwritable(config) or run.closed(config)
+        except DodoClaudeError as error:  # what stands there is none of ours
+            problems = [str(error)]
     yield from (wrong("state folder", problem) for problem in problems)
     if not problems:
         yield Finding("state folder", OK, f"{config.root / STATE_DIR} can be written")

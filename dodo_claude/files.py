@@ -293,6 +293,8 @@ def disk_problem(error: OSError, place: Path | str) -> str:
     # Of an error over two files the second is the one that was to be written.
     name = error.filename2 or error.filename or place
     name = os.fsdecode(name) if isinstance(name, bytes) else name
+    if error.strerror is None and f"{error}":
+        return f"{error}"  # of our own making: it says all
     if is_full(error):
         return f"disk full while writing {name}: {error.strerror} (free it; then run again)"
     if isinstance(error, FileNotFoundError) and _MARK in f"{name}":

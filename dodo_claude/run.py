@@ -24,7 +24,6 @@ from dodo_claude.files import (
     STATE_DIR,
     being_written,
     disk_problem,
-    is_full,
     make_folder,
     make_state_dir,
     write_atomic,
@@ -45,6 +44,8 @@ if TYPE_CHECKING:
     from dodo_claude.undeclared import Undeclared
     from dodo_claude.witness import Overwritten, Witness
 
+# In the state folder; sqlite has the last ones beside its file.
+KEPT_OPEN = ("run.lock", "state.db", "state.db-wal", "state.db-shm", "state.db-journal")
 HOOK = Path(__file__).with_name("hook.sh")
 # Whoever asks who holds the lock has it, shared, for a moment: a status, a dashboard.
 PEEK_SECONDS = 0.05
@@ -187,7 +188,7 @@ class Run:
         try:
             fd = lock(self.config.root)
         except OSError as error:
-            raise PreflightError(_unwritable(self.config, error)) from error
+            raise PreflightError(disk_problem(error, self.config.root)) from error
         self._lock_fd = fd
         self.holder = held_by(fd)
         files.hold(state)
@@ -218,7 +219,7 @@ class Run:
         try:
             self.write_plan()
         except OSError as error:
-            raise PreflightError(_unwritable(self.config, error)) from error
+            raise PreflightError(disk_problem(error, self.config.root)) from error
         self._started = True
 
     def start_nobody(self) -> None:
@@ -750,22 +751,31 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
 
 
 def unwritable(config: Config) -> list[str]:
+    """Why a run could not write down here what it does."""
     try:
         probe = make_state_dir(config.root) / f".probe-{os.getpid()}"
         write_atomic(probe, "x")
         files.remove(probe)
         watch.runtime_dir(config.root)
     except OSError as error:
-        return [_unwritable(config, error)]
+        return [disk_problem(error, config.root)]
     return []
 
 
-def _unwritable(config: Config, error: OSError) -> str:
-    if error.strerror is None:
-        return str(error)  # of our own making: it names the file
-    if is_full(error):
-        return disk_problem(error, config.root)
-    return f"{error.filename or config.root}: can't be written: {error.strerror} (free it, or mend its mode)"
+def closed(config: Config) -> list[str]:
+    """Of the files that a run keeps open those that it could not open, and why. For nobody who has them open: whoever closes
+    a file lets go of its process's locks on it, sqlite's, too."""
+    problems = []
+    for name in KEPT_OPEN:
+        try:
+            os.close(files.open_file(config.root / STATE_DIR / name, os.O_RDWR))
+        except FileNotFoundError:
+            continue  # it is made
+        except files.NotOursError as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(disk_problem(error, config.root))
+    return problems
 
 
 def _owner(root: Path) -> str:

@@ -19,6 +19,8 @@ import jsonschema
 import pytest
 
 from dodo_claude import agents, doctor
+from dodo_claude.config import load_config
+from dodo_claude.files import make_state_dir
 from tests.integration.scenes import configure
 from tests.project import BIN, PATIENCE, Project
 from tests.schemas import shape
@@ -248,6 +250,38 @@ def test_a_program_of_the_project_is_not_run_before_the_yes(project: Project) ->
     assert found["trust"]["result"] == "wrong"
     assert found["client"]["result"] == "note"
     assert not (project.root / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["run.lock", "state.db"])
+def test_a_file_of_the_state_folder_that_a_run_could_not_write(project: Project, name: str) -> None:
+    configure(project, GOOD)
+    config = load_config(project.root / "orchestrate.toml")
+    file = make_state_dir(project.root) / name
+
+    def state() -> list[tuple[str, str, str]]:
+        found = doctor._project(config, project.environ())
+        return [(each.result, each.text, each.remedy) for each in found if each.name == "state folder"]
+
+    shutil.copy("/bin/sleep", file)  # nobody, not even root, may write a program that runs
+    with subprocess.Popen([file, "600"]) as process:
+        try:
+            found = state()
+        finally:
+            process.kill()
+    assert found == [("WRONG", f"{file}: Text file busy", "free it, or mend its mode; then run again")]
+    assert state() == [("ok", f"{file.parent} can be written", "")]
+    file.unlink()
+    file.mkdir()
+    (wrong,) = state()
+    assert wrong == (
+        "WRONG",
+        f"{file}: is a folder where a file of ours belongs",
+        "remove it; then run again",
+    )
+    shutil.move(file.parent, project.home / "elsewhere")
+    file.parent.symlink_to("/nowhere")
+    (wrong,) = state()
+    assert wrong[1] == f"{file.parent}: is a symbolic link where a folder of ours belongs"
 
 
 def test_no_tmux(project: Project) -> None:
