@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -152,15 +152,24 @@ def _client(config: Config | None, environ: Mapping[str, str]) -> Iterator[Findi
         else:
             yield _version(binary)
     if config is not None and stages:
-        folders = trust.folders(config, stages)
-        problems = trust.problems(folders, environ)
-        yield from (wrong("trust", problem) for problem in problems)
-        if not problems:
-            yield Finding("trust", OK, f"the client trusts {', '.join(map(str, folders))}")
+        yield from _trust(trust.folders(config, stages), environ)
         problems = clients.settings_problems(config, stages, environ)
         yield from (wrong("client's settings", problem) for problem in problems)
         if not problems:
             yield Finding("client's settings", OK, "each file that workers read is JSON")
+
+
+def _trust(folders: Sequence[Path], environ: Mapping[str, str]) -> Iterator[Finding]:
+    problems = trust.problems((), environ)  # those that no yes to a run mends
+    untrusted: list[Path] = []
+    with contextlib.suppress(DodoClaudeError):  # it is one of them
+        untrusted = trust.untrusted(folders, environ)
+    for folder in untrusted:
+        text = f"the client does not trust {folder} yet; doit orchestrate asks in a terminal whether you do"
+        yield Finding("trust", NOTE, text, "say yes there, or doit orchestrate --trust")
+    yield from (wrong("trust", problem) for problem in problems)
+    if not problems and not untrusted:
+        yield Finding("trust", OK, f"the client trusts {', '.join(map(str, folders))}")
 
 
 def _version(binary: str) -> Finding:
@@ -258,7 +267,10 @@ def _hooks(environ: Mapping[str, str]) -> Finding:
 
 
 def _account(command: tuple[str, ...], folder: Path, environ: Mapping[str, str]) -> Finding:
-    """Inside `folder`, which the client trusts."""
+    """Inside `folder`, if the client trusts it."""
+    if not trust.problems((), environ) and trust.untrusted([folder], environ):
+        found = wrong("client's hooks", agents.untrusted(folder))
+        return replace(found, result=NOTE, text=f"not tried with your account: {found.text}")
     inside = folder / STATE_DIR if (folder / STATE_DIR).is_dir() else folder
     with trial.place(inside) as root:
         text = _CLIENT.replace("COMMAND", json.dumps(command))

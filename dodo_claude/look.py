@@ -113,7 +113,7 @@ def doctor(as_json: bool, client: bool) -> None:
 
     In a project's folder that is looked at, too. Hooks are tried in a session of the scripted agent.
 
-    Exit status: 0 all is well, 1 something is wrong.
+    Exit status: 0 all is well, or there for you to say yes to (a note), 1 something is wrong.
 
     Example: dodo-claude doctor
     """

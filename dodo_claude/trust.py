@@ -85,15 +85,21 @@ def problems(folders: Iterable[Path], environ: Mapping[str, str]) -> list[str]:
     """What would stop the client at a dialog in one of `folders`, a line each."""
     try:
         state = _read(agents.state_file(environ))
+        lacking = untrusted(folders, environ)
     except DodoClaudeError as error:
         return [str(error)]
-    lacking = [folder for folder in folders if not agents.is_trusted(state, counting(folder))]
     return [*agents.start_problems(state, environ), *map(agents.untrusted, lacking)]
+
+
+def untrusted(folders: Iterable[Path], environ: Mapping[str, str]) -> list[Path]:
+    """Those of `folders` that the user has not trusted in the client. Raises DodoClaudeError."""
+    state = _read(agents.state_file(environ))
+    return [folder for folder in folders if not agents.is_trusted(state, counting(folder))]
 
 
 def is_trusted(folder: Path, environ: Mapping[str, str]) -> bool:
     """Has the user trusted `folder` in the client?"""
-    return agents.is_trusted(_read(agents.state_file(environ)), counting(folder))
+    return not untrusted([folder], environ)
 
 
 def record(folder: Path, environ: Mapping[str, str]) -> bool:

@@ -229,10 +229,20 @@ def test_a_repository_that_the_client_would_ask_about_and_settings_that_are_no_j
     settings.parent.mkdir()
     settings.write_text("{\n  // mine\n}")
     found = look(project, code=1)
-    assert found["trust"]["text"] == f"claude: does not trust {project.root}/inner"
+    # A run in a terminal asks for that by itself: it is as that nobody approved what runs yet.
+    assert (found["trust"]["result"], found["trust"]["text"], found["trust"]["remedy"]) == (
+        "note",
+        f"the client does not trust {project.root}/inner yet; doit orchestrate asks in a terminal whether you do",
+        "say yes there, or doit orchestrate --trust",
+    )
     assert found["client's settings"]["text"].startswith(f"{settings}:2:3: is not JSON")
     assert found["client's settings"]["remedy"] == "mend the file"
     settings.write_text("{}")
+    assert look(project, code=0)["trust"]["result"] == "note"
+    tried = doctor._account(("claude",), project.root / "inner", project.environ())
+    assert tried.result == "note"
+    assert tried.text == f"not tried with your account: claude: does not trust {project.root}/inner"
+    assert tried.remedy.startswith("run `claude` there once and say yes")
     trusted[f"{project.root}/inner"] = {"hasTrustDialogAccepted": True}
     state.write_text(json.dumps({"hasCompletedOnboarding": True, "projects": trusted}))
     found = look(project, code=0)

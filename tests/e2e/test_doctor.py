@@ -85,7 +85,7 @@ def test_one_that_the_users_own_settings_stop(client: Project, api: MessagesApi)
 def test_one_that_does_not_trust_the_folder(client: Project, api: MessagesApi, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "client")
     client_home(tmp_path / "client", trusted=[])
-    hooks = look(client, code=1)["client's hooks"]
-    assert (hooks["result"], "does not trust" in hooks["text"]) == ("wrong", True)
+    hooks = look(client, code=0)["client's hooks"]
+    assert (hooks["result"], "does not trust" in hooks["text"]) == ("note", True)
     assert hooks["remedy"].startswith("run `claude` there once")
     assert api.requests == []
