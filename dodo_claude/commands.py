@@ -22,7 +22,7 @@ from doit.task import Stream, Task
 
 from dodo_claude import streams
 from dodo_claude.clean import clean_line, clean_text, one_line
-from dodo_claude.loader import StageLoader, not_right
+from dodo_claude.loader import STATE, StageLoader, keeps_elsewhere, not_right
 
 if TYPE_CHECKING:
     from dodo_claude.records import Stage
@@ -123,6 +123,13 @@ class Orchestrate(DoitRun):
             stages.cmd_names, stages.config = task_loader.cmd_names, task_loader.config
             task_loader = stages
         super().__init__(task_loader=task_loader, cmds=cmds, **kwargs)
+
+    def help(self) -> str:
+        """Called by doit for `doit help orchestrate`. The options' own defaults are doit's, and a run's without orchestrate.toml."""
+        if not keeps_elsewhere((self.config or {}).get("GLOBAL", {})):
+            for name, value in {**STATE, "check_file_uptodate": "dodo_claude's own"}.items():
+                self.cmdparser[name].default = value
+        return str(super().help())
 
     def execute(self, params: Any, args: list[str]) -> int:
         """Called by doit with the parsed command line."""

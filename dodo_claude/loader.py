@@ -37,6 +37,11 @@ STATE = {
 }
 
 
+def keeps_elsewhere(chosen: Mapping[str, Any]) -> bool:
+    """Does the user keep doit's state elsewhere, by these settings?"""
+    return "backend" in chosen or "dep_file" in chosen
+
+
 class StageLoader(DodoTaskLoader):
     """Loads dodo.py and orchestrate.toml from one folder."""
 
@@ -91,7 +96,7 @@ class StageLoader(DodoTaskLoader):
         if self.path is None:
             return config
         chosen = {**config, **dict((self.config or {}).get("GLOBAL", {}))}
-        if "backend" not in chosen and "dep_file" not in chosen:
+        if not keeps_elsewhere(chosen):
             config |= STATE
         return config
 
