@@ -28,6 +28,7 @@ from dodo_claude.states import (
     NEEDS_A_PERSON,
     NOT_RUN,
     PAUSED,
+    RUNNING,
     STOPPED,
     WAITING,
 )  # fmt: skip
@@ -81,6 +82,7 @@ def lived(stage: StageStatus, view: View, more: float = 0.0, tokens: int = 0, co
         seconds=stage.seconds + more,
         tokens=stage.tokens + tokens,
         cost_usd=stage.cost_usd if cost is None else (stage.cost_usd or 0.0) + cost,
+        silent=status.silent(view) if state == RUNNING else None,
     )
 
 

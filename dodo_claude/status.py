@@ -6,7 +6,7 @@ What a run came to is history.py's; this says what each stage is at this moment,
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -62,6 +62,15 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """Nothing is heard of a worker at work."""
+
+    since: float  # seconds since 1970
+    text: str  # what its client says of that; '': nothing
+    tries: str  # how often that has asked again, 'attempt 2 of 11'; '': nobody knows
+
+
+@dataclass(frozen=True, slots=True)
 class StageStatus:
     """One stage. `about`: what it is blocked on, asks, waits for, or why it failed."""
 
@@ -83,6 +92,7 @@ class StageStatus:
     session_id: str | None  # the client's
     waits_for: tuple[str, ...]
     asks: tuple[Question, ...] = ()
+    silent: Silence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +197,7 @@ def _stage(
         session_id=told.attempts[-1].session_id if told.attempts else None,
         waits_for=told.waits_for,
         asks=tuple(Question(line(ask.id), line(ask.text)) for ask in view.asks),
+        silent=silent(view, line) if state == RUNNING else None,
     )
 
 
@@ -208,6 +219,11 @@ def at_work(view: View) -> tuple[str, str]:
         case _ if view.unheard:
             return RUNNING, since.silence(view)
     return RUNNING, "" if view.activity or view.pane is None else "starts"
+
+
+def silent(view: View, line: Callable[[str], str] = clean_line) -> Silence | None:
+    """Of a worker at work of which nothing is heard: since when, and why. `line` cleans a text."""
+    return Silence(round(view.unheard, 3), line(view.unheard_for), line(view.tries)) if view.unheard else None
 
 
 def _unfollowed(stage: Stage, attempt: Attempt) -> tuple[View, str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import threading
 import time
@@ -10,19 +11,21 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from dodo_claude import following as module
 from dodo_claude import lifecycle as life
-from dodo_claude import verify
+from dodo_claude import status, verify
 from dodo_claude.changes import Changes
 from dodo_claude.config import load_config
 from dodo_claude.files import make_state_dir
 from dodo_claude.following import Following
 from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.status import StageStatus
+from dodo_claude.status import Silence, StageStatus
 from dodo_claude.stops import USER, Stops
 from tests.project import PATIENCE
+from tests.schemas import shape
 
 STAGES = """[orchestrate]
 name = "p"
@@ -229,6 +232,26 @@ def test_an_order_to_stop_what_has_not_begun_is_seen_and_one_of_another_run_is_n
     how = "stopped by worker api before it began; the next doit orchestrate begins it"
     assert (it.stage("doc").about, it.stage("doc").waits_for) == (how, ())
     assert it.state("ui") == "waiting"
+
+
+def test_a_silent_worker_has_facts_of_its_own(journals: Journals, watching: Callable[[], Watching]) -> None:
+    it = watching()
+    journals.run_begins()
+    attempt = journals.begin("api")
+    it.until(lambda: it.state("api") == "running")
+    assert it.stage("api").silent is None
+    since = time.time() - 125
+    attempt.record(life.UNHEARD, since=since, text="401 no\x1b[31m key", tries="attempt 2 of 11")
+    it.until(lambda: it.stage("api").silent is not None)
+    silent = Silence(round(since, 3), "401 no key", "attempt 2 of 11")
+    assert it.stage("api").silent == silent
+    assert it.stage("api").about.startswith("no answer since ")
+    # `dodo-claude status` says the same.
+    told = status.look(it.following.config, journals.holder, {}, "p--run")
+    jsonschema.validate(json.loads(status.to_json(told)), shape("status"))
+    assert {stage.name: stage.silent for stage in told.stages} == {"api": silent, "ui": None, "doc": None}
+    attempt.record(life.HEARD)
+    it.until(lambda: it.stage("api").silent is None)
 
 
 def test_what_was_there_before_is_known_and_what_was_changed_since_is_not_done(
