@@ -6,9 +6,11 @@ import threading
 from collections.abc import Mapping
 
 from dodo_claude import files, recovery, tasks
-from dodo_claude.errors import DodoClaudeError
+from dodo_claude.clean import clean_line
+from dodo_claude.config import load_config
+from dodo_claude.errors import ConfigError, DodoClaudeError
 from dodo_claude.lifecycle import Result
-from dodo_claude.recheck import NotAgainError
+from dodo_claude.recheck import NotAgainError, OtherAgentError
 from dodo_claude.records import Config
 from dodo_claude.run import Run
 from dodo_claude.services import Done
@@ -26,15 +28,27 @@ def recheck(config: Config, name: str, environ: Mapping[str, str]) -> tuple[bool
         run.start_nobody()
         done, whose = _recheck(run, name)
     except NotAgainError as error:
-        remedy = error.remedy or f"doit orchestrate {name} goes on with it"
         raise DodoClaudeError(
-            f"stage '{name}': there is nothing to check again: {error} ({remedy})"
+            f"stage '{name}': there is nothing to check again: {_words(error, config, name)}"
         ) from error
     finally:
         run.close()
     if done.outcome.result is Result.SUCCEEDED:
         return True, f"{name}: passed, checked again {whose} (the next `doit orchestrate` goes on from it)"
     return False, f"{name}: {done.outcome.reason}; checked again {whose} (dodo-claude log {name} tells more)"
+
+
+def _words(error: NotAgainError, config: Config, name: str) -> str:
+    """Why there is nothing to check again, and what to do."""
+    if not isinstance(error, OtherAgentError):
+        return f"{error} ({error.remedy or f'doit orchestrate {name} goes on with it'})"
+    agent = clean_line(error.agent)  # an attempt's folder said so
+    try:
+        load_config(config.path, agent=error.agent)
+    except ConfigError:
+        gone = f"which is not among the agents of {config.path.name} any more"
+        return f"{error}, {gone} (doit orchestrate {name} has it done anew, or bring [agents.{agent}] back)"
+    return f"{error} (dodo-claude recheck {name} --agent {agent})"
 
 
 def _recheck(run: Run, name: str) -> tuple[Done, str]:

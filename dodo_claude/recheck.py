@@ -48,6 +48,14 @@ class NotAgainError(Exception):
         self.remedy = remedy
 
 
+class OtherAgentError(NotAgainError):
+    """Somebody else than who would work now worked on it."""
+
+    def __init__(self, agent: str) -> None:
+        super().__init__(f"agent '{agent}' worked on it")
+        self.agent = agent
+
+
 def find(
     stage: Stage, definition: Mapping[str, object], root: Path, log: StageLog, *, asked: bool = False
 ) -> Candidate:
@@ -65,7 +73,7 @@ def find(
     same = recorded == dict(definition)
     who = recorded.get("agent")
     if isinstance(who, str) and definition.get("agent") not in (None, who):
-        raise NotAgainError(f"agent '{who}' worked on it", f"dodo-claude recheck {stage.name} --agent {who}")
+        raise OtherAgentError(who)
     if not same and not _same_but_for_checks(stage, definition, recorded, begun):
         raise NotAgainError("more than its check changed since then")
     files = _table(result.get("check_files"))

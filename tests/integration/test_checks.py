@@ -453,6 +453,32 @@ def test_recheck_by_hand_of_another_agents_work(project: Project) -> None:
     assert "checked again attempt 1" in ran.out
 
 
+def test_recheck_offers_no_agent_that_is_there_no_more(project: Project) -> None:
+    project.write(
+        "orchestrate.toml",
+        """
+        [orchestrate]
+        name = "p"
+        [agents.mine]
+        command = ["sh", "-c", "echo bad > a.txt", "--"]
+        [stages.one]
+        agent = "mine"
+        prompt = "Do it."
+        targets = ["a.txt"]
+        check = "grep -q good a.txt"
+        repairs = 0
+        """,
+    )
+    project.orchestrate(check=1)
+    project.edit("orchestrate.toml", "[agents.mine]", "[agents.other]")
+    project.edit("orchestrate.toml", 'agent = "mine"', 'agent = "other"')
+    project.approve()
+    assert project.run("dodo-claude", "recheck", "one", check=2).err == (
+        "stage 'one': there is nothing to check again: agent 'mine' worked on it, which is not among the agents of "
+        "orchestrate.toml any more (doit orchestrate one has it done anew, or bring [agents.mine] back)\n"
+    )
+
+
 def test_recheck_by_hand_refuses(project: Project) -> None:
     configure(project, {"one": ONE, "two": {"targets": ["c.txt"]}})
     project.write("in.txt", "in\n")
