@@ -165,14 +165,15 @@ class StageReporter(ConsoleReporter):
             fleet = self.fleet()
             # Why all of them were is said once, at the end.
             shared = fleet is not None and fail.message == fleet.stopped
-            why = clean_line(fail.message)
+            why = self._relative(fail.message)
             self._line(
                 task.name, "stopped" if shared else why if why.startswith("stopped") else f"stopped: {why}"
             )
         else:
             self._note(task.name, state=FAILED)
-            self._line(task.name, f"FAILED: {fail.message}")
-            self._call(notify.FAILED, task.name, f"{task.name} failed: {clean_line(fail.message)}")
+            why = self._relative(fail.message)
+            self._line(task.name, f"FAILED: {why}")
+            self._call(notify.FAILED, task.name, f"{task.name} failed: {why}")
 
     def nothing_to_do(self, names: list[str]) -> None:
         """Called by the command in place of a run: these stages are up to date, and there is nothing else."""

@@ -744,8 +744,9 @@ class Command(Work):
             return Outcome(Result.TIMED_OUT, f"timed out after {in_words(self.stage.timeout)}")
         if ended.status != 0:
             detail = verify.last_words(verify.output_tail(log))
+            place = os.path.relpath(log, self.services.root)
             return Outcome(
                 Result.FAILED,
-                f"its command ended with {policy.describe_exit(ended.status)}{detail} (see {log})",
+                f"its command ended with {policy.describe_exit(ended.status)}{detail} (see {place})",
             )
         return self._fault(bell) or self._judge(Outcome(Result.SUCCEEDED))

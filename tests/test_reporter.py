@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
+from doit.exceptions import TaskFailed
+from doit.task import Task
+
+from dodo_claude.reporter import StageReporter
+from dodo_claude.tasks import Fault, StageStopped
 from tests.project import Project
 
 CONFIG = """\
@@ -52,4 +60,18 @@ def test_no_stage_is_left_out_of_the_sums(project: Project) -> None:
     assert [line for line in lines if "again after" in line] == [
         "each:xy: looked at again after bad",
         "last: looked at again after each:xy",
+    ]
+
+
+def test_paths_of_the_project_are_told_as_in_it() -> None:
+    out = io.StringIO()
+    reporter = StageReporter(out, {})
+    reporter.config = SimpleNamespace(root=Path("/home/me/p"), notify=())
+    task = Task("one", [Fault("x")])
+    reporter.add_failure(task, TaskFailed("/home/me/p/.orchestrate/stages/one/1/x: Permission denied"))
+    reporter.add_failure(task, StageStopped("/home/me/p/a.txt: is gone"))
+    lines = [line.split("  ", 2)[2].strip() for line in out.getvalue().splitlines()]
+    assert lines == [
+        "FAILED: .orchestrate/stages/one/1/x: Permission denied",
+        "stopped: a.txt: is gone",
     ]

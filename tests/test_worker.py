@@ -696,8 +696,9 @@ def test_a_command(desk: Desk) -> None:
 
 def test_a_command_that_fails(desk: Desk) -> None:
     done = desk.drive(replace(COMMAND, command="echo half > a; echo sad >&2; exit 3"))
-    log = desk.last.dir / "output.log"
+    log = ".orchestrate/stages/api/1/output.log"
     assert told(done) == (Result.FAILED, f"its command ended with exit status 3: sad (see {log})")
+    assert (desk.root / log).read_text() == "sad\n"
     assert desk.text("a") is None
 
 
