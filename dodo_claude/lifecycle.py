@@ -117,6 +117,7 @@ class Event:
 class View:
     """What the events so far say of a worker. A pure fold: `advance` over the journal gives it back."""
 
+    began: float = 0.0  # wall time of the attempt's beginning; 0: it begins now
     state: State = State.STARTING
     since: float = 0.0  # wall time of the last change of `state`
     pane: str | None = None
@@ -232,7 +233,7 @@ def _letters(event: Event, key: str = "letters") -> tuple[str, ...]:
 
 def _begun(view: View, event: Event) -> View:
     denies = event.data.get("on_permission") == "deny"
-    return replace(view, phase=max(0, int(_number(event, "phase"))), denies=denies)
+    return replace(view, began=event.at, phase=max(0, int(_number(event, "phase"))), denies=denies)
 
 
 def _spawned(view: View, event: Event) -> View:

@@ -286,6 +286,10 @@ class StageReporter(ConsoleReporter):
 
     def progress(self, stage: Stage, attempt: int, view: View) -> None:
         """Called by a stage's thread whenever its view changed."""
+        if view.began and stage.name not in self._first:
+            # Taken over from a run that was killed: it has worked since its attempt began.
+            self._began[stage.name] = time.monotonic() - max(0.0, time.time() - view.began)
+            self._note(stage.name, began=self._began[stage.name])
         first = self._first.setdefault(stage.name, attempt)
         self._note(stage.name, view=view, tries=attempt - first + 1)
         said = (view.percent, view.progress, view.asks)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 from doit.exceptions import TaskFailed
 from doit.task import Task
 
+from dodo_claude.lifecycle import State, View
 from dodo_claude.reporter import StageReporter
-from dodo_claude.tasks import Fault, StageStopped
+from dodo_claude.tasks import Fault, StageAction, StageStopped
 from tests.project import Project
+from tests.test_run import STAGE
 
 CONFIG = """\
 [orchestrate]
@@ -75,3 +80,15 @@ def test_paths_of_the_project_are_told_as_in_it() -> None:
         "FAILED: .orchestrate/stages/one/1/x: Permission denied",
         "stopped: a.txt: is gone",
     ]
+
+
+def test_a_worker_that_was_taken_over_has_worked_since_its_attempt_began() -> None:
+    out = io.StringIO()
+    reporter = StageReporter(out, {})
+    task = Task("api", [StageAction(STAGE, cast(Any, None), cast(Any, None))])
+    reporter.execute_task(task)
+    view = View(state=State.RUNNING, pane="%1", began=time.time() - 600)
+    for activity in ("Read a", "Write a"):
+        reporter.progress(STAGE, 2, replace(view, activity=activity))
+    reporter.add_success(task)
+    assert "  done in 10 min" in out.getvalue()
