@@ -104,14 +104,17 @@ def of_stage(
     """
     real = {_real(root, name): at for name, at in wrote.items()}
     theirs = {_real(root, name) for each in others.values() for name in each}
+    linked = _linked(
+        root, targets, {name for name in (*real, *changed) if name is not None and _counts(name, targets)}
+    )
     found = {
         name: Undeclared(name, True, (), at)
         for name, at in real.items()
-        if name is not None and _counts(name, targets)
+        if name is not None and name not in linked and _counts(name, targets)
     }
     known = [span for span in spans if span[0] != stage]
     for name, at in changed.items():
-        if name in found or name in theirs or not _counts(name, targets):
+        if name in found or name in theirs or name in linked or not _counts(name, targets):
             continue
         beside = tuple(sorted({other for other, first, last in known if first <= at <= last}))
         found[name] = Undeclared(name, False, beside, at)
@@ -121,6 +124,16 @@ def of_stage(
 def _real(root: Path, name: str) -> str | None:
     path = os.path.relpath(os.path.realpath(root / name), root)
     return None if path.startswith("..") else path
+
+
+def _linked(root: Path, targets: Collection[str], names: Collection[str]) -> set[str]:
+    """Which of `names`, that have no link in them, are targets which the stages name by way of a link.
+
+    Only targets with such a last name are looked up: of thousands each would cost a look at the disk.
+    """
+    ends = {name.rpartition("/")[2] for name in names}
+    found = (_real(root, target) for target in targets if target.rpartition("/")[2] in ends) if ends else ()
+    return {name for name in found if name is not None and name in names}
 
 
 def _counts(name: str, targets: Collection[str]) -> bool:

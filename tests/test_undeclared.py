@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -93,6 +94,18 @@ def found(
 ) -> list[Undeclared]:
     spans = [("b", 0.0, float("inf")), ("c", 10.0, 20.0)]
     return of_stage("b", root, {"b.txt", "c.txt"}, wrote or {}, others or {}, changed or {}, spans)
+
+
+@pytest.mark.parametrize("folder", ["real", os.fsdecode(b"caf\xe9")])
+def test_a_target_that_is_named_by_way_of_a_link_is_one_whatever_the_folder_is_called(
+    tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / "link").symlink_to(folder)
+    wrote = {"link/b.txt": 1.0, f"{folder}/b.txt": 2.0, "link/other/b.txt": 3.0}
+    changed = {f"{folder}/b.txt": 2.0, "b.txt": 4.0}
+    told = of_stage("b", tmp_path, {"link/b.txt", "c.txt"}, wrote, {}, changed, ())
+    assert [each.path for each in told] == ["b.txt", f"{folder}/other/b.txt"]
 
 
 def test_what_its_tools_wrote_is_known_and_who_else_was_there_is_named(tmp_path: Path) -> None:
