@@ -236,9 +236,8 @@ def test_output_as_a_terminal_would_show_it(raw: str, shown: str) -> None:
 
 
 def test_a_long_line_is_made_readable_at_once() -> None:
-    began = time.monotonic()
-    readable("x" * 1_000_000 + "\r" + "y" * 1_000_000)
-    assert time.monotonic() - began < 5
+    """One that took the square of its length would take hours."""
+    assert readable("x" * 1_000_000 + "\r" + "y" * 1_000_000) == "y" * 1_000_000
 
 
 # -- the program

@@ -114,10 +114,8 @@ def test_what_a_command_leaves_running_is_ended(hiding: str, tmp_path: Path, non
 
 
 def test_a_timeout_ends_the_whole_tree(tmp_path: Path, nonce: str) -> None:
-    began = time.monotonic()
     ended = run("echo before; setsid sleep 1000 & sleep 1000", tmp_path, nonce, timeout=0.3)
     assert ended == Ended(-15, "timed out")
-    assert time.monotonic() - began < PATIENCE
     assert output(tmp_path) == "before\n"
 
 

@@ -94,9 +94,9 @@ def test_two_runs_of_one_process_share_them(folder: Path) -> None:
 def test_a_wait_ends_when_its_time_is_over_or_it_is_given_up(folder: Path) -> None:
     slots = Slots(folder, 1)
     held = slots.take()
-    began = time.monotonic()
-    assert slots.take(0.1) is None
-    assert 0.1 <= time.monotonic() - began < PATIENCE
+    asked: list[object] = []
+    assert slots.take(0.1, lambda: asked.append(None)) is None
+    assert asked  # it was not at once
     stopping = threading.Event()
     found: list[object] = []
     waiting = threading.Thread(target=lambda: found.append(slots.take(None, stopping.is_set)))
@@ -108,13 +108,14 @@ def test_a_wait_ends_when_its_time_is_over_or_it_is_given_up(folder: Path) -> No
     assert held is not None
 
 
-def test_threads_never_hold_more_than_there_are(folder: Path) -> None:
+def test_threads_never_hold_more_than_there_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dodo_claude.slots.LOOK_SECONDS", 1e6)  # they are told of each end
     slots = Slots(folder, 3)
     lock, now, most = threading.Lock(), [0], [0]
 
     def work() -> None:
         for _ in range(20):
-            slot = slots.take(PATIENCE)
+            slot = slots.take()
             assert slot is not None
             with lock:
                 now[0] += 1
@@ -124,16 +125,14 @@ def test_threads_never_hold_more_than_there_are(folder: Path) -> None:
                 now[0] -= 1
             slot.release()
 
-    threads = [threading.Thread(target=work) for _ in range(12)]
-    began = time.monotonic()
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(PATIENCE)
     assert most == [3]
     assert now == [0]
-    # 80 rounds in a row: told of each end at once, not looking for it every LOOK_SECONDS.
-    assert time.monotonic() - began < 10
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_a_waiting_stage_sleeps(folder: Path, running: list[subprocess.Popen[str]]) -> None:
@@ -156,7 +155,6 @@ def test_slots_die_with_their_holder(
     found: list[object] = []
     waiting = threading.Thread(target=lambda: found.append(slots.take(PATIENCE)))
     waiting.start()
-    began = time.monotonic()
     if how is None:
         assert holder.stdin is not None
         holder.stdin.close()
@@ -164,7 +162,6 @@ def test_slots_die_with_their_holder(
         holder.send_signal(how)
     waiting.join(PATIENCE)
     assert found[0] is not None
-    assert time.monotonic() - began < 5
     holder.wait()
     assert slots.take(0) is not None
 

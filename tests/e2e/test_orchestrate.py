@@ -278,9 +278,7 @@ def test_a_fault_in_the_users_settings_ends_the_run_and_is_named(client: Project
     settings = Path(client.env["HOME"]) / ".claude/settings.json"
     settings.parent.mkdir(exist_ok=True)
     settings.write_text('{"hooks": {"NoSuch": []}}')
-    began = time.monotonic()
-    ran = client.orchestrate(check=1)
-    assert time.monotonic() - began < 45  # a person would be waited for 30 minutes
+    ran = client.orchestrate(check=1)  # a person would be waited for 30 minutes, longer than this waits
     assert ran.said(
         f"FAILED: the client stopped at a dialog before it began: {settings}: hooks.NoSuch: Unknown hook event"
     )

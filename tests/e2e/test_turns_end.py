@@ -79,8 +79,10 @@ def test_a_hook_that_lets_the_turn_end_costs_no_more_than_the_clients_word(
         else tool("Write", file_path=str(client.root / "a.txt"), content="x\n")
     )
     assert client.orchestrate().said("1 stage: 1 done")
-    (stop,), (verified,) = events(client, "one", "Stop"), events(client, "one", "verified")
-    assert 0.1 < verified.at - stop.at < 10.0  # the client's notice that it is idle takes a minute
+    kinds = [event.kind for event in events(client, "one")]
+    assert (kinds.count("Stop"), kinds.count("verified")) == (1, 1)
+    # It is not the client's notice that it is idle, a minute later, that is waited for.
+    assert "Notification" not in kinds[kinds.index("Stop") : kinds.index("verified")]
 
 
 def test_what_the_client_says_after_all_hooks(lab: Lab) -> None:

@@ -486,9 +486,16 @@ def test_26_without_its_folder_no_worker_starts_elsewhere(project: Project, when
 
 # -- workers and their server die
 
+# What a run does not hear of at once, it would not see either.
+LOOKS_NEVER = """
+from dodo_claude import policy
+policy.LONGEST_WAIT = policy.LOOK_SECONDS = policy.HOOK_SILENCE_SECONDS = 1e6
+"""
+
 
 @pytest.mark.parametrize("how", ["kill-server", "SIGKILL"])
 def test_21_a_killed_server_is_seen_and_the_session_resumed(project: Project, how: str) -> None:
+    patch(project, LOOKS_NEVER)
     configure(project, ONE)
     play(project, {"one": [[write("it.txt", "half"), gate("go")], [write("it.txt", "whole")]]})
     with project.started() as live:
@@ -496,13 +503,12 @@ def test_21_a_killed_server_is_seen_and_the_session_resumed(project: Project, ho
         (socket,) = project.runtime.glob("dodo-claude/*/tmux.sock")
         tmux = ["tmux", "-S", str(socket)]
         pid = int(subprocess.check_output([*tmux, "display-message", "-p", "#{pid}"]))
-        died = time.time()
         if how == "SIGKILL":
             kill(pid)
         else:
             subprocess.run([*tmux, "kill-server"], check=True)
+        wait_event(project, "one", "exited")
         assert live.wait() == 0, live.text
-    assert wait_event(project, "one", "exited").at - died <= 5.0
     assert "tmux server" in str(result(project, "one", 1)["reason"])
     assert results(project, "one") == ["failed", "succeeded"]
     assert "--resume" in launch(project, "one", 2)
@@ -511,14 +517,14 @@ def test_21_a_killed_server_is_seen_and_the_session_resumed(project: Project, ho
 
 def test_22_a_killed_worker_is_seen_and_its_session_resumed(project: Project) -> None:
     """Row 22, and what it had started ends with it."""
+    patch(project, LOOKS_NEVER)
     configure(project, ONE)
     play(project, {"one": [[write("it.txt", "half"), gate("go")], [write("it.txt", "whole")]]})
     with census(project) as most, project.started() as live:
         at_gate(project, "go")
-        died = time.time()
         kill(worker_pid(project, "one"))
+        wait_event(project, "one", "exited")
         assert live.wait() == 0, live.text
-    assert wait_event(project, "one", "exited").at - died <= 5.0
     reason = str(result(project, "one", 1)["reason"])
     assert reason == "its worker ended in mid-work with signal 9 (out of memory?)"
     assert "--resume" in launch(project, "one", 2)
@@ -616,10 +622,8 @@ def test_43_a_tree_that_hides_and_does_not_listen_ends(project: Project) -> None
         bash("trap '' TERM HUP; setsid sleep 1000 & sleep 1000"),
     ]
     play(project, {"one": [steps]})
-    began = time.monotonic()
     (reason,) = failures(project.orchestrate(check=1).lines)
     assert reason == "one FAILED: timed out after 1 s"
-    assert time.monotonic() - began < 15.0
     assert project.processes() == []
 
 

@@ -351,7 +351,9 @@ def test_its_work_is_no_life_sign_of_the_worker(project: Project) -> None:
         (nonce,) = set(project.nonces())
         pid = monitor_pid(project)
         assert processes.nonce_of(pid) == f"{nonce}-monitor-build"
-        assert processes.Census().cpu_seconds(f"{nonce}-monitor-build", but=0) > 0.05
+        project.wait_for(
+            lambda: processes.Census(0).cpu_seconds(f"{nonce}-monitor-build", but=0) > 0.05, "its own work"
+        )
         mine = {int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and processes.ours(int(path.name), nonce)}  # fmt: skip
         assert mine
         assert pid not in mine

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -82,17 +81,21 @@ def test_3_one_ctrl_c_stops_saves_and_says_what_a_rerun_does(two: Project) -> No
 
 def test_3_a_second_ctrl_c_kills_what_does_not_listen(two: Project) -> None:
     """Row 3: the first lets workers have some seconds to end, the second does not."""
+    # Whoever is not in a hurry would wait for ever.
+    patch(
+        two,
+        "from dodo_claude import processes\n"
+        "processes.end_tree.__defaults__ = (1e6, *processes.end_tree.__defaults__[1:])\n",
+    )
     stubborn = [{"ignore_sigterm": True}, gate("a.go")]
     play(two, {"a": [stubborn], "b": [[gate("b.go")]], "late": [[write("late.txt")]]})
     with on_terminal(two) as terminal:
         under_way(two)
         terminal.press("\x03")
         terminal.until("stopping the workers")
-        began = time.monotonic()
         terminal.press("\x03")
         terminal.until("SIGINT: killing the workers")
         assert terminal.wait() == 130
-    assert time.monotonic() - began < 3.0  # the grace is 5 s
     assert "Traceback" not in terminal.said
     assert two.processes() == []
 
@@ -121,10 +124,8 @@ def test_3_while_nothing_runs_yet_it_ends_at_once(project: Project) -> None:
     play(project, {"a": [[{"fail": "server_error"}], [write("a.txt")]]})
     with on_terminal(project) as terminal:
         terminal.until("all workers wait")
-        began = time.monotonic()
         terminal.press("\x03")
-        assert terminal.wait() == 130
-    assert time.monotonic() - began < 5.0
+        assert terminal.wait() == 130  # long before the pause is over
     assert "Traceback" not in terminal.said
     assert project.processes() == []
     assert project.orchestrate().said("1 stage: 1 done")
