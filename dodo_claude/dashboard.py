@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import App, ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import Resize
@@ -98,6 +99,7 @@ class Dashboard(App[None]):
     #box #about, #box Input { width: 100%; height: auto; }
     #box Input { height: 1; margin: 1 0 0 0; }
     Say.low { align: center bottom; }
+    Say ToastRack, Sure ToastRack { display: none; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "choose(-1)", show=False),
@@ -150,6 +152,7 @@ class Dashboard(App[None]):
         self._tail: Tail | None = None
         self._told_events: list[Event] = []
         self._lines: list[Line] = []  # of a kept screen
+        self._later: list[tuple[str, str]] = []  # notices for when no dialog is there
         self._screen_of: tuple[str, str | None] | None = None
         self._screen: list[Strip] | None = None
         self._mirror: Worker[None] | None = None
@@ -529,10 +532,22 @@ class Dashboard(App[None]):
 
     # -- keys: what is done
 
+    def pop_screen(self) -> AwaitComplete:
+        """Textual's; once no dialog is there, with what was told meanwhile."""
+        popped = super().pop_screen()
+        if len(self.screen_stack) == 1:
+            later, self._later = self._later, []
+            for text, severity in later:
+                self._told(text, severity=severity)
+        return popped
+
     def _told(self, text: str, *, severity: Any = "information") -> None:
         lines = clean_text(text).split("\n")
         if len(lines) > MOST_LINES:  # too much to be read while it is there
             self.push_screen(Sure([((line.expandtabs(4), ""),) for line in lines]))
+            return
+        if len(self.screen_stack) > 1:  # a notice would lie over the dialog
+            self._later.append((text, severity))
             return
         self.notify(
             clean_text(text), severity=severity, markup=False, timeout=10 if severity == "error" else 5

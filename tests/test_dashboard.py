@@ -19,6 +19,7 @@ from dodo_claude import cli, following, talk
 from dodo_claude import dashboard as module
 from dodo_claude import lifecycle as life
 from dodo_claude.dashboard import Dashboard
+from dodo_claude.desk import HELP
 from dodo_claude.mail import Mailbox
 from tests.integration.scenes import at_gate, bash, configure, gate, happened, open_gate, play, write
 from tests.project import BIN, PATIENCE, Project
@@ -100,24 +101,45 @@ class Hands:
 
 
 @asynccontextmanager
-async def sitting(size: tuple[int, int]) -> Any:
+async def sitting(size: tuple[int, int], *, notices: bool = False) -> Any:
     app = Dashboard()
-    async with app.run_test(size=size) as pilot:
+    async with app.run_test(size=size, notifications=notices) as pilot:
         hands = Hands(app, pilot)
         await hands.until(lambda: app.desk.stages)
         await pilot.pause()
         yield hands
 
 
-def sit(does: Callable[[Hands], Coroutine[Any, Any, None]], size: tuple[int, int] = (80, 24)) -> None:
+def sit(
+    does: Callable[[Hands], Coroutine[Any, Any, None]],
+    size: tuple[int, int] = (80, 24),
+    *,
+    notices: bool = False,
+) -> None:
     async def go() -> None:
-        async with sitting(size) as hands:
+        async with sitting(size, notices=notices) as hands:
             await does(hands)
 
     asyncio.run(go())
 
 
 # -- from the journals alone
+
+
+def test_a_notice_lies_over_no_dialog_and_is_there_after_it(journals: Journals) -> None:
+    async def look(hands: Hands) -> None:
+        hands.app._told("the first notice")
+        await hands.sees("the first notice")
+        await hands.press("question_mark")
+        await hands.sees(*(text for _, text in HELP if len(text) < 60))
+        assert "notice" not in hands.text
+        hands.app._told("the second notice")
+        await hands.pilot.pause(0.1)
+        assert "notice" not in hands.text
+        await hands.press("escape")
+        await hands.sees("the second notice")
+
+    sit(look, notices=True)
 
 
 @pytest.mark.parametrize("size", SIZES)
