@@ -216,6 +216,7 @@ class DurableDB(SqliteDB):
             encoded = self.codec.encode(self._cache[task_id])
             if self._commit("insert or replace into doit values (?,?)", (task_id, encoded)):
                 self._dirty.discard(task_id)
+                del self._cache[task_id]  # a run with many tasks would keep all their values to its end
                 if self._state is not None:
                     self._mark(StageLog(self._state, task_id).settle)
 

@@ -158,12 +158,13 @@ def opened(path: Path | str) -> IO[bytes]:
 def read(path: Path | str, limit: int | None = LARGEST) -> bytes:
     """All of a file. Raises as `open_file`; NotOursError for one that is larger than ours are; None: it may be."""
     with opened(path) as stream:
-        data = stream.read(-1 if limit is None else limit + 1)
-    if limit is not None and len(data) > limit:
-        raise NotOursError(
-            f"{one_line(os.fspath(path))}: is larger than {limit} bytes, which none of ours is (remove it; then run again)"
-        )
-    return data
+        size = os.fstat(stream.fileno()).st_size
+        if limit is not None and size > limit:
+            raise NotOursError(
+                f"{one_line(os.fspath(path))}: is larger than {limit} bytes, which none of ours is (remove it; then run again)"
+            )
+        # Room is made at once for all that is asked for: of more than there is, memory stays in holes.
+        return stream.read(size)
 
 
 def read_text(path: Path | str, errors: str = "strict", limit: int = LARGEST) -> str:

@@ -148,10 +148,8 @@ class Fleet:
         self._stopped: str | None = None
         self._over: str | None = None
         self._failures: dict[str, deque[tuple[float, str]]] = {}
-        self._spent: dict[Hashable, tuple[Usage, float | None]] = {}
-        self._of: dict[
-            str, dict[Hashable, tuple[int, float | None]]
-        ] = {}  # of each stage its attempts' tokens, cost
+        # Of each stage what its attempts used, and paid.
+        self._spent: dict[str, dict[Hashable, tuple[Usage, float | None]]] = {}
         self._usage = Usage()  # the sums of those
         self._cost: float | None = None
         self._workers: dict[Hashable, tuple[float, int]] = {}  # when it started, what it needs
@@ -298,22 +296,22 @@ class Fleet:
     def spent(self, key: Hashable, usage: Usage, cost: float | None, stage: str = "") -> None:
         """What the attempt `key` of `stage` has used so far, in all. Less than it said before counts as no change."""
         with self._changing():
-            before, paid = self._spent.get(key, (Usage(), None))
+            spent = self._spent.setdefault(stage, {})
+            before, paid = spent.get(key, (Usage(), None))
             usage = usage.at_least(before)
             self._usage = self._usage - before + usage
             if cost is not None:
                 cost = max(cost, paid or 0.0)
                 self._cost = (self._cost or 0.0) - (paid or 0.0) + cost
-            self._spent[key] = (usage, paid if cost is None else cost)
-            self._of.setdefault(stage, {})[key] = (usage.tokens, self._spent[key][1])
+            spent[key] = (usage, paid if cost is None else cost)
             self._judge_budget()
 
     def used_by(self, stage: str) -> tuple[int, float | None]:
         """Tokens and dollars of a stage's attempts in this run."""
         with self._lock:
-            found = self._of.get(stage, {}).values()
+            found = self._spent.get(stage, {}).values()
             known = [cost for _, cost in found if cost is not None]
-            return sum(tokens for tokens, _ in found), sum(known) if known else None
+            return sum(usage.tokens for usage, _ in found), sum(known) if known else None
 
     def over_budget(self) -> str | None:
         """Which budget is used up, in words; workers under way are to be stopped then."""

@@ -179,6 +179,11 @@ class StageRunner(MThreadRunner):
         if node.run_status == "successful":
             self._ends[node.task.name] = (node.run_status, None, ())
             self._holds(node)
+            if stage_of(node.task) is not None:
+                # They are stored, and nobody asks the task for them: a run would keep those of all stages to its end.
+                node.task.values = {}
+                for action in node.task.actions:
+                    action.values = {}
 
     def _holds(self, node: Any) -> None:
         if self.run is None:

@@ -232,6 +232,11 @@ class Witness:
                 self._wrote[stage] = wrote = at_work.wrote()
                 self._ended[stage] = (at_work.gone[0], wrote)
                 self._spans.append((stage, at_work.since, at_work.gone[1]))
+            # What was over before anybody began who is at work now was beside nobody.
+            began = min((each.since for each in self._at_work.values()), default=float("inf"))
+            self._spans = [span for span in self._spans if span[2] >= began]
+            names = {span[0] for span in self._spans}
+            self._wrote = {name: wrote for name, wrote in self._wrote.items() if name in names}
 
     def crowded(self, stage: str) -> bool:
         """Is anybody else at work?"""

@@ -208,6 +208,7 @@ class Work(ABC):
                 self.services.witness.ended(self.stage.name)
             if self.watch is not None:
                 self.services.guard.end(self.watch)
+                self.watch = None  # it knows this attempt: a ring, which only Python's collector would let go
             self._leave()
 
     def _leave(self) -> None:

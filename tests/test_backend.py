@@ -351,6 +351,15 @@ def test_a_task_is_stored_on_its_last_key_and_not_before(db: DurableDB) -> None:
     assert stored(db) == {"a", "b"}
 
 
+def test_what_is_stored_is_not_kept_besides(db: DurableDB) -> None:
+    """Else a run would grow by the values of each task, which nobody but a task that needs it asks for."""
+    for number in range(3):
+        save(db, f"t{number}", long="x" * 1000)
+    assert db._cache == {}
+    assert db.get("t1", "_values_:") == {"long": "x" * 1000}
+    assert (db.get("t1", "result:"), db.in_("t1"), db.in_("t3")) == ("r", True, False)
+
+
 def test_a_second_process_keeps_what_the_row_had(db: DurableDB, tmp_path: Path) -> None:
     save(db, "a", x=1)
     other = DurableDB(db.name, JSONCodec())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -131,6 +132,20 @@ def test_a_file_is_a_plain_file(state: Path) -> None:
     assert len(files.read(state / "large", 11)) == 11
     with pytest.raises(files.NotOursError, match="is larger than 10 bytes"):
         files.read(state / "large", 10)
+
+
+def test_a_look_at_little_needs_little_memory(state: Path) -> None:
+    """However large it might be. A thread of each stage looks after each event: what room was made for once, it keeps."""
+    (state / "empty").touch()
+    (state / "little").write_bytes(b"x" * 11)
+    tracemalloc.start()
+    try:
+        assert [
+            len(files.read(state / name, limit)) for name in ("empty", "little") for limit in (10**8, None)
+        ] == [0, 0, 11, 11]
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_folder_of_a_like_name_is_none_of_ours(tmp_path: Path) -> None:

@@ -9,9 +9,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from doit.task import Task
 
 from dodo_claude.runner import StageRunner
+from dodo_claude.tasks import StageAction
 from tests.project import PATIENCE
+from tests.test_worker import STAGE
 
 
 class Stopped:
@@ -90,3 +93,19 @@ def test_away_from_the_main_thread_it_minds_none(runner: StageRunner) -> None:
     thread.start()
     thread.join()
     assert found == [True]
+
+
+def test_what_a_stage_came_to_is_stored_and_not_kept_by_its_task() -> None:
+    """A task of a dodo.py keeps its own: another may take its dependencies from there."""
+    stored: list[dict[str, object]] = []
+    left = []
+    manager: Any = SimpleNamespace(save_success=lambda task: stored.append(task.values))
+    reporter = SimpleNamespace(add_success=lambda task: None)
+    runner = StageRunner(manager, reporter, True, False, None, 2, run=None)
+    action: Any = StageAction(STAGE, Any, Any)
+    for task in (Task("api", [action]), Task("mine", [lambda: {}])):
+        task.values = task.actions[0].values = {"tokens": 7}
+        runner.process_task_result(SimpleNamespace(task=task, run_status="run"), None)
+        left.append((task.values, task.actions[0].values))
+    assert stored == [{"tokens": 7}, {"tokens": 7}]
+    assert left == [({}, {}), ({"tokens": 7}, {"tokens": 7})]

@@ -101,6 +101,17 @@ def test_who_was_beside_a_stage_is_known(scene: Scene) -> None:
     assert wrote == {"c": {"x": 1.0}}
 
 
+def test_who_was_beside_nobody_who_still_works_is_forgotten(scene: Scene) -> None:
+    """Else a run would keep what the tools of all its workers wrote."""
+    for name in ("first", "b", "c"):
+        scene.witness.began(name, lambda: {"x": 1.0})
+    for name in ("first", "c"):
+        scene.witness.ended(name)
+    assert [name for name, _, _ in scene.witness._spans] == [*scene.witness._wrote] == ["first", "c"]
+    scene.witness.ended("b")
+    assert (scene.witness._spans, scene.witness._wrote) == ([], {})
+
+
 def test_who_is_gone_and_was_looked_at_did_not_do_what_comes_after(scene: Scene) -> None:
     scene.witness.began("early")
     scene.witness.gone("early")

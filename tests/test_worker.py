@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import secrets
@@ -24,12 +25,13 @@ from dodo_claude.errors import DodoClaudeError
 from dodo_claude.files import STATE_DIR, make_state_dir
 from dodo_claude.journal import Attempt, StageLog
 from dodo_claude.lifecycle import Outcome, Result
-from dodo_claude.protect import Guard
+from dodo_claude.protect import Guard, Watch
 from dodo_claude.records import AgentProfile, Monitor, Prompt, Stage
 from dodo_claude.recovery import drive
 from dodo_claude.services import Done, Services
 from dodo_claude.terminal import Pane
 from dodo_claude.witness import Witness
+from dodo_claude.work import Command
 from tests.fakes import (
     AGAIN,
     AWAY,
@@ -403,6 +405,20 @@ def test_a_session_that_died_is_resumed(desk: Desk) -> None:
     assert "--resume s-1 " in script
     assert "Please go on" in (desk.last.dir / "prompt.md").read_text()
     assert desk.fleet.told == [("failed", "died", "api")]
+
+
+def test_of_attempts_that_ended_nothing_waits_for_pythons_collector(desk: Desk) -> None:
+    """Which comes the later the more there is: until then a run would grow with each stage."""
+    tool = ("PreToolUse", {"tool_name": "Write"})
+    gc.collect()
+    gc.disable()
+    try:
+        desk.drive(replace(STAGE, retries=1), Turn({"a": "half"}, (*WORK, tool), exits=-9), GOOD)
+        desk.drive(COMMAND)
+        kept = [each for each in gc.get_objects() if type(each) in (worker.Worker, Command, Attempt, Watch)]
+    finally:
+        gc.enable()
+    assert kept == []
 
 
 def test_a_resumed_session_finds_what_it_had_made_and_is_judged_by_what_was_before(desk: Desk) -> None:
