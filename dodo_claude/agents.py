@@ -328,6 +328,9 @@ def settings(profile: AgentProfile, job: Job, config_dir: str | None = None) -> 
         # Without this line a project's or a user's settings could switch our hooks off.
         "disableAllHooks": False,
         "hooks": listening,
+        # A moving sign takes 8 % of a core as long as the model is waited for, one that stands still 4 %; and a session
+        # mostly works with nobody looking.
+        "prefersReducedMotion": True,
         # The client tells its status line what the session has cost; nothing else does while it lives.
         "statusLine": {"type": "command", "command": _status_command(job)},
         "permissions": {

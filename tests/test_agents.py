@@ -175,6 +175,7 @@ def test_settings() -> None:
     assert made.pop("statusLine")["type"] == "command"
     assert made == {
         "disableAllHooks": False,
+        "prefersReducedMotion": True,
         "hooks": {
             **{name: [{"hooks": [hook]}] for name in agents.HOOKS},
             **{
