@@ -22,9 +22,11 @@ from hypothesis import strategies as st
 from dodo_claude import language
 from dodo_claude.config import Blueprint, load_config
 from dodo_claude.errors import ConfigError
+from dodo_claude.findings import MOST
 from dodo_claude.records import Budget, Config
-from dodo_claude.schema import SCHEMA, schema
+from dodo_claude.schema import SCHEMA, look, schema
 
+ANY_VALIDATOR = jsonschema.Draft202012Validator(schema())
 BROKEN = Path(__file__).parent / "data" / "broken"
 
 GOOD = '''# A good one: each kind of key once, and texts that are easily misread.
@@ -400,11 +402,11 @@ def test_a_file_dep_need_not_be_there(project: Project) -> None:
     assert load_config(project('[stages.a]\ncommand = "x"\nfile_dep = ["not/yet.c"]\n')).stages[0].file_dep
 
 
-def test_a_plain_file_needs_no_jinja2(project: Project) -> None:
+def test_a_plain_file_needs_neither_jinja2_nor_jsonschema(project: Project) -> None:
     path = project('[stages.a]\nforeach = ["x"]\nprompt = "do {{ item }}"\ntargets = ["{{ item }}.md"]\n')
     code = (
         "import sys; from pathlib import Path; import dodo_claude.config as c; assert 'jsonschema' not in sys.modules; "
-        f"c.load_config(Path({str(path)!r})); sys.exit('jinja2' in sys.modules)"
+        f"c.load_config(Path({str(path)!r})); sys.exit('jinja2' in sys.modules or 'jsonschema' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -722,6 +724,24 @@ def objects(part: Any) -> list[dict[str, Any]]:
     found = [part] if isinstance(part, dict) and part.get("type") == "object" else []
     inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
     return found + [each for value in inner for each in objects(value)]
+
+
+@given(st.one_of(DOCUMENTS, FITTING_DOCUMENTS))
+@settings(max_examples=100, suppress_health_check=[*HealthCheck], deadline=None)
+def test_what_a_quick_look_finds_sound_any_validator_does(document: dict[str, Any]) -> None:
+    found = [*ANY_VALIDATOR.iter_errors(document)]
+    assert not (look(schema())(document) and found)
+
+
+def test_a_quick_look_sees_that_a_whole_file_is_sound(tmp_path: Path) -> None:
+    assert look(schema())(tomllib.loads(GOOD))
+
+
+def test_of_very_many_faulty_stages_the_first_are_told(project: Project) -> None:
+    stages = "".join(f"[stages.s{number}]\ncommand = 1\n" for number in range(2 * MOST))
+    lines = complaints(project(stages))
+    assert len(lines) == MOST + 1
+    assert f"stages.s{MOST - 1}.command" in lines[-1]
 
 
 def test_no_table_takes_what_it_does_not_know() -> None:
