@@ -105,8 +105,7 @@ def unproved(drafts: Collection[Draft]) -> Iterator[Problem]:
 
 
 def _finished(draft: Draft) -> Stage:
-    return replace(
-        draft.stage,
+    return draft.stage.with_values(
         file_dep=tuple(sorted(draft.file_dep)),
         targets=tuple(draft.targets),
         after=tuple(draft.after),

@@ -82,7 +82,9 @@ class Project:
 
     def inside(self, path: str) -> str:
         """`path` normalised, when it stays in the project after all symbolic links; else BadPathError."""
-        found = posixpath.normpath(posixpath.join(self.base, normal(path)))
+        found = normal(path)
+        if self.base:
+            found = posixpath.normpath(posixpath.join(self.base, found))
         real = self.real(found)
         folder = self.real(self.base) if self.base else self.root
         if real != folder and not real.startswith(folder.rstrip("/") + "/"):
@@ -110,12 +112,11 @@ class Project:
     def target(self, path: str) -> str:
         """Like inside, for a file that a stage makes."""
         found = self.inside(path)
-        if path.endswith("/") or inputs.is_folder(os.path.join(self.root, found)):
+        if path.endswith("/") or inputs.is_folder(f"{self.root}/{found}"):
             raise BadPathError(
                 f"{show(path)} is a folder", "a target is a file: name the files that the stage makes"
             )
-        relative = os.path.relpath(self.real(found), self.root)
-        for place in (found, relative, self.local(found)):
+        for place in {found, self.plain(found), self.local(found)}:
             folder = place.split("/", 1)[0]
             if folder.lower() in RESERVED:
                 raise BadPathError(f"{show(path)} is inside {folder}", "no stage may make files there")
@@ -203,7 +204,7 @@ class Project:
         return sorted(kept.values())
 
     def _real(self, path: str) -> str:
-        folder, name = os.path.split(path)
+        folder, _, name = path.rpartition("/")  # a normalised one has a slash only between two names
         if folder not in self._folders:
             self._folders[folder] = inputs.real(os.path.join(self.root, folder))
         full = os.path.join(self._folders[folder], name)

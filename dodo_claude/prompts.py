@@ -131,7 +131,11 @@ def analyse(source: str, *, known: tuple[str, ...] = PROMPT_NAMES) -> Uses:
     if not is_template(source):
         return Uses()
     if _is_simple(source):
-        found = [(use[1], source.count("\n", 0, use.start()) + 1) for use in _SIMPLE.finditer(source)]
+        found, line, at = [], 1, 0
+        for use in _SIMPLE.finditer(source):
+            line += source.count("\n", at, use.start())
+            at = use.start()
+            found.append((use[1], line))
         return Uses(undefined=_first_lines((name, line) for name, line in found if name not in known))
     import jinja2
     from jinja2 import meta
