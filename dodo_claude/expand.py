@@ -19,7 +19,7 @@ from typing import Any
 from dodo_claude import beside, durations, language, prompts
 from dodo_claude.documents import Table
 from dodo_claude.errors import DodoClaudeError, Problem
-from dodo_claude.findings import At, Findings, did_you_mean, dotted, listed, show
+from dodo_claude.findings import At, Findings, did_you_mean, dotted, first_of, listed, show
 from dodo_claude.foreach import Group
 from dodo_claude.locate import KeyPath
 from dodo_claude.paths import BadPathError, Project, escaped, is_glob
@@ -242,7 +242,7 @@ class _Expansion:
         own, shared = self._own.get("env") or {}, self._around.defaults.get("env") or {}
         if not own and not shared:
             return ()
-        common = _untouched(tuple(shared.items())) if not text.raw else None
+        common = _untouched(tuple(shared.items()))
         if common is None:
             common = tuple(
                 (key, text.of(value, ("defaults", "env", key)) or "")
@@ -277,8 +277,10 @@ class _Expansion:
         return tuple(found)
 
     def _cwd(self, text: _Values) -> str:
+        if not self._table.get("cwd"):
+            return self._around.project.base or "."
         place = self._place("cwd")
-        value = text.of(self._table.get("cwd") or ".", place)
+        value = text.of(self._table["cwd"], place)
         if text.raw and value is not None:
             return value
         return self._path(value, place, self._around.project.folder) or "."
@@ -384,7 +386,7 @@ class _Expansion:
 
     def _nearest_stage(self, name: str) -> str:
         known = self._around.known
-        return did_you_mean(name, known, f"known stages: {listed(sorted(known))}")
+        return did_you_mean(name, known, f"known stages: {first_of(known)}")
 
     # Phases: each is judged like a stage's own prompt, targets and check.
 

@@ -216,7 +216,7 @@ def render_value(source: str, *, item: str | None, stage: str, quoted: bool = Fa
     if len(text) > MAX_VALUE:
         raise DodoClaudeError(f"it makes {len(text)} characters, of at most {MAX_VALUE}")
     try:
-        language.count(len(text))
+        language.count(len(text) + (language.RENDERING if text is not source else 0))
     except language.TooMuchError as error:
         raise _not_rendered(error) from error
     return text
@@ -266,8 +266,11 @@ def _render(
     if not is_template(source):
         return source
     given = {name: value for name, value in values.items() if value is not None}
-    if _is_simple(source) and all(use[1] in given for use in _SIMPLE.finditer(source)):
-        return _SIMPLE.sub(lambda use: _simple_value(use, given, how), source)
+    parts = _simple_parts(source)
+    if parts is not None and all(name in given for _, name, _ in parts[1:]):
+        return parts[0][0] + "".join(
+            [_simple_value(name, by, given, how) + text for text, name, by in parts[1:]]
+        )
     try:
         template = _template(source, how)
     except Exception as error:
@@ -292,9 +295,18 @@ def _not_rendered(error: Exception) -> DodoClaudeError:
     return DodoClaudeError(one_line(f"the template can't be rendered: {place}{_lower(str(error))}"))
 
 
-def _simple_value(use: re.Match[str], given: Mapping[str, str], how: str) -> str:
-    value = given[use[1]]
-    return _put_in(FILTERS[use[2]](value) if use[2] else value, how)
+@functools.lru_cache(maxsize=1024)  # every item of a foreach asks about the same texts
+def _simple_parts(source: str) -> list[tuple[str, str, str]] | None:
+    """Each value that a simple template puts in, and its filter, with the text behind it; first the text before all."""
+    if not _is_simple(source):
+        return None
+    first, *more = _SIMPLE.split(source)
+    return [(first, "", ""), *((more[at + 2], more[at], more[at + 1] or "") for at in range(0, len(more), 3))]
+
+
+def _simple_value(name: str, by: str, given: Mapping[str, str], how: str) -> str:
+    value = given[name]
+    return _put_in(FILTERS[by](value) if by else value, how)
 
 
 def _put_in(value: str, how: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import shlex
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import toml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import language
+from dodo_claude import checks, findings, language
 from dodo_claude.config import Blueprint, load_config
 from dodo_claude.errors import ConfigError
 from dodo_claude.findings import MOST
@@ -958,12 +959,57 @@ def test_a_nested_file_and_a_plan_are_looked_at_before_they_are_parsed(project: 
 def test_what_all_items_make_has_a_limit(
     project: Project, monkeypatch: pytest.MonkeyPatch, template: str
 ) -> None:
-    monkeypatch.setattr(language, "MOST_TOGETHER", 1000)
+    monkeypatch.setattr(language, "MOST_TOGETHER", 1200)
     text = f"[stages.a]\nforeach = ['a', 'b', 'c', 'd', 'e', 'f']\ntargets = ['t{{{{ item }}}}']\nprompt = 'x'\ncheck = \"{'x' * 180} {template}\"\n"
     assert complaints(project(text)) == [
-        "orchestrate.toml:5:9: stages.a.check: the template can't be rendered: all templates make more than 1 000 characters: "
+        "orchestrate.toml:5:9: stages.a.check: the template can't be rendered: all templates make more than 1 200 characters: "
         "use fewer items or shorter texts"
     ]
     path = project(text.replace(", 'd', 'e', 'f'", ""))
     for _ in range(3):
         assert len(load_config(path).stages) == 3  # each load may make as much again
+
+
+def test_what_all_stages_read_has_a_limit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "MOST_READ", 4)
+    stages = "".join(f"[stages.s{number}]\ncommand = 'x'\nfile_dep = ['m/*']\n" for number in range(3))
+    text = "[stages.m]\ncommand = 'x'\ntargets = ['m/a', 'm/b']\n" + stages
+    assert complaints(project(text)) == [
+        "orchestrate.toml:12:13: stages.s2.file_dep[0]: with what 'm/*' finds the stages read more than 4 files, each counted "
+        "for each (let one stage put them together, and the others read what it made)"
+    ]
+    assert len(load_config(project(text.replace("'m/b'", ""))).stages) == 4
+
+
+def test_of_very_many_problems_the_last_have_no_hint(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(findings, "MOST_COMPARED", 5)
+    lines = complaints(
+        project(
+            "[stages.quince]\ncommand = 'x'\nafter = ['quicne', 'quinze', 'nobody', 'quine', 'qince', 'quinec']\n"
+        )
+    )
+    assert ["did you mean 'quince'?" in line for line in lines] == [True, True, False, True, True, False]
+    assert "(known stages: quince)" in lines[-1]
+
+
+def test_what_stages_have_of_the_defaults_is_made_once(project: Project) -> None:
+    defaults = '[defaults]\nallowed_tools = ["Bash(x)"]\nenv = { B = "1", A = "2" }\n'
+    stages = "".join(f'[stages.s{number}]\nprompt = "x"\n' for number in range(3))
+    first, *others = load_config(project(defaults + stages + "env = { B = '3' }\n")).stages
+    assert first.env == (("A", "2"), ("B", "1"))
+    assert others[1].env == (("A", "2"), ("B", "3"))
+    assert others[0].env is first.env
+    assert all(other.agent is first.agent for other in others)
+
+
+def test_a_stage_with_other_values_is_that_of_dataclasses(good: Config) -> None:
+    stage = good.stages[0]
+    assert stage.with_values(targets=("x",), line=7) == replace(stage, targets=("x",), line=7)
+
+
+def test_a_load_leaves_the_garbage_collector_as_it_was(project: Project) -> None:
+    assert gc.isenabled()
+    complaints(project("[stages.a]\n"))
+    assert gc.isenabled()

@@ -512,3 +512,18 @@ def test_no_template_makes_more_than_it_may(source: str) -> None:
                 **(KNOWN | {"item": "a/b" * 20, "files": {"f": "line\n" * 20}, "globs": {"*": ("f",)}}),
             )
             assert len(made.text) <= 3000
+
+
+def test_lines_of_many_uses_are_counted_in_one_pass() -> None:
+    uses = analyse("\n{{ item }}{{ stage }}\n\n{{ item | stem }}", known=("stage",))
+    assert uses.undefined == (("item", 2),)
+    assert analyse("{{ stage }}\n{{ item }}", known=("stage",)).undefined == (("item", 2),)
+
+
+def test_a_text_that_is_made_counts_however_short_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "MOST_TOGETHER", 2 * language.RENDERING)
+    with language.together():
+        render_value("x" * language.RENDERING, item=None, stage="")
+        render_value("{{ stage }}", item=None, stage="")
+        with pytest.raises(DodoClaudeError, match="all templates make more than"):
+            render_value("{{ stage }}", item=None, stage="s")
