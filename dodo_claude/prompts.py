@@ -48,6 +48,7 @@ _MARK = re.compile(r"[A-Za-z0-9]{8,64}")
 _JINJA = re.compile(r"\{[{%#]")
 LITERAL = "write literal braces as {% raw %}{{ }}{% endraw %}"
 
+_TABLES = ("files", "stages", "env")
 _GLOB = "files.glob needs a literal pattern, such as files.glob('summaries/*.md')"
 
 # Names that jinja2 gives to every template: into its own works, which are not in the table of names.
@@ -61,6 +62,16 @@ _UNMARKED = {ord(_BEGIN): None, ord(_END): None}
 _MENTION = re.compile(r'(?<![^\s\ufeff])@(?:"[^"\n]+"|\S+)')
 # All that most templates use of jinja2; not importing it saves more time than reading a small configuration takes.
 _SIMPLE = re.compile(r"(?<!\{)\{\{[ \t]*(item|stage)(?:[ \t]*\|[ \t]*(stem|name|parent))?[ \t]*\}\}")
+
+
+# And what most prompts look up besides: reading it needs none of jinja2.
+_TEXT = r"""(?:'[^'\\\r\n{}]+'|"[^"\\\r\n{}]+")"""
+_WORD = "[A-Za-z_][A-Za-z0-9_]*"
+_LOOKED_UP = re.compile(
+    rf"(?<!\{{)\{{\{{[ \t]*(?:(?P<value>item|stage)(?:[ \t]*\|[ \t]*(?:stem|name|parent))?|(?P<report>report)"
+    rf"|files\[(?P<files>{_TEXT})\]|env\.(?P<env>{_WORD})"
+    rf"|stages(?:\.(?P<stages>{_WORD})|\[(?P<quoted>{_TEXT})\])\.message)[ \t]*\}}\}}"
+)
 
 
 def _stem(path: object) -> str:
@@ -137,6 +148,8 @@ def analyse(source: str, *, known: tuple[str, ...] = PROMPT_NAMES) -> Uses:
             at = use.start()
             found.append((use[1], line))
         return Uses(undefined=_first_lines((name, line) for name, line in found if name not in known))
+    if (uses := _looked_up(source, known)) is not None:
+        return uses
     import jinja2
     from jinja2 import meta
 
@@ -149,6 +162,36 @@ def analyse(source: str, *, known: tuple[str, ...] = PROMPT_NAMES) -> Uses:
     except language.NotInLanguageError as error:
         return Uses(error=(f"not a template: {error.text} (README says what one may use)", error.line))
     return _Reading(tree, free, known).uses()
+
+
+def _looked_up(source: str, known: Collection[str]) -> Uses | None:
+    """What a template of plain look-ups uses, as jinja2's reader would have it; None: there is more in it."""
+    if "\r" in source or is_template(_LOOKED_UP.sub("_", source)):
+        return None
+    used: list[tuple[str, str, int]] = []
+    undefined: list[tuple[str, int]] = []
+    line, at, code = 1, 0, 0
+    for found in _LOOKED_UP.finditer(source):
+        line += source.count("\n", at, found.start())
+        at = found.start()
+        code += len(found[0])
+        assert found.lastgroup is not None
+        table = "stages" if found.lastgroup == "quoted" else found.lastgroup
+        name = found[found.lastgroup]
+        base = name if table == "value" else table
+        if base not in known:
+            undefined.append((base, line))
+        elif table == "report":
+            used.append((table, "", line))
+        elif table != "value":
+            used.append((table, name[1:-1] if name[0] in "\"'" else name, line))
+    if code > language.MAX_CODE:  # which jinja2, that is to render it, would not read
+        return None
+    files, stages, env = (
+        tuple(dict.fromkeys(name for kind, name, _ in used if kind == table)) for table in _TABLES
+    )
+    report = any(kind == "report" for kind, _, _ in used)
+    return Uses(files, stages, env, report, _first_lines(undefined), lines=tuple(used))
 
 
 def render(

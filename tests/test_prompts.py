@@ -527,3 +527,22 @@ def test_a_text_that_is_made_counts_however_short_it_is(monkeypatch: pytest.Monk
         render_value("{{ stage }}", item=None, stage="")
         with pytest.raises(DodoClaudeError, match="all templates make more than"):
             render_value("{{ stage }}", item=None, stage="s")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ files['a b.md'] }}\n\n{{files[\"é\"]}} {{ files['a b.md'] }}", "{{ stages.a.message }}{{ stages['b:c/d'].message }}",
+        "{{ env.HOME }}\n{{ report }}", "{{ item | stem }}\n{{ stage }}", "{{ files['glob'] }}", "{{ env._x }}", "{{ stages.in.message }}",
+        "{{ files['x'] }} {{ env.A }} {{ stages.b.message }} {{ report }} {{ item }}", "{ {{ files['x'] }} }",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("known", [prompts.PROMPT_NAMES, prompts.PROMPT_NAMES[1:], prompts.VALUE_NAMES])
+def test_what_is_looked_up_plainly_is_read_as_jinja2_reads_it(source: str, known: tuple[str, ...]) -> None:
+    assert prompts._looked_up(source, known) == analyse(source + "{# jinja2 reads this #}", known=known)
+
+
+@pytest.mark.parametrize("source", ["{{ files[item] }}", "{{{ files['x'] }}}", "{{ files['x'] }}{% if 1 %}{% endif %}", "{{ files['\\n'] }}",
+    "{{- env.A }}", "{{ files['x'] | upper }}", "{{ stages.a }}", "{{ env.A }}\r\n", "{{ env.A }}" * 5000])  # fmt: skip
+def test_what_is_more_than_a_plain_look_up_is_left_to_jinja2(source: str) -> None:
+    assert prompts._looked_up(source, prompts.PROMPT_NAMES) is None
