@@ -13,16 +13,18 @@ from dodo_claude import inputs
 from dodo_claude.errors import Problem
 from dodo_claude.expand import Draft
 from dodo_claude.findings import At, did_you_mean_file, listed, show
-from dodo_claude.foreach import Group
+from dodo_claude.foreach import Group, Late
 from dodo_claude.paths import Made, Project, is_glob, is_utf8
 from dodo_claude.records import Absent, Stage, enclosing
 
+# What globs find, counted for each stage that reads it: of 10000 stages each may read 150 files. doit looks at each of them.
+MOST_READ = 1_500_000
 # One cycle hides others: each is cut and the search goes on, so long as there is a point in reading more of them.
 MAX_CYCLES = 20
 
 
 def connect(
-    drafts: list[Draft], late: list[Group], groups: Collection[str], project: Project, orders: Collection[str]
+    drafts: list[Draft], late: Late, groups: Collection[str], project: Project, orders: Collection[str]
 ) -> tuple[Stage, ...]:
     """The finished stages; every clash between them is in the findings. `late` are groups with no stages yet.
 
@@ -34,8 +36,8 @@ def connect(
     _globs(drafts, late, project)
     _aliases(drafts, project, makers)
     _wait_for(drafts, late)
-    _cycles(drafts, late, groups)
-    _reports(drafts, late, groups)
+    _cycles(drafts, late.groups, groups)
+    _reports(drafts, late.groups, groups)
     return tuple(_finished(draft) for draft in drafts)
 
 
@@ -105,8 +107,7 @@ def unproved(drafts: Collection[Draft]) -> Iterator[Problem]:
 
 
 def _finished(draft: Draft) -> Stage:
-    return replace(
-        draft.stage,
+    return draft.stage.with_values(
         file_dep=tuple(sorted(draft.file_dep)),
         targets=tuple(draft.targets),
         after=tuple(draft.after),
@@ -221,44 +222,54 @@ def _named(draft: Draft, seen_from: Draft) -> str:
     return f"stage {show(draft.stage.name)} ({file}line {line})"
 
 
-def _globs(drafts: list[Draft], late: list[Group], project: Project) -> None:
+def _globs(drafts: list[Draft], late: Late, project: Project) -> None:
     """Put the files that globs find among the file_deps: those that are there, and targets of other stages."""
     made = Made(project, (path for draft in drafts for path in draft.targets))
-    found: dict[str, list[str]] = {}
+    found: dict[str, tuple[str, ...]] = {}
+    count = 0
     for draft in drafts:
         globs = draft.prompt_globs | draft.globs
         own = {project.real(path) for path in draft.targets} if globs else set()
         for pattern, place in globs.items():
             if pattern not in found:
-                found[pattern] = project.once({*project.files(pattern), *made.found(pattern)})
-            paths = [path for path in found[pattern] if project.real(path) not in own]
-            for path in paths:
-                if not is_utf8(path):
-                    text = f"{show(pattern)} finds {show(path)}, whose name is not UTF-8"
-                    place.complain(text, "rename it, or let the glob leave it out")
-            draft.found[pattern] = tuple(paths)
-            for path in paths:
-                draft.file_dep.setdefault(path, place)
-            if not paths and not any(group.may_make(pattern) for group in late):
+                found[pattern] = tuple(project.once({*project.files(pattern), *made.found(pattern)}))
+                for path in found[pattern]:
+                    if not is_utf8(path):
+                        text = f"{show(pattern)} finds {show(path)}, whose name is not UTF-8"
+                        place.complain(text, "rename it, or let the glob leave it out")
+            paths = found[pattern]
+            if own:
+                paths = tuple(path for path in paths if project.real(path) not in own)
+            count += len(paths)
+            if count > MOST_READ:
+                most = f"{MOST_READ:,}".replace(",", " ")
+                text = f"with what {show(pattern)} finds the stages read more than {most} files, each counted for each"
+                place.complain(text, "let one stage put them together, and the others read what it made")
+                place.findings.raise_any()
+            draft.found[pattern] = paths
+            draft.file_dep = draft.file_dep | dict.fromkeys(paths, place) | draft.file_dep
+            if not paths and not late.makers(pattern):
                 text = f"{show(pattern)} matches no file and no target of another stage"
                 place.complain(text, "its own targets do not count" if found[pattern] else "")
 
 
-def _wait_for(drafts: list[Draft], late: list[Group]) -> None:
+def _wait_for(drafts: list[Draft], late: Late) -> None:
     """Who reads what a group may make whose stages are not known yet comes after that group."""
     made = {path for draft in drafts for path in draft.targets}
-    for draft in drafts if late else ():
+    for draft in drafts if late.groups else ():
         globs = draft.globs | draft.prompt_globs
         read = {path: place for path, place in draft.file_dep.items() if path not in made} | globs
-        for group in late:
-            if group.plan and draft.stage.name in group.makers:
-                continue
-            for path, place in read.items():
-                if group.may_make(path):
-                    draft.after.setdefault(group.name, place)
+        found = {
+            group.name: (group, place)
+            for path, place in reversed(read.items())
+            for group in late.makers(path)
+        }
+        for group in late.groups if found else ():
+            if group.name in found and not (group.plan and draft.stage.name in group.makers):
+                draft.after.setdefault(group.name, found[group.name][1])
 
 
-def _cycles(drafts: list[Draft], late: list[Group], groups: Collection[str]) -> None:
+def _cycles(drafts: list[Draft], late: Collection[Group], groups: Collection[str]) -> None:
     """Report stages that wait for each other; `a -> b` reads: a needs b."""
     needs = _needs(drafts, late, groups)
     order = {name: index for index, name in enumerate(needs)}
@@ -283,7 +294,7 @@ def _cycles(drafts: list[Draft], late: list[Group], groups: Collection[str]) -> 
 
 
 def _needs(
-    drafts: list[Draft], late: list[Group], groups: Collection[str]
+    drafts: list[Draft], late: Collection[Group], groups: Collection[str]
 ) -> dict[str, dict[str, At | None]]:
     """Of each stage and group what it waits for, and where that is said."""
     makers = {path: draft.stage.name for draft in drafts for path in draft.targets}
@@ -306,7 +317,7 @@ def _needs(
     return needs
 
 
-def _reports(drafts: list[Draft], late: list[Group], included: Collection[str]) -> None:
+def _reports(drafts: list[Draft], late: Collection[Group], included: Collection[str]) -> None:
     """What the report in a prompt is of: all that its stage comes after; a group stands for its stages."""
     asking = [draft for draft in drafts if draft.report]
     needs = _needs(drafts, late, included) if asking else {}

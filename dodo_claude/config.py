@@ -6,6 +6,8 @@ started, written or changed.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -27,7 +29,7 @@ from dodo_claude import (
 )
 from dodo_claude.documents import Documents, Table
 from dodo_claude.errors import ConfigError, Problem
-from dodo_claude.findings import Findings, did_you_mean, listed, show
+from dodo_claude.findings import Findings, comparing, did_you_mean, listed, show
 from dodo_claude.records import (
     ORDERS,
     Absent,
@@ -60,6 +62,18 @@ def load_config(path: Path, *, task_names: Collection[str] = (), agent: str | No
     return Blueprint(path, task_names=task_names, agent=agent).config()
 
 
+@contextlib.contextmanager
+def _unswept() -> Iterator[None]:
+    """All that a configuration is made of stays, so that looking for what went is a quarter of the time in vain."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 class Blueprint:
     """A file, read once, of which configurations are made: each knows more of the items that stages make.
 
@@ -84,7 +98,8 @@ class Blueprint:
         self._seen: dict[str, tuple[str, ...]] = {}  # a run's items stay what they were when it began
         self._plans: dict[str, documents.File] = {}  # and so do its plans
         self._settled: frozenset[str] = frozenset()
-        self._file = documents.read(path)
+        with _unswept():
+            self._file = documents.read(path)
 
     def config(self, settled: Collection[str] | None = None) -> Config:
         """The configuration as it is known when the makers of the items of the groups `settled` are done.
@@ -97,8 +112,19 @@ class Blueprint:
         try:
             return self._config(None, self._seen, {})
         except ConfigError:
+            if not self._hangs_on_what_is_there():
+                raise
             # What a stage made, and is not right, is that stage's to mend: it keeps nobody from looking.
             return self._config((), self._seen, {})
+
+    def _hangs_on_what_is_there(self) -> bool:
+        """May stages be others before their makers have run?"""
+        tables = (
+            table
+            for file in (self._file, *documents.files(self._file))
+            for table in (file.values.get("stages") or {}).values()
+        )
+        return any(table and ("plan" in table or isinstance(table.get("foreach"), dict)) for table in tables)
 
     def plan_problems(self, group: str) -> tuple[str, ...]:
         """All that is wrong with the plan of `group` as it is on disk now. Called by any thread."""
@@ -110,7 +136,9 @@ class Blueprint:
             return tuple(map(str, error.problems))
         return ()
 
+    @_unswept()
     @language.together()
+    @comparing()
     def _config(
         self,
         settled: Collection[str] | None,
@@ -193,7 +221,7 @@ class Blueprint:
             late_plan = groups.get(f"{document.prefix}{table.name}") if table.is_planner else None
             if late_plan is not None:
                 templates.append(_foreach(late_plan, made[0].stage))
-        late = [group for group in groups.values() if group.items is None]
+        late = foreach.Late(group for group in groups.values() if group.items is None)
         files = list(documents.files(self._file))
         orders = [self.path.name, *(file.name for file in files)]
         names = [*groups, *_standing(found)]
@@ -204,7 +232,7 @@ class Blueprint:
         def others(path: str) -> bool:
             """Can it be made by somebody whose targets no stage has?"""
             by_tasks = self._delayed or found.main.project.real(path) in by_dodo
-            return by_tasks or any(group.may_make(path) for group in late)
+            return by_tasks or bool(late.makers(path))
 
         readers = [*((draft.stage.name, draft) for draft in drafts), *unknown]
         lacking = checks.absent(readers, found.main.project, others)

@@ -3,6 +3,7 @@ says the same."""
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 
@@ -21,6 +22,7 @@ UNITS = {unit: seconds for seconds, units in _UNITS.items() for unit in units}
 _PART = re.compile(r" *([0-9]{1,12}(?:\.[0-9]{1,12})?) *([A-Za-z]+) *")
 
 
+@functools.lru_cache(maxsize=1024)  # every stage has some, and most the same
 def seconds(text: str) -> float | None:
     """The duration in seconds; None when `text` is not one. The range is the caller's to judge."""
     parts = _parts(text)

@@ -6,6 +6,7 @@ reported and left out, so that the rest can be judged too.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,11 +19,11 @@ from typing import Any
 from dodo_claude import beside, durations, language, prompts
 from dodo_claude.documents import Table
 from dodo_claude.errors import DodoClaudeError, Problem
-from dodo_claude.findings import At, Findings, did_you_mean, dotted, listed, show
+from dodo_claude.findings import At, Findings, did_you_mean, dotted, first_of, listed, show
 from dodo_claude.foreach import Group
 from dodo_claude.locate import KeyPath
 from dodo_claude.paths import BadPathError, Project, escaped, is_glob
-from dodo_claude.records import AgentProfile, Phase, Stage
+from dodo_claude.records import AgentProfile, Phase, Stage, enclosing
 from dodo_claude.sources import UnreadableError, read_text
 
 # Same as the schema's limit for a prompt that stands in orchestrate.toml, in bytes.
@@ -154,7 +155,7 @@ class _Expansion:
         prompt = self._prompt()
         if prompt is not None:
             names = tuple(self._prefix + name for name in prompt.uses.stages)
-            draft.stage = replace(draft.stage, messages=names)
+            draft.stage = draft.stage.with_values(messages=names)
         for written in prompt.uses.files if prompt is not None else ():
             assert prompt is not None
             with suppress(BadPathError):  # reported where the stage is judged
@@ -178,15 +179,15 @@ class _Expansion:
         self._name_session(draft, text)
         self._name_files(draft, text)
         self._name_stages(draft)
-        if prompt is not None:
-            draft.stage = replace(draft.stage, **self._name_uses(draft, prompt))
-        self._name_phases(draft)
+        if prompt is not None and (used := self._name_uses(draft, prompt)):
+            draft.stage = draft.stage.with_values(**used)
+        if draft.stage.phases:
+            self._name_phases(draft)
         return draft
 
     def _stage(self, text: _Values, prompt: _Prompt | None) -> Stage:
         """The stage with what stands in its table alone."""
         name, item = text.stage, text.item
-        env = {**(self._around.defaults.get("env") or {}), **(self._own.get("env") or {})}
         stage = Stage(
             name=self._prefix + name,
             group=None if self._group is None else self._prefix + self._name,
@@ -211,9 +212,7 @@ class _Expansion:
             repairs=self._table.get("repairs", 2 if self._is_planner else 1),
             timeout=self._duration("timeout", "30m"),
             retries=self._table.get("retries", 3),
-            env=tuple(
-                sorted((key, text.of(value, self._env_place(key)) or "") for key, value in env.items())
-            ),
+            env=self._env(text),
             cwd=self._cwd(text),
             keep=self._table.get("keep", "on-failure"),
             allow_unchanged=self._table.get("allow_unchanged", False),
@@ -238,9 +237,23 @@ class _Expansion:
     def _plan_file(self) -> str | None:
         return self._path(self._own.get("plan"), ("stages", self._name, "plan"), self._around.project.target)
 
-    def _env_place(self, key: str) -> KeyPath:
-        own = key in (self._own.get("env") or {})
-        return ("stages", self._name, "env", key) if own else ("defaults", "env", key)
+    def _env(self, text: _Values) -> tuple[tuple[str, str], ...]:
+        """Its own and that of [defaults]: what needs no rendering is one and the same for all stages."""
+        own, shared = self._own.get("env") or {}, self._around.defaults.get("env") or {}
+        if not own and not shared:
+            return ()
+        common = _untouched(tuple(shared.items()))
+        if common is None:
+            common = tuple(
+                (key, text.of(value, ("defaults", "env", key)) or "")
+                for key, value in sorted(shared.items())
+                if key not in own
+            )
+        if not own:
+            return common
+        place = ("stages", self._name, "env")
+        mine = [(key, text.of(value, (*place, key)) or "") for key, value in own.items()]
+        return tuple(sorted([*(pair for pair in common if pair[0] not in own), *mine]))
 
     def _duration(self, key: str, default: str) -> float:
         text = self._table.get(key) or default
@@ -264,8 +277,10 @@ class _Expansion:
         return tuple(found)
 
     def _cwd(self, text: _Values) -> str:
+        if not self._table.get("cwd"):
+            return self._around.project.base or "."
         place = self._place("cwd")
-        value = text.of(self._table.get("cwd") or ".", place)
+        value = text.of(self._table["cwd"], place)
         if text.raw and value is not None:
             return value
         return self._path(value, place, self._around.project.folder) or "."
@@ -281,17 +296,20 @@ class _Expansion:
             self._findings.add_once(self._place("agent"), f"unknown agent {show(name)}", remedy)
         if agent is None:
             return None
-        return replace(agent, model=self._table.get("model") or agent.model)
+        model = self._table.get("model") or agent.model
+        return agent if model == agent.model else replace(agent, model=model)
 
     def _with_tools(self, text: _Values) -> AgentProfile | None:
         """The agent with what this stage, for this item, allows besides."""
         if self._agent is None:
             return None
-        place = self._place("allowed_tools")
-        given = enumerate(self._table.get("allowed_tools") or ())
-        more = [text.of(tool, (*place, index)) for index, tool in given]
-        tools = (*self._agent.allowed_tools, *(tool for tool in more if tool is not None))
-        return replace(self._agent, allowed_tools=tuple(dict.fromkeys(tools)))
+        given = self._table.get("allowed_tools")
+        if not given:
+            return self._agent
+        if _has_template(tuple(given)):
+            place = self._place("allowed_tools")
+            given = [text.of(tool, (*place, index)) for index, tool in enumerate(given)]
+        return _allowing(self._agent, tuple(given))
 
     def _judge_command(self) -> None:
         if "command" in self._own and not {"prompt", "prompt_file"} & self._own.keys():
@@ -309,7 +327,7 @@ class _Expansion:
         if not _SESSION.fullmatch(session):
             remedy = "use letters, digits, '_' and '-', at most 48, starting with a letter or a digit"
             draft.session.complain(f"{show(session)} is not a session name", remedy)
-        draft.stage = replace(draft.stage, session=session)
+        draft.stage = draft.stage.with_values(session=session)
 
     def _name_files(self, draft: Draft, text: _Values) -> None:
         project = self._around.project
@@ -363,12 +381,12 @@ class _Expansion:
     def _known(self, name: str) -> str | None:
         """The full name of the stage or group to wait for: for an item that is not known yet, its group."""
         if name not in self._around.known:
-            name = next((group for group in self._around.late if name.startswith(f"{group}:")), "")
+            name = next((group for group in enclosing(name) if group in self._around.late), "")
         return self._prefix + name if name else None
 
     def _nearest_stage(self, name: str) -> str:
         known = self._around.known
-        return did_you_mean(name, known, f"known stages: {listed(sorted(known))}")
+        return did_you_mean(name, known, f"known stages: {first_of(known)}")
 
     # Phases: each is judged like a stage's own prompt, targets and check.
 
@@ -416,7 +434,7 @@ class _Expansion:
         ]
         for (_, place, prompt), phase in zip(readable, draft.stage.phases, strict=True):
             uses = self._name_uses(draft, prompt, made)
-            phases.append(replace(phase, prompt_files=uses["prompt_files"], messages=uses["messages"]))
+            phases.append(replace(phase, prompt_files=uses.get("prompt_files", ())))
             for index, path in enumerate(phase.targets):
                 if path in draft.targets:
                     fact, remedy = f"target {show(path)} is given twice", "leave one of them out"
@@ -426,8 +444,7 @@ class _Expansion:
         messages = [name for phase in phases for name in phase.messages]
         names = [name for phase in phases for name in phase.prompt_env]
         if phases:
-            draft.stage = replace(
-                draft.stage,
+            draft.stage = draft.stage.with_values(
                 phases=tuple(phases),
                 messages=tuple(dict.fromkeys(messages)),
                 prompt_env=tuple(dict.fromkeys(names)),
@@ -553,11 +570,12 @@ class _Expansion:
                 draft.after.setdefault(known, self._at(prompt.place))
         if prompt.uses.report:
             draft.report = self._at(prompt.place)
-        return {
+        found = {
             "prompt_files": tuple(dict.fromkeys(files)),
             "messages": tuple(self._prefix + name for name in prompt.uses.stages),
             "prompt_env": prompt.uses.env,
         }
+        return {key: names for key, names in found.items() if names}
 
     def _paths_used(self, stage: Stage, prompt: _Prompt) -> Iterator[tuple[str, str, int]]:
         """(files | globs, path, line) of each path that the prompt names, for this stage's item."""
@@ -622,6 +640,28 @@ class _Values:
             if language.is_used_up():
                 self._findings.raise_any()
             return None
+
+
+# What [defaults] say, each of many stages asks.
+
+
+@functools.lru_cache(maxsize=64)
+def _has_template(values: tuple[str | None, ...]) -> bool:
+    return any(value is not None and prompts.is_template(value) for value in values)
+
+
+@functools.lru_cache(maxsize=64)
+def _untouched(env: tuple[tuple[str, str | None], ...]) -> tuple[tuple[str, str], ...] | None:
+    """Variables in their order; None: some are templates."""
+    if _has_template(tuple(value for _, value in env)):
+        return None
+    return tuple(sorted((key, value or "") for key, value in env))
+
+
+@functools.lru_cache(maxsize=64)
+def _allowing(agent: AgentProfile, tools: tuple[str | None, ...]) -> AgentProfile:
+    more = (tool for tool in tools if tool is not None)
+    return replace(agent, allowed_tools=tuple(dict.fromkeys((*agent.allowed_tools, *more))))
 
 
 def _undefined(name: str, known: tuple[str, ...]) -> tuple[str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from dodo_claude.errors import ConfigError, Problem
@@ -17,6 +19,9 @@ SHOWN = 60
 
 # So many problems at once: who has more mends these first.
 MOST = 200
+
+# So many names are compared with words that were not known, in all: of a few thousand stages for each of the problems.
+MOST_COMPARED = 200_000
 
 # How much two words have in common, of 1, when one may have been meant by the other.
 LIKE = 0.6
@@ -125,14 +130,44 @@ def show(value: object) -> str:
     return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
 
 
+_left: ContextVar[list[int] | None] = ContextVar("_left", default=None)
+
+
+@contextlib.contextmanager
+def comparing() -> Iterator[None]:
+    """What is looked for inside of this has a limit in all: the last of very many problems get no hint."""
+    token = _left.set([MOST_COMPARED])
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
+def _may_compare(count: int) -> bool:
+    left = _left.get()
+    if left is None:
+        return True
+    left[0] -= count
+    return left[0] >= 0
+
+
 def did_you_mean(word: str, known: Collection[str], otherwise: str = "") -> str:
     """A remedy naming the nearest of the known words; else `otherwise`."""
-    found = _nearest(word, frozenset(known))
+    try:
+        found = _nearest(word, frozenset(known))
+    except _TooManyError:
+        found = None
     return otherwise if found is None else f"did you mean {show(found)}?"
+
+
+class _TooManyError(Exception):
+    """No more is compared."""
 
 
 def did_you_mean_file(path: str, known: Collection[str], otherwise: str = "") -> str:
     """Like did_you_mean, of files: one of the same name in another folder goes first, and an equal ending tells nothing."""
+    if not _may_compare(4 * len(known)):  # paths are longer, and more alike
+        return otherwise
     name, stem = _name_and_stem(path)
     names = {each: _name_and_stem(each) for each in known}
     like = difflib.SequenceMatcher(b=stem)
@@ -152,9 +187,22 @@ def _name_and_stem(path: str) -> tuple[str, str]:
 
 @functools.lru_cache(maxsize=1024)  # one stage renamed is one wrong name in many places
 def _nearest(word: str, known: frozenset[str]) -> str | None:
-    lowered = {name.lower(): name for name in sorted(known, reverse=True)}
+    if not _may_compare(len(known)):
+        raise _TooManyError  # which is not remembered
+    lowered = _lowered(known)
     found = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=LIKE)
     return lowered[found[0]] if found else None
+
+
+@functools.lru_cache(maxsize=8)
+def _lowered(known: frozenset[str]) -> dict[str, str]:
+    return {name.lower(): name for name in sorted(known, reverse=True)}
+
+
+@functools.lru_cache(maxsize=8)  # of many stages that name another wrongly each would sort them all
+def first_of(known: frozenset[str]) -> str:
+    """The first of the names, listed."""
+    return listed(sorted(known))
 
 
 def listed(names: Collection[str], most: int = 12) -> str:

@@ -8,10 +8,12 @@ but a name, and shapes of what they may make.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import posixpath
 import re
-from collections.abc import Collection, Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +27,9 @@ from dodo_claude.sources import UnreadableError, read_text
 
 # A list of what there is to do is shorter.
 MAX_LINES_FILE = 10_000_000
+
+# How often items are looked for anew as they become known: so many groups may be made of each other's targets in a row.
+MAX_ROUNDS = 25
 
 # A shape is a list of (what characters, any number of them?): "" any, NUL any but a slash, else the one itself.
 Shape = tuple[tuple[str, bool], ...]
@@ -82,6 +87,76 @@ class Group:
         return any(overlap(found, shape) for shape in self.shapes for found in wanted)
 
 
+class _Targets:
+    """All targets that are known, asked by many groups."""
+
+    def __init__(self, makers: dict[str, str], project: Project) -> None:
+        self.makers = makers
+        self._project = project
+
+    @functools.cached_property
+    def all(self) -> Made:
+        """For globs."""
+        return Made(self._project, self.makers)
+
+    @functools.cached_property
+    def _reals(self) -> dict[str, str]:
+        return {self._project.real(name): maker for name, maker in reversed(self.makers.items())}
+
+    def maker(self, path: str) -> str | None:
+        """Who makes that file, under whichever name."""
+        return self.makers.get(path) or self._reals.get(self._project.real(path))
+
+
+class Late:
+    """Groups whose stages are not known yet, asked which may make a path. Most are ruled out by what their targets begin
+    with: of thousands of groups few are compared."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self.groups = tuple(groups)
+        self.names = {group.name: index for index, group in enumerate(self.groups)}
+        self._plans = {index for index, group in enumerate(self.groups) if group.plan}
+        self._starts: dict[str, set[int]] = {}
+        for index, group in enumerate(self.groups):
+            for shape in group.shapes:
+                self._starts.setdefault(_start(shape), set()).add(index)
+        self._sorted = sorted(self._starts)
+        self._lengths = sorted({*map(len, self._starts)})
+        self._found: dict[str, tuple[Group, ...]] = {}
+
+    def makers(self, path: str) -> tuple[Group, ...]:
+        """Those that may make `path`, a path or a glob."""
+        if not self.groups:
+            return ()
+        found = self._found.get(path)
+        if found is None:
+            near = (self.groups[index] for index in sorted(self._near(path)))
+            found = self._found[path] = tuple(group for group in near if group.may_make(path))
+        return found
+
+    def _near(self, path: str) -> set[int]:
+        near = {*self._plans}
+        # A path is from the root, whichever of the files names it.
+        for shape in _wanted(self.groups[0].table.document.project, path) if self._starts else ():
+            start = _start(shape)
+            for length in self._lengths[: bisect_right(self._lengths, len(start))]:
+                near |= self._starts.get(start[:length], set())
+            if len(start) < len(shape):
+                for other in itertools.takewhile(
+                    lambda other, start=start: other.startswith(start),  # type: ignore[misc]
+                    self._sorted[bisect_left(self._sorted, start) :],
+                ):
+                    near |= self._starts[other]
+        return near
+
+
+def _start(shape: Shape) -> str:
+    """What all that has that shape begins with."""
+    return "".join(
+        char for char, _ in itertools.takewhile(lambda part: part[0] not in ("", "\0") and not part[1], shape)
+    )
+
+
 @dataclass(slots=True)
 class Search:
     """The items of all foreach of a configuration. `settled`: groups whose makers are done; None: read what is there."""
@@ -93,6 +168,7 @@ class Search:
         default_factory=dict
     )  # of groups what was found once: files, lines
     groups: dict[str, Group] = field(default_factory=dict)
+    _makers: Late | None = None  # all groups: which of them are late changes
 
     def run(self) -> dict[str, Group]:
         """Each group by name; what is wrong is in the findings."""
@@ -104,8 +180,15 @@ class Search:
         endless = self._settle()
         if endless:
             names = listed([group.name for group in endless])
-            text = f"items and targets of {names} feed each other without end"
+            rounds = (
+                "without end" if len(self.groups) + 2 <= MAX_ROUNDS else f"for more than {MAX_ROUNDS} rounds"
+            )
+            text = f"items and targets of {names} feed each other {rounds}"
             endless[0].complain(endless[0].place, text, "let the glob find other files than the targets")
+            if len(self.groups) + 2 > MAX_ROUNDS:
+                endless[
+                    0
+                ].table.document.findings.raise_any()  # of the others nobody knows what they would find
         self._report(self._targets())
         return self.groups
 
@@ -113,7 +196,7 @@ class Search:
         """Look for all items until nothing changes; the groups that never stop changing."""
         changed: list[Group] = []
         # One group's items make targets that may be another's items: no chain of them is longer than there are groups.
-        for _ in range(len(self.groups) + 2):
+        for _ in range(min(len(self.groups) + 2, MAX_ROUNDS)):
             made = self._targets()
             changed = [group for group in self.groups.values() if self._look(group, made)]
             if not changed:
@@ -167,9 +250,9 @@ class Search:
 
     # -- what they are
 
-    def _targets(self) -> dict[str, str]:
+    def _targets(self) -> _Targets:
         """Of each target that is known so far the stage that makes it."""
-        made = dict(self.made_by or {})
+        made = {**(self.made_by or {})}
         for table in self.tables:
             group = self.groups.get(table.full_name)
             items: Collection[str | None] = (None,) if group is None else group.items or ()
@@ -181,31 +264,28 @@ class Search:
                         made[table.document.project.inside(path)] = table.full_name + suffix
                     except (BadPathError, DodoClaudeError):
                         continue  # is reported where the stage is judged
-        return made
+        return _Targets(made, next(iter(self.tables)).document.project)
 
     def _late(self, group: Group, paths: Collection[str]) -> list[str]:
         """The late groups that may make one of `paths`."""
-        others = [other for other in self.groups.values() if other.items is None and other is not group]
-        return [other.name for other in others if any(other.may_make(path) for path in paths)]
+        if self._makers is None:
+            self._makers = Late(self.groups.values())
+        found = {other.name for path in paths for other in self._makers.makers(path) if other.items is None}
+        found.discard(group.name)
+        return sorted(found, key=self._makers.names.__getitem__)
 
-    def _look(self, group: Group, made: Mapping[str, str]) -> bool:
+    def _look(self, group: Group, made: _Targets) -> bool:
         """Look for the items once more; true when they, or who makes them, changed."""
         before = (group.items, group.makers)
         if group.globs:
             self._find(group, made)
         elif group.lines is not None:
-            maker = made.get(group.lines) or self._alias(group, group.lines, made)
+            maker = made.maker(group.lines)
             group.makers = (maker,) if maker else tuple(self._late(group, [group.lines]))
             group.items = self._lines(group)
         return (group.items, group.makers) != before
 
-    def _alias(self, group: Group, path: str, made: Mapping[str, str]) -> str | None:
-        """Who makes that file under another name."""
-        project = group.table.document.project
-        real = project.real(path)
-        return next((maker for name, maker in made.items() if project.real(name) == real), None)
-
-    def _find(self, group: Group, made: Mapping[str, str]) -> None:
+    def _find(self, group: Group, made: _Targets) -> None:
         project = group.table.document.project
         late = self._late(group, group.globs)
         settled = self.settled is not None and group.name in self.settled
@@ -215,8 +295,12 @@ class Search:
         if group.name not in self.seen:
             self.seen[group.name] = tuple({path for glob in group.globs for path in project.files(glob)})
         own = f"{group.name}:"
-        others = Made(project, (path for path, maker in made.items() if not maker.startswith(own)))
-        found = {path for glob in group.globs for path in others.found(glob)}
+        found = {
+            path
+            for glob in group.globs
+            for path, name in made.all.found(glob).items()
+            if not made.makers[name].startswith(own)
+        }
         # Who makes them comes first by their being file_deps.
         group.items = tuple(sorted(map(project.local, project.once({*self.seen[group.name], *found}))))
 
@@ -258,7 +342,7 @@ class Search:
 
     # -- what is wrong with it
 
-    def _report(self, made: Mapping[str, str]) -> None:
+    def _report(self, made: _Targets) -> None:
         for group in self.groups.values():
             if group.lines is not None and group._read is not None and group.items is not None:
                 for problem in group._read[1]:
@@ -268,7 +352,7 @@ class Search:
             if group.globs and group.items is not None:
                 self._report_files(group, made)
 
-    def _report_files(self, group: Group, made: Mapping[str, str]) -> None:
+    def _report_files(self, group: Group, made: _Targets) -> None:
         place = (*group.place, "glob")
         if not group.items:
             text = f"{listed(group.globs)} matches no file and no target of another stage"
@@ -284,10 +368,9 @@ class Search:
         group.items = tuple(good)
         own = f"{group.name}:"
         project = group.table.document.project
-        targets = Made(project, (path for path, maker in made.items() if maker.startswith(own)))
-        found = {path: name for glob in group.globs for path, name in targets.found(glob).items()}
-        for path in sorted(found):
-            maker = made[found[path]]
+        found = {path: name for glob in group.globs for path, name in made.all.found(glob).items()}
+        for path in sorted(path for path, name in found.items() if made.makers[name].startswith(own)):
+            maker = made.makers[found[path]]
             if maker != own + project.local(path):  # else it is the item itself, changed in place
                 text = f"{show(path)} is made by {show(maker)}, and would be an item of the next run"
                 group.complain(place, text, "let the glob find other files than the targets")

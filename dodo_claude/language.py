@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MOST = 10_000_000
 # And all renderings of one load of a configuration: of 20000 stages each may make 1 kB. What is no template is not counted.
 MOST_TOGETHER = 20_000_000
+# What making one text takes of it, however short that is.
+RENDERING = 40
 # What a pass of a loop takes of it, besides what it writes.
 _PASS = 10
 # Numbers in a template count items and lines.

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 
 KeyPath = tuple[str | int, ...]
 
-_BLANK = re.compile(r"[ \t]*+")
 # A comment and a line's end may stand wherever a value of an array may.
 _FILLER = re.compile(r"(?:[ \t\n]|#[^\n]*)*+")
-_KEY = re.compile(r"""[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+'""")
+# A part of a name, and the dot if another follows.
+_KEY = re.compile(r"""[ \t]*+([A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+(\.?)""")
 # The last two of the quotes that end a multi-line string may be its own: `""""` at the end is one quote of text.
 _SCALAR = re.compile(
     r'''"""(?:[^"\\]|\\[\s\S]|"(?!""))*+""""{0,2}'''
@@ -143,14 +143,13 @@ class _Scanner:
     def _dotted(self) -> list[tuple[str, int]]:
         names: list[tuple[str, int]] = []
         while True:
-            self._skip(_BLANK)
-            start = self.at
-            raw = self._skip(_KEY)
-            names.append((_plain(raw), start))
-            self._skip(_BLANK)
-            if not self.text.startswith(".", self.at):
+            found = _KEY.match(self.text, self.at)
+            if found is None:
+                raise ValueError(f"not TOML at offset {self.at}")
+            names.append((_plain(found[1]), found.start(1)))
+            self.at = found.end()
+            if not found[2]:
                 return names
-            self.at += 1
 
     def _value(self, path: KeyPath) -> None:
         """Walk over a value and all in it; a stack and not recursion, as arrays nest as deep as one likes."""
@@ -188,12 +187,11 @@ class _Scanner:
         self.at += 1
         return True
 
-    def _skip(self, pattern: re.Pattern[str]) -> str:
+    def _skip(self, pattern: re.Pattern[str]) -> None:
         found = pattern.match(self.text, self.at)
         if found is None:
             raise ValueError(f"not TOML at offset {self.at}")
         self.at = found.end()
-        return found[0]
 
 
 def _plain(raw: str) -> str:

@@ -6,11 +6,12 @@ Every path leaves here relative to the project, normalised, with `/`, so that tw
 from __future__ import annotations
 
 import fnmatch
+import functools
 import itertools
 import os
 import posixpath
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 
 from dodo_claude import inputs
@@ -82,7 +83,9 @@ class Project:
 
     def inside(self, path: str) -> str:
         """`path` normalised, when it stays in the project after all symbolic links; else BadPathError."""
-        found = posixpath.normpath(posixpath.join(self.base, normal(path)))
+        found = normal(path)
+        if self.base:
+            found = posixpath.normpath(posixpath.join(self.base, found))
         real = self.real(found)
         folder = self.real(self.base) if self.base else self.root
         if real != folder and not real.startswith(folder.rstrip("/") + "/"):
@@ -110,12 +113,11 @@ class Project:
     def target(self, path: str) -> str:
         """Like inside, for a file that a stage makes."""
         found = self.inside(path)
-        if path.endswith("/") or inputs.is_folder(os.path.join(self.root, found)):
+        if path.endswith("/") or inputs.is_folder(f"{self.root}/{found}"):
             raise BadPathError(
                 f"{show(path)} is a folder", "a target is a file: name the files that the stage makes"
             )
-        relative = os.path.relpath(self.real(found), self.root)
-        for place in (found, relative, self.local(found)):
+        for place in {found, self.plain(found), self.local(found)}:
             folder = place.split("/", 1)[0]
             if folder.lower() in RESERVED:
                 raise BadPathError(f"{show(path)} is inside {folder}", "no stage may make files there")
@@ -203,7 +205,7 @@ class Project:
         return sorted(kept.values())
 
     def _real(self, path: str) -> str:
-        folder, name = os.path.split(path)
+        folder, _, name = path.rpartition("/")  # a normalised one has a slash only between two names
         if folder not in self._folders:
             self._folders[folder] = inputs.real(os.path.join(self.root, folder))
         full = os.path.join(self._folders[folder], name)
@@ -231,14 +233,18 @@ class Made:
         plain = {project.plain(name): name for name in self._names}
         self._plain = None if [*plain] == self._names else dict(sorted(plain.items()))
         self._plain_names = list(self._plain or self._names)
+        self._backwards = sorted(name[::-1] for name in self._names)
+        self._plain_backwards = (
+            sorted(name[::-1] for name in self._plain_names) if self._plain else self._backwards
+        )
 
     def found(self, pattern: str) -> dict[str, str]:
         """What a glob finds, as it names it, with the name that was given here."""
-        found = {name: name for name in matching(pattern, self._names)}
+        found = {name: name for name in matching(pattern, self._names, self._backwards)}
         plain, there, here = self._project.plain_glob(pattern)
         if self._plain is None and there == here:
             return found
-        for path in matching(plain, self._plain_names):
+        for path in matching(plain, self._plain_names, self._plain_backwards):
             name = here + path[len(there) :]
             found.setdefault(name, self._plain[path] if self._plain is not None else path)
         return found
@@ -251,9 +257,7 @@ def matcher(pattern: str, *, hidden: bool = False) -> Callable[[str], bool]:
 
     Walks over all states at once, so that no pattern takes exponential time.
     """
-    parts: list[Matcher | None] = [
-        None if part == "**" else re.compile(fnmatch.translate(part)).match for part in pattern.split("/")
-    ]
+    parts = [None if part == "**" else _part_matcher(part) for part in pattern.split("/")]
     dotted = [part.startswith(".") for part in pattern.split("/")]
 
     def matches(path: str) -> bool:
@@ -274,18 +278,52 @@ def matcher(pattern: str, *, hidden: bool = False) -> Callable[[str], bool]:
     return matches
 
 
-def matching(pattern: str, paths: list[str]) -> list[str]:
-    """Which of `paths` (sorted) a glob matches; only those are tried that begin like it."""
+@functools.lru_cache(maxsize=1024)
+def _part_matcher(part: str) -> Matcher:
+    """For one name. Stars alone need no regular expression, which of hundreds of them takes long to be made."""
+    if part == "*":
+        return lambda _name: True
+    if "?" in part or "[" in part:
+        return re.compile(fnmatch.translate(part)).match
+    if "*" not in part:
+        return part.__eq__
+    first, *middle, last = part.split("*")
+
+    def matches(name: str) -> bool:
+        at, end = len(first), len(name) - len(last)
+        if at > end or not name.startswith(first) or not name.endswith(last):
+            return False
+        for text in middle:
+            found = name.find(text, at, end)
+            if found < 0:
+                return False
+            at = found + len(text)
+        return True
+
+    return matches
+
+
+def matching(pattern: str, paths: list[str], backwards: list[str] | None = None) -> list[str]:
+    """Which of `paths` (sorted) a glob matches; only those are tried that begin like it, or else that end like it.
+
+    `backwards`: the same paths, each from its end, sorted.
+    """
     start = min(pattern.find(mark) for mark in "*?[" if mark in pattern)
-    prefix = pattern[:start]
-    matches = matcher(pattern)
-    found = []
-    for path in paths[bisect_left(paths, prefix) :]:
-        if not path.startswith(prefix):
-            break
-        if matches(path):
-            found.append(path)
-    return found
+    end = max(pattern.rfind(mark) for mark in "*?]") + 1
+    suffix = pattern[end:]
+    if pattern[:end].endswith("**"):  # which stands for nothing, too
+        suffix = suffix.removeprefix("/")
+    near = _beginning(pattern[:start], paths)
+    if backwards is not None and suffix and len(near) > 1:
+        ending = _beginning(suffix[::-1], backwards)
+        if len(ending) < len(near):
+            near = sorted(path[::-1] for path in ending)
+    matches = matcher(pattern) if near else None  # not made for a glob that finds nothing
+    return [path for path in near if matches is not None and path.endswith(suffix) and matches(path)]
+
+
+def _beginning(start: str, paths: list[str]) -> list[str]:
+    return paths[bisect_left(paths, start) : bisect_right(paths, start, key=lambda path: path[: len(start)])]
 
 
 def _skipping(parts: list[Matcher | None], states: Iterable[int]) -> set[int]:

@@ -48,6 +48,7 @@ _MARK = re.compile(r"[A-Za-z0-9]{8,64}")
 _JINJA = re.compile(r"\{[{%#]")
 LITERAL = "write literal braces as {% raw %}{{ }}{% endraw %}"
 
+_TABLES = ("files", "stages", "env")
 _GLOB = "files.glob needs a literal pattern, such as files.glob('summaries/*.md')"
 
 # Names that jinja2 gives to every template: into its own works, which are not in the table of names.
@@ -61,6 +62,16 @@ _UNMARKED = {ord(_BEGIN): None, ord(_END): None}
 _MENTION = re.compile(r'(?<![^\s\ufeff])@(?:"[^"\n]+"|\S+)')
 # All that most templates use of jinja2; not importing it saves more time than reading a small configuration takes.
 _SIMPLE = re.compile(r"(?<!\{)\{\{[ \t]*(item|stage)(?:[ \t]*\|[ \t]*(stem|name|parent))?[ \t]*\}\}")
+
+
+# And what most prompts look up besides: reading it needs none of jinja2.
+_TEXT = r"""(?:'[^'\\\r\n{}]+'|"[^"\\\r\n{}]+")"""
+_WORD = "[A-Za-z_][A-Za-z0-9_]*"
+_LOOKED_UP = re.compile(
+    rf"(?<!\{{)\{{\{{[ \t]*(?:(?P<value>item|stage)(?:[ \t]*\|[ \t]*(?:stem|name|parent))?|(?P<report>report)"
+    rf"|files\[(?P<files>{_TEXT})\]|env\.(?P<env>{_WORD})"
+    rf"|stages(?:\.(?P<stages>{_WORD})|\[(?P<quoted>{_TEXT})\])\.message)[ \t]*\}}\}}"
+)
 
 
 def _stem(path: object) -> str:
@@ -131,8 +142,14 @@ def analyse(source: str, *, known: tuple[str, ...] = PROMPT_NAMES) -> Uses:
     if not is_template(source):
         return Uses()
     if _is_simple(source):
-        found = [(use[1], source.count("\n", 0, use.start()) + 1) for use in _SIMPLE.finditer(source)]
+        found, line, at = [], 1, 0
+        for use in _SIMPLE.finditer(source):
+            line += source.count("\n", at, use.start())
+            at = use.start()
+            found.append((use[1], line))
         return Uses(undefined=_first_lines((name, line) for name, line in found if name not in known))
+    if (uses := _looked_up(source, known)) is not None:
+        return uses
     import jinja2
     from jinja2 import meta
 
@@ -145,6 +162,36 @@ def analyse(source: str, *, known: tuple[str, ...] = PROMPT_NAMES) -> Uses:
     except language.NotInLanguageError as error:
         return Uses(error=(f"not a template: {error.text} (README says what one may use)", error.line))
     return _Reading(tree, free, known).uses()
+
+
+def _looked_up(source: str, known: Collection[str]) -> Uses | None:
+    """What a template of plain look-ups uses, as jinja2's reader would have it; None: there is more in it."""
+    if "\r" in source or is_template(_LOOKED_UP.sub("_", source)):
+        return None
+    used: list[tuple[str, str, int]] = []
+    undefined: list[tuple[str, int]] = []
+    line, at, code = 1, 0, 0
+    for found in _LOOKED_UP.finditer(source):
+        line += source.count("\n", at, found.start())
+        at = found.start()
+        code += len(found[0])
+        assert found.lastgroup is not None
+        table = "stages" if found.lastgroup == "quoted" else found.lastgroup
+        name = found[found.lastgroup]
+        base = name if table == "value" else table
+        if base not in known:
+            undefined.append((base, line))
+        elif table == "report":
+            used.append((table, "", line))
+        elif table != "value":
+            used.append((table, name[1:-1] if name[0] in "\"'" else name, line))
+    if code > language.MAX_CODE:  # which jinja2, that is to render it, would not read
+        return None
+    files, stages, env = (
+        tuple(dict.fromkeys(name for kind, name, _ in used if kind == table)) for table in _TABLES
+    )
+    report = any(kind == "report" for kind, _, _ in used)
+    return Uses(files, stages, env, report, _first_lines(undefined), lines=tuple(used))
 
 
 def render(
@@ -212,7 +259,7 @@ def render_value(source: str, *, item: str | None, stage: str, quoted: bool = Fa
     if len(text) > MAX_VALUE:
         raise DodoClaudeError(f"it makes {len(text)} characters, of at most {MAX_VALUE}")
     try:
-        language.count(len(text))
+        language.count(len(text) + (language.RENDERING if text is not source else 0))
     except language.TooMuchError as error:
         raise _not_rendered(error) from error
     return text
@@ -262,8 +309,11 @@ def _render(
     if not is_template(source):
         return source
     given = {name: value for name, value in values.items() if value is not None}
-    if _is_simple(source) and all(use[1] in given for use in _SIMPLE.finditer(source)):
-        return _SIMPLE.sub(lambda use: _simple_value(use, given, how), source)
+    parts = _simple_parts(source)
+    if parts is not None and all(name in given for _, name, _ in parts[1:]):
+        return parts[0][0] + "".join(
+            [_simple_value(name, by, given, how) + text for text, name, by in parts[1:]]
+        )
     try:
         template = _template(source, how)
     except Exception as error:
@@ -288,9 +338,18 @@ def _not_rendered(error: Exception) -> DodoClaudeError:
     return DodoClaudeError(one_line(f"the template can't be rendered: {place}{_lower(str(error))}"))
 
 
-def _simple_value(use: re.Match[str], given: Mapping[str, str], how: str) -> str:
-    value = given[use[1]]
-    return _put_in(FILTERS[use[2]](value) if use[2] else value, how)
+@functools.lru_cache(maxsize=1024)  # every item of a foreach asks about the same texts
+def _simple_parts(source: str) -> list[tuple[str, str, str]] | None:
+    """Each value that a simple template puts in, and its filter, with the text behind it; first the text before all."""
+    if not _is_simple(source):
+        return None
+    first, *more = _SIMPLE.split(source)
+    return [(first, "", ""), *((more[at + 2], more[at], more[at + 1] or "") for at in range(0, len(more), 3))]
+
+
+def _simple_value(name: str, by: str, given: Mapping[str, str], how: str) -> str:
+    value = given[name]
+    return _put_in(FILTERS[by](value) if by else value, how)
 
 
 def _put_in(value: str, how: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import shlex
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ import toml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import language
+from dodo_claude import checks, findings, language
 from dodo_claude.config import Blueprint, load_config
 from dodo_claude.errors import ConfigError
+from dodo_claude.findings import MOST
 from dodo_claude.records import Budget, Config
-from dodo_claude.schema import SCHEMA, schema
+from dodo_claude.schema import SCHEMA, look, schema
 
+ANY_VALIDATOR = jsonschema.Draft202012Validator(schema())
 BROKEN = Path(__file__).parent / "data" / "broken"
 
 GOOD = '''# A good one: each kind of key once, and texts that are easily misread.
@@ -400,11 +403,11 @@ def test_a_file_dep_need_not_be_there(project: Project) -> None:
     assert load_config(project('[stages.a]\ncommand = "x"\nfile_dep = ["not/yet.c"]\n')).stages[0].file_dep
 
 
-def test_a_plain_file_needs_no_jinja2(project: Project) -> None:
+def test_a_plain_file_needs_neither_jinja2_nor_jsonschema(project: Project) -> None:
     path = project('[stages.a]\nforeach = ["x"]\nprompt = "do {{ item }}"\ntargets = ["{{ item }}.md"]\n')
     code = (
         "import sys; from pathlib import Path; import dodo_claude.config as c; assert 'jsonschema' not in sys.modules; "
-        f"c.load_config(Path({str(path)!r})); sys.exit('jinja2' in sys.modules)"
+        f"c.load_config(Path({str(path)!r})); sys.exit('jinja2' in sys.modules or 'jsonschema' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -724,6 +727,24 @@ def objects(part: Any) -> list[dict[str, Any]]:
     return found + [each for value in inner for each in objects(value)]
 
 
+@given(st.one_of(DOCUMENTS, FITTING_DOCUMENTS))
+@settings(max_examples=100, suppress_health_check=[*HealthCheck], deadline=None)
+def test_what_a_quick_look_finds_sound_any_validator_does(document: dict[str, Any]) -> None:
+    found = [*ANY_VALIDATOR.iter_errors(document)]
+    assert not (look(schema())(document) and found)
+
+
+def test_a_quick_look_sees_that_a_whole_file_is_sound(tmp_path: Path) -> None:
+    assert look(schema())(tomllib.loads(GOOD))
+
+
+def test_of_very_many_faulty_stages_the_first_are_told(project: Project) -> None:
+    stages = "".join(f"[stages.s{number}]\ncommand = 1\n" for number in range(2 * MOST))
+    lines = complaints(project(stages))
+    assert len(lines) == MOST + 1
+    assert f"stages.s{MOST - 1}.command" in lines[-1]
+
+
 def test_no_table_takes_what_it_does_not_know() -> None:
     for table in objects(schema()):
         assert table["additionalProperties"] is False or (
@@ -938,12 +959,57 @@ def test_a_nested_file_and_a_plan_are_looked_at_before_they_are_parsed(project: 
 def test_what_all_items_make_has_a_limit(
     project: Project, monkeypatch: pytest.MonkeyPatch, template: str
 ) -> None:
-    monkeypatch.setattr(language, "MOST_TOGETHER", 1000)
+    monkeypatch.setattr(language, "MOST_TOGETHER", 1200)
     text = f"[stages.a]\nforeach = ['a', 'b', 'c', 'd', 'e', 'f']\ntargets = ['t{{{{ item }}}}']\nprompt = 'x'\ncheck = \"{'x' * 180} {template}\"\n"
     assert complaints(project(text)) == [
-        "orchestrate.toml:5:9: stages.a.check: the template can't be rendered: all templates make more than 1 000 characters: "
+        "orchestrate.toml:5:9: stages.a.check: the template can't be rendered: all templates make more than 1 200 characters: "
         "use fewer items or shorter texts"
     ]
     path = project(text.replace(", 'd', 'e', 'f'", ""))
     for _ in range(3):
         assert len(load_config(path).stages) == 3  # each load may make as much again
+
+
+def test_what_all_stages_read_has_a_limit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "MOST_READ", 4)
+    stages = "".join(f"[stages.s{number}]\ncommand = 'x'\nfile_dep = ['m/*']\n" for number in range(3))
+    text = "[stages.m]\ncommand = 'x'\ntargets = ['m/a', 'm/b']\n" + stages
+    assert complaints(project(text)) == [
+        "orchestrate.toml:12:13: stages.s2.file_dep[0]: with what 'm/*' finds the stages read more than 4 files, each counted "
+        "for each (let one stage put them together, and the others read what it made)"
+    ]
+    assert len(load_config(project(text.replace("'m/b'", ""))).stages) == 4
+
+
+def test_of_very_many_problems_the_last_have_no_hint(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(findings, "MOST_COMPARED", 5)
+    lines = complaints(
+        project(
+            "[stages.quince]\ncommand = 'x'\nafter = ['quicne', 'quinze', 'nobody', 'quine', 'qince', 'quinec']\n"
+        )
+    )
+    assert ["did you mean 'quince'?" in line for line in lines] == [True, True, False, True, True, False]
+    assert "(known stages: quince)" in lines[-1]
+
+
+def test_what_stages_have_of_the_defaults_is_made_once(project: Project) -> None:
+    defaults = '[defaults]\nallowed_tools = ["Bash(x)"]\nenv = { B = "1", A = "2" }\n'
+    stages = "".join(f'[stages.s{number}]\nprompt = "x"\n' for number in range(3))
+    first, *others = load_config(project(defaults + stages + "env = { B = '3' }\n")).stages
+    assert first.env == (("A", "2"), ("B", "1"))
+    assert others[1].env == (("A", "2"), ("B", "3"))
+    assert others[0].env is first.env
+    assert all(other.agent is first.agent for other in others)
+
+
+def test_a_stage_with_other_values_is_that_of_dataclasses(good: Config) -> None:
+    stage = good.stages[0]
+    assert stage.with_values(targets=("x",), line=7) == replace(stage, targets=("x",), line=7)
+
+
+def test_a_load_leaves_the_garbage_collector_as_it_was(project: Project) -> None:
+    assert gc.isenabled()
+    complaints(project("[stages.a]\n"))
+    assert gc.isenabled()

@@ -10,10 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude import approval
+from dodo_claude import approval, foreach
 from dodo_claude.config import Blueprint, load_config
+from dodo_claude.documents import Document, Table
 from dodo_claude.errors import ConfigError
-from dodo_claude.foreach import overlap, shape_of, shape_of_glob
+from dodo_claude.findings import Findings
+from dodo_claude.foreach import Late, overlap, shape_of, shape_of_glob
+from dodo_claude.locate import locate
+from dodo_claude.paths import Project as Folder
 from dodo_claude.paths import matcher
 from dodo_claude.records import Config
 
@@ -240,3 +244,51 @@ def test_the_search_costs_little(project: Project) -> None:
     assert len(load_config(path).stages) == count + 1
     after = os.times()
     assert after.user + after.system - before.user - before.system < 5
+
+
+def late(root: Path, *targets: str) -> Late:
+    document = Document({}, Findings("orchestrate.toml", locate("")), Folder(str(root)))
+    groups = (foreach.Group(Table(f"g{number}", {}, document), items=None) for number in range(len(targets)))
+    made = []
+    for group, target in zip(groups, targets, strict=True):
+        group.shapes = (shape_of(target),)
+        made.append(group)
+    return Late(made)
+
+
+@pytest.mark.parametrize(
+    "path", ["a/b", "a", "a/b.md", "a/*", "*", "b/**", "**/x", "[ab]/x", "x.txt", "a/b/c"]
+)
+def test_of_late_groups_those_are_found_that_may_make_a_path(tmp_path: Path, path: str) -> None:
+    groups = late(
+        tmp_path, "a/{{ item }}", "{{ item }}.md", "b/{{ item }}/x", "x.txt", "a/b/{{ item }}", "{{ item }}"
+    )
+    assert groups.makers(path) == tuple(group for group in groups.groups if group.may_make(path))
+
+
+def test_of_many_late_groups_few_are_compared(tmp_path: Path) -> None:
+    groups = late(tmp_path, *(f"out{number}/{{{{ item }}}}" for number in range(300)))
+    assert [group.name for group in groups.makers("out7/x")] == ["g7"]
+    assert groups._near("out7/x") == {7}
+    assert len(groups._near("out1*/x")) == 111  # of 1, 10 to 19, 100 to 199
+
+
+def test_so_many_groups_may_feed_each_other_in_a_row(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreach, "MAX_ROUNDS", 4)
+
+    def chain(length: int) -> Path:
+        groups = (
+            f'[stages.g{n}]\ncommand = "x"\nforeach = {{ glob = "a{n}/*" }}\ntargets = ["a{n + 1}/{{{{ item | name }}}}"]\n'
+            for n in range(length)
+        )
+        return project("".join(groups), "a0/x")
+
+    assert len(load_config(chain(3)).stages) == 3
+    with pytest.raises(ConfigError) as caught:
+        load_config(chain(6))
+    assert str(caught.value) == (
+        "orchestrate.toml:15:11: stages.g3.foreach: items and targets of g3 feed each other for more than 4 rounds "
+        "(let the glob find other files than the targets)"
+    )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude.paths import BadPathError, Project, matcher, normal
+from dodo_claude.paths import BadPathError, Project, matcher, matching, normal
 
 
 @pytest.fixture
@@ -129,3 +129,24 @@ def test_two_stars_stand_for_any_number_of_folders(parts: list[str], folders: li
 
 def test_no_pattern_takes_long() -> None:
     assert not matcher("/".join(["**", "*a*a*a*a*a*a*b"] * 12))("/".join(["a" * 60] * 40))
+
+
+NAMES = st.text("ab*", max_size=5)
+
+
+@given(st.text("ab*", min_size=1, max_size=7), NAMES)
+def test_stars_match_as_fnmatch_has_it(pattern: str, name: str) -> None:
+    if pattern != "**" and name:
+        assert bool(matcher(pattern)(name)) == fnmatch.fnmatchcase(name, pattern)
+
+
+PATHS = ["a", "a/b", "a/b/c", "a/c", "ab", "b", "b/a/b", "x/a/b", "x/b"]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["**", "**/b", "a/**/c", "*b", "a*", "?", "[ab]", "x/[!b]*/b", "*/b", "[", "a/*c"]
+)
+def test_what_begins_and_ends_like_a_glob_is_tried_and_no_match_is_lost(pattern: str) -> None:
+    found = [path for path in PATHS if matcher(pattern)(path)]
+    assert matching(pattern, PATHS) == found
+    assert matching(pattern, PATHS, sorted(path[::-1] for path in PATHS)) == found

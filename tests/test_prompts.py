@@ -512,3 +512,37 @@ def test_no_template_makes_more_than_it_may(source: str) -> None:
                 **(KNOWN | {"item": "a/b" * 20, "files": {"f": "line\n" * 20}, "globs": {"*": ("f",)}}),
             )
             assert len(made.text) <= 3000
+
+
+def test_lines_of_many_uses_are_counted_in_one_pass() -> None:
+    uses = analyse("\n{{ item }}{{ stage }}\n\n{{ item | stem }}", known=("stage",))
+    assert uses.undefined == (("item", 2),)
+    assert analyse("{{ stage }}\n{{ item }}", known=("stage",)).undefined == (("item", 2),)
+
+
+def test_a_text_that_is_made_counts_however_short_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "MOST_TOGETHER", 2 * language.RENDERING)
+    with language.together():
+        render_value("x" * language.RENDERING, item=None, stage="")
+        render_value("{{ stage }}", item=None, stage="")
+        with pytest.raises(DodoClaudeError, match="all templates make more than"):
+            render_value("{{ stage }}", item=None, stage="s")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ files['a b.md'] }}\n\n{{files[\"é\"]}} {{ files['a b.md'] }}", "{{ stages.a.message }}{{ stages['b:c/d'].message }}",
+        "{{ env.HOME }}\n{{ report }}", "{{ item | stem }}\n{{ stage }}", "{{ files['glob'] }}", "{{ env._x }}", "{{ stages.in.message }}",
+        "{{ files['x'] }} {{ env.A }} {{ stages.b.message }} {{ report }} {{ item }}", "{ {{ files['x'] }} }",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("known", [prompts.PROMPT_NAMES, prompts.PROMPT_NAMES[1:], prompts.VALUE_NAMES])
+def test_what_is_looked_up_plainly_is_read_as_jinja2_reads_it(source: str, known: tuple[str, ...]) -> None:
+    assert prompts._looked_up(source, known) == analyse(source + "{# jinja2 reads this #}", known=known)
+
+
+@pytest.mark.parametrize("source", ["{{ files[item] }}", "{{{ files['x'] }}}", "{{ files['x'] }}{% if 1 %}{% endif %}", "{{ files['\\n'] }}",
+    "{{- env.A }}", "{{ files['x'] | upper }}", "{{ stages.a }}", "{{ env.A }}\r\n", "{{ env.A }}" * 5000])  # fmt: skip
+def test_what_is_more_than_a_plain_look_up_is_left_to_jinja2(source: str) -> None:
+    assert prompts._looked_up(source, prompts.PROMPT_NAMES) is None
