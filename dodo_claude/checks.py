@@ -17,8 +17,8 @@ from dodo_claude.foreach import Group, Late
 from dodo_claude.paths import Made, Project, is_glob, is_utf8
 from dodo_claude.records import Absent, Stage, enclosing
 
-# What globs find, counted for each stage that reads it: of 10000 stages each may read 150 files. doit looks at each of them.
-MOST_READ = 1_500_000
+# What globs find, counted for each stage that reads it: of 10000 stages each may read 500 files. doit looks at each of them.
+MOST_READ = 5_000_000
 # One cycle hides others: each is cut and the search goes on, so long as there is a point in reading more of them.
 MAX_CYCLES = 20
 
