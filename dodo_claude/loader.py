@@ -22,6 +22,7 @@ from doit.task import Task
 
 from dodo_claude import importing, ownership
 from dodo_claude.backend import ContentChecker, DurableDB, keep_unrun
+from dodo_claude.clean import one_line
 from dodo_claude.files import STATE_DIR
 from dodo_claude.tasks import definition_digests, stage_tasks
 
@@ -78,6 +79,8 @@ class StageLoader(DodoTaskLoader):
             file = folder / "dodo.py" if folder is not None else _named(str(dodo), seek=bool(seek))
             if problems := ownership.faults(file.parent, [file.name]):
                 raise InvalidDodoFile("\n".join(problems))
+            if file.exists() and not file.is_file():  # doit would show a traceback
+                raise InvalidDodoFile(f"{one_line(file.name)}: is not a plain file (move it away)")
             # doit puts both in front.
             places = [str(file.parent), *([os.path.abspath(cwd)] if cwd is not None else [])]
             with importing.lent(lent, places):
@@ -87,7 +90,7 @@ class StageLoader(DodoTaskLoader):
         self.path = path if path.exists() else None
         if self.path is None and not self.namespace:
             raise InvalidDodoFile(
-                f"{path}: not found, and no dodo.py beside it (write one with `dodo-claude init`, or use -d DIR)"
+                f"{one_line(str(path))}: not found, and no dodo.py beside it (write one with `dodo-claude init`, or use -d DIR)"
             )
 
     def load_doit_config(self) -> dict[str, Any]:
@@ -302,6 +305,7 @@ def _named(dodo: str, *, seek: bool) -> Path:
 
 def _enter(folder: Path, named: str | None) -> None:
     if named is not None and not folder.is_dir():
-        raise InvalidCommand(f"Specified 'dir' path must be a directory.\nGot '{named}'({folder.resolve()}).")
+        got = one_line(f"'{named}'({folder.resolve()})")
+        raise InvalidCommand(f"Specified 'dir' path must be a directory.\nGot {got}.")
     doit_loader.initial_workdir = os.getcwd()  # doit.get_initial_workdir() promises it
     os.chdir(folder)
