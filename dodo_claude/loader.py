@@ -23,7 +23,9 @@ from doit.task import Task
 from dodo_claude import importing, ownership
 from dodo_claude.backend import ContentChecker, DurableDB, keep_unrun
 from dodo_claude.clean import one_line
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.files import STATE_DIR
+from dodo_claude.project import here
 from dodo_claude.tasks import definition_digests, stage_tasks
 
 if TYPE_CHECKING:
@@ -69,6 +71,10 @@ class StageLoader(DodoTaskLoader):
     def setup(self, opt_values: Mapping[str, Any]) -> None:
         """Find the project, go there, read dodo.py if there is one."""
         dodo, cwd, seek = (opt_values.get(key) for key in ("dodoFile", "cwdPath", "seek_file"))
+        try:
+            here()
+        except DodoClaudeError as error:
+            raise InvalidCommand(str(error)) from error
         lent = importing.leave_folder()
         own = dodo == "dodo.py"  # else the user named a file, which must be there
         folder = _project(Path.cwd(), seek=bool(seek)) if own and cwd is None else None

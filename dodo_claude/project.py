@@ -45,12 +45,21 @@ def say(text: str, *, nl: bool = True, err: bool = False) -> None:
     click.echo(clean_text(text), nl=nl, err=err)
 
 
+def here() -> Path:
+    """The folder where the user is."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise DodoClaudeError("the folder where you are is gone (cd to the project)") from error
+
+
 def find_root() -> Path:
     """The folder of the orchestrate.toml here or above; for a worker's command, that of its run."""
     given = os.environ.get("DODO_CLAUDE_ROOT")
     if given and os.environ.get("DODO_CLAUDE_STAGE"):
         return Path(given)
-    for folder in (Path.cwd(), *Path.cwd().parents):
+    start = here()
+    for folder in (start, *start.parents):
         if (folder / FILE).is_file():
             return folder
     raise DodoClaudeError(f"{FILE}: not found here or above (dodo-claude init writes one)")

@@ -59,6 +59,12 @@ def test_no_name_of_a_folder_acts_on_a_terminal(
     assert "\\x1b[2J" in str(refused.value)
 
 
+def test_a_folder_that_is_gone_is_said_in_a_line(root: Path) -> None:
+    root.rmdir()
+    with pytest.raises(InvalidCommand, match=r"^the folder where you are is gone \(cd to the project\)$"):
+        load()
+
+
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
 def test_what_is_no_file_is_not_imported(root: Path, make: Callable[[str], None]) -> None:
     make("dodo.py")
