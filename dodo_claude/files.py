@@ -200,7 +200,10 @@ def _is(path: Path | str, right: Callable[[int], bool], wanted: str) -> bool:
 
 def names(folder: Path | str) -> list[str]:
     """What is in a folder; nothing if it is not there. Raises `OSError`, and NotOursError for what is no folder."""
-    return os.listdir(check(folder)) if is_folder(folder) else []
+    if is_folder(folder):
+        with contextlib.suppress(FileNotFoundError):  # it went since
+            return os.listdir(check(folder))
+    return []
 
 
 def listing(folder: Path) -> list[str]:
