@@ -28,7 +28,9 @@ targets = ["a.txt"]
 # Each command of `dodo-claude`, as it is called first in the table of odd inputs: it prints what it is for where there is no
 # worker, else what is wrong. `dashboard` has no terminal; `attach` is tmux's own.
 LINES = [line.replace("W", "a").split() for _, line in reversed(odd.ALL)]
-COMMANDS = {words[1]: words[2:] for words in LINES if words[0] == "dodo-claude" and words[1] in cli.main.commands}
+COMMANDS = {
+    words[1]: words[2:] for words in LINES if words[0] == "dodo-claude" and words[1] in cli.main.commands
+}
 COMMANDS |= {
     "doctor": ["--help"],  # it starts sessions
     "init": ["parallel-feature", "made"],
