@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dodo_claude import files
-from dodo_claude.clean import clean_text
+from dodo_claude.clean import clean_text, one_line
 from dodo_claude.errors import DodoClaudeError
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ def faults() -> Iterator[None]:
         yield
     except DodoClaudeError as error:
         say(str(error), err=True)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A file that is not as it was a moment ago: somebody removed, moved or replaced it, or what it lies in.
+        say(one_line(files.disk_problem(error, "")), err=True)
         sys.exit(2)
 
 

@@ -517,7 +517,7 @@ DEEDS = {
     "its orchestrate.toml is a folder": _config_foldered, "its stages' folder is removed": _stages_gone,
 }  # fmt: skip
 # Before which of the times that a command touches a file of the project.
-TOUCHES = (2, 6, 20, 60)
+TOUCHES = (1, 3, 8, 20)
 
 
 def _taken(deed: Callable[[Place], None], touch: int, place: Place) -> None:

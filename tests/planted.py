@@ -131,12 +131,12 @@ class Touched:
             return
         self._busy = True
         try:
-            if self.deed is not None:
-                left, do = self.deed
-                self.deed = (left - 1, do) if left else None
-                if not left:
-                    do()
             path = os.path.abspath(os.fsdecode(args[0]))
+            if self.deed is not None and path.startswith(os.path.dirname(self.state)):
+                left, do = self.deed
+                self.deed = (left - 1, do) if left > 1 else None
+                if left == 1:
+                    do()
             entry = event in _ENTRIES or (event == "open" and int(args[2] or 0) & os.O_NOFOLLOW)
             real = os.path.realpath(os.path.dirname(path) if entry else path)
             if real.startswith(self.outside):

@@ -48,6 +48,8 @@ def test_odd_inputs_break_no_command(bench: Bench) -> None:
 FOUND = (
     ("a stage's folder has no UTF-8", "dodo-claude gc --dry-run --json"),
     ("its stages' folder is removed before touch 2", "dodo-claude log W"),
+    ("it is another before touch 20", "dodo-claude status"),
+    ("its state folder is a file before touch 20", "dodo-claude send W word"),
     ("in.txt: a pipe", "doit reset-dep"),
     ("in.txt: a socket", "doit reset-dep"),
 )
