@@ -49,6 +49,8 @@ def check(path: Path | str) -> str:
     NotOursError for what is none, GoneError for a state folder that a run lost, FileNotFoundError for one that is not there.
     """
     text = os.fspath(path)
+    if not text.startswith("/"):  # doit's name of its database is relative
+        text = os.path.join(os.getcwd(), text)
     end = text.find(_MARK) + len(_MARK)
     while end >= len(_MARK) and text[end : end + 1] not in ("", "/"):  # '.orchestrated', say
         end = text.find(_MARK, end) + len(_MARK)

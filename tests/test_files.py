@@ -66,6 +66,21 @@ def test_no_way_leads_through_a_link(state: Path, tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "outside") == ["x"]
 
 
+def test_a_relative_path_leads_through_no_link_either(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """doit names its database so."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/x").write_text("theirs")
+    (state / "stages").symlink_to(tmp_path / "outside")
+    monkeypatch.chdir(tmp_path)
+    path = Path(".orchestrate/stages/x")
+    for touch in (files.remove, files.read, files.is_file, lambda path: files.move(path, Path(".orchestrate/y"))):
+        with pytest.raises(files.NotOursError, match="is a symbolic link where a folder of ours belongs"):
+            touch(path)
+    assert os.listdir(tmp_path / "outside") == ["x"]
+
+
 def test_a_file_is_a_plain_file(state: Path) -> None:
     os.mkfifo(state / "pipe")
     (state / "folder").mkdir()

@@ -50,6 +50,8 @@ FOUND = (
     ("its stages' folder is removed before touch 2", "dodo-claude log W"),
     ("it is another before touch 20", "dodo-claude status"),
     ("its state folder is a file before touch 20", "dodo-claude send W word"),
+    ("stages/a: link", "doit forget W"),
+    ("settled: link", "doit list --all --status"),
     ("in.txt: a pipe", "doit reset-dep"),
     ("in.txt: a socket", "doit reset-dep"),
 )
