@@ -15,6 +15,7 @@ from doit.task import Task
 
 from dodo_claude import since
 from dodo_claude.clean import one_line
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.tasks import NOT_DONE, Fault, freshness_of, late_of, stage_of
 
 
@@ -68,7 +69,10 @@ def _against(task: Task) -> str | None:
     if late_of(task) is not None:
         return f"its stages are not known yet; doit orchestrate {task.name} makes them"
     freshness = freshness_of(task)
-    why = next(freshness.reasons(task.values), None) if freshness is not None else None
+    try:
+        why = next(freshness.reasons(task.values), None) if freshness is not None else None
+    except (OSError, DodoClaudeError) as error:
+        return one_line(str(error))
     stage = stage_of(task)
     if why == NOT_DONE and stage is not None and freshness is not None:
         why = since.why(stage, freshness.made(), freshness.config.root)[-1]

@@ -371,7 +371,13 @@ def _wide_open(place: Place) -> None:
         path.chmod(0o777)
 
 
+def _unsettled(place: Place) -> None:
+    (place.state / "settled").unlink(missing_ok=True)
+    _planted("stages/a", "link", place)
+
+
 def whole_states() -> Iterator[Input]:
+    yield Input("the state folder", "stages/a: link, after a run that was cut off", _unsettled)
     yield Input("the state folder", "every text acts on a terminal", _dirtied)
     yield Input("the state folder", "not there", _no_state)
     yield Input("the state folder", "anybody may write it", _wide_open)
@@ -517,7 +523,7 @@ DEEDS = {
     "its orchestrate.toml is a folder": _config_foldered, "its stages' folder is removed": _stages_gone,
 }  # fmt: skip
 # Before which of the times that a command touches a file of the project.
-TOUCHES = (1, 3, 8, 20)
+TOUCHES = (1, 3, 8, 18)
 
 
 def _taken(deed: Callable[[Place], None], touch: int, place: Place) -> None:
@@ -728,6 +734,8 @@ class Bench:
 def _typed(master: int, pid: int, line: str) -> bytes:
     """What comes out at a terminal where somebody says no, or leaves the dashboard."""
     said, until, answered = b"", time.monotonic() + HANGS_SECONDS, 0
+    if line.endswith(" -"):
+        os.write(master, b"\x04")  # there is nothing to read
     while time.monotonic() < until and select.select([master], [], [], until - time.monotonic())[0]:
         try:
             more = os.read(master, 65536)

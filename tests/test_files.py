@@ -75,7 +75,12 @@ def test_a_relative_path_leads_through_no_link_either(
     (state / "stages").symlink_to(tmp_path / "outside")
     monkeypatch.chdir(tmp_path)
     path = Path(".orchestrate/stages/x")
-    for touch in (files.remove, files.read, files.is_file, lambda path: files.move(path, Path(".orchestrate/y"))):
+    for touch in (
+        files.remove,
+        files.read,
+        files.is_file,
+        lambda path: files.move(path, Path(".orchestrate/y")),
+    ):
         with pytest.raises(files.NotOursError, match="is a symbolic link where a folder of ours belongs"):
             touch(path)
     assert os.listdir(tmp_path / "outside") == ["x"]

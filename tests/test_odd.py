@@ -47,13 +47,17 @@ def test_odd_inputs_break_no_command(bench: Bench) -> None:
 # Each was a fault once.
 FOUND = (
     ("a stage's folder has no UTF-8", "dodo-claude gc --dry-run --json"),
-    ("its stages' folder is removed before touch 2", "dodo-claude log W"),
-    ("it is another before touch 20", "dodo-claude status"),
-    ("its state folder is a file before touch 20", "dodo-claude send W word"),
-    ("stages/a: link", "doit forget W"),
-    ("settled: link", "doit list --all --status"),
+    ("the folder where one stands is gone", "dodo-claude status"),
     ("in.txt: a pipe", "doit reset-dep"),
     ("in.txt: a socket", "doit reset-dep"),
+    ("stages/a: link", "doit forget W"),
+    ("stages/a: link, after a run that was cut off", "doit list --all --status"),
+    ("stages/a: link, after a run that was cut off", "doit reset-dep"),
+    ("its stages' folder is removed before touch 3", "dodo-claude log W"),
+    ("its state folder is a file before touch 8", "dodo-claude send W word"),
+    ("it is another before touch 8", "dodo-claude status"),
+    ("it is another before touch 18", "dodo-claude status"),
+    ("it is another before touch 18", "doit strace a"),
 )
 
 
