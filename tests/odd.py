@@ -92,8 +92,16 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 ALL = [(group, line) for group, lines in COMMANDS.items() for line in lines]
-# They may make and remove the stages' targets; and what some put into the project.
-RUNS = ("doit clean b", "doit run", "doit orchestrate", "doit strace", "dodo-claude recheck")
+# They may make, put back and remove the stages' targets; and what some put into the project.
+RUNS = (
+    "doit clean b",
+    "doit run",
+    "doit orchestrate",
+    "doit strace",
+    "dodo-claude recheck",
+    "dodo-claude stop",
+    "mcp stop",
+)
 TARGETS = {"a.txt", "b.txt", "nowhere"}  # what a link there leads to
 MAKES = {"dodo-claude init": {"made"}, "dodo-claude plan": {"request.md", "orchestrate.toml", "doit.cfg", "orchestrate.schema.json"}}  # fmt: skip
 CFG = "[GLOBAL]\nloader = orchestrate\n"
@@ -734,7 +742,7 @@ class Bench:
 def _typed(master: int, pid: int, line: str) -> bytes:
     """What comes out at a terminal where somebody says no, or leaves the dashboard."""
     said, until, answered = b"", time.monotonic() + HANGS_SECONDS, 0
-    if line.endswith(" -"):
+    if line.endswith((" -", "-claude mcp")):
         os.write(master, b"\x04")  # there is nothing to read
     while time.monotonic() < until and select.select([master], [], [], until - time.monotonic())[0]:
         try:
@@ -957,7 +965,8 @@ def main() -> None:
         random.Random(chosen.seed).shuffle(every)
         cells = [(each, group, line) for each in every for group, line in ALL if chosen.command in line]
         if chosen.some:
-            cells = random.Random(chosen.seed).sample(cells, min(chosen.some, len(cells)))
+            some = random.Random(chosen.seed).sample(range(len(cells)), min(chosen.some, len(cells)))
+            cells = [cells[number] for number in sorted(some)]
         until = time.monotonic() + chosen.minutes * 60 if chosen.minutes else None
         for each, group, line, cell in walk(bench, cells, until):
             found.append((each, group, line, cell))
