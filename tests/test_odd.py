@@ -32,7 +32,7 @@ def test_every_command_is_in_the_table() -> None:
 
 
 def test_odd_inputs_break_no_command(bench: Bench) -> None:
-    cells = [(each, group, line) for each in bench.inputs() for group, line in odd.ALL]
+    cells = odd.all_cells(bench.inputs())
     assert len({each.name for each, *_ in cells}) >= 150
     if not LONG:
         cells = random.Random(SEED).sample(cells, SOME)
@@ -48,6 +48,8 @@ def test_odd_inputs_break_no_command(bench: Bench) -> None:
 FOUND = (
     ("a stage's folder has no UTF-8", "dodo-claude gc --dry-run --json"),
     ("the folder where one stands is gone", "dodo-claude status"),
+    ("a file that a glob finds has a C1", "doit info W"),
+    ("a file that a glob finds has bidi", "doit info W"),
     ("in.txt: a pipe", "doit reset-dep"),
     ("in.txt: a socket", "doit reset-dep"),
     ("stages/a: link", "doit forget W"),
