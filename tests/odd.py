@@ -41,6 +41,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from doit import cmd_run
 from doit.doit_cmd import DoitMain
 
 import dodo_claude
@@ -135,6 +136,7 @@ class Place:
         default=lambda: None
     )  # done in the command's process before it begins
     on_touch: tuple[int, Callable[[], object]] | None = None  # done when it touches a file for that time
+    mute: bool = False  # what it says may not be to be had: our streams are files
     lax: bool = False  # it is the user who leads outside, or into the state folder
 
     @property
@@ -420,6 +422,7 @@ ENVS: dict[str, dict[str, str | None]] = {
 
 def _in_it(name: str, place: Place) -> None:
     place.first = partial(MACHINES[name], place)
+    place.mute = name.startswith("no file may")
 
 
 def _cwd_gone(place: Place) -> None:
@@ -462,7 +465,7 @@ def surroundings() -> Iterator[Input]:
 
 
 # How standard input, output and error are: `-` as they should be, closed, full, a pipe that nobody reads, bytes to read.
-STREAMS = ("c--", "-c-", "-f-", "-p-", "--c", "--f", "--p", "ccc", "-ff", "-pp", "b--", "fff")
+STREAMS = ("c--", "-c-", "-f-", "-p-", "--c", "--f", "--p", "ccc", "-ff", "-pp", "b--")
 SIZES = ((80, 24), (0, 0), (1, 1), (9, 3), (5000, 2000), (65535, 1))
 
 
@@ -686,7 +689,7 @@ class Bench:
             faults.append(f"{whose}traceback: {said[-1500:]}")
         if code not in (0, 1, 2, 3) and not (place.size and code == -signal.SIGHUP):
             faults.append(f"exit status {code}")
-        if code and not said.strip() and place.streams == "---":
+        if code and not said.strip() and place.streams == "---" and not place.mute:
             faults.append(f"{theirs}exit status {code}, and says nothing")
         return Cell(code, said, tuple(faults))
 
@@ -815,7 +818,8 @@ def _child(place: Place, line: str, files: list[Path], slave: int) -> int:
         code = int(ended.code or 0)
     except BaseException:
         # doit shows it as it is, and Python ends with 1.
-        print(traceback.format_exc(), file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print(traceback.format_exc(), file=sys.stderr, flush=True)
         code = 1
     # What its client has to say the client writes by itself. What is another in mid-run is not where it was.
     others = [each for each in TOUCHED.others if "/client" not in each]
@@ -849,6 +853,7 @@ _without_us: list[bool] = []
 
 
 def _doit(words: list[str]) -> int:
+    cmd_run.opt_outfile["default"] = sys.stdout  # doit keeps Python's first one
     _without_us.append(True)
     main = DoitMain()
     if words[0] == "orchestrate" or main.config["GLOBAL"].get("loader") == "orchestrate":
