@@ -149,6 +149,10 @@ class Orchestrate(DoitRun):
         try:
             code = int(super().execute(params, args))
             return code or int(streams.failed())
+        except InvalidCommand as error:  # doit shows the word that it does not know as it is
+            if error.not_found is not None:
+                error.not_found = one_line(error.not_found)
+            raise
         finally:
             gc.enable()
 

@@ -49,6 +49,8 @@ def check(path: Path | str) -> str:
     NotOursError for what is none, GoneError for a state folder that a run lost, FileNotFoundError for one that is not there.
     """
     text = os.fspath(path)
+    if not text.startswith("/"):  # doit's name of its database is relative
+        text = os.path.join(os.getcwd(), text)
     end = text.find(_MARK) + len(_MARK)
     while end >= len(_MARK) and text[end : end + 1] not in ("", "/"):  # '.orchestrated', say
         end = text.find(_MARK, end) + len(_MARK)
@@ -200,7 +202,10 @@ def _is(path: Path | str, right: Callable[[int], bool], wanted: str) -> bool:
 
 def names(folder: Path | str) -> list[str]:
     """What is in a folder; nothing if it is not there. Raises `OSError`, and NotOursError for what is no folder."""
-    return os.listdir(check(folder)) if is_folder(folder) else []
+    if is_folder(folder):
+        with contextlib.suppress(FileNotFoundError):  # it went since
+            return os.listdir(check(folder))
+    return []
 
 
 def listing(folder: Path) -> list[str]:

@@ -130,7 +130,7 @@ class Following:
 
     def _begin(self) -> None:
         root = self.config.root
-        detached.holder(root)  # makes the folder of the project's state
+        self._guarded(lambda: detached.holder(root))  # makes the folder of the project's state
         state = root / STATE_DIR
         for folder in (root, state, state / "stages", state / "runs", state / FOLDER):
             self._changes.watch(folder)
@@ -200,7 +200,7 @@ class Following:
         told = self._told.get(stage)
         return self._run.live and told is not None and told.state == DONE
 
-    def _guarded(self, look: Callable[[], None]) -> None:
+    def _guarded(self, look: Callable[[], object]) -> None:
         """A file that went, or can't be read, is the user's to know and no end of the desk."""
         try:
             look()

@@ -274,7 +274,8 @@ class Reader:
     def _altered(self, stage: Stage, log: StageLog, last: Told) -> list[str]:
         """Which of the targets that the newest attempt made are not what was verified."""
         recorded = (last.result or {}).get("targets")
-        if not isinstance(recorded, dict) or log.attempts()[-1] != last.attempt.number:
+        # Its folder may be gone by now.
+        if not isinstance(recorded, dict) or log.attempts()[-1:] != [last.attempt.number]:
             return []
         return [
             name

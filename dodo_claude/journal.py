@@ -182,11 +182,13 @@ def _reopen(folder: Path) -> None:
 
 def folder_name(stage: str) -> str:
     """One folder's name for any task's name: doit's backend asks for those of a dodo.py, too."""
-    name = quote(stage, safe=":@+")  # an item may hold a slash: '%2F'
+    # An item may hold a slash: '%2F'. A stranger's folder may have a name that is no UTF-8.
+    name = quote(stage, safe=":@+", errors="surrogatepass")
     if name.strip(".") == "":
         return name.replace(".", "%2E") or "%"
     if len(name) > MAX_FOLDER_NAME:
-        return f"{name[:200]}%{hashlib.sha256(stage.encode()).hexdigest()[:24]}"
+        digest = hashlib.sha256(stage.encode(errors="surrogatepass")).hexdigest()
+        return f"{name[:200]}%{digest[:24]}"
     return name
 
 

@@ -38,7 +38,10 @@ class Left:
 
 def may_be(state: Path) -> bool:
     """May an attempt be left of an earlier run?"""
-    return not files.is_file(state / SETTLED)
+    try:
+        return not files.is_file(state / SETTLED)
+    except files.NotOursError:  # nobody of us put it there
+        return True
 
 
 def begin(state: Path) -> bool:

@@ -22,7 +22,10 @@ from doit.task import Task
 
 from dodo_claude import importing, ownership
 from dodo_claude.backend import ContentChecker, DurableDB, keep_unrun
+from dodo_claude.clean import one_line
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.files import STATE_DIR
+from dodo_claude.project import here
 from dodo_claude.tasks import definition_digests, stage_tasks
 
 if TYPE_CHECKING:
@@ -68,6 +71,10 @@ class StageLoader(DodoTaskLoader):
     def setup(self, opt_values: Mapping[str, Any]) -> None:
         """Find the project, go there, read dodo.py if there is one."""
         dodo, cwd, seek = (opt_values.get(key) for key in ("dodoFile", "cwdPath", "seek_file"))
+        try:
+            here()
+        except DodoClaudeError as error:
+            raise InvalidCommand(str(error)) from error
         lent = importing.leave_folder()
         own = dodo == "dodo.py"  # else the user named a file, which must be there
         folder = _project(Path.cwd(), seek=bool(seek)) if own and cwd is None else None
@@ -78,6 +85,8 @@ class StageLoader(DodoTaskLoader):
             file = folder / "dodo.py" if folder is not None else _named(str(dodo), seek=bool(seek))
             if problems := ownership.faults(file.parent, [file.name]):
                 raise InvalidDodoFile("\n".join(problems))
+            if file.exists() and not file.is_file():  # doit would show a traceback
+                raise InvalidDodoFile(f"{one_line(file.name)}: is not a plain file (move it away)")
             # doit puts both in front.
             places = [str(file.parent), *([os.path.abspath(cwd)] if cwd is not None else [])]
             with importing.lent(lent, places):
@@ -87,7 +96,7 @@ class StageLoader(DodoTaskLoader):
         self.path = path if path.exists() else None
         if self.path is None and not self.namespace:
             raise InvalidDodoFile(
-                f"{path}: not found, and no dodo.py beside it (write one with `dodo-claude init`, or use -d DIR)"
+                f"{one_line(str(path))}: not found, and no dodo.py beside it (write one with `dodo-claude init`, or use -d DIR)"
             )
 
     def load_doit_config(self) -> dict[str, Any]:
@@ -302,6 +311,7 @@ def _named(dodo: str, *, seek: bool) -> Path:
 
 def _enter(folder: Path, named: str | None) -> None:
     if named is not None and not folder.is_dir():
-        raise InvalidCommand(f"Specified 'dir' path must be a directory.\nGot '{named}'({folder.resolve()}).")
+        got = one_line(f"'{named}'({folder.resolve()})")
+        raise InvalidCommand(f"Specified 'dir' path must be a directory.\nGot {got}.")
     doit_loader.initial_workdir = os.getcwd()  # doit.get_initial_workdir() promises it
     os.chdir(folder)

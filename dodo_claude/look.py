@@ -14,7 +14,7 @@ import click
 from dodo_claude import lifecycle as life
 from dodo_claude.clean import one_line
 from dodo_claude.errors import DodoClaudeError
-from dodo_claude.project import FILE, complete_stage, faults, find_config, find_root, project_tmux, say
+from dodo_claude.project import FILE, complete_stage, faults, find_config, find_root, here, project_tmux, say
 from dodo_claude.redact import Redactor
 from dodo_claude.talk import Here, drop
 
@@ -134,6 +134,7 @@ def doctor(as_json: bool, client: bool) -> None:
 
 
 def _file() -> Path | None:
+    here()  # from a folder that is gone nothing can be tried
     try:
         return find_root() / FILE
     except DodoClaudeError:

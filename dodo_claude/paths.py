@@ -20,7 +20,8 @@ from dodo_claude.findings import show
 # Folders whose files are not a stage's to make: our own state, and what decides which code git runs.
 RESERVED = (".orchestrate", ".git")
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# doit's own commands print names as they are: none may act on a terminal, or turn the direction of writing.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _MAGIC = re.compile(r"[*?\[]")
 
 # So many files are looked through for what somebody may have meant.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dodo_claude import files
-from dodo_claude.clean import clean_text
+from dodo_claude.clean import clean_text, one_line
 from dodo_claude.errors import DodoClaudeError
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ def faults() -> Iterator[None]:
     except DodoClaudeError as error:
         say(str(error), err=True)
         sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        # A file that is not as it was a moment ago: somebody removed, moved or replaced it, or what it lies in.
+        say(one_line(files.disk_problem(error, "")), err=True)
+        sys.exit(2)
 
 
 def say(text: str, *, nl: bool = True, err: bool = False) -> None:
@@ -45,12 +51,21 @@ def say(text: str, *, nl: bool = True, err: bool = False) -> None:
     click.echo(clean_text(text), nl=nl, err=err)
 
 
+def here() -> Path:
+    """The folder where the user is."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise DodoClaudeError("the folder where you are is gone (cd to the project)") from error
+
+
 def find_root() -> Path:
     """The folder of the orchestrate.toml here or above; for a worker's command, that of its run."""
     given = os.environ.get("DODO_CLAUDE_ROOT")
     if given and os.environ.get("DODO_CLAUDE_STAGE"):
         return Path(given)
-    for folder in (Path.cwd(), *Path.cwd().parents):
+    start = here()
+    for folder in (start, *start.parents):
         if (folder / FILE).is_file():
             return folder
     raise DodoClaudeError(f"{FILE}: not found here or above (dodo-claude init writes one)")

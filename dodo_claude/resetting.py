@@ -6,6 +6,7 @@ targets are other bytes than were verified, keeps its record, and a line says wh
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Container
 from typing import Any, TextIO
@@ -13,6 +14,8 @@ from typing import Any, TextIO
 from doit.task import Task
 
 from dodo_claude import since
+from dodo_claude.clean import one_line
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.tasks import NOT_DONE, Fault, freshness_of, late_of, stage_of
 
 
@@ -57,13 +60,19 @@ def hold(dep_manager: Any, tell: Callable[[str, str], None] = on_stderr) -> None
 
 def _against(task: Task) -> str | None:
     """Why files alone do not make it up to date; called once doit has looked at it."""
+    for file in task.file_dep:
+        if os.path.exists(file) and not os.path.isfile(file):  # doit would wait for a pipe
+            return one_line(f"file '{file}' is not a plain file")
     for action in task._actions:
         if isinstance(action, Fault):
             return action.text
     if late_of(task) is not None:
         return f"its stages are not known yet; doit orchestrate {task.name} makes them"
     freshness = freshness_of(task)
-    why = next(freshness.reasons(task.values), None) if freshness is not None else None
+    try:
+        why = next(freshness.reasons(task.values), None) if freshness is not None else None
+    except (OSError, DodoClaudeError) as error:
+        return one_line(str(error))
     stage = stage_of(task)
     if why == NOT_DONE and stage is not None and freshness is not None:
         why = since.why(stage, freshness.made(), freshness.config.root)[-1]

@@ -23,6 +23,7 @@ from doit.task import Task
 
 from dodo_claude import since
 from dodo_claude.clean import clean_text
+from dodo_claude.errors import DodoClaudeError
 from dodo_claude.files import STATE_DIR, GoneError, disk_problem, write_atomic
 from dodo_claude.left import Left
 from dodo_claude.records import Config, Foreach, Stage, enclosing
@@ -130,7 +131,7 @@ class Freshness(UptodateCalculator):
     def __call__(self, task: Task, values: Mapping[str, Any]) -> bool:
         try:
             return next(self.reasons(values), None) is None
-        except OSError:
+        except (OSError, DodoClaudeError):
             return False  # what can't be looked at can't be up to date
 
     def reasons(self, values: Mapping[str, Any]) -> Iterator[str]:
@@ -230,12 +231,13 @@ class StageAction(BaseAction):
             return self._execute()
         except OSError as error:  # a full disk, a folder without permission: nobody's bug
             return TaskFailed(disk_problem(error, self.run.config.root))
+        except DodoClaudeError as error:
+            return TaskFailed(str(error))
         except Exception as error:
             where = self._save_traceback() or f"not written down, for want of room: {error!r}"
             return TaskError(f"dodo_claude has a fault; what it did is in {where} (please report it)")
 
     def _execute(self) -> TaskFailed | TaskError | None:
-        from dodo_claude.errors import DodoClaudeError
         from dodo_claude.lifecycle import Result
         from dodo_claude.recovery import drive
 
@@ -286,7 +288,7 @@ class StageAction(BaseAction):
         path = folder / f"fault-{time.time_ns()}-{os.getpid()}.txt"
         try:
             write_atomic(path, traceback.format_exc())
-        except OSError:
+        except (OSError, DodoClaudeError):
             return ""
         return str(path)
 

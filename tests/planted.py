@@ -1,32 +1,22 @@
-"""A project whose state folder is a stranger's: every place in it, what may stand there instead, and who looks at it."""
+"""A project whose state folder is a stranger's: every place in it, what may stand there instead, and what of it is touched."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import random
 import shutil
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import pytest
-from click.testing import CliRunner
-from doit.doit_cmd import DoitMain
-
 import dodo_claude
-from dodo_claude import cli, mcp_server
-from dodo_claude.following import Following
 from dodo_claude.journal import StageLog
 from dodo_claude.mail import DELIVERED, QUEUED, Mailbox
-from dodo_claude.project import find_config
 from dodo_claude.stops import Stops
 from tests.project import Project
-from tests.test_idle import working_in
 
 PACKAGE = str(Path(dodo_claude.__file__).parent)
 TEXT = """
@@ -41,8 +31,6 @@ command = "echo b > b.txt; echo said"
 targets = ["b.txt"]
 check = "echo checked; test -e good"
 """
-# Of our harness alone: what waits for a pipe is ended, and the test fails.
-HANGS_SECONDS = 60.0
 KINDS = ("link", "pipe", "other kind", "cut", "emptied", "random bytes")
 
 
@@ -118,109 +106,6 @@ def plant(state: Path, place: str, kind: str, outside: Path) -> bool:
     return True
 
 
-class HungError(Exception):
-    """Somebody waited for what never comes."""
-
-
-# -- who looks
-
-
-def _click(*args: str) -> Callable[[], str]:
-    def call() -> str:
-        ran = CliRunner().invoke(cli.main, args)
-        if ran.exception is not None and not isinstance(ran.exception, SystemExit):
-            raise ran.exception
-        return ran.output
-
-    return call
-
-
-def _doit(*args: str) -> Callable[[], str]:
-    def call() -> str:
-        out = io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            DoitMain().run([*args, "-o", os.devnull] if args[0] == "orchestrate" else [*args])
-        return out.getvalue()
-
-    return call
-
-
-def _desk(name: str, *args: str) -> Callable[[], str]:
-    def call() -> str:
-        from dodo_claude.errors import DodoClaudeError
-
-        try:
-            return str(getattr(mcp_server.Desk(), name)(*args))
-        except DodoClaudeError as error:
-            return str(error)
-
-    return call
-
-
-def _dashboard() -> str:
-    following = Following(find_config, lambda config: {}, lambda: None)
-    try:
-        following._begin()
-        return str(following.desk)
-    finally:
-        following.close()
-
-
-READERS: dict[str, Callable[[], str]] = {
-    "status": _click("status"),
-    "status --json": _click("status", "--json"),
-    "log a": _click("log", "a"),
-    "log b": _click("log", "b"),
-    "events": _click("events"),
-    "report": _click("report"),
-    "report --format html": _click("report", "--format", "html", "-o", "-"),
-    "gc": _click("gc", "--keep", "1"),
-    "gc --dry-run": _click("gc", "--dry-run", "--json"),
-    "check": _click("check"),
-    "note": _click("note", "a word"),
-    "progress": _click("progress", "5"),
-    "send": _click("send", "a", "a word"),
-    "answer": _click("answer", "a", "yes"),
-    "ask": _click("ask", "--timeout", "1s", "what?"),
-    "allow": _click("allow", "a"),
-    "deny": _click("deny", "a"),
-    "interrupt": _click("interrupt", "a"),
-    "compact": _click("compact", "a"),
-    "capture": _click("capture", "a"),
-    "attach": _click("attach", "a"),
-    "stop": _click("stop", "a"),
-    "stop --all": _click("stop", "--all"),
-    "recheck": _click("recheck", "b"),
-    "completion": _click("completion", "bash"),
-    "mcp status": _desk("status"),
-    "mcp report": _desk("report"),
-    "mcp notes": _desk("notes"),
-    "dashboard": _dashboard,
-    "doit list": _doit("list", "--status"),
-    "doit forget": _doit("forget", "a"),
-    "doit ignore": _doit("ignore", "a"),
-    "doit reset-dep": _doit("reset-dep"),
-    "doit orchestrate --explain": _doit("orchestrate", "--explain"),
-    "doit orchestrate": _doit("orchestrate"),
-}
-
-
-@contextlib.contextmanager
-def in_time() -> Iterator[None]:
-    """Whatever waits for ever fails."""
-
-    def late(number: int, frame: FrameType | None) -> None:
-        raise HungError(f"waited for {HANGS_SECONDS:.0f} s")
-
-    before = signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, HANGS_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 # -- what they touch
 
 _FOLDERS = {"os.listdir", "os.scandir", "sqlite3.connect", "os.chmod", "os.chdir"}
@@ -235,6 +120,8 @@ class Touched:
         self.there: list[str] = []
         self.others: set[str] = set()
         self._busy = False
+        # What is done before which touch of a file: it is taken away while somebody is at work on it.
+        self.deed: tuple[int, Callable[[], object]] | None = None
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, args: tuple[Any, ...]) -> None:
@@ -245,6 +132,11 @@ class Touched:
         self._busy = True
         try:
             path = os.path.abspath(os.fsdecode(args[0]))
+            if self.deed is not None and path.startswith(os.path.dirname(self.state)):
+                left, do = self.deed
+                self.deed = (left - 1, do) if left > 1 else None
+                if left == 1:
+                    do()
             entry = event in _ENTRIES or (event == "open" and int(args[2] or 0) & os.O_NOFOLLOW)
             real = os.path.realpath(os.path.dirname(path) if entry else path)
             if real.startswith(self.outside):
@@ -272,57 +164,3 @@ def _caller() -> str | None:
             return None if name.endswith("/files.py") else f"{os.path.basename(name)}:{frame.f_lineno}"
         frame = frame.f_back
     return None
-
-
-def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
-    """All that is in a folder, byte for byte, with the modes."""
-    return {
-        str(path.relative_to(folder)): (
-            path.lstat().st_mode,
-            os.fsencode(path.readlink())
-            if path.is_symlink()
-            else path.read_bytes()
-            if path.is_file()
-            else b"",
-        )
-        for path in sorted(folder.rglob("*"))
-    }
-
-
-class Stranger:
-    """The project as it was laid out, again and again."""
-
-    def __init__(self, project: Project, tmp: Path, touched: Touched) -> None:
-        self.project, self.touched = project, touched
-        self.state, self.outside, self.whole = project.root / ".orchestrate", tmp / "outside", tmp / "whole"
-        shutil.copytree(self.state, self.whole)
-        self.places = places(self.whole)
-
-    def again(self) -> None:
-        for folder in (self.state, self.outside):
-            if folder.is_symlink() or folder.is_file() or folder.is_fifo():
-                folder.unlink()
-            shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(self.whole, self.state)
-        self.outside.mkdir()
-
-    def look(self, place: str, kind: str | bytes, reader: str) -> None:
-        """One planted place, one reader: nothing is touched outside, nothing hangs, no traceback."""
-        self.again()
-        if isinstance(kind, bytes):
-            (self.state / place).write_bytes(kind)
-        elif not plant(self.state, place, kind, self.outside):
-            return
-        before = contents(self.outside)
-        with working_in(self.project.root), in_time(), self.touched.listening(self.state, self.outside):
-            said = READERS[reader]()
-        assert "Traceback" not in said, said
-        assert contents(self.outside) == before
-        assert not self.touched.there
-
-
-def approved(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands in this process see the project's surroundings."""
-    for name, value in project.environ().items():
-        monkeypatch.setenv(name, value)
-    project.approve()

@@ -74,6 +74,19 @@ def test_where_nothing_can_be_written_that_is_said_in_a_line(project: Project) -
         assert ran.err == "file/new: Not a directory (free it, or mend its mode; then run again)\n"
 
 
+@pytest.mark.parametrize("command", ["status", "doctor", "dashboard"])
+def test_a_folder_that_is_gone_is_said_in_a_line(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worktree that was removed, with a shell left in it."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    result = CliRunner().invoke(cli.main, [command])
+    assert (result.exit_code, result.output) == (2, "the folder where you are is gone (cd to the project)\n")
+
+
 def test_init_writes_a_project_once(project: Project) -> None:
     ran = project.run("dodo-claude", "init", "parallel-feature", "d", check=0)
     assert "next: cd d && doit orchestrate" in ran.out

@@ -1,70 +1,15 @@
-"""Files of ours: no link is followed, no pipe waited for, and nobody but one module opens them."""
+"""Files of ours: no link is followed, no pipe waited for. That nobody but one module opens them is in test_odd.py."""
 
 from __future__ import annotations
 
 import os
-import random
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from dodo_claude import files
-from tests.planted import KINDS, READERS, Stranger, Touched, approved, lay_out
 from tests.project import BIN, Project
-
-# Every command for each kind of thing in each place: half an hour.
-LONG = bool(os.environ.get("DODO_CLAUDE_LONG"))
-SEED = int(os.environ.get("DODO_CLAUDE_SEED") or 1)
-SOME = 80
-TOUCHED = Touched()
-
-
-@pytest.fixture
-def stranger(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stranger]:
-    lay_out(project)
-    approved(project, monkeypatch)
-    found = Stranger(project, tmp_path, TOUCHED)
-    yield found
-    found.again()
-
-
-def test_no_command_follows_where_a_strangers_state_folder_leads(stranger: Stranger) -> None:
-    """Some of all that there is, another choice with another DODO_CLAUDE_SEED."""
-    cases = [(place, kind, reader) for place in stranger.places for kind in KINDS for reader in READERS]
-    if not LONG:
-        cases = random.Random(SEED).sample(cases, SOME)
-    failed = []
-    for case in cases:
-        try:
-            stranger.look(*case)
-        except Exception as error:
-            failed.append(f"{case}: {error!r}")
-    assert failed == []
-    assert not stranger.touched.others  # nobody but files.py
-
-
-@settings(
-    max_examples=1000 if LONG else 25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(data=st.data())
-def test_whatever_a_state_file_holds_no_command_breaks(stranger: Stranger, data: st.DataObject) -> None:
-    place = data.draw(
-        st.sampled_from([each for each in stranger.places if (stranger.whole / each).is_file()])
-    )
-    whole = (stranger.whole / place).read_bytes()
-    cut = data.draw(st.integers(0, len(whole)))
-    text = data.draw(
-        st.sampled_from([b"", b"[" * 5000, b'{"at": 1e999}', b"null", b"9" * 400, b"\xff\xfe\x00"])
-    )
-    written = whole[:cut] + (text or data.draw(st.binary(max_size=60)))
-    reader = data.draw(st.sampled_from(list(READERS)))
-    stranger.look(place, written, reader)
 
 
 def test_the_users_folders_are_private_whatever_the_umask(project: Project) -> None:
@@ -118,6 +63,26 @@ def test_no_way_leads_through_a_link(state: Path, tmp_path: Path) -> None:
         ):
             touch(path)
     assert [*files.find(state, "*/x")] == []
+    assert os.listdir(tmp_path / "outside") == ["x"]
+
+
+def test_a_relative_path_leads_through_no_link_either(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """doit names its database so."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/x").write_text("theirs")
+    (state / "stages").symlink_to(tmp_path / "outside")
+    monkeypatch.chdir(tmp_path)
+    path = Path(".orchestrate/stages/x")
+    for touch in (
+        files.remove,
+        files.read,
+        files.is_file,
+        lambda path: files.move(path, Path(".orchestrate/y")),
+    ):
+        with pytest.raises(files.NotOursError, match="is a symbolic link where a folder of ours belongs"):
+            touch(path)
     assert os.listdir(tmp_path / "outside") == ["x"]
 
 

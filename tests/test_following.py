@@ -353,6 +353,15 @@ def test_no_event_is_lost_and_many_make_few_pictures(
     assert it.pictures - before < 300
 
 
+def test_a_state_folder_that_is_none_is_told_and_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "orchestrate.toml").write_text('[stages.a]\ncommand = "x"\n')
+    (tmp_path / ".orchestrate").write_text("no folder\n")
+    it = Following(lambda: load_config(tmp_path / "orchestrate.toml"), lambda config: {}, lambda: None)
+    it._begin()
+    assert "is a file where a folder of ours belongs" in it._problem
+    it.close()
+
+
 def test_a_fault_of_the_threads_is_not_lost(journals: Journals) -> None:
     def broken(_: object) -> Mapping[str, bool]:
         raise RuntimeError("broken")

@@ -24,6 +24,17 @@ def test_it_is_looked_at_until_a_run_found_nothing(tmp_path: Path) -> None:
     assert not left.begin(tmp_path)
 
 
+def test_what_stands_in_place_of_the_mark_is_none(tmp_path: Path) -> None:
+    """In a stranger's folder; doit's own commands look there, too."""
+    state = tmp_path / ".orchestrate"
+    (state / "settled").mkdir(parents=True)
+    assert left.may_be(state)
+    (state / "settled").rmdir()
+    (state / "settled").symlink_to(tmp_path / "there")
+    (tmp_path / "there").touch()
+    assert left.may_be(state)
+
+
 @pytest.mark.parametrize(
     ("result", "unsettled"),
     [

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from doit import loader as doit_loader
-from doit.exceptions import InvalidDodoFile
+from doit.exceptions import InvalidCommand, InvalidDodoFile
 
+from dodo_claude.clean import clean_text
 from dodo_claude.loader import StageLoader
 
 Load = Callable[..., Any]
@@ -43,6 +44,32 @@ def test_without_a_dodo_py_the_folder_is_not_looked_into(root: Path) -> None:
     before = list(sys.path)
     assert load() == {}
     assert sys.path == before
+
+
+@pytest.mark.parametrize("options", [{}, {"cwdPath": "no\x1b[2J\u202e\r"}])
+def test_no_name_of_a_folder_acts_on_a_terminal(
+    root: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
+) -> None:
+    odd = root / "odd\x1b[2J\u202e\r"
+    odd.mkdir()
+    monkeypatch.chdir(odd)
+    with pytest.raises((InvalidDodoFile, InvalidCommand)) as refused:
+        load(**options)
+    assert clean_text(str(refused.value)) == str(refused.value)
+    assert "\\x1b[2J" in str(refused.value)
+
+
+def test_a_folder_that_is_gone_is_said_in_a_line(root: Path) -> None:
+    root.rmdir()
+    with pytest.raises(InvalidCommand, match=r"^the folder where you are is gone \(cd to the project\)$"):
+        load()
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_not_imported(root: Path, make: Callable[[str], None]) -> None:
+    make("dodo.py")
+    with pytest.raises(InvalidDodoFile, match=r"^dodo\.py: is not a plain file \(move it away\)$"):
+        load()
 
 
 def test_its_own_modules_are_found_beside_it_and_later_too(root: Path) -> None:

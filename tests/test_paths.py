@@ -150,3 +150,9 @@ def test_what_begins_and_ends_like_a_glob_is_tried_and_no_match_is_lost(pattern:
     found = [path for path in PATHS if matcher(pattern)(path)]
     assert matching(pattern, PATHS) == found
     assert matching(pattern, PATHS, sorted(path[::-1] for path in PATHS)) == found
+
+
+@pytest.mark.parametrize("sign", ["\x1b", "\x9b", "\u202e", "\u2066"])
+def test_no_path_holds_what_acts_on_a_terminal(sign: str) -> None:
+    with pytest.raises(BadPathError, match="holds a control character"):
+        normal(f"a{sign}b")

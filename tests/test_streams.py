@@ -16,6 +16,7 @@ import pytest
 
 from dodo_claude import cli, streams
 from dodo_claude.errors import DodoClaudeError
+from tests import odd
 from tests.integration.scenes import on_pty
 from tests.project import BIN, PATIENCE, Project
 
@@ -24,34 +25,18 @@ TOML = """\
 command = "echo said | tee a.txt"
 targets = ["a.txt"]
 """
-# Each command of `dodo-claude`, with words that make it print something: what it is for where there is no worker, else
-# what is wrong. `dashboard` has no terminal; `attach` is tmux's own.
+# Each command of `dodo-claude`, as it is called first in the table of odd inputs: it prints what it is for where there is no
+# worker, else what is wrong. `dashboard` has no terminal; `attach` is tmux's own.
+LINES = [line.replace("W", "a").split() for _, line in reversed(odd.ALL)]
 COMMANDS = {
-    "allow": ["a"],
-    "answer": ["a", "x"],
-    "ask": ["x"],
-    "attach": ["a"],
-    "capture": ["a"],
-    "check": [],
-    "compact": ["a"],
-    "completion": ["bash"],
-    "dashboard": [],
-    "deny": ["a"],
+    words[1]: words[2:] for words in LINES if words[0] == "dodo-claude" and words[1] in cli.main.commands
+}
+COMMANDS |= {
     "doctor": ["--help"],  # it starts sessions
-    "events": [],
-    "gc": [],
     "init": ["parallel-feature", "made"],
-    "interrupt": ["a"],
-    "log": ["a"],
     "mcp": ["nowhere"],
     "note": ["-"],
     "plan": ["-"],
-    "progress": ["5"],
-    "recheck": ["a"],
-    "report": [],
-    "send": ["a", "x"],
-    "status": [],
-    "stop": ["--all"],
 }
 # How the three are: `-` as they should be, closed, full, a pipe that nobody reads.
 STATES = {
