@@ -195,6 +195,8 @@ class DurableDB(SqliteDB):
             if row is None:
                 return {}
             data = self.codec.decode(row[0])
+        except sqlite3.ProgrammingError:
+            raise  # a fault of ours: the connection is another thread's
         except (ValueError, TypeError, RecursionError, sqlite3.Error):
             data = None
         if not isinstance(data, dict):

@@ -124,11 +124,13 @@ class Freshness(UptodateCalculator):
         self.stage = stage
         self.config = config
         self.digest = digest  # of its definition, where that is known already
+        self._quoted: dict[str, str] | None = None  # what `messages` was when doit asked last
 
     def __repr__(self) -> str:
         return "its definition, its targets and what it quotes are as they were, and nobody was cut off at work on it"
 
     def __call__(self, task: Task, values: Mapping[str, Any]) -> bool:
+        self._quoted = self.messages()
         try:
             return next(self.reasons(values), None) is None
         except (OSError, DodoClaudeError):
@@ -164,8 +166,15 @@ class Freshness(UptodateCalculator):
         messages = self.messages()
         return {**definition(self.stage), **({"messages": messages} if messages else {})}
 
+    def quoted(self) -> dict[str, str]:
+        """As `messages`, when doit last asked, which it does before it starts the stage. Called by any thread."""
+        return self.messages() if self._quoted is None else self._quoted
+
     def messages(self) -> dict[str, str]:
-        """The digests of the messages that the prompt quotes, in its report too, as doit's state has them now."""
+        """The digests of the messages that the prompt quotes, in its report too, as doit's state has them now.
+
+        Only for the thread that opened that state.
+        """
         quoted_by = (*self.stage.messages, *self.stage.report)
         groups = dict(self.config.groups) if quoted_by else {}
         found = {}
@@ -250,7 +259,7 @@ class StageAction(BaseAction):
         if lacking:
             return TaskFailed("; ".join(lacking))
         made = definition(self.stage)
-        messages = self.freshness.messages()
+        messages = self.freshness.quoted()
         self.run.begun.add(self.stage.name)
         try:
             # What it quotes makes its result, too; `Freshness` compares that by itself.

@@ -105,6 +105,15 @@ def test_doits_own_commands(both: Project) -> None:
     ).out.count("research")
 
 
+@pytest.mark.tmux
+def test_what_a_stage_quotes_is_known_also_where_nobody_works_on_it(both: Project) -> None:
+    """Its last message is in doit's state, which the stage's thread can't ask; else the next run would do it again."""
+    both.orchestrate()
+    both.write("orchestrate.toml", both.read("orchestrate.toml").replace("Sum up:", "Sum up now:"))
+    assert both.orchestrate().said("4 stages: 1 done, 3 up to date")
+    assert both.orchestrate().said("4 stages: 4 up to date")
+
+
 @pytest.mark.parametrize("mode", ["doit.cfg", "import"])
 def test_reset_dep_says_of_which_stages_it_can_not_say_that_they_are_done(
     project: Project, mode: str
