@@ -479,7 +479,7 @@ def test_26_without_its_folder_no_worker_starts_elsewhere(project: Project, when
         (project.root / "sub").mkdir()
     ran = project.orchestrate(check=1)
     (reason,) = failures(ran.lines)
-    assert f"{project.root}/sub: no such folder" in reason
+    assert reason.startswith("one FAILED: sub: no such folder")
     assert events(project, "one", "spawned") == []
     assert not (project.root / "it.txt").exists()
 
@@ -726,7 +726,7 @@ def test_56_a_fault_of_ours_is_one_line_and_the_others_go_on(project: Project) -
     (reason,) = failures(ran.lines)
     assert reason.startswith("one FAILED: dodo_claude has a fault; what it did is in ")
     (fault,) = (project.root / ".orchestrate").glob("fault-*.txt")
-    assert str(fault) in reason
+    assert os.path.relpath(fault, project.root) in reason
     assert "ZeroDivisionError" in fault.read_text()
     assert ran.said("3 stages: 1 done, 1 failed, 1 not run")
     assert project.processes() == []

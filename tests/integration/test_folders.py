@@ -86,7 +86,8 @@ def test_an_attempts_folder_is_removed(project: Project) -> None:
         at_gate(project, "go")
         before = project.processes()
         assert before
-        shutil.rmtree(project.root / ".orchestrate/stages/one/1")
+        for _ in range(2):  # what the run writes meanwhile keeps the folder
+            shutil.rmtree(project.root / ".orchestrate/stages/one/1", ignore_errors=True)
         assert live.wait() == 1
     assert "FAILED" in live.text
     assert "is gone: somebody removed or moved it" in live.text
