@@ -130,8 +130,8 @@ class Freshness(UptodateCalculator):
         return "its definition, its targets and what it quotes are as they were, and nobody was cut off at work on it"
 
     def __call__(self, task: Task, values: Mapping[str, Any]) -> bool:
-        self._quoted = self.messages()
         try:
+            self._quoted = self.messages()
             return next(self.reasons(values), None) is None
         except (OSError, DodoClaudeError):
             return False  # what can't be looked at can't be up to date
