@@ -69,11 +69,11 @@ def _against(task: Task) -> str | None:
     if late_of(task) is not None:
         return f"its stages are not known yet; doit orchestrate {task.name} makes them"
     freshness = freshness_of(task)
+    stage = stage_of(task)
     try:
         why = next(freshness.reasons(task.values), None) if freshness is not None else None
+        if why == NOT_DONE and stage is not None and freshness is not None:
+            why = since.why(stage, freshness.made(), freshness.config.root)[-1]
     except (OSError, DodoClaudeError) as error:
         return one_line(str(error))
-    stage = stage_of(task)
-    if why == NOT_DONE and stage is not None and freshness is not None:
-        why = since.why(stage, freshness.made(), freshness.config.root)[-1]
     return None if why is None else f"{why}; doit orchestrate {task.name} does it"

@@ -262,7 +262,7 @@ CONFIGS: dict[str, str | bytes] = {
 }  # fmt: skip
 DODOS: dict[str, dict[str, str | bytes]] = {
     "dodo.py with a fault": {"dodo.py": "def task_x(:\n"}, "dodo.py that raises": {"dodo.py": "raise ValueError('x')\n"},
-    "dodo.py that ends": {"dodo.py": "raise SystemExit(7)\n"}, "dodo.py without tasks": {"dodo.py": "x = 1\n"},
+    "dodo.py that ends": {"dodo.py": "raise SystemExit('enough')\n"}, "dodo.py without tasks": {"dodo.py": "x = 1\n"},
     "dodo.py with a stage's name": {"dodo.py": "def task_a():\n    return {'actions': ['true']}\n"},
     "dodo.py with a stage's target": {"dodo.py": "def task_x():\n    return {'actions': ['true'], 'targets': ['a.txt']}\n"},
     "dodo.py whose texts act": {"dodo.py": "def task_x():\n    'says \\x1b[2J\\u202e'\n    return {'actions': ['true'], 'doc': 'x\\x1b[2J\\u202e'}\n"},

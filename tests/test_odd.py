@@ -58,6 +58,7 @@ FOUND = (
     ("stages/a: link, after a run that was cut off", "doit reset-dep"),
     ("its stages' folder is removed before touch 3", "dodo-claude log W"),
     ("its state folder is a file before touch 8", "dodo-claude send W word"),
+    ("its state folder is a link outside before touch 8", "doit reset-dep"),
     ("it is another before touch 8", "dodo-claude status"),
     ("it is another before touch 18", "dodo-claude status"),
     ("it is another before touch 18", "doit strace a"),
