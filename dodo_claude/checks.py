@@ -138,6 +138,14 @@ def _targets(drafts: list[Draft], project: Project) -> dict[str, tuple[Draft, st
 def _aliases(drafts: list[Draft], project: Project, makers: Mapping[str, tuple[Draft, str]]) -> None:
     """Who reads a file under another name than its maker's comes after that one, too; doit goes by names alone."""
     made = {path for _, path in makers.values()}
+
+    def owned(protect: tuple[str, ...]) -> tuple[str, ...]:
+        names = (
+            path if is_glob(path) else makers.get(project.real(path), (None, path))[1] for path in protect
+        )
+        return tuple(dict.fromkeys(names))
+
+    by_makers = once_each(owned)
     for draft in drafts:
         for path, place in draft.file_dep.items():
             if path in made or (found := makers.get(project.real(path))) is None:
@@ -150,10 +158,20 @@ def _aliases(drafts: list[Draft], project: Project, makers: Mapping[str, tuple[D
                 draft.after.setdefault(maker.stage.name, place)
         protect = draft.stage.protect
         if protect:
-            owned = (
-                path if is_glob(path) else makers.get(project.real(path), (None, path))[1] for path in protect
-            )
-            draft.stage = replace(draft.stage, protect=tuple(dict.fromkeys(owned)))
+            draft.stage = draft.stage.with_values(protect=by_makers(protect))
+
+
+def once_each(make: Callable[[tuple[str, ...]], tuple[str, ...]]) -> Callable[[tuple[str, ...]], tuple[str, ...]]:  # fmt: skip
+    """`make`, asked once for a value that many stages share, which is known by its identity: looking at all that is in it
+    for each of them would take as long."""
+    made: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {}  # each with what it is of, which so stays
+
+    def once(value: tuple[str, ...]) -> tuple[str, ...]:
+        if id(value) not in made:
+            made[id(value)] = (value, make(value))
+        return made[id(value)][1]
+
+    return once
 
 
 def _taken(draft: Draft, path: str, other: Draft) -> tuple[str, str]:

@@ -47,6 +47,8 @@ __all__ = ["AgentProfile", "Blueprint", "Budget", "Config", "Monitor", "Stage", 
 
 # What doit, and a person, can still look at.
 MAX_STAGES = 20_000
+# Paths of [defaults] that are protected, counted for each stage that protects more: who protects no more shares them.
+MOST_PROTECTED = 2_000_000
 # Before a further attempt: one that waits longer is better made by the next run.
 LONGEST_DELAY = 900.0  # seconds
 # What one worker may be said to need, in bytes.
@@ -243,7 +245,8 @@ class Blueprint:
         plans.judge_stages(drafts, {each.path for each in lacking})
         more = tuple(f"{file.base}/{name}" for file in files for name in ORDERS)
         if more:
-            stages = tuple(replace(stage, protect=(*stage.protect, *more)) for stage in stages)
+            guarded = checks.once_each(lambda protect: (*protect, *more))
+            stages = tuple(stage.with_values(protect=guarded(stage.protect)) for stage in stages)
         return stages, tuple(templates), lacking, notes
 
     def _surroundings(
@@ -269,6 +272,7 @@ class Blueprint:
                     late=frozenset(),
                     findings=document.findings,
                 )
+                _judge_protected(document, around[document.prefix].protect)
                 continue
             agents = profiles.profiles(
                 document.values.get("agents") or {}, document.project, document.findings, document.prefix
@@ -276,6 +280,10 @@ class Blueprint:
             if document is found.main:
                 chosen = _chosen(self._agent, agents, findings)
             defaults = document.values.get("defaults") or {}
+            protect = expand.protected(
+                defaults.get("protect"), ("defaults", "protect"), document.project, document.findings
+            )
+            _judge_protected(document, protect)
             around[document.prefix] = expand.Surroundings(
                 name=name,
                 project=document.project,
@@ -296,8 +304,22 @@ class Blueprint:
                     ),
                     document.findings,
                 ),
+                protect=protect,
             )
         return around
+
+
+def _judge_protected(document: documents.Document, protect: Collection[str]) -> None:
+    more = sum(
+        bool(table and table.get("protect")) for table in (document.values.get("stages") or {}).values()
+    )
+    if len(protect) * more > MOST_PROTECTED:
+        most = f"{MOST_PROTECTED:,}".replace(",", " ")
+        text = f"{len(protect)} entries are added to those of {more} stages, more than {most} in all"
+        remedy = "name the files of a folder by a glob, such as 'src/**'"
+        owner = document if document.planner is None else document.planner.document
+        owner.findings.add(("defaults", "protect"), text, remedy)
+        owner.findings.raise_any()
 
 
 def _notes(main: documents.File) -> Iterator[str]:

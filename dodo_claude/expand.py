@@ -77,6 +77,7 @@ class Surroundings:
     tasks: frozenset[str]  # of dodo.py
     findings: Findings
     monitors: Mapping[str, beside.Table] = field(default_factory=dict)
+    protect: tuple[str, ...] = ()  # of [defaults]: one for all stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,31 @@ def common(table: Table, around: Surroundings, group: Group) -> Draft:
     """Of a foreach whose items are not known yet what is the same for all of its stages: files and stages that they read.
     Its targets are as they are written."""
     return _Expansion(table, around, group).common()
+
+
+def protected(values: Collection[str | None] | None, place: KeyPath, project: Project, findings: Findings) -> tuple[str, ...]:  # fmt: skip
+    """What `protect` names, each path as the glob that finds it alone."""
+    found: dict[str, None] = {}
+    for index, value in enumerate(values or ()):
+        if value is not None:
+            wild = _is_pattern(value, project)
+            path = _judged(value, (*place, index), project.inside if wild else project.file, findings)
+            if path is not None:
+                found[path if wild else escaped(path)] = None
+    return tuple(found)
+
+
+def _judged(value: str, place: KeyPath, judge: Callable[[str], str], findings: Findings) -> str | None:
+    try:
+        return judge(value)
+    except BadPathError as bad:
+        findings.add_once(place, bad.text, bad.remedy)
+        return None
+
+
+def _is_pattern(path: str, project: Project) -> bool:
+    """Is it a glob? `app/[id]/page.tsx` is a file's name if there is such a file."""
+    return is_glob(path) and ("\0" in path or not project.exists(path))
 
 
 def default_session(config: str, stage: str) -> str:
@@ -221,7 +247,7 @@ class _Expansion:
             person_timeout=self._duration("person_timeout", "30m"),
             on_permission=self._table.get("on_permission", "ask"),
             max_turns=self._table.get("max_turns", 200),
-            protect=self._protected(),
+            protect=self._protected,
             phases=self._phases(text),
             plan=self._plan_file() if self._is_planner else None,
             planned=None if self._plan is None else self._findings.file,
@@ -264,17 +290,14 @@ class _Expansion:
             )
         return found
 
+    @functools.cached_property
     def _protected(self) -> tuple[str, ...]:
         """Its own and those of [defaults]: what the project protects, no stage sets free by naming more."""
-        found: dict[str, None] = {}
-        for place, table in ((("defaults",), self._around.defaults), (("stages", self._name), self._own)):
-            for index, value in enumerate(table.get("protect") or ()):
-                wild = self._is_pattern(value or "")
-                judge = self._around.project.inside if wild else self._around.project.file
-                path = self._path(value, (*place, "protect", index), judge)
-                if path is not None:
-                    found[path if wild else escaped(path)] = None
-        return tuple(found)
+        own, place = self._own.get("protect"), ("stages", self._name, "protect")
+        if not own:
+            return self._around.protect
+        mine = protected(own, place, self._around.project, self._findings)
+        return tuple(dict.fromkeys((*self._around.protect, *mine)))
 
     def _cwd(self, text: _Values) -> str:
         if not self._table.get("cwd"):
@@ -341,7 +364,7 @@ class _Expansion:
                 draft.targets[path] = self._at(place)
         for value, place in self._strings("file_dep"):
             source = text.of(value, place)
-            if source is not None and self._is_pattern(source):
+            if source is not None and _is_pattern(source, project):
                 path = self._path(source, place, project.inside)
                 kept = draft.globs
             else:
@@ -360,13 +383,6 @@ class _Expansion:
             draft.file_dep.setdefault(path, self._at(group.place))
         for maker in group.makers:
             draft.after.setdefault(maker, self._at(group.place))
-
-    def _is_pattern(self, path: str) -> bool:
-        """Is it a glob? `app/[id]/page.tsx` is a file's name if there is such a file."""
-        return is_glob(path) and not self._is_there(path)
-
-    def _is_there(self, path: str) -> bool:
-        return "\0" not in path and self._around.project.exists(path)
 
     def _name_stages(self, draft: Draft) -> None:
         for name, place in self._strings("after"):
@@ -470,13 +486,7 @@ class _Expansion:
                 yield value, ("stages", self._name, key, index)
 
     def _path(self, value: str | None, place: KeyPath, judge: Callable[[str], str]) -> str | None:
-        if value is None:
-            return None
-        try:
-            return judge(value)
-        except BadPathError as bad:
-            self._findings.add_once(place, bad.text, bad.remedy)
-            return None
+        return None if value is None else _judged(value, place, judge, self._findings)
 
     # The prompt. It is read once for all items: its text is the same for them.
 

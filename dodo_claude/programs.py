@@ -119,9 +119,10 @@ def idle_guards(config: Config) -> Iterator[str]:
     """Of each path and glob of `protect` that guards no file now: a line for people."""
     there: dict[str, bool] = {}
     told: set[str] = set()
+    seen: set[int] = set()  # by their identity: stages that share all rules have them from the same tables
     places: Places | None = None
     for stage in config.stages:
-        for rule in stage.protect:
+        for rule in () if id(stage.protect) in seen else stage.protect:
             if rule not in there:
                 literal = paths.literal(rule)
                 there[rule] = (
@@ -143,6 +144,7 @@ def idle_guards(config: Config) -> Iterator[str]:
                 if line not in told:
                     told.add(line)
                     yield line
+        seen.add(id(stage.protect))
 
 
 class Places:
@@ -158,6 +160,7 @@ class Places:
         found = documents.Documents.of(documents.read(config.path), str(config.root), planned)
         self._main = found.main
         self._tables = {table.full_name: table for table in found.tables}
+        self._guards: dict[tuple[str, KeyPath], dict[str, int]] = {}
 
     def of_check(self, stage: Stage, check: str) -> tuple[documents.Document, KeyPath]:
         """Of a check of `stage`: in its own table, of a phase, or in [defaults]."""
@@ -183,10 +186,11 @@ class Places:
             (table.document, table.place, table.values),
             (outer, ("defaults",), outer.values.get("defaults") or {}),
         ):
-            for number, value in enumerate(values.get("protect") or ()):
-                written = os.path.normpath(os.path.join(document.project.base, value or ""))
-                if rule in (written, paths.escaped(written)):
-                    return document, (*place, "protect", number)
+            key = (document.prefix, place)
+            if key not in self._guards:
+                self._guards[key] = _numbers(values.get("protect") or (), document.project.base)
+            if rule in self._guards[key]:
+                return document, (*place, "protect", self._guards[key][rule])
         return None
 
     def problem(self, place: tuple[documents.Document, KeyPath], text: str, remedy: str) -> Problem:
@@ -194,3 +198,13 @@ class Places:
         document, path = place
         findings = document.findings
         return Problem(findings.file, *findings.positions.of(path), dotted(path), text, remedy)
+
+
+def _numbers(values: Iterable[str | None], base: str) -> dict[str, int]:
+    """Of each path and glob that stands in a list, as it is from the root, its number."""
+    found: dict[str, int] = {}
+    for number, value in enumerate(values):
+        written = os.path.normpath(os.path.join(base, value or ""))
+        found.setdefault(written, number)
+        found.setdefault(paths.escaped(written), number)
+    return found

@@ -20,7 +20,7 @@ import toml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import checks, findings, language
+from dodo_claude import checks, config, findings, language, paths
 from dodo_claude.config import Blueprint, load_config
 from dodo_claude.errors import ConfigError
 from dodo_claude.findings import MOST
@@ -1002,6 +1002,49 @@ def test_what_stages_have_of_the_defaults_is_made_once(project: Project) -> None
     assert others[1].env == (("A", "2"), ("B", "3"))
     assert others[0].env is first.env
     assert all(other.agent is first.agent for other in others)
+
+
+def test_what_all_stages_protect_is_judged_once(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    file = paths.Project.file
+    monkeypatch.setattr(paths.Project, "file", lambda self, path: (asked.append(path), file(self, path))[1])
+    defaults = "[defaults]\nprotect = ['a', 'b', 'src/*', 'c/../c']\n"
+    stages = "".join(f"[stages.s{number}]\ncommand = 'x'\n" for number in range(3))
+    group = "foreach = ['x', 'y']\nprotect = ['d', 'b']\n"
+    assert complaints(project(defaults + stages)) == [
+        "orchestrate.toml:2:31: defaults.protect[3]: 'c/../c' has '..' in it (use a path that stays below the project's folder)"
+    ]
+    asked.clear()
+    first, second, *items = load_config(project(defaults.replace("c/../c", "c") + stages + group)).stages
+    assert asked.count("a") == asked.count("d") == 1
+    assert first.protect == ("a", "b", "src/*", "c")
+    assert second.protect is first.protect
+    assert items[0].protect == (*first.protect, "d")
+    assert items[1].protect is items[0].protect
+
+
+def test_a_protected_target_of_all_is_known_by_its_makers_name(project: Project) -> None:
+    defaults = "[defaults]\nprotect = ['link/a', 'x']\n"
+    path = project(
+        defaults + "[stages.s]\ncommand = 'x'\ntargets = ['src/made/a']\n[stages.t]\ncommand = 'x'\n"
+    )
+    (path.parent / "src" / "made").mkdir()
+    (path.parent / "link").symlink_to("src/made")
+    first, second = load_config(path).stages
+    assert first.protect == ("src/made/a", "x")
+    assert second.protect is first.protect
+
+
+def test_what_is_protected_for_many_stages_that_protect_more_has_a_limit(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "MOST_PROTECTED", 5)
+    stages = "".join(f"[stages.s{number}]\ncommand = 'x'\nprotect = ['own{number}']\n" for number in range(3))
+    assert complaints(project("[defaults]\nprotect = ['a', 'b']\n" + stages)) == [
+        "orchestrate.toml:2:11: defaults.protect: 2 entries are added to those of 3 stages, more than 5 in all "
+        "(name the files of a folder by a glob, such as 'src/**')"
+    ]
+    assert len(load_config(project("[defaults]\nprotect = ['a']\n" + stages)).stages) == 3
 
 
 def test_a_stage_with_other_values_is_that_of_dataclasses(good: Config) -> None:

@@ -109,3 +109,23 @@ def test_a_guard_that_finds_nothing_is_told_of(told: Make) -> None:
         "orchestrate.toml:5:24: stages.a.protect[1]: 'setup.cgf' is not there: it guards that nobody makes it",
         "orchestrate.toml:5:52: stages.a.protect[3]: 'app/[i]d/*' matches no file",
     ]
+
+
+def test_a_guard_of_all_stages_is_looked_for_once(told: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    of_guard = programs.Places.of_guard
+    monkeypatch.setattr(
+        programs.Places, "of_guard", lambda self, *of: (asked.append(of[1]), of_guard(self, *of))[1]
+    )
+    defaults = "[defaults]\nprotect = ['no/a', 'no/*', 'no/b']\n"
+    stages = "".join(f"[stages.s{number}]\ncommand = 'x'\n" for number in range(4))
+    text = defaults + stages + "protect = ['no/c', 'no/b']\n"
+    there = "is not there: it guards that nobody makes it"
+    assert told(text) == [
+        f"orchestrate.toml:2:12: defaults.protect[0]: 'no/a' {there}",
+        "orchestrate.toml:2:20: defaults.protect[1]: 'no/*' matches no file",
+        f"orchestrate.toml:2:28: defaults.protect[2]: 'no/b' {there}",
+        f"orchestrate.toml:11:20: stages.s3.protect[1]: 'no/b' {there}",
+        f"orchestrate.toml:11:12: stages.s3.protect[0]: 'no/c' {there}",
+    ]
+    assert asked == ["no/a", "no/*", "no/b", "no/a", "no/*", "no/b", "no/c"]
