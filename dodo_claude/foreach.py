@@ -31,6 +31,10 @@ MAX_LINES_FILE = 10_000_000
 # How often items are looked for anew as they become known: so many groups may be made of each other's targets in a row.
 MAX_ROUNDS = 25
 
+# Characters of targets of groups whose items are not known, each counted for each path that it is compared with: what ends
+# like it, and begins like it. Some seconds at most.
+MOST_COMPARED = 3_000_000
+
 # A shape is a list of (what characters, any number of them?): "" any, NUL any but a slash, else the one itself.
 Shape = tuple[tuple[str, bool], ...]
 _EXPRESSION = re.compile(r"\{\{.*?\}\}|\{[%#].*[%#]\}", re.S)
@@ -84,7 +88,7 @@ class Group:
             )
             return not there
         wanted = _wanted(project, path)
-        return any(overlap(found, shape) for shape in self.shapes for found in wanted)
+        return any(overlap(shape, found) for shape in self.shapes for found in wanted)
 
 
 class _Targets:
@@ -123,6 +127,7 @@ class Late:
         self._sorted = sorted(self._starts)
         self._lengths = sorted({*map(len, self._starts)})
         self._found: dict[str, tuple[Group, ...]] = {}
+        self._left = MOST_COMPARED
 
     def makers(self, path: str) -> tuple[Group, ...]:
         """Those that may make `path`, a path or a glob."""
@@ -131,8 +136,35 @@ class Late:
         found = self._found.get(path)
         if found is None:
             near = (self.groups[index] for index in sorted(self._near(path)))
-            found = self._found[path] = tuple(group for group in near if group.may_make(path))
+            fitting: dict[Shape, bool] = {}  # of many groups the targets may be alike
+            found = self._found[path] = tuple(group for group in near if self._may_make(group, path, fitting))
         return found
+
+    def _may_make(self, group: Group, path: str, fitting: dict[Shape, bool]) -> bool:
+        if group.plan:
+            return group.may_make(path)
+        for shape in group.shapes:
+            if shape not in fitting:
+                fitting[shape] = self._fits(group, shape, path)
+            if fitting[shape]:
+                return True
+        return False
+
+    def _fits(self, group: Group, shape: Shape, path: str) -> bool:
+        for wanted in _wanted(group.table.document.project, path):
+            differ = _ends_differ(shape, wanted)
+            self._left -= 1 if differ else len(shape)
+            if self._left < 0:
+                most = f"{MOST_COMPARED:,}".replace(",", " ")
+                text = (
+                    f"what its stages may make takes more than {most} steps to compare with what others read"
+                )
+                remedy = "let its targets begin with a folder of their own, or name them with fewer stars"
+                group.complain(group.place, text, remedy)
+                group.table.document.findings.raise_any()
+            if not differ and overlap(shape, wanted):
+                return True
+        return False
 
     def _near(self, path: str) -> set[int]:
         near = {*self._plans}
@@ -434,27 +466,34 @@ def overlap(one: Shape, other: Shape) -> bool:
     """
     places = _places(other)
     many = places.many
-    reached = _skipping(1, many)
+    reached = _spread(1, many)
     for chars, more in one:
         alike = places.alike(chars)
-        passed = 0
-        while passed != reached:
-            passed = reached
+        if more:
+            reached = _spread(reached, alike | many)
+        else:
             taken = reached & alike
-            after = _skipping((taken & ~many) << 1 | taken & many, many)
-            reached = reached | after if more else after
-            if not more:
-                break
+            reached = _spread((taken & ~many) << 1 | taken & many, many)
         if not reached:
             return False
     return bool(reached >> len(other) & 1)
 
 
-def _skipping(reached: int, many: int) -> int:
-    """With the places behind those that may stand for nothing."""
-    while more := (reached & many) << 1 & ~reached:
-        reached |= more
-    return reached
+def _spread(reached: int, through: int) -> int:
+    """With all places that are reached by going on through places of `through`: the carry of an addition runs through all
+    ones in a row, and ends behind them."""
+    return reached | (through ^ (through + (reached & through)))
+
+
+def _ends_differ(one: Shape, other: Shape) -> bool:
+    """Do the characters differ that all of the one, and all of the other, begin or end with?"""
+    for pairs in (zip(one, other, strict=False), zip(reversed(one), reversed(other), strict=False)):
+        for (char, more), (another, any_more) in pairs:
+            if more or any_more or char in ("", "\0") or another in ("", "\0"):
+                break
+            if char != another:
+                return True
+    return False
 
 
 class _Places:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -234,6 +234,64 @@ def test_what_a_group_may_make(target: str, path: str, may: bool) -> None:
 def test_what_a_glob_matches_has_its_shape(path: str, glob: str) -> None:
     if matcher(glob)(path):
         assert overlap(shape_of(path), shape_of_glob(glob))
+
+
+PARTS = st.lists(st.tuples(st.sampled_from(["a", "b", "/", "", "\0"]), st.booleans()), max_size=7).map(tuple)
+
+
+@given(PARTS, PARTS)
+def test_shapes_overlap_that_have_a_text_in_common(one: foreach.Shape, other: foreach.Shape) -> None:
+    seen, waiting = set(), [(0, 0)]
+    while waiting:
+        at = waiting.pop()
+        if at not in seen:
+            seen.add(at)
+            waiting += steps(one, other, *at)
+    assert overlap(one, other) is overlap(other, one) is ((len(one), len(other)) in seen)
+
+
+def steps(one: foreach.Shape, other: foreach.Shape, at: int, to: int) -> Iterator[tuple[int, int]]:
+    """Where two readers of the same text may stand after one more character, or after none."""
+    if one[at:] and one[at][1]:
+        yield at + 1, to
+    if other[to:] and other[to][1]:
+        yield at, to + 1
+    if one[at:] and other[to:] and foreach._alike(one[at][0], other[to][0]):
+        yield at + (not one[at][1]), to + (not other[to][1])
+
+
+def test_a_part_of_any_length_is_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    spread = foreach._spread
+    monkeypatch.setattr(foreach, "_spread", lambda *bits: (asked.append(bits), spread(*bits))[1])
+    assert overlap(shape_of("{{ item }}a" * 50), shape_of_glob("*a" * 200))
+    assert len(asked) <= 101
+
+
+def test_of_many_late_groups_each_shape_is_compared_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(foreach, "overlap", lambda *shapes: (asked.append(shapes), overlap(*shapes))[1])
+    groups = late(tmp_path, *["{{ item }}a"] * 30, "{{ item }}b", "{{ item }}.txt")
+    assert len(groups.makers("*a")) == 30
+    assert len(asked) == 1  # what ends otherwise is not compared
+
+
+def test_how_much_late_groups_are_compared_has_a_limit(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreach, "MOST_COMPARED", 21)
+    text = (
+        '[stages.s]\ncommand = "x"\ntargets = ["l.txt"]\n'
+        '[stages.g]\ncommand = "x"\nforeach = { lines = "l.txt" }\ntargets = ["{{ item }}xyz"]\n'
+    )
+    reader = '[stages.r]\ncommand = "x"\nfile_dep = ["*xyz", "a*xyz", "b*xyz", "c*xyz", "d*xyz", "e*xyz"]\n'
+    assert load_config(project(text + reader.replace(', "e*xyz"', "")))
+    assert complaint(project(text + reader)) == (
+        "orchestrate.toml:6:11: stages.g.foreach: what its stages may make takes more than 21 steps to compare with what "
+        "others read (let its targets begin with a folder of their own, or name them with fewer stars)"
+    )
 
 
 def test_the_search_costs_little(project: Project) -> None:
