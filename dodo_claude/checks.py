@@ -14,7 +14,7 @@ from dodo_claude.errors import Problem
 from dodo_claude.expand import Draft
 from dodo_claude.findings import At, did_you_mean_file, listed, show
 from dodo_claude.foreach import Group, Late
-from dodo_claude.paths import Made, Project, is_glob, is_utf8
+from dodo_claude.paths import Made, Project, is_glob, is_utf8, too_much, tried_too_much
 from dodo_claude.records import Absent, Stage, enclosing
 
 # What globs find, counted for each stage that reads it: of 10000 stages each may read 500 files. doit looks at each of them.
@@ -251,6 +251,9 @@ def _globs(drafts: list[Draft], late: Late, project: Project) -> None:
         for pattern, place in globs.items():
             if pattern not in found:
                 found[pattern] = tuple(project.once({*project.files(pattern), *made.found(pattern)}))
+                if tried_too_much():
+                    place.complain(*too_much(pattern))
+                    place.findings.raise_any()
                 for path in found[pattern]:
                     if not is_utf8(path):
                         text = f"{show(pattern)} finds {show(path)}, whose name is not UTF-8"
@@ -265,7 +268,8 @@ def _globs(drafts: list[Draft], late: Late, project: Project) -> None:
                 place.complain(text, "let one stage put them together, and the others read what it made")
                 place.findings.raise_any()
             draft.found[pattern] = paths
-            draft.file_dep = draft.file_dep | dict.fromkeys(paths, place) | draft.file_dep
+            for path in paths:
+                draft.file_dep.setdefault(path, place)
             if not paths and not late.makers(pattern):
                 text = f"{show(pattern)} matches no file and no target of another stage"
                 place.complain(text, "its own targets do not count" if found[pattern] else "")

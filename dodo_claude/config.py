@@ -24,6 +24,7 @@ from dodo_claude import (
     foreach,
     inputs,
     language,
+    paths,
     plans,
     profiles,
 )
@@ -141,6 +142,7 @@ class Blueprint:
     @_unswept()
     @language.together()
     @comparing()
+    @paths.trying()
     def _config(
         self,
         settled: Collection[str] | None,

@@ -16,13 +16,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from dodo_claude import inputs, prompts, schema
 from dodo_claude.documents import Table
 from dodo_claude.errors import DodoClaudeError, Problem
 from dodo_claude.findings import dotted, listed, show
 from dodo_claude.locate import KeyPath
-from dodo_claude.paths import BadPathError, Made, Project, is_glob
+from dodo_claude.paths import BadPathError, Made, Project, is_glob, too_much, tried_too_much
 from dodo_claude.sources import UnreadableError, read_text
 
 # A list of what there is to do is shorter.
@@ -39,6 +40,9 @@ MOST_COMPARED = 3_000_000
 Shape = tuple[tuple[str, bool], ...]
 _EXPRESSION = re.compile(r"\{\{.*?\}\}|\{[%#].*[%#]\}", re.S)
 _GLOB_PART = re.compile(r"\*\*/?|\*|\?|\[!?\]?[^\]]*\]|.", re.S)
+
+
+Found = TypeVar("Found")
 
 
 @dataclass(slots=True)
@@ -325,16 +329,23 @@ class Search:
             group.makers, group.items = tuple(late), None
             return
         if group.name not in self.seen:
-            self.seen[group.name] = tuple({path for glob in group.globs for path in project.files(glob)})
+            there = {path for glob in group.globs for path in self._tried(group, glob, project.files(glob))}
+            self.seen[group.name] = tuple(there)
         own = f"{group.name}:"
         found = {
             path
             for glob in group.globs
-            for path, name in made.all.found(glob).items()
+            for path, name in self._tried(group, glob, made.all.found(glob)).items()
             if not made.makers[name].startswith(own)
         }
         # Who makes them comes first by their being file_deps.
         group.items = tuple(sorted(map(project.local, project.once({*self.seen[group.name], *found}))))
+
+    def _tried(self, group: Group, glob: str, found: Found) -> Found:
+        if tried_too_much():
+            group.complain(group.place, *too_much(glob))
+            group.table.document.findings.raise_any()
+        return found
 
     def _lines(self, group: Group) -> tuple[str, ...] | None:
         if group.makers and self.settled is not None and group.name not in self.settled:

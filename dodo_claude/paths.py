@@ -5,6 +5,7 @@ Every path leaves here relative to the project, normalised, with `/`, so that tw
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
 import itertools
@@ -13,6 +14,7 @@ import posixpath
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 
 from dodo_claude import inputs
 from dodo_claude.findings import show
@@ -23,11 +25,42 @@ RESERVED = (".orchestrate", ".git")
 # doit's own commands print names as they are: none may act on a terminal, or turn the direction of writing.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _MAGIC = re.compile(r"[*?\[]")
+_MAGIC_OR_SLASH = re.compile(r"[*?/]|\[.*")
 
 # So many files are looked through for what somebody may have meant.
 SOME = 5000
 
+# So many paths are tried on all globs of one load: 4000 globs on 10000 paths, say, that begin like each of them. And what a
+# match, in steps by its length, is beside a look for a text in a path.
+MOST_TRIED = 40_000_000
+A_MATCH = 50
+
 Matcher = Callable[[str], object]
+
+_tried: ContextVar[list[int] | None] = ContextVar("_tried", default=None)
+
+
+@contextlib.contextmanager
+def trying() -> Iterator[None]:
+    """What globs are tried on inside of this is counted."""
+    token = _tried.set([0])
+    try:
+        yield
+    finally:
+        _tried.reset(token)
+
+
+def tried_too_much() -> bool:
+    """Has it come to more than a load may take? Who asks has a place for it."""
+    count = _tried.get()
+    return count is not None and count[0] > MOST_TRIED
+
+
+def too_much(pattern: str) -> tuple[str, str]:
+    """That in words, and what to do."""
+    most = f"{MOST_TRIED:,}".replace(",", " ")
+    text = f"with {show(pattern)} the globs of this file are tried on too many paths: {most} in all, a match counted as {A_MATCH}"
+    return text, "begin the globs with folders of their own"
 
 
 class BadPathError(Exception):
@@ -147,9 +180,8 @@ class Project:
         hidden = any(part.startswith(".") for part in parts[fixed:])
         key = ("/".join(parts[:fixed]), depth, hidden)
         if key not in self._trees:
-            self._trees[key] = list(self._walk(*key))
-        matches = matcher(pattern)
-        return [path for path in self._trees[key] if matches(path) and self._usable(path)]
+            self._trees[key] = sorted(self._walk(*key))
+        return [path for path in matching(pattern, self._trees[key]) if self._usable(path)]
 
     def some_files(self) -> list[str]:
         """Files of the project that somebody may have meant: not the hidden ones, nor those of a very large one."""
@@ -319,8 +351,17 @@ def matching(pattern: str, paths: list[str], backwards: list[str] | None = None)
         ending = _beginning(suffix[::-1], backwards)
         if len(ending) < len(near):
             near = sorted(path[::-1] for path in ending)
-    matches = matcher(pattern) if near else None  # not made for a glob that finds nothing
-    return [path for path in near if matches is not None and path.endswith(suffix) and matches(path)]
+    text, count = _text_of(pattern[start:end]), _tried.get()
+    like = [path for path in near if text in path and path.endswith(suffix)]
+    if count is not None:
+        count[0] += len(near) + A_MATCH * len(like)
+    matches = matcher(pattern) if like else None  # not made for a glob that finds nothing
+    return [path for path in like if matches is not None and matches(path)]
+
+
+def _text_of(pattern: str) -> str:
+    """The longest text that surely is in all that a glob, or a part of one, finds."""
+    return max(_MAGIC_OR_SLASH.split(pattern), key=len)
 
 
 def _beginning(start: str, paths: list[str]) -> list[str]:

@@ -981,6 +981,24 @@ def test_what_all_stages_read_has_a_limit(project: Project, monkeypatch: pytest.
     assert len(load_config(project(text.replace("'m/b'", ""))).stages) == 4
 
 
+def test_what_globs_are_tried_on_has_a_limit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "MOST_TRIED", 1300)
+    made = ", ".join(f"'m/{number}'" for number in range(60))
+    text = f"[stages.m]\ncommand = 'x'\ntargets = [{made}]\n"
+    reader = "[stages.r]\ncommand = 'x'\nfile_dep = ['m/*1*', 'm/*2*']\n"
+    remedy = "(begin the globs with folders of their own)"
+    assert complaints(project(text + reader)) == [
+        "orchestrate.toml:6:22: stages.r.file_dep[1]: with 'm/*2*' the globs of this file are tried on too many paths: "
+        f"1 300 in all, a match counted as 50 {remedy}"
+    ]
+    group = "[stages.g]\ncommand = 'x'\nforeach = { glob = ['m/*1*', 'm/*2*'] }\n"
+    assert complaints(project(text + group)) == [
+        "orchestrate.toml:6:11: stages.g.foreach: with 'm/*2*' the globs of this file are tried on too many paths: "
+        f"1 300 in all, a match counted as 50 {remedy}"
+    ]
+    assert len(load_config(project(text + reader.replace(", 'm/*2*'", ""))).stages) == 2
+
+
 def test_of_very_many_problems_the_last_have_no_hint(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dodo_claude import paths
 from dodo_claude.paths import BadPathError, Project, matcher, matching, normal
 
 
@@ -156,3 +157,45 @@ def test_what_begins_and_ends_like_a_glob_is_tried_and_no_match_is_lost(pattern:
 def test_no_path_holds_what_acts_on_a_terminal(sign: str) -> None:
     with pytest.raises(BadPathError, match="holds a control character"):
         normal(f"a{sign}b")
+
+
+def test_what_lacks_a_globs_text_is_not_matched(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    part_matcher = paths._part_matcher
+    monkeypatch.setattr(
+        paths,
+        "_part_matcher",
+        lambda part: lambda name: (asked.append(name), part_matcher(part)(name))[1],
+    )
+    names = [f"a/{number}" for number in range(100)]
+    assert matching("a/*7*", names) == [name for name in names if "7" in name]
+    assert len(asked) == 2 * 19  # parts of each
+    assert matching("a/*7*x?", names) == []
+    assert len(asked) == 2 * 19 + 2 * 19
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("a/*x7*", "x7"),
+        ("**/abc/*", "abc"),
+        ("a/[abc]d*", "a"),
+        ("[!a]", ""),
+        ("[", ""),
+        ("a?bc*", "bc"),
+        ("**", ""),
+    ],
+)
+def test_the_text_that_all_hold_that_a_glob_finds(pattern: str, text: str) -> None:
+    assert paths._text_of(pattern) == text
+
+
+def test_what_globs_are_tried_on_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"a/{number}" for number in range(100)]
+    with paths.trying():
+        matching("a/*7*", names)
+        assert paths._tried.get() == [100 + 19 * paths.A_MATCH]
+        assert not paths.tried_too_much()
+        monkeypatch.setattr(paths, "MOST_TRIED", 1000)
+        assert paths.tried_too_much()
+    assert not paths.tried_too_much()
