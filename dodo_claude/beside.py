@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dodo_claude import durations, prompts
@@ -19,6 +19,9 @@ from dodo_claude.records import Monitor, Stage
 
 # A command that is run more often keeps a core busy, and its worker waiting.
 SHORTEST = 0.1  # seconds
+
+# Of all workers together: of 10000 each has five.
+MOST_MONITORS = 50_000
 
 _NEEDED = {
     "beside": 'name the stage: beside = "STAGE"',
@@ -59,16 +62,46 @@ class Names:
     elsewhere: Collection[str]  # those whose stages stand in a file of their own
 
 
-def tables(raw: Mapping[str, Any], names: Names, findings: Findings) -> dict[str, Table]:
-    """All monitors by name."""
-    found = {}
+class Monitors:
+    """All of a file, asked by each of its stages for those that run beside it."""
+
+    def __init__(self, tables: Iterable[Table] = ()) -> None:
+        self._tables = tuple(tables)
+        self._numbers: dict[str, list[int]] = {}
+        for number, table in enumerate(self._tables):
+            for stage in table.stages:
+                self._numbers.setdefault(stage, []).append(number)
+        self._left = MOST_MONITORS
+
+    def of(self, stage: Stage) -> Iterator[tuple[Table, KeyPath]]:
+        """In the file's order, each with the place that names the stage, or else its group."""
+        if not self._tables:
+            return
+        name, group = stage.local_name(stage.name), stage.local_name(stage.group or "")
+        for number in sorted({*self._numbers.get(name, ()), *self._numbers.get(group, ())}):
+            named = self._tables[number].stages
+            yield self._tables[number], named.get(name) or named[group]
+
+    def count(self, table: Table, place: KeyPath) -> None:
+        """One more runs; ConfigError when there are too many."""
+        self._left -= 1
+        if self._left < 0:
+            most = f"{MOST_MONITORS:,}".replace(",", " ")
+            text = f"more than {most} monitors run beside workers, each counted for each worker"
+            table.findings.add(place, text, "give them to fewer stages")
+            table.findings.raise_any()
+
+
+def tables(raw: Mapping[str, Any], names: Names, findings: Findings) -> Monitors:
+    """All monitors of a file."""
+    found = []
     for name, given in raw.items():
         values = {key: value for key, value in (given or {}).items() if value is not None}
         table = Table(name, values, _stages(name, values, names, findings), findings)
         if given is not None:
             _judge(table, given, {*names.groups})
-        found[name] = table
-    return found
+        found.append(table)
+    return Monitors(found)
 
 
 def _stages(name: str, values: Mapping[str, Any], names: Names, findings: Findings) -> dict[str, KeyPath]:
@@ -132,18 +165,14 @@ def _judge_message(table: Table, key: str, known: tuple[str, ...]) -> None:
 
 
 def with_monitors(
-    stage: Stage, monitors: Mapping[str, Table], project: Project, text: Text, *, chosen: bool, raw: bool
+    stage: Stage, monitors: Monitors, project: Project, text: Text, *, chosen: bool, raw: bool
 ) -> Stage:
     """`stage` with the monitors that run beside its worker.
 
     `chosen`: its agent stands in for its own; `raw`: it is what a `foreach` makes its stages from.
     """
     found = []
-    for table in monitors.values():
-        name, group = stage.local_name(stage.name), stage.local_name(stage.group or "")
-        place = table.stages.get(name) or table.stages.get(group)
-        if place is None:
-            continue
+    for table, place in monitors.of(stage):
         if stage.agent is None:
             if stage.command is not None:
                 table.findings.add_once(
@@ -156,8 +185,9 @@ def with_monitors(
                     place, what, "a monitor needs an agent of base 'claude' or 'scripted'"
                 )
         else:
+            monitors.count(table, place)
             found.append(_monitor(table, stage, project, text, raw=raw))
-    return replace(stage, monitors=tuple(found)) if found else stage
+    return stage.with_values(monitors=tuple(found)) if found else stage
 
 
 def _monitor(table: Table, stage: Stage, project: Project, text: Text, *, raw: bool) -> Monitor:
@@ -175,7 +205,9 @@ def _monitor(table: Table, stage: Stage, project: Project, text: Text, *, raw: b
         context=values.get("context", 3),
         every=table.seconds("every"),
         debounce=table.seconds("debounce") or 1.0,
-        env=tuple(sorted({**dict(stage.env), **env}.items())),
+        env=tuple(sorted((*(pair for pair in stage.env if pair[0] not in env), *env.items())))
+        if env
+        else stage.env,
         cwd=_cwd(table, stage, project, text, raw=raw),
     )
 

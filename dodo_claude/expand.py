@@ -76,7 +76,7 @@ class Surroundings:
     late: frozenset[str]  # of these the groups whose items are not known yet
     tasks: frozenset[str]  # of dodo.py
     findings: Findings
-    monitors: Mapping[str, beside.Table] = field(default_factory=dict)
+    monitors: beside.Monitors = field(default_factory=beside.Monitors)
     protect: tuple[str, ...] = ()  # of [defaults]: one for all stages
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import approval
+from dodo_claude import approval, beside
 from dodo_claude.config import load_config
 from dodo_claude.errors import ConfigError
-from dodo_claude.records import Config, Monitor
+from dodo_claude.records import Config, Monitor, Stage
 
 TEXT = """
 [defaults]
@@ -104,3 +104,46 @@ def test_its_command_is_approved_like_a_check(tmp_path: Path) -> None:
         assert other[build.what].digest != build.digest
     other = {item.what: item for item in approval.items(load(tmp_path, TEXT.replace("|warning", "")))}
     assert other[build.what].digest == build.digest
+
+
+def test_a_stage_asks_its_own_monitors_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    local_name = Stage.local_name
+    monkeypatch.setattr(
+        Stage, "local_name", lambda self, name: (asked.append(name), local_name(self, name))[1]
+    )
+    text = "".join(
+        f"[stages.s{number}]\nprompt = 'x'\n[monitors.m{number}]\nbeside = 's{number}'\ncommand = 'x'\nmatch = 'e'\n"
+        for number in range(20)
+    )
+    found = monitors(load(tmp_path, text))
+    assert [monitor.name for monitor in found["s7"]] == ["m7"]
+    assert len(asked) == 2 * 20
+
+
+def test_monitors_of_a_stage_stand_in_the_files_order(tmp_path: Path) -> None:
+    text = (
+        "[stages.each]\nprompt = 'x'\nforeach = ['x', 'y']\n"
+        "[monitors.b]\nbeside = 'each:x'\ncommand = 'x'\nmatch = 'e'\n"
+        "[monitors.a]\nbeside = ['each', 'each:x']\ncommand = 'x'\nmatch = 'e'\n"
+        "[monitors.c]\nbeside = 'each:x'\ncommand = 'x'\nmatch = 'e'\n"
+    )
+    found = monitors(load(tmp_path, text))
+    assert [monitor.name for monitor in found["each:x"]] == ["b", "a", "c"]
+    assert [monitor.name for monitor in found["each:y"]] == ["a"]
+
+
+def test_monitors_beside_all_workers_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside, "MOST_MONITORS", 4)
+    text = (
+        "[stages.each]\nprompt = 'x'\nforeach = ['x', 'y']\n"
+        "[monitors.a]\nbeside = 'each'\ncommand = 'x'\nmatch = 'e'\n"
+        "[monitors.b]\nbeside = 'each'\ncommand = 'x'\nmatch = 'e'\n"
+    )
+    assert len(load(tmp_path, text).stages) == 2
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text + "[monitors.c]\nbeside = 'each'\ncommand = 'x'\nmatch = 'e'\n")
+    assert str(caught.value) == (
+        "orchestrate.toml:9:10: monitors.b.beside: more than 4 monitors run beside workers, each counted for each worker "
+        "(give them to fewer stages)"
+    )
