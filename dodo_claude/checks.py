@@ -286,9 +286,10 @@ def _wait_for(drafts: list[Draft], late: Late) -> None:
             for path, place in reversed(read.items())
             for group in late.makers(path)
         }
-        for group in late.groups if found else ():
-            if group.name in found and not (group.plan and draft.stage.name in group.makers):
-                draft.after.setdefault(group.name, found[group.name][1])
+        for name in sorted(found, key=late.names.__getitem__):
+            group, place = found[name]
+            if not (group.plan and draft.stage.name in group.makers):
+                draft.after.setdefault(name, place)
 
 
 def _cycles(drafts: list[Draft], late: Collection[Group], groups: Collection[str]) -> None:

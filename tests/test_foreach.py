@@ -278,6 +278,25 @@ def test_of_many_late_groups_each_shape_is_compared_once(
     assert len(asked) == 1  # what ends otherwise is not compared
 
 
+def test_a_reader_of_one_late_group_does_not_look_at_all(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    name = foreach.Group.name.fget
+    monkeypatch.setattr(
+        foreach.Group, "name", property(lambda group: (asked.append(group), name(group))[1])
+    )
+    text = '[stages.m]\ncommand = "x"\ntargets = ["l.txt"]\n' + "".join(
+        f'[stages.g{number}]\ncommand = "x"\nforeach = {{ lines = "l.txt" }}\ntargets = ["g{number}/{{{{ item }}}}"]\n'
+        f'[stages.r{number}]\ncommand = "x"\nfile_dep = ["g{number}/a", "g{39 - number}/b"]\n'
+        for number in range(40)
+    )
+    stages = {stage.name: stage for stage in load_config(project(text)).stages}
+    assert stages["r7"].after == ("g7", "g32")
+    assert stages["r32"].after == ("g7", "g32")  # in the file's order
+    assert len(asked) < 40 * 25
+
+
 def test_how_much_late_groups_are_compared_has_a_limit(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
