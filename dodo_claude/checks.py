@@ -57,7 +57,7 @@ def absent(
             if path not in there:
                 there[path] = (
                     path in made
-                    or inputs.is_regular(os.path.join(project.root, path))
+                    or inputs.is_regular(f"{project.root}/{path}")
                     or project.real(path) in real
                     or others(path)
                 )
@@ -75,12 +75,12 @@ def _absent(
     for name, draft in readers:
         said = draft.said[path]() if path in draft.said else draft.file_dep[path].problem()
         places.setdefault((said.file, said.line, said.column, said.path), []).append(name)
-    full = os.path.join(project.root, path)
+    full = f"{project.root}/{path}"
     text = "is not there, and no stage makes it"
-    if inputs.is_link(full):
-        text = "is a link to what is not there, and no stage makes it"
-    elif inputs.is_there(full):
+    if inputs.is_there(full):
         text = "is no plain file"
+        if inputs.is_link(full):
+            text = "is a link to what is not there, and no stage makes it"
     remedy = did_you_mean_file(path, known, "write it, or let a stage have it as a target")
     for place, names in places.items():
         yield Absent(path, tuple(names), Problem(*place, f"{show(path)} {text}", remedy))

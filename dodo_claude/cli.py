@@ -278,6 +278,7 @@ def _checked(file: Path) -> Config:
     """Read `file`, and all that it names. DodoClaudeError when something is wrong."""
     from dodo_claude import crowd, programs, quotes
     from dodo_claude.config import Blueprint
+    from dodo_claude.findings import first_problems
     from dodo_claude.scripted.scenario import check_scenario
 
     blueprint = Blueprint(file)
@@ -291,7 +292,7 @@ def _checked(file: Path) -> Config:
         if stage.agent is not None and stage.agent.base == "scripted" and stage.agent.scenario
     }
     if config.absent:
-        raise ConfigError(tuple(each.problem for each in config.absent))
+        raise ConfigError(first_problems([each.problem for each in config.absent], file.name))
     for name in sorted(scenarios):
         check_scenario(Path(os.path.relpath(config.root / name)))
     if faulty := programs.problems(config, config.stages, os.environ):

@@ -286,7 +286,9 @@ class Orchestrate(DoitRun):
                 {task.name for task in tasks if not self.dep_manager.status_is_ignore(task)}
             )
             if problems:
-                raise InvalidDodoFile(not_right(problems))
+                from dodo_claude.findings import first_problems
+
+                raise InvalidDodoFile(not_right(first_problems(problems, config.path.name)))
 
     def _stages(self) -> list[Stage]:
         """Those that were chosen on the command line, with what they need."""

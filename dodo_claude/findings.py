@@ -7,7 +7,7 @@ import difflib
 import functools
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -22,6 +22,9 @@ MOST = 200
 
 # So many names are compared with words that were not known, in all: of a few thousand stages for each of the problems.
 MOST_COMPARED = 200_000
+
+# What getting ready for it takes beside a comparison.
+A_PATH = 100
 
 # How much two words have in common, of 1, when one may have been meant by the other.
 LIKE = 0.6
@@ -79,6 +82,14 @@ class Findings:
         if self._problems:
             ordered = sorted(self._problems, key=lambda problem: (problem.file != self.file, problem))
             raise ConfigError(tuple(ordered))
+
+
+def first_problems(problems: Sequence[Problem], file: str) -> tuple[Problem, ...]:
+    """Those that are told of very many that are no problems of the configuration alone, after how many there are."""
+    if len(problems) <= MOST:
+        return tuple(problems)
+    text = f"has {len(problems)} problems: these are the first {MOST}"
+    return (Problem(file, 1, 1, "", text, "mend them first"), *problems[:MOST])
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +177,7 @@ class _TooManyError(Exception):
 
 def did_you_mean_file(path: str, known: Collection[str], otherwise: str = "") -> str:
     """Like did_you_mean, of files: one of the same name in another folder goes first, and an equal ending tells nothing."""
-    if not _may_compare(4 * len(known)):  # paths are longer, and more alike
+    if not _may_compare(A_PATH + 4 * len(known)):  # paths are longer, and more alike
         return otherwise
     name, stem = _name_and_stem(path)
     names = {each: _name_and_stem(each) for each in known}

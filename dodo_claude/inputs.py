@@ -170,6 +170,11 @@ def is_link(path: str) -> bool:
     return _ask_kind(path) == LINK
 
 
+def kind(path: str) -> str:
+    """FOLDER, LINK, or ANYTHING_ELSE, which may be nothing."""
+    return _ask_kind(path)
+
+
 def real(path: str) -> str:
     """The path without links, as os.path.realpath has it."""
     found = os.path.realpath(path)

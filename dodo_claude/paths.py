@@ -113,6 +113,7 @@ class Project:
         self.base = base
         self._folders: dict[str, str] = {}
         self._reals: dict[str, str] = {}
+        self._kinds: dict[str, str] = {}
         self._trees: dict[tuple[str, int, bool], list[str]] = {}
 
     def inside(self, path: str) -> str:
@@ -136,7 +137,7 @@ class Project:
     def file(self, path: str) -> str:
         """Like inside, for what must be a file if it is there."""
         found = self.inside(path)
-        if path.endswith("/") or inputs.is_folder(os.path.join(self.root, found)):
+        if path.endswith("/") or self._is_folder(found):
             folder = normal(path)
             raise BadPathError(
                 f"{show(path)} is a folder",
@@ -147,7 +148,7 @@ class Project:
     def target(self, path: str) -> str:
         """Like inside, for a file that a stage makes."""
         found = self.inside(path)
-        if path.endswith("/") or inputs.is_folder(f"{self.root}/{found}"):
+        if path.endswith("/") or self._is_folder(found):
             raise BadPathError(
                 f"{show(path)} is a folder", "a target is a file: name the files that the stage makes"
             )
@@ -242,7 +243,16 @@ class Project:
         if folder not in self._folders:
             self._folders[folder] = inputs.real(os.path.join(self.root, folder))
         full = os.path.join(self._folders[folder], name)
-        return inputs.real(full) if name == "." or inputs.is_link(full) else full
+        if name != ".":
+            self._kinds[path] = inputs.kind(full)
+        return inputs.real(full) if self._kinds.get(path, inputs.LINK) == inputs.LINK else full
+
+    def _is_folder(self, path: str) -> bool:
+        """Is it a folder, or a link to one? What its real path was sought by says so, unless it is a link."""
+        kind = self._kinds.get(path, inputs.LINK)
+        return kind == inputs.FOLDER or (
+            kind == inputs.LINK and inputs.is_folder(os.path.join(self.root, path))
+        )
 
 
 def escaped(path: str) -> str:

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from dodo_claude import cli, stopping
 from dodo_claude.clean import one_line
+from dodo_claude.findings import MOST
 from tests.integration.scenes import at_gate, bash, configure, gate, play, write
 from tests.project import Project
 from tests.schemas import shape
@@ -57,6 +58,20 @@ def test_check_is_content_with_every_template() -> None:
     jsonschema.validate(told, shape("check"))
     assert told["stages"]
     assert not told["problems"]
+
+
+def test_of_very_many_missing_files_check_tells_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "orchestrate.toml"
+    names = [f"no{number}" for number in range(MOST + 50)]
+    path.write_text(f"[stages.a]\ncommand = 'x'\nfile_dep = {names}\n")
+    lines = CliRunner().invoke(cli.main, ["check", str(path)]).output.splitlines()
+    assert len(lines) == MOST + 1
+    assert lines[0] == (
+        f"orchestrate.toml:1:1: has {MOST + 50} problems: these are the first {MOST} (mend them first)"
+    )
+    assert f"'no{MOST - 1}' is not there" in lines[-1]
+    path.write_text(f"[stages.a]\ncommand = 'x'\nfile_dep = {names[:MOST]}\n")
+    assert len(CliRunner().invoke(cli.main, ["check", str(path)]).output.splitlines()) == MOST
 
 
 def test_check_judges_the_scenario_too(project: Project) -> None:

@@ -981,6 +981,28 @@ def test_what_all_stages_read_has_a_limit(project: Project, monkeypatch: pytest.
     assert len(load_config(project(text.replace("'m/b'", ""))).stages) == 4
 
 
+def test_a_missing_file_is_looked_for_three_times_at_most(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    lstat = os.lstat
+    monkeypatch.setattr(os, "lstat", lambda path, **more: (asked.append(str(path)), lstat(path, **more))[1])
+    path = project("[stages.a]\ncommand = 'x'\nfile_dep = ['no', 'src/no', 'link', 'dir']\n")
+    (path.parent / "link").symlink_to("nowhere")
+    (path.parent / "dir").mkdir()
+    with pytest.raises(ConfigError, match="'dir' is a folder"):
+        load_config(path)
+    (path.parent / "dir").rmdir()
+    os.mkfifo(path.parent / "dir")
+    asked.clear()
+    texts = {each.path: each.problem.text for each in load_config(path).absent}
+    assert texts["link"] == "'link' is a link to what is not there, and no stage makes it"
+    assert texts["dir"] == "'dir' is no plain file"
+    for name in ("no", "src/no"):
+        assert texts[name] == f"'{name}' is not there, and no stage makes it"
+        assert asked.count(f"{os.path.realpath(path.parent)}/{name}") == 3
+
+
 def test_what_globs_are_tried_on_has_a_limit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "MOST_TRIED", 1300)
     made = ", ".join(f"'m/{number}'" for number in range(60))

@@ -283,9 +283,7 @@ def test_a_reader_of_one_late_group_does_not_look_at_all(
 ) -> None:
     asked = []
     name = foreach.Group.name.fget
-    monkeypatch.setattr(
-        foreach.Group, "name", property(lambda group: (asked.append(group), name(group))[1])
-    )
+    monkeypatch.setattr(foreach.Group, "name", property(lambda group: (asked.append(group), name(group))[1]))
     text = '[stages.m]\ncommand = "x"\ntargets = ["l.txt"]\n' + "".join(
         f'[stages.g{number}]\ncommand = "x"\nforeach = {{ lines = "l.txt" }}\ntargets = ["g{number}/{{{{ item }}}}"]\n'
         f'[stages.r{number}]\ncommand = "x"\nfile_dep = ["g{number}/a", "g{39 - number}/b"]\n'
