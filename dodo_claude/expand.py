@@ -540,6 +540,8 @@ class _Expansion:
         uses = prompt.uses
         if uses.error is not None:
             self._in_prompt(prompt, uses.error[1], uses.error[0])
+            if language.is_used_up():
+                self._findings.raise_any()
         for name, line in uses.undefined:
             self._in_prompt(prompt, line, *_undefined(name, prompts.PROMPT_NAMES))
         allowed = {*(self._around.defaults.get("env") or {}), *(self._own.get("env") or {})}
@@ -637,6 +639,8 @@ class _Values:
         uses = prompts.analyse(source, known=self._known)
         if uses.error is not None:
             self._findings.add_once(place, uses.error[0])
+            if language.is_used_up():
+                self._findings.raise_any()
             return None
         for name, _ in uses.undefined:
             self._findings.add_once(place, *_undefined(name, prompts.VALUE_NAMES))

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MOST = 10_000_000
 # And all renderings of one load of a configuration: of 20000 stages each may make 1 kB. What is no template is not counted.
 MOST_TOGETHER = 20_000_000
+# What jinja2 reads for one load: 6000 templates, or renders, which takes it three times as long. Those of a foreach are one,
+# and so are those that differ in the text around their one expression.
+MOST_READINGS = 6000
 # What making one text takes of it, however short that is.
 RENDERING = 40
 # What a pass of a loop takes of it, besides what it writes.
@@ -85,16 +88,18 @@ class TooMuchError(Exception):
 
 _left: ContextVar[list[int]] = ContextVar("_left")
 _left_together: ContextVar[list[int] | None] = ContextVar("_left_together", default=None)
+_left_to_read: ContextVar[list[int] | None] = ContextVar("_left_to_read", default=None)
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
     """What is rendered inside of this has one more limit, in all: a foreach renders a template for each of its items."""
-    token = _left_together.set([MOST_TOGETHER])
+    token, to_read = _left_together.set([MOST_TOGETHER]), _left_to_read.set([MOST_READINGS])
     try:
         yield
     finally:
         _left_together.reset(token)
+        _left_to_read.reset(to_read)
 
 
 @contextlib.contextmanager
@@ -121,10 +126,22 @@ def count(amount: int) -> None:
             )
 
 
+def count_reading(amount: int = 1) -> None:
+    """jinja2 is to read one more; TooMuchError when that is too much in all."""
+    left = _left_to_read.get()
+    if left is not None:
+        left[0] -= amount
+        if left[0] < 0:
+            most = f"{MOST_READINGS:,}".replace(",", " ")
+            raise TooMuchError(
+                f"jinja2 has more than {most} templates to read, one that is rendered counted as 3: "
+                "use foreach, or plain {{ item }} and {{ stage }}"
+            )
+
+
 def is_used_up() -> bool:
-    """May nothing more be rendered together? Whatever is tried then fails like the one before."""
-    left = _left_together.get()
-    return left is not None and left[0] < 0
+    """May nothing more be read, or rendered, together? Whatever is tried then fails like the one before."""
+    return any(left is not None and left[0] < 0 for left in (_left_together.get(), _left_to_read.get()))
 
 
 def _spend(amount: int) -> None:

@@ -64,6 +64,12 @@ _MENTION = re.compile(r'(?<![^\s\ufeff])@(?:"[^"\n]+"|\S+)')
 _SIMPLE = re.compile(r"(?<!\{)\{\{[ \t]*(item|stage)(?:[ \t]*\|[ \t]*(stem|name|parent))?[ \t]*\}\}")
 
 
+# An expression whose texts hold no braces, and that takes no white space away around it; nor has it a sign of which jinja2
+# would say where in the whole template it stands.
+_EXPRESSION = re.compile(
+    r"""(?<!\{)\{\{(?![-+])(?:[A-Za-z0-9_ .,|~+*/()\[\]:=<>-]|'[^'\\{}\r\n]*'|"[^"\\{}\r\n]*")*+(?<![-+])\}\}"""
+)
+
 # And what most prompts look up besides: reading it needs none of jinja2.
 _TEXT = r"""(?:'[^'\\\r\n{}]+'|"[^"\\\r\n{}]+")"""
 _WORD = "[A-Za-z_][A-Za-z0-9_]*"
@@ -136,11 +142,30 @@ def is_template(source: str) -> bool:
     return _JINJA.search(source) is not None
 
 
-@functools.lru_cache(maxsize=1024)  # every item of a foreach asks about the same texts
 def analyse(source: str, *, known: tuple[str, ...] = PROMPT_NAMES) -> Uses:
     """What a template uses; any fault of its own is in `error` or `undefined`, nothing is raised."""
     if not is_template(source):
         return Uses()
+    try:
+        return _analysed(_core(source)[1], known)
+    except language.TooMuchError as error:  # which hangs on what was read before, and is not remembered
+        return Uses(error=(str(error), 1))
+
+
+def _core(source: str) -> tuple[str, str, str]:
+    """What is before the one expression of a template of one line, that expression, and what is behind it: jinja2 has no
+    need of the others. Of any other template all is its core."""
+    found = _EXPRESSION.search(source)
+    if found is None or "\n" in source or "\r" in source:
+        return "", source, ""
+    before, behind = source[: found.start()], source[found.end() :]
+    if is_template(before) or is_template(behind):
+        return "", source, ""
+    return before, found[0], behind
+
+
+@functools.lru_cache(maxsize=1024)  # every item of a foreach asks about the same texts
+def _analysed(source: str, known: tuple[str, ...]) -> Uses:
     if _is_simple(source):
         found, line, at = [], 1, 0
         for use in _SIMPLE.finditer(source):
@@ -153,6 +178,7 @@ def analyse(source: str, *, known: tuple[str, ...] = PROMPT_NAMES) -> Uses:
     import jinja2
     from jinja2 import meta
 
+    language.count_reading()
     try:
         with language.metered():
             tree = language.parsed(_environment(), source)
@@ -255,7 +281,10 @@ def _parted(text: str, parts: Sequence[tuple[bool, str]]) -> Prompt:
 
 def render_value(source: str, *, item: str | None, stage: str, quoted: bool = False) -> str:
     """The text of a short value such as a target; for a shell, what is put in is quoted for it."""
-    text = _render(source, {"stage": stage, "item": item}, {}, how=QUOTED if quoted else PLAIN)
+    before, core, behind = _core(source) if is_template(source) else ("", source, "")
+    text = _render(core, {"stage": stage, "item": item}, {}, how=QUOTED if quoted else PLAIN)
+    if before or behind:
+        text = before + text + behind
     if len(text) > MAX_VALUE:
         raise DodoClaudeError(f"it makes {len(text)} characters, of at most {MAX_VALUE}")
     try:
@@ -416,6 +445,7 @@ def _environment(how: str = PLAIN) -> Environment:
 def _template(source: str, how: str) -> Template:
     from jinja2 import Template
 
+    language.count_reading(2)
     environment = _environment(how)
     with language.metered():
         return Template.from_code(environment, environment.compile(language.parsed(environment, source)), {})

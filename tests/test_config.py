@@ -1003,6 +1003,20 @@ def test_a_missing_file_is_looked_for_three_times_at_most(
         assert asked.count(f"{os.path.realpath(path.parent)}/{name}") == 3
 
 
+@pytest.mark.parametrize("key", ["prompt", "command"])
+def test_that_jinja2_has_too_much_to_read_is_one_line(
+    project: Project, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setattr(language, "MOST_READINGS", 7)
+    stages = "".join(
+        f"[stages.s{number}]\n{key} = '{{% if stage %}}{key} {number}{{% endif %}}'\n" for number in range(9)
+    )
+    line, *others = complaints(project(stages))
+    assert "jinja2 has more than 7 templates to read" in line
+    assert line.startswith(f"orchestrate.toml:{16 if key == 'prompt' else 6}:")
+    assert not others
+
+
 def test_what_globs_are_tried_on_has_a_limit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "MOST_TRIED", 1300)
     made = ", ".join(f"'m/{number}'" for number in range(60))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -505,7 +506,7 @@ TEMPLATES = st.recursive(
 def test_no_template_makes_more_than_it_may(source: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(language, "MOST", 3000)
-        analyse.__wrapped__(source)
+        prompts._analysed.__wrapped__(source, prompts.PROMPT_NAMES)
         with contextlib.suppress(DodoClaudeError):
             made = render(
                 source,
@@ -546,3 +547,65 @@ def test_what_is_looked_up_plainly_is_read_as_jinja2_reads_it(source: str, known
     "{{- env.A }}", "{{ files['x'] | upper }}", "{{ stages.a }}", "{{ env.A }}\r\n", "{{ env.A }}" * 5000])  # fmt: skip
 def test_what_is_more_than_a_plain_look_up_is_left_to_jinja2(source: str) -> None:
     assert prompts._looked_up(source, prompts.PROMPT_NAMES) is None
+
+
+@pytest.mark.parametrize(
+    ("source", "core"),
+    [
+        ("x {{ stage|upper }} 7", "{{ stage|upper }}"), ("{{ files['a'] }}{", "{{ files['a'] }}"), ("a } {{ stage ~ 1 }}}", "{{ stage ~ 1 }}"),
+        ("{{ stage }}{{ stage|upper }}", None), ("{{{ stage|upper }}", None), ("x {{- stage|upper }}", None), ("x {{ stage|upper -}} y", None),
+        ("x\n{{ stage|upper }}", None), ("{{ stage|upper }}\r", None), ("{# x #}{{ stage|upper }}", None), ("{% if 1 %}{{ stage }}{% endif %}", None),
+        ("{{ '}}' ~ stage }}", None), ("{{ \"it's\" ~ stage }}!", "{{ \"it's\" ~ stage }}"), ("{{ 'it\\'s' ~ stage }}!", None), ("x {{ (stage }} y", "{{ (stage }}"), ("x {{+ stage|upper }}", None),
+    ],
+)  # fmt: skip
+def test_the_one_expression_of_a_line_is_read_without_what_is_around_it(
+    source: str, core: str | None
+) -> None:
+    assert prompts._core(source) == ("", source, "") if core is None else prompts._core(source)[1] == core
+    assert "".join(prompts._core(source)) == source
+    known = ("stage", "files")
+    assert analyse(source, known=known) == prompts._analysed.__wrapped__(source, known)
+    with_it, without = (
+        outcome(lambda text=text: text())
+        for text in (
+            lambda: render_value(source, item=None, stage="a/b"),
+            lambda: prompts._render(source, {"stage": "a/b"}, {}),
+        )
+    )
+    assert with_it == without
+
+
+def outcome(text: Callable[[], str]) -> str:
+    try:
+        return text()
+    except DodoClaudeError as error:
+        return str(error)
+
+
+def test_templates_that_differ_around_one_expression_are_one_for_jinja2(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+    parsed = language.parsed
+    monkeypatch.setattr(language, "parsed", lambda *of: (asked.append(of), parsed(*of))[1])
+    for number in range(5):
+        source = f"{number} {{{{ stage|upper ~ 'one for jinja2' }}}}"
+        assert not analyse(source, known=("stage",)).undefined
+        assert render_value(source, item=None, stage="a") == f"{number} Aone for jinja2"
+    assert len(asked) == 2  # to see what it uses, and to render it
+
+
+def test_what_jinja2_reads_for_one_load_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "MOST_READINGS", 2)
+    text = "jinja2 has more than 2 templates to read, one that is rendered counted as 3: use foreach, or plain {{ item }} and {{ stage }}"
+    sources = [f"{{% if stage %}}{number} of a limit{{% endif %}}" for number in range(3)]
+    for _ in range(2):
+        with language.together():
+            assert [analyse(source, known=("stage",)).error for source in sources[:2]] == [None, None]
+            prompts._analysed.cache_clear()
+            assert analyse(sources[0], known=("stage",)).error == (text, 1)
+            assert language.is_used_up()
+    assert analyse(sources[2], known=("stage",)).error is None
+    prompts._template.cache_clear()
+    with language.together(), pytest.raises(DodoClaudeError, match="has more than 2 templates to read"):
+        render_value(sources[0], item=None, stage="a") and render_value(sources[1], item=None, stage="a")
