@@ -19,6 +19,8 @@ from dodo_claude.records import Absent, Stage, enclosing
 
 # What globs find, counted for each stage that reads it: of 10000 stages each may read 500 files. doit looks at each of them.
 MOST_READ = 5_000_000
+# For groups whose stages are not known yet, counted for each stage that waits for one.
+MOST_WAITS = 1_000_000
 # One cycle hides others: each is cut and the search goes on, so long as there is a point in reading more of them.
 MAX_CYCLES = 20
 
@@ -278,6 +280,7 @@ def _globs(drafts: list[Draft], late: Late, project: Project) -> None:
 def _wait_for(drafts: list[Draft], late: Late) -> None:
     """Who reads what a group may make whose stages are not known yet comes after that group."""
     made = {path for draft in drafts for path in draft.targets}
+    count = 0
     for draft in drafts if late.groups else ():
         globs = draft.globs | draft.prompt_globs
         read = {path: place for path, place in draft.file_dep.items() if path not in made} | globs
@@ -286,6 +289,13 @@ def _wait_for(drafts: list[Draft], late: Late) -> None:
             for path, place in reversed(read.items())
             for group in late.makers(path)
         }
+        count += len(found)
+        if count > MOST_WAITS:
+            path, place = next((path, place) for path, place in read.items() if late.makers(path))
+            most = f"{MOST_WAITS:,}".replace(",", " ")
+            text = f"{show(path)} may be made by so many groups whose stages are not known that stages would wait for more than {most}, each counted for each"
+            place.complain(text, "let a stage have it as a target")
+            place.findings.raise_any()
         for name in sorted(found, key=late.names.__getitem__):
             group, place = found[name]
             if not (group.plan and draft.stage.name in group.makers):

@@ -49,7 +49,9 @@ __all__ = ["AgentProfile", "Blueprint", "Budget", "Config", "Monitor", "Stage", 
 # What doit, and a person, can still look at.
 MAX_STAGES = 20_000
 # Paths of [defaults] that are protected, counted for each stage that protects more: who protects no more shares them.
-MOST_PROTECTED = 2_000_000
+MOST_PROTECTED = 1_000_000
+# And what all stages of an included file read, as its table says, counted for each of them.
+MOST_SHARED = 1_000_000
 # Before a further attempt: one that waits longer is better made by the next run.
 LONGEST_DELAY = 900.0  # seconds
 # What one worker may be said to need, in bytes.
@@ -207,6 +209,8 @@ class Blueprint:
             table.full_name: expand.expand(table, around[table.document.prefix], None)[0]
             for table in found.includes
         }
+        for table in found.includes:
+            _judge_shared(table, shared[table.full_name], found, groups)
         drafts, templates = [], []
         unknown: list[tuple[str, expand.Draft]] = []  # of each group whose items are not known
         for table in found.tables:
@@ -322,6 +326,22 @@ def _judge_protected(document: documents.Document, protect: Collection[str]) -> 
         owner = document if document.planner is None else document.planner.document
         owner.findings.add(("defaults", "protect"), text, remedy)
         owner.findings.raise_any()
+
+
+def _judge_shared(table: Table, draft: expand.Draft, found: Documents, groups: Mapping[str, foreach.Group]) -> None:  # fmt: skip
+    start = f"{table.full_name}:"
+    count = len(draft.file_dep)
+    stages = count and sum(
+        len(_names(inner, groups.get(inner.full_name)))
+        for inner in found.tables
+        if inner.full_name.startswith(start)
+    )
+    if count * stages > MOST_SHARED:
+        most = f"{MOST_SHARED:,}".replace(",", " ")
+        text = f"{count} entries are read by each of {stages} stages, more than {most} in all"
+        remedy = "let one stage put them together, and the others read what it made"
+        table.document.findings.add((*table.place, "file_dep"), text, remedy)
+        table.document.findings.raise_any()
 
 
 def _notes(main: documents.File) -> Iterator[str]:

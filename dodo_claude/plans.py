@@ -103,10 +103,15 @@ def judge_stages(drafts: Sequence[Draft], absent: Collection[str]) -> None:
     `absent`: the files that are not there, and that nobody makes.
     """
     planned = [draft for draft in drafts if draft.stage.planned is not None]
+    targets = sorted({path for draft in planned for path in draft.targets})
+    guarded: dict[tuple[int, str], set[str]] = {}  # by what is protected, and the folder
     for draft in planned:
-        for path, place in draft.targets.items():
+        key = (id(draft.stage.protect), draft.stage.folder)
+        if key not in guarded:
             orders = [posixpath.join(base, name) for base in ("", draft.stage.folder) for name in ORDERS]
-            if _is_protected(path, (*draft.stage.protect, *orders)):
+            guarded[key] = _protected((*draft.stage.protect, *orders), targets)
+        for path, place in draft.targets.items():
+            if path in guarded[key]:
                 place.complain(f"{show(path)} is protected", "no planned stage may change it")
         for path, place in draft.file_dep.items():
             name = posixpath.basename(path)
@@ -124,8 +129,10 @@ def judge_stages(drafts: Sequence[Draft], absent: Collection[str]) -> None:
             mine[0].at.findings.add(("stages",), text, f"a plan has at most {MAX_STAGES}")
 
 
-def _is_protected(path: str, protect: Collection[str]) -> bool:
-    return any(matching(name, [path]) if is_glob(name) else path == name for name in protect)
+def _protected(protect: Collection[str], targets: list[str]) -> set[str]:
+    """Those of the sorted targets that are protected, and what is besides."""
+    found = (matching(name, targets) if is_glob(name) else [name] for name in protect)
+    return {path for paths in found for path in paths}
 
 
 # -- what its planner is told

@@ -118,7 +118,7 @@ def _programs(folders: Iterable[str]) -> set[str]:
 def idle_guards(config: Config) -> Iterator[str]:
     """Of each path and glob of `protect` that guards no file now: a line for people."""
     there: dict[str, bool] = {}
-    told: set[str] = set()
+    told: set[tuple[str, KeyPath]] = set()
     seen: set[int] = set()  # by their identity: stages that share all rules have them from the same tables
     places: Places | None = None
     for stage in config.stages:
@@ -135,15 +135,16 @@ def idle_guards(config: Config) -> Iterator[str]:
                 place = places.of_guard(stage, rule)
                 if place is None:
                     continue  # of our own making: a nested orchestration's files
+                document, path = place
+                if (document.prefix, path) in told:
+                    continue
+                told.add((document.prefix, path))
                 text = (
                     "matches no file"
                     if paths.literal(rule) is None
                     else "is not there: it guards that nobody makes it"
                 )
-                line = str(places.problem(place, f"{show(rule)} {text}", ""))
-                if line not in told:
-                    told.add(line)
-                    yield line
+                yield str(places.problem(place, f"{show(rule)} {text}", ""))
         seen.add(id(stage.protect))
 
 

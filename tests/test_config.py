@@ -1017,6 +1017,36 @@ def test_that_jinja2_has_too_much_to_read_is_one_line(
     assert not others
 
 
+def test_what_all_stages_of_an_included_file_read_has_a_limit(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "MOST_SHARED", 5)
+    path = project("[stages.n]\norchestrate = 'sub/orchestrate.toml'\nfile_dep = ['src/a.py', 'src/b.py']\n")
+    inner = path.parent / "sub" / "orchestrate.toml"
+    inner.parent.mkdir()
+    stage = "[stages.s{}]\ncommand = 'x'\n"
+    inner.write_text("".join(map(stage.format, range(3))))
+    assert complaints(path) == [
+        "orchestrate.toml:3:12: stages.n.file_dep: 2 entries are read by each of 3 stages, more than 5 in all "
+        "(let one stage put them together, and the others read what it made)"
+    ]
+    inner.write_text("".join(map(stage.format, range(2))))
+    assert load_config(path).stages[1].file_dep == ("src/a.py", "src/b.py")
+
+
+def test_that_many_readers_wait_for_many_late_groups_has_a_limit(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "MOST_WAITS", 8)
+    plans = "".join(f"[stages.p{number}]\nprompt = 'x'\nplan = 'p{number}.toml'\n" for number in range(3))
+    readers = "".join(f"[stages.r{number}]\ncommand = 'x'\nfile_dep = ['q']\n" for number in range(3))
+    assert complaints(project(plans + readers)) == [
+        "orchestrate.toml:18:13: stages.r2.file_dep[0]: 'q' may be made by so many groups whose stages are not known that "
+        "stages would wait for more than 8, each counted for each (let a stage have it as a target)"
+    ]
+    assert len(load_config(project(plans + readers.partition("[stages.r2]")[0])).stages) == 5
+
+
 def test_what_globs_are_tried_on_has_a_limit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "MOST_TRIED", 1300)
     made = ", ".join(f"'m/{number}'" for number in range(60))

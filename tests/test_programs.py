@@ -129,3 +129,14 @@ def test_a_guard_of_all_stages_is_looked_for_once(told: Make, monkeypatch: pytes
         f"orchestrate.toml:11:12: stages.s3.protect[0]: 'no/c' {there}",
     ]
     assert asked == ["no/a", "no/*", "no/b", "no/a", "no/*", "no/b", "no/c"]
+
+
+def test_a_guard_is_put_in_words_once(told: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    problem = programs.Places.problem
+    monkeypatch.setattr(
+        programs.Places, "problem", lambda self, *of: (asked.append(of), problem(self, *of))[1]
+    )
+    stages = "".join(f"[stages.s{n}]\ncommand = 'x'\nprotect = ['o{n}']\n" for n in range(5))
+    assert len(told("[defaults]\nprotect = ['a', 'b']\n" + stages)) == 7
+    assert len(asked) == 7
