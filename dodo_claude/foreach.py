@@ -38,6 +38,8 @@ MOST_COMPARED = 3_000_000
 
 # A shape is a list of (what characters, any number of them?): "" any, NUL any but a slash, else the one itself.
 Shape = tuple[tuple[str, bool], ...]
+# Stands for what a plan's stages may make, which is the same for each plan; no target has it, as a part is one character.
+_ANY_PLAN: Shape = (("a plan", False),)
 _EXPRESSION = re.compile(r"\{\{.*?\}\}|\{[%#].*[%#]\}", re.S)
 _GLOB_PART = re.compile(r"\*\*/?|\*|\?|\[!?\]?[^\]]*\]|.", re.S)
 
@@ -146,7 +148,9 @@ class Late:
 
     def _may_make(self, group: Group, path: str, fitting: dict[Shape, bool]) -> bool:
         if group.plan:
-            return group.may_make(path)
+            if _ANY_PLAN not in fitting:
+                fitting[_ANY_PLAN] = group.may_make(path)
+            return fitting[_ANY_PLAN]
         for shape in group.shapes:
             if shape not in fitting:
                 fitting[shape] = self._fits(group, shape, path)

@@ -295,6 +295,20 @@ def test_a_reader_of_one_late_group_does_not_look_at_all(
     assert len(asked) < 40 * 25
 
 
+def test_whether_a_file_is_there_is_asked_once_for_all_plans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    is_there = foreach.inputs.is_there
+    monkeypatch.setattr(foreach.inputs, "is_there", lambda path: (asked.append(path), is_there(path))[1])
+    groups = late(tmp_path, *["x"] * 5)
+    for group in groups.groups:
+        group.plan, group.shapes = "p.toml", ()
+    groups = Late(groups.groups)
+    assert groups.makers("no") == groups.groups
+    assert len(asked) == 1
+
+
 def test_how_much_late_groups_are_compared_has_a_limit(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
