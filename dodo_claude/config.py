@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -266,7 +268,9 @@ class Blueprint:
             findings.raise_any()
         names += [*groups, *_standing(found)]
         _judge_names(names, self._tasks, findings)
-        late = [*found.faulty, *(group.name for group in groups.values() if group.items is None)]
+        names.sort()
+        late = sorted([*found.faulty, *(group.name for group in groups.values() if group.items is None)])
+        of_foreach, elsewhere = sorted(groups), sorted(table.full_name for table in found.includes)
         around: dict[str, expand.Surroundings] = {}
         chosen = None
         for document in found.all:
@@ -304,9 +308,9 @@ class Blueprint:
                     document.values.get("monitors") or {},
                     beside.Names(
                         known=_local(names, document.prefix),
-                        groups=_local(groups, document.prefix),
+                        groups=_local(of_foreach, document.prefix),
                         late=_local(late, document.prefix),
-                        elsewhere=_local((table.full_name for table in found.includes), document.prefix),
+                        elsewhere=_local(elsewhere, document.prefix),
                     ),
                     document.findings,
                 ),
@@ -365,9 +369,12 @@ def _doubt(path: str) -> str:
     return f"{show(path)} is not there, and no stage makes it: a task of dodo.py has to"
 
 
-def _local(names: Iterable[str], prefix: str) -> frozenset[str]:
-    """Those of `names` that a file may use, as it writes them."""
-    return frozenset(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+def _local(names: list[str], prefix: str) -> frozenset[str]:
+    """Those of `names`, sorted, that a file may use, as it writes them."""
+    found = itertools.takewhile(
+        lambda name: name.startswith(prefix), itertools.islice(names, bisect_left(names, prefix), None)
+    )
+    return frozenset(name.removeprefix(prefix) for name in found)
 
 
 def _standing(found: Documents) -> list[str]:

@@ -1047,6 +1047,21 @@ def test_that_many_readers_wait_for_many_late_groups_has_a_limit(
     assert len(load_config(project(plans + readers.partition("[stages.r2]")[0])).stages) == 5
 
 
+def test_a_file_looks_at_its_own_names_alone() -> None:
+    class Name(str):
+        asked = 0
+        __slots__ = ()
+
+        def startswith(self, *of: Any) -> bool:
+            Name.asked += 1
+            return super().startswith(*of)
+
+    names = sorted(Name(f"n{number:03}:s") for number in range(300))
+    assert config._local(names, "n007:") == {"s"}
+    assert Name.asked == 2
+    assert config._local(names, "") == {*names}
+
+
 def test_what_globs_are_tried_on_has_a_limit(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paths, "MOST_TRIED", 1300)
     made = ", ".join(f"'m/{number}'" for number in range(60))
