@@ -232,6 +232,7 @@ class Orchestrate(DoitRun):
                 raise
             return self._stopped(signalled)
         finally:
+            _mind_signals(_Late())
             self.dep_manager.close()
             if self.loader.run is not None:
                 self.loader.run.close()
@@ -349,6 +350,19 @@ class Orchestrate(DoitRun):
 
 def _stop(number: int, frame: object) -> None:
     raise KeyboardInterrupt(number)
+
+
+class _Late:
+    """What comes when all is over would only keep it from being put away. Who insists, by a second one, ends it at once."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self, number: int, frame: object) -> None:
+        if self.number:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        self.number = number
 
 
 def _signal_in(error: BaseException | None) -> KeyboardInterrupt | None:

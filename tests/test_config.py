@@ -1070,12 +1070,12 @@ def test_what_globs_are_tried_on_has_a_limit(project: Project, monkeypatch: pyte
     remedy = "(begin the globs with folders of their own)"
     assert complaints(project(text + reader)) == [
         "orchestrate.toml:6:22: stages.r.file_dep[1]: with 'm/*2*' the globs of this file are tried on too many paths: "
-        f"1 300 in all, a match counted as 50 {remedy}"
+        f"1 300 in all, a match counted as 50, a file on disk as a tenth {remedy}"
     ]
     group = "[stages.g]\ncommand = 'x'\nforeach = { glob = ['m/*1*', 'm/*2*'] }\n"
     assert complaints(project(text + group)) == [
         "orchestrate.toml:6:11: stages.g.foreach: with 'm/*2*' the globs of this file are tried on too many paths: "
-        f"1 300 in all, a match counted as 50 {remedy}"
+        f"1 300 in all, a match counted as 50, a file on disk as a tenth {remedy}"
     ]
     assert len(load_config(project(text + reader.replace(", 'm/*2*'", ""))).stages) == 2
 

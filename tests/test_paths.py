@@ -193,8 +193,11 @@ def test_the_text_that_all_hold_that_a_glob_finds(pattern: str, text: str) -> No
 def test_what_globs_are_tried_on_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"a/{number}" for number in range(100)]
     with paths.trying():
-        matching("a/*7*", names)
-        assert paths._tried.get() == [100 + 19 * paths.A_MATCH]
+        matching("a/*7*", names, sorted(name[::-1] for name in names))
+        tried = 100 + 19 * paths.A_MATCH
+        assert paths._tried.get() == [tried]
+        matching("a/*7*", names)  # as they are on disk
+        assert paths._tried.get() == [tried + tried // paths.ON_DISK]
         assert not paths.tried_too_much()
         monkeypatch.setattr(paths, "MOST_TRIED", 1000)
         assert paths.tried_too_much()

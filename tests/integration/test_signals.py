@@ -27,6 +27,18 @@ from tests.project import Project
 
 pytestmark = pytest.mark.tmux
 
+# Before anything of a run is put away, which is after its sums.
+LATE = """
+import os, signal
+from dodo_claude import run
+close = run.Run.close
+def told(self):
+    for _ in range(TIMES):
+        os.kill(os.getpid(), signal.NAME)
+    close(self)
+run.Run.close = told
+"""
+
 
 @pytest.fixture
 def two(project: Project) -> Project:
@@ -194,3 +206,26 @@ def test_a_runs_start_does_not_import_what_takes_long() -> None:
     """A signal may come at any moment of it; who is asked whether it may run needs no tmux."""
     code = "import sys; import dodo_claude.consent, dodo_claude.detached; sys.exit('libtmux' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["SIGHUP", "SIGINT"])
+def test_one_that_comes_when_all_is_over_breaks_nothing_off(project: Project, name: str) -> None:
+    patch(project, LATE.replace("TIMES", "1").replace("NAME", name))
+    configure(project, {"one": {"targets": ["it.txt"]}})
+    play(project, {"one": [[write("it.txt")]]})
+    ran = project.orchestrate()
+    assert ran.said("1 stage: 1 done")
+    assert "Traceback" not in ran.out
+    assert (project.processes(), project.sessions()) == ([], [])
+    project.env["PYTHONPATH"] = ""
+    assert project.orchestrate().said("1 stage: 1 up to date")
+
+
+def test_who_insists_ends_it_at_once_and_without_a_traceback(project: Project) -> None:
+    patch(project, LATE.replace("TIMES", "2").replace("NAME", "SIGTERM"))
+    configure(project, {"one": {"targets": ["it.txt"]}})
+    play(project, {"one": [[write("it.txt")]]})
+    ran = project.orchestrate(check=-signal.SIGTERM)
+    assert "Traceback" not in ran.out
+    project.env["PYTHONPATH"] = ""
+    assert project.orchestrate().said("1 stage: 1 up to date")
