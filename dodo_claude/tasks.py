@@ -153,7 +153,7 @@ class Freshness(UptodateCalculator):
                 yield "an earlier run was cut off while it was at work on it"
         if self.digest is None or values.get("digest") != self.digest:
             yield from since.differences(recorded, definition(self.stage))
-        quoted, now = values.get("messages") or {}, self.messages()
+        quoted, now = values.get("messages") or {}, self.quoted()
         for name, digest in now.items():
             if quoted.get(name) != digest:
                 yield f"the last message of stage '{name}', which its prompt quotes, changed"
