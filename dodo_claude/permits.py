@@ -19,6 +19,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from dodo_claude import files
@@ -31,6 +32,8 @@ FOLDER = "permits"
 # A hook that sleeps takes an answer in some milliseconds.
 TAKE_SECONDS = 10.0
 LOOK_SECONDS = 0.02
+# Its client may begin the hook before it has drawn the dialog (2.1.332 on a busy machine).
+DRAW_SECONDS = 2.0
 _ID = re.compile(r"[0-9][0-9.-]*")
 
 
@@ -63,6 +66,17 @@ def give(
                 files.move(path.with_name(f"{request}.answer"), path.with_name(f"{request}.late"))
                 raise RefusedError("its client did not take the answer")
         time.sleep(LOOK_SECONDS)  # nothing tells of a rename but a watcher, which is more than this is worth
+
+
+def is_over(dialog: Callable[[], bool], since: float) -> bool:
+    """Is there no dialog on its screen any more? One that was asked for at `since`, wall time, is waited for: it may not be
+    drawn yet."""
+    deadline = time.monotonic() + min(DRAW_SECONDS, since + DRAW_SECONDS - time.time())
+    while not dialog():
+        if time.monotonic() >= deadline:
+            return True
+        time.sleep(LOOK_SECONDS)
+    return False
 
 
 def let_go(attempt: Attempt, request: str) -> None:

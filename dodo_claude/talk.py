@@ -357,8 +357,9 @@ def permit(
     if refusal is None and asked.partition(" ")[0] in agents.PERSONAL_TOOLS:
         raise RefusedError(f"'{name}': {asked}: from here it can only be denied {at_pane}")
     pane = Pane(view.pane or "", "", view.pid or 0)
+    tmux = project_tmux(find_config())
     # Of a yes at the pane the client tells only when the tool has ended.
-    if agents.input_box(project_tmux(find_config()).capture(pane, escapes=True)) != "absent":
+    if permits.is_over(lambda: agents.input_box(tmux.capture(pane, escapes=True)) == "absent", view.since):
         raise RefusedError(f"'{name}': {asked}: was answered in its pane")
     no = "not allowed by the user; find another way" if refusal == "" else refusal
     try:

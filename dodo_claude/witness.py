@@ -27,8 +27,9 @@ from dodo_claude.journal import StageLog
 
 # Where an attempt's folder keeps what stood in the place of its verified target.
 ASIDE = "overwritten"
-# Looks take one part in so many of the time, however many files stand: with very many not each stage's end has one.
+# Looks take one part in so many of the time, and a second besides: with very many files not each stage's end has one.
 SHARE = 20
+FREE = 1.0  # seconds
 # A copy that an older version did not make is made, when a run has something to do, of a file that is not larger.
 SMALL = 1_000_000  # bytes
 # From a stage's end to its being written down.
@@ -172,7 +173,8 @@ class Witness:
             tuple[str, float, float]
         ] = []  # of each that ended: from when to when it was at work
         self._looked = 0.0  # when all were last seen
-        self._due = 0.0  # no look before, but the last
+        self._start = time.monotonic()
+        self._spent = 0.0  # seconds of looking
         self._lock = threading.Lock()
 
     # -- what stands
@@ -266,7 +268,7 @@ class Witness:
     def look(self, reads: Iterable[str] = ()) -> None:
         """Called when a stage ends, which reads the files `reads`: these are looked at in any case."""
         with self._lock:
-            if time.monotonic() >= self._due:
+            if self._spent <= FREE + (time.monotonic() - self._start) / SHARE:
                 self._look(surely=False)
             else:
                 self._compare([self._files[name] for name in reads if name in self._files], surely=False)
@@ -299,9 +301,8 @@ class Witness:
 
     def _look(self, *, surely: bool) -> None:
         began = time.monotonic()
-        cost = self._compare(self._files.values(), surely=surely)
+        self._spent += self._compare(self._files.values(), surely=surely)
         self._looked = began
-        self._due = time.monotonic() + SHARE * cost
         self._ended = {stage: end for stage, end in self._ended.items() if end[0] > began}
 
     def _compare(self, files: Iterable[_File], *, surely: bool) -> float:

@@ -19,7 +19,6 @@ import gc
 import importlib
 import json
 import os
-import pkgutil
 import pty
 import random
 import re
@@ -44,9 +43,9 @@ from pathlib import Path
 from doit import cmd_run
 from doit.doit_cmd import DoitMain
 
-import dodo_claude
 from dodo_claude import cli, mcp_server, streams
 from dodo_claude.errors import DodoClaudeError
+from tests import warm
 from tests.planted import KINDS, PACKAGE, Touched, lay_out, places, plant
 from tests.project import Project, kill_servers
 from tests.test_surfaces import dirty
@@ -114,7 +113,6 @@ ACTS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u
 ACTS_THERE = re.compile("[\x80-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\udc80-\udc9f]")
 TOUCHED = Touched()
 # What a command imports when it needs it is imported once, here, and not in each process.
-LAST = {f"dodo_claude.{name}" for name in ("__main__", "dashboard", "panes", "dialogs", "web")}
 LAZY = {
     "mcp": ("mcp.server.mcpserver", "mcp.server.stdio"),
     "dashboard": ("dodo_claude.dashboard", "textual.pilot"),
@@ -934,9 +932,8 @@ def walk(
 ) -> Iterator[tuple[Input, str, str, Cell]]:
     """`until`: by the monotonic clock, when to begin no more."""
     cells = list(cells)
-    ours = [f"dodo_claude.{each.name}" for each in pkgutil.iter_modules(dodo_claude.__path__)]
     lazy = [module for group in {group for _, group, _ in cells} for module in LAZY.get(group, ())]
-    for module in lazy + [each for each in ours if each not in LAST]:
+    for module in [*lazy, *warm.modules()]:
         importlib.import_module(module)
     gc.freeze()
     for each, group, line in cells:

@@ -8,12 +8,13 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from unittest.mock import patch
 
 from click.testing import CliRunner
@@ -22,6 +23,7 @@ from dodo_claude import approval, cli
 from dodo_claude.config import Blueprint
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.journal import Attempt, StageLog
+from tests import warm
 
 BIN = Path(sys.executable).parent
 # Where the tests' programs are looked for; another tmux than the system's comes first (see conftest.py).
@@ -56,6 +58,7 @@ class Project:
     home: Path
     runtime: Path
     env: dict[str, str] = field(default_factory=dict)
+    cold: bool = False  # each command in a Python of its own, from its start
 
     # -- files
 
@@ -89,11 +92,15 @@ class Project:
 
     def run(self, *argv: str, check: int | None = None, timeout: float = PATIENCE) -> Ran:
         """Run a command in the project. Never a traceback, whatever the user did."""
-        done = subprocess.run(
-            [str(BIN / argv[0]), *argv[1:]],
-            cwd=self.root, env=self.environ(), capture_output=True, text=True, timeout=timeout, check=False,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        env = self.environ()
+        if not self.cold and warm.can(argv, env):
+            done = warm.run(list(argv), cwd=str(self.root), env=env, timeout=timeout)
+        else:
+            done = subprocess.run(
+                [str(BIN / argv[0]), *argv[1:]],
+                cwd=self.root, env=env, capture_output=True, text=True, timeout=timeout, check=False,
+                stdin=subprocess.DEVNULL,
+            )  # fmt: skip
         ran = Ran(done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in ran.out + ran.err, ran.out + ran.err
         if check is not None:
@@ -130,20 +137,24 @@ class Project:
     def started(self, *args: str) -> Iterator[Live]:
         """`doit orchestrate` in the background; killed at the end if it still runs."""
         self.approve(*args)
-        process = subprocess.Popen(
-            [str(BIN / "doit"), "orchestrate", *args],
-            cwd=self.root, env=self.environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            stdin=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        live = Live(process)
-        try:
-            yield live
-        finally:
-            if process.poll() is None:
+        argv, env = ["doit", "orchestrate", *args], self.environ()
+        reads, writes = os.pipe()
+        with open(reads, encoding="utf-8") as out:
+            process: warm.Process | subprocess.Popen[Any]
+            if not self.cold and warm.can(argv, env):
+                process = warm.start(argv, cwd=str(self.root), env=env, out=writes, err=writes, session=True)
+            else:
+                process = subprocess.Popen(
+                    [str(BIN / "doit"), *argv[1:]], cwd=self.root, env=env, stdout=writes, stderr=writes,
+                    stdin=subprocess.DEVNULL, start_new_session=True,
+                )  # fmt: skip
+            os.close(writes)
+            live = Live(process, out)
+            try:
+                yield live
+            finally:
                 process.kill()
-            process.wait()
-            assert process.stdout is not None
-            process.stdout.close()
+                process.wait()
 
     # -- what happened
 
@@ -215,16 +226,17 @@ class Project:
 class Live:
     """A `doit orchestrate` under way."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: warm.Process | subprocess.Popen[Any], out: IO[str] | None = None) -> None:
         self.process = process
+        self.out = out
         self.lines: list[str] = []
 
     def until(self, text: str, times: int = 1) -> None:
         """Read its output until `text` was seen in that many lines."""
-        assert self.process.stdout is not None
+        assert self.out is not None
         seen = sum(text in line for line in self.lines)
         while seen < times:
-            line = self.process.stdout.readline()
+            line = self.out.readline()
             assert line, f"it ended before {text!r}:\n{''.join(self.lines)}"
             self.lines.append(line)
             seen += text in line
@@ -234,10 +246,16 @@ class Live:
         self.process.send_signal(number)
         return self.wait()
 
-    def wait(self) -> int:
-        assert self.process.stdout is not None
-        self.lines += self.process.stdout.readlines()
-        return self.process.wait(PATIENCE)
+    def wait(self, patience: float = PATIENCE) -> int:
+        """Read its output to the end; its exit status. Raises subprocess.TimeoutExpired."""
+        assert self.out is not None
+        deadline, lines = time.monotonic() + patience, self.out
+        reading = threading.Thread(target=lambda: self.lines.extend(lines), daemon=True)
+        reading.start()
+        reading.join(patience)
+        if reading.is_alive():
+            raise subprocess.TimeoutExpired("doit orchestrate", patience)
+        return self.process.wait(max(1.0, deadline - time.monotonic()))
 
     @property
     def text(self) -> str:

@@ -75,12 +75,10 @@ def test_who_ended_since_the_last_look_may_have_done_it_who_ended_before_did_not
     for name in ("early", "b"):
         scene.witness.began(name)
     scene.witness.ended("early")
-    scene.witness._due = 0.0
     scene.witness.look()
     scene.change()
     scene.witness.ended("b")
     scene.witness.began("c")
-    scene.witness._due = 0.0
     scene.witness.look()
     (found,) = scene.witness.found
     assert found.by == ("b", "c")
@@ -115,11 +113,9 @@ def test_who_was_beside_nobody_who_still_works_is_forgotten(scene: Scene) -> Non
 def test_who_is_gone_and_was_looked_at_did_not_do_what_comes_after(scene: Scene) -> None:
     scene.witness.began("early")
     scene.witness.gone("early")
-    scene.witness._due = 0.0
     scene.witness.look()
     scene.witness.began("b")
     scene.change()
-    scene.witness._due = 0.0
     scene.witness.look()  # the end of `early` is still being written down
     scene.witness.ended("early")
     assert [found.by for found in scene.witness.found] == [("b",)]
@@ -198,7 +194,7 @@ def test_a_file_whose_folder_leads_out_is_named_only(
 def test_with_very_many_files_not_each_end_has_a_look_but_what_it_reads_has(scene: Scene) -> None:
     scene.witness.began("b")
     scene.change()
-    scene.witness._due = time.monotonic() + 1000
+    scene.witness._spent = 1000.0
     scene.witness.look()
     assert scene.told == []
     scene.witness.look(["a.txt"])

@@ -417,11 +417,11 @@ class Lane:
 
     def _wait(self, live: Live) -> int:
         try:
-            out, _ = live.process.communicate(timeout=ROUND_SECONDS)
+            code = live.wait(ROUND_SECONDS)
         except subprocess.TimeoutExpired:
             raise Broken(f"endless: still running after {ROUND_SECONDS:.0f} s") from None
-        self.text = out
-        return live.process.returncode
+        self.text = live.text
+        return code
 
     def _judge(self, live: Live, code: int, *, over: bool, kind: str) -> None:
         problems = invariants.check(self.project, over=over, since=self.since, files=self.files)
@@ -557,11 +557,10 @@ def soak(
         thread = threading.Thread(target=look)
         thread.start()
         try:
-            out, _ = live.process.communicate(timeout=max(120, count * 2))
+            live.wait(max(120, count * 2))
         finally:
             over.set()
             thread.join()
-        live.lines = out.splitlines(keepends=True)
     return live, samples, faults
 
 

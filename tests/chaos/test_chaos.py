@@ -44,7 +44,7 @@ LANES = 3
 def project_in(folder: Path) -> Project:
     for name in ("project", "home", "run"):
         (folder / name).mkdir()
-    return Project(folder / "project", folder / "home", folder / "run")
+    return Project(folder / "project", folder / "home", folder / "run", cold=True)
 
 
 @pytest.fixture

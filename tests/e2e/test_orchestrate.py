@@ -222,13 +222,13 @@ def test_no_key_of_ours_answers_a_dialog(client: Project, api: MessagesApi) -> N
         "orchestrate.toml",
         stages(
             "[agents.asking]\nbase = 'claude'\npermission_mode = 'manual'\nallowed_tools = []",
-            "[stages.one]\nagent = 'asking'\nprompt = 'Go.'\ntargets = ['in.txt']\ntimeout = '6s'",
+            "[stages.one]\nagent = 'asking'\nprompt = 'Go.'\ntargets = ['in.txt']\ntimeout = '15s'",
         ),
     )
     api.reply = by_stage(one=turns(write(client.root / "in.txt", "x"), then=say("Done.")))
     ran = client.orchestrate(check=1)
     assert ran.said("one NEEDS A PERSON: Write in.txt")
-    assert ran.said("FAILED: timed out after 6 s (it waited for a person: Write")
+    assert ran.said("FAILED: timed out after 15 s (it waited for a person: Write")
     assert not (client.root / "in.txt").exists()
     assert "Do you want to create in.txt?" in client.log("one").dir.joinpath("1/screen.txt").read_text()
 

@@ -56,8 +56,9 @@ def test_allow_and_deny_from_outside(client: Project, api: MessagesApi) -> None:
         ran = client.run("dodo-claude", "deny", "one", 'no "touch", please', check=0)
         assert ran.out == "denied: Bash touch forbidden\n"
         live.until("NEEDS A PERSON: Write it.txt")
-        screen = client.run("dodo-claude", "capture", "one", check=0).out
-        assert "Do you want to create it.txt?" in screen  # at the same time
+        # Its hook and its dialog begin at the same time: the one may be there before the other.
+        question = "Do you want to create it.txt?"
+        client.wait_for(lambda: question in client.run("dodo-claude", "capture", "one").out, "its dialog")
         assert not (client.root / "it.txt").exists()
         ran = client.run("dodo-claude", "allow", "one", check=0)
         assert ran.out == "allowed: Write it.txt\n"

@@ -220,10 +220,10 @@ class Terminal(Live):
             goes_on = self._read() and time.monotonic() < deadline
             assert goes_on, f"no {text!r} in:\n{self.said}"
 
-    def wait(self) -> int:
+    def wait(self, patience: float = PATIENCE) -> int:
         while self.ours is not None and self._read():
             pass
-        return self.process.wait(PATIENCE)
+        return self.process.wait(patience)
 
     def sees(self) -> str:
         """All that was said so far."""
@@ -276,7 +276,7 @@ def on_pty(
     if size is not None:
         fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-c", _ON_TERMINAL, *argv],
+        [sys.executable, "-ISc", _ON_TERMINAL, *argv],
         cwd=cwd, env=env, text=True, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
     )  # fmt: skip
     os.close(theirs)

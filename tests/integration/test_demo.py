@@ -66,13 +66,13 @@ class Demo:
             [self.script, *args], cwd=self.home, env=self.environ(), stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
+        assert process.stdout is not None
         try:
-            yield Live(process)
+            yield Live(process, process.stdout)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            assert process.stdout is not None
             process.stdout.close()
 
     def tmux(self, *args: str) -> str:

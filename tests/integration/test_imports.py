@@ -33,6 +33,13 @@ LATER = (
 )
 
 
+@pytest.fixture
+def project(project: Project) -> Project:
+    """What is looked for on the way is what a process has not imported yet."""
+    project.cold = True
+    return project
+
+
 def names() -> list[str]:
     installed = [name for name in importlib.metadata.packages_distributions() if name.isidentifier()]
     # Python tries some that are nowhere.

@@ -289,7 +289,7 @@ def test_stages_that_were_over_before_are_not_suspected(project: Project) -> Non
     }
     configure(project, {"a": A, **stages, "b": thief(after=["a", *stages])}, max_workers=4)
     ran = project.orchestrate(check=1)
-    assert ran.said("b FAILED: 'a.txt' was changed while it alone was at work")
+    assert ran.said("b FAILED: 'a.txt' was changed while it alone was at work"), ran.out
 
 
 def test_plain_doit_run_looks_too(project: Project) -> None:
