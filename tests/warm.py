@@ -20,6 +20,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -79,6 +80,9 @@ def modules() -> list[str]:
     ]
 
 
+_asking = threading.Lock()
+
+
 def can(argv: Sequence[str], env: Mapping[str, str]) -> bool:
     """Is it one of our two commands, in a Python that starts as ours did?"""
     starts = {name: value for name, value in env.items() if AT_START.match(name)}
@@ -94,9 +98,10 @@ def start(
     try:
         request = json.dumps([argv, cwd, dict(env), session]).encode()
         assert len(request) < REQUEST_BYTES
-        server = _server()
-        socket.send_fds(server, [request], [nothing, out, err, ends])
-        pid = int(server.recv(20))
+        with _asking:  # an answer is the one to the request before
+            server = _server()
+            socket.send_fds(server, [request], [nothing, out, err, ends])
+            pid = int(server.recv(20))
     finally:
         os.close(ends)
         os.close(nothing)

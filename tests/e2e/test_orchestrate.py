@@ -146,8 +146,8 @@ def test_a_worker_that_never_makes_its_target_fails_by_name(client: Project, api
     ran = client.orchestrate(check=1)
     assert ran.said("one FAILED: target 'it.txt' was not written")
     screen = client.log("one").dir.joinpath("1/screen.txt").read_text()
-    # Its last words it may not have drawn before it was ended, some milliseconds after its Stop hook.
-    assert "Done." in screen
+    # Its words it may not have drawn before it was ended, some milliseconds after its Stop hook.
+    assert "Claude Code v" in screen
     assert client.result("one")["message"] == "Really done."
     assert client.processes() == []
 
