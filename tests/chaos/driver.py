@@ -29,6 +29,8 @@ from tests.project import BIN, Live, Project
 NOTICE_SECONDS = 5.0
 # No round of these small stages takes as long; a hang must end the test.
 ROUND_SECONDS = 60.0
+# A look at all processes takes some milliseconds of a core.
+LOOK_SECONDS = 0.05
 # A run that the circuit breaker stopped is begun again this often.
 SETTLE_TRIES = 6
 # After so many settled epochs a project begins anew.
@@ -242,7 +244,7 @@ class Lane:
         if kind in ("worker", "server"):
             began = time.time()
             while live.process.poll() is None and not self._workers():
-                time.sleep(0.02)
+                time.sleep(LOOK_SECONDS)
             self._sleep(live, self.random.random() * 0.3)
             deaths = self._kill(kind)
             # One that an earlier run started may wait for its stage's turn, and nobody follows it till then.
@@ -275,7 +277,7 @@ class Lane:
     def _stop(self, live: Live) -> bool:
         """A person stops something; meanwhile, or soon after, the orchestrator may be killed. False: it was."""
         while live.process.poll() is None and not self._workers():
-            time.sleep(0.02)
+            time.sleep(LOOK_SECONDS)
         self._sleep(live, self.random.random() * 0.4)
         at_work = [name for name, _, _ in self._workers()] or ["top"]
         name = self.random.choice([*at_work, *at_work, *STOPPED])
@@ -378,7 +380,7 @@ class Lane:
                     if told.first("exited", "outcome") is None:
                         raise Broken(f"unnoticed: {name} {number} died {time.time() - died:.1f} s ago")
                     break  # told of, if before the moment that was taken down here: nothing more will come
-                time.sleep(0.005)
+                time.sleep(0.01)
 
     def _settle(self) -> None:
         """Undisturbed, it comes to an end, and then there is nothing more to do."""

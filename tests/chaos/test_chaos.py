@@ -39,7 +39,7 @@ KILLS = int(os.environ.get("DODO_CLAUDE_KILLS") or (2000 if LONG else 200))
 SOAK = 200 if LONG else 100
 # In kB, from the second quarter to the last: in the short one what is imported late and the C library's pools still come in.
 MORE_RSS = 1_500 if LONG else 2_000
-LANES = 3
+LANES = 5
 
 
 def project_in(folder: Path) -> Project:
