@@ -28,17 +28,19 @@ agent = "scripted"
 foreach = { glob = "pages/**/*.txt" }
 prompt = "Count the words. Write counts/{{ item | stem }}.txt.\\n{{ files[item] }}"
 targets = ["counts/{{ item | stem }}.txt"]
-allowed_tools = ["Edit(./counts/{{ item | stem }}.txt)"]
+allowed_tools = ["Edit(./counts/{{ item | stem }}.txt)", "Bash"]
 [stages.reduce]
 prompt = "Add up:{% for path, text in files.glob('counts/*.txt') %}\\n{{ text }}{% endfor %}"
 targets = ["total.txt"]
 """
-# The word comes out of the prompt, which has the text of the worker's own file; the reduce has the last one's.
+# The word comes out of the prompt, which has the text of the worker's own file; the reduce has the last one's. The first
+# workers wait until there are as many as there are slots: short ones could be over one after the other.
 SCENARIO = """
 [stages.map]
 steps = [
     { capture = "name", from_prompt = 'Write counts/(page-\\d+)\\.txt' },
     { capture = "word", from_prompt = 'the word is (\\w+)' },
+    { bash = "mkdir -p at; touch at/{name}; while [ $(ls at | wc -l) -lt SLOTS ]; do sleep 0.05; done" },
     { write = "counts/{name}.txt", text = "{name} {word}\\n" },
 ]
 [stages.reduce]
@@ -57,7 +59,9 @@ def states(lines: list[str], word: str) -> list[str]:
 @pytest.mark.tmux
 def test_one_changed_file_of_many_costs_its_worker_and_the_reduce(project: Project) -> None:
     project.write("orchestrate.toml", STAGES)
-    project.write("scenario.toml", SCENARIO.replace("ONE", ONE).replace("LAST", LAST))
+    project.write(
+        "scenario.toml", SCENARIO.replace("ONE", ONE).replace("LAST", LAST).replace("SLOTS", str(SLOTS))
+    )
     for number in range(FILES):
         project.write(f"pages/{number % 10}/page-{number:03}.txt", f"the word is w{number}\n")
     project.approve()
