@@ -183,11 +183,14 @@ class RunReport:
     overwritten: tuple[OverwrittenReport, ...] = ()
 
 
+# States of stages and results of checks, in their order.
+_WORDS = ("passed", *STATES)
+
+
 def counted(words: Iterable[str]) -> dict[str, int]:
     """How often each state, or each result of a check, is there; in their order."""
     counts = Counter(words)
-    order = ("passed", *STATES)
-    return {word: counts[word] for word in sorted(counts, key=lambda word: (order.index(word), word))}
+    return {word: counts[word] for word in sorted(counts, key=_WORDS.index)}
 
 
 def sum_costs(costs: Iterable[float | None]) -> float | None:
@@ -223,6 +226,15 @@ def from_json(text: str) -> RunReport:
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"not a report: {error!r}") from None
     assert isinstance(made, RunReport)
+    words = {
+        *made.totals.states,
+        *made.totals.checks,
+        *(word for group in made.groups for word in group.states),
+    }
+    words |= {stage.state for stage in made.stages}
+    words |= {check.result for stage in made.stages for check in stage.checks}
+    if unknown := words.difference(_WORDS):
+        raise ValueError(f"not a report: {min(unknown)!r} is no state")
     return made
 
 

@@ -88,6 +88,11 @@ def changed(path: str, value: object) -> str:
         changed("stages/0/files/0/lines", "2"),
         changed("stages/0/attempts", {"0": 1}),
         changed("totals/states", []),
+        changed("totals/states", {"done?": 1}),
+        changed("totals/checks", {"done?": 1}),
+        changed("stages/0/state", "done?"),
+        changed("stages/0/checks/0/result", "done?"),
+        changed("groups/0/states", {"done?": 1}),
     ],
 )
 def test_what_is_no_report_is_said_to_be_none(text: str) -> None:
