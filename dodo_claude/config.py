@@ -156,7 +156,7 @@ class Blueprint:
         root = Path(inputs.real(str(self.path.parent)))
 
         def planned(group: str, path: str) -> documents.File | None:
-            there = settled is None and inputs.is_there(str(root / path))
+            there = settled is None and inputs.is_there(f"{root}/{path}")
             if group not in read and (there or group in (settled or ())):
                 read[group] = plans.read(root / path, path)
             return read.get(group)

@@ -144,9 +144,10 @@ def read(path: Path) -> File:
 
 
 def _include(file: File, root: str, depth: int) -> None:
+    project = Project(root, file.base)
     for name, table in (file.values.get("stages") or {}).items():
         if isinstance(table, dict) and "plan" in table:
-            file.plans[name] = _plan(file, name, table, root)
+            file.plans[name] = _plan(file, name, table, project)
             continue
         if not isinstance(table, dict) or "orchestrate" not in table:
             continue
@@ -158,10 +159,12 @@ def _include(file: File, root: str, depth: int) -> None:
             del table[key]
         file.included[name] = None
         if table["orchestrate"] is not None:
-            file.included[name] = _included(file, (*place, "orchestrate"), table["orchestrate"], root, depth)
+            file.included[name] = _included(
+                file, (*place, "orchestrate"), table["orchestrate"], project, depth
+            )
 
 
-def _plan(file: File, name: str, table: dict[str, Any], root: str) -> str | None:
+def _plan(file: File, name: str, table: dict[str, Any], project: Project) -> str | None:
     """The file that a planner writes; what its table may not say is reported and taken out."""
     place = ("stages", name)
     for key in [key for key in _NOT_OF_PLANNERS if key in table]:
@@ -176,7 +179,7 @@ def _plan(file: File, name: str, table: dict[str, Any], root: str) -> str | None
     if value is None:
         return None
     try:
-        path = Project(root, file.base).target(value)
+        path = project.target(value)
         if not path.endswith(".toml") or posixpath.basename(path) == NAME or is_glob(path) or "{" in path:
             raise BadPathError(f"{show(value)} is not a plan's name", "such as 'orchestrate.generated.toml'")
     except BadPathError as bad:
@@ -186,11 +189,11 @@ def _plan(file: File, name: str, table: dict[str, Any], root: str) -> str | None
     return path
 
 
-def _included(outer: File, place: KeyPath, value: str, root: str, depth: int) -> File | None:
+def _included(outer: File, place: KeyPath, value: str, project: Project, depth: int) -> File | None:
     try:
-        name = Project(root, outer.base).file(value)
+        name = project.file(value)
         _judge(name, value, outer, depth)
-        text = text_of(Path(root, name), name)
+        text = text_of(Path(project.root, name), name)
         values, positions = parsed(name, text)
     except BadPathError as bad:
         outer.findings.add(place, bad.text, bad.remedy)
@@ -205,7 +208,7 @@ def _included(outer: File, place: KeyPath, value: str, root: str, depth: int) ->
     findings = outer.findings.of_file(name, positions)
     file = File(name, values, positions, findings, posixpath.dirname(name))
     schema.judge(values, findings)
-    _include(file, root, depth + 1)
+    _include(file, project.root, depth + 1)
     return file
 
 

@@ -41,6 +41,7 @@ Shape = tuple[tuple[str, bool], ...]
 # Stands for what a plan's stages may make, which is the same for each plan; no target has it, as a part is one character.
 _ANY_PLAN: Shape = (("a plan", False),)
 _EXPRESSION = re.compile(r"\{\{.*?\}\}|\{[%#].*[%#]\}", re.S)
+_MAGIC = re.compile(r"[*?[]")
 _GLOB_PART = re.compile(r"\*\*/?|\*|\?|\[!?\]?[^\]]*\]|.", re.S)
 
 
@@ -102,20 +103,20 @@ class _Targets:
 
     def __init__(self, makers: dict[str, str], project: Project) -> None:
         self.makers = makers
-        self._project = project
+        self.project = project
 
     @functools.cached_property
     def all(self) -> Made:
         """For globs."""
-        return Made(self._project, self.makers)
+        return Made(self.project, self.makers)
 
     @functools.cached_property
     def _reals(self) -> dict[str, str]:
-        return {self._project.real(name): maker for name, maker in reversed(self.makers.items())}
+        return {self.project.real(name): maker for name, maker in reversed(self.makers.items())}
 
     def maker(self, path: str) -> str | None:
         """Who makes that file, under whichever name."""
-        return self.makers.get(path) or self._reals.get(self._project.real(path))
+        return self.makers.get(path) or self._reals.get(self.project.real(path))
 
 
 class Late:
@@ -190,6 +191,30 @@ class Late:
         return near
 
 
+class _Concerned:
+    """Which groups may find other items when targets came, went, or have another maker: those whose globs begin with a
+    folder that these are in, and those of a file's lines."""
+
+    def __init__(self, groups: Iterable[Group]) -> None:
+        self._groups = tuple(groups)
+        self._always = {index for index, group in enumerate(self._groups) if group.lines is not None}
+        self._in: dict[str, set[int]] = {}
+        for index, group in enumerate(self._groups):
+            for glob in group.globs:
+                for name in {glob, group.table.document.project.plain_glob(glob)[0]}:
+                    folder = _MAGIC.split(name, maxsplit=1)[0].rpartition("/")[0]
+                    self._in.setdefault(folder, set()).add(index)
+
+    def by(self, targets: Iterable[str], project: Project) -> list[Group]:
+        folders = {""}
+        for name in {name for target in targets for name in (target, project.plain(target))}:
+            while name not in folders:
+                folders.add(name)
+                name = name.rpartition("/")[0]
+        found = self._always.union(*(self._in.get(folder, ()) for folder in folders))
+        return [self._groups[index] for index in sorted(found)]
+
+
 def _start(shape: Shape) -> str:
     """What all that has that shape begins with."""
     return "".join(
@@ -209,6 +234,9 @@ class Search:
     )  # of groups what was found once: files, lines
     groups: dict[str, Group] = field(default_factory=dict)
     _makers: Late | None = None  # all groups: which of them are late changes
+    _unknown: set[str] = field(default_factory=set)  # those whose items are not known
+    # Of each table what its targets were with these items.
+    _rendered: dict[str, tuple[Collection[str | None], dict[str, str]]] = field(default_factory=dict)
 
     def run(self) -> dict[str, Group]:
         """Each group by name; what is wrong is in the findings."""
@@ -234,13 +262,21 @@ class Search:
 
     def _settle(self) -> list[Group]:
         """Look for all items until nothing changes; the groups that never stop changing."""
-        changed: list[Group] = []
+        concerned = _Concerned(self.groups.values())
+        looking: Collection[Group] = self.groups.values()
+        made = self._targets()
         # One group's items make targets that may be another's items: no chain of them is longer than there are groups.
         for _ in range(min(len(self.groups) + 2, MAX_ROUNDS)):
-            made = self._targets()
-            changed = [group for group in self.groups.values() if self._look(group, made)]
+            known = [group.items is None for group in looking]
+            changed = [group for group in looking if self._look(group, made)]
             if not changed:
-                break
+                return []
+            before, made = made, self._targets()
+            if known == [group.items is None for group in looking]:
+                others = before.makers.items() ^ made.makers.items()
+                looking = concerned.by((path for path, _ in others), made.project)
+            else:  # who waits for whom is another matter now
+                looking = self.groups.values()
         return changed
 
     # -- what is written
@@ -296,21 +332,33 @@ class Search:
         for table in self.tables:
             group = self.groups.get(table.full_name)
             items: Collection[str | None] = (None,) if group is None else group.items or ()
-            for item in items:
-                suffix = "" if item is None else f":{item}"
-                for template in table.targets:
-                    try:
-                        path = prompts.render_value(template, item=item, stage=table.name + suffix)
-                        made[table.document.project.inside(path)] = table.full_name + suffix
-                    except (BadPathError, DodoClaudeError):
-                        continue  # is reported where the stage is judged
+            known = self._rendered.get(table.full_name)
+            if known is None or known[0] != items:
+                known = self._rendered[table.full_name] = (items, self._made(table, items))
+            made |= known[1]
         return _Targets(made, next(iter(self.tables)).document.project)
+
+    def _made(self, table: Table, items: Iterable[str | None]) -> dict[str, str]:
+        made = {}
+        for item in items:
+            suffix = "" if item is None else f":{item}"
+            for template in table.targets:
+                try:
+                    path = prompts.render_value(template, item=item, stage=table.name + suffix)
+                    made[table.document.project.inside(path)] = table.full_name + suffix
+                except (BadPathError, DodoClaudeError):
+                    continue  # is reported where the stage is judged
+        return made
 
     def _late(self, group: Group, paths: Collection[str]) -> list[str]:
         """The late groups that may make one of `paths`."""
+        if not self._unknown:
+            return []
         if self._makers is None:
             self._makers = Late(self.groups.values())
-        found = {other.name for path in paths for other in self._makers.makers(path) if other.items is None}
+        found = {
+            other.name for path in paths for other in self._makers.makers(path) if other.name in self._unknown
+        }
         found.discard(group.name)
         return sorted(found, key=self._makers.names.__getitem__)
 
@@ -323,6 +371,10 @@ class Search:
             maker = made.maker(group.lines)
             group.makers = (maker,) if maker else tuple(self._late(group, [group.lines]))
             group.items = self._lines(group)
+        if group.items is None:
+            self._unknown.add(group.name)
+        else:
+            self._unknown.discard(group.name)
         return (group.items, group.makers) != before
 
     def _find(self, group: Group, made: _Targets) -> None:

@@ -176,18 +176,34 @@ def _analysed(source: str, known: tuple[str, ...]) -> Uses:
     if (uses := _looked_up(source, known)) is not None:
         return uses
     import jinja2
-    from jinja2 import meta
 
     language.count_reading()
     try:
         with language.metered():
             tree = language.parsed(_environment(), source)
-            free = meta.find_undeclared_variables(tree)
+            free = _free(tree)
     except jinja2.TemplateSyntaxError as error:
         return Uses(error=(f"not a template: {_lower(error.message or '')} ({LITERAL})", error.lineno))
     except language.NotInLanguageError as error:
         return Uses(error=(f"not a template: {error.text} (README says what one may use)", error.line))
     return _Reading(tree, free, known).uses()
+
+
+def _free(tree: nodes.Template) -> set[str]:
+    """The names that a template takes from outside."""
+    from jinja2 import meta, nodes
+
+    environment = _environment()
+    own = next(tree.find_all((nodes.For, nodes.Assign, nodes.AssignBlock, nodes.With)), None)
+    known = all(filter.name in environment.filters for filter in tree.find_all(nodes.Filter)) and all(
+        test.name in environment.tests for test in tree.find_all(nodes.Test)
+    )
+    names = {name.name for name in tree.find_all(nodes.Name)}
+    if own is None and known and "self" not in names:  # which is jinja2's own
+        return names
+    # Which names its own are, and where, and what is wrong with a filter, jinja2 says; that takes as long as reading it.
+    language.count_reading()
+    return meta.find_undeclared_variables(tree)
 
 
 def _looked_up(source: str, known: Collection[str]) -> Uses | None:

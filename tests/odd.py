@@ -885,11 +885,13 @@ def _dashboard(words: list[str]) -> int:
         async with app.run_test(size=(100, 40)) as pilot:
             for key in ("down", "tab", "tab", "question_mark", "escape"):
                 await pilot.press(key)
-                strips = app.screen._compositor.render_strips()
-                print("\n".join(strip.text.rstrip() for strip in strips))
+                seen.extend(strip.text.rstrip() for strip in app.screen._compositor.render_strips())
 
+    seen: list[str] = []
     try:
         asyncio.run(sit())
+        # Not by a print, which has the locale's characters: its box is of none of them.
+        os.write(1, "\n".join(seen).encode("utf-8", "surrogateescape"))
     except DodoClaudeError as error:
         print(error, file=sys.stderr)
         return 2

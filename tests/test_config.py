@@ -959,10 +959,10 @@ def test_a_nested_file_and_a_plan_are_looked_at_before_they_are_parsed(project: 
 def test_what_all_items_make_has_a_limit(
     project: Project, monkeypatch: pytest.MonkeyPatch, template: str
 ) -> None:
-    monkeypatch.setattr(language, "MOST_TOGETHER", 1200)
+    monkeypatch.setattr(language, "MOST_TOGETHER", 2000)
     text = f"[stages.a]\nforeach = ['a', 'b', 'c', 'd', 'e', 'f']\ntargets = ['t{{{{ item }}}}']\nprompt = 'x'\ncheck = \"{'x' * 180} {template}\"\n"
     assert complaints(project(text)) == [
-        "orchestrate.toml:5:9: stages.a.check: the template can't be rendered: all templates make more than 1 200 characters: "
+        "orchestrate.toml:5:9: stages.a.check: the template can't be rendered: all templates make more than 2 000 characters: "
         "use fewer items or shorter texts"
     ]
     path = project(text.replace(", 'd', 'e', 'f'", ""))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -381,3 +383,48 @@ def test_so_many_groups_may_feed_each_other_in_a_row(
         "orchestrate.toml:15:11: stages.g3.foreach: items and targets of g3 feed each other for more than 4 rounds "
         "(let the glob find other files than the targets)"
     )
+
+
+GLOBS = ("a/*.x", "a/**", "b/**/*.x", "*/k.x", "**/*.x", "l/*.x", "b/c?/*", "[ab]/*.x", "k.*", "a/b/*")
+TARGETS = ("a/k.x", "b/{{ item | stem }}.x", "l/{{ item | name }}", "a/b/{{ item | stem }}.y", "k.x", "b/cd/{{ item | name }}",
+           "{{ item | parent }}/z.x", "a")  # fmt: skip
+SOURCES = st.one_of(
+    st.builds("foreach = {{ glob = '{}' }}".format, st.sampled_from(GLOBS)),
+    st.builds("foreach = {{ lines = '{}' }}".format, st.sampled_from(["a/k.x", "l/k.x", "made.txt", "k.x"])),
+    st.just("foreach = ['i.x', 'a/j.x']"),
+    st.just(""),
+)
+GROUPS = st.lists(st.tuples(SOURCES, st.sampled_from(TARGETS)), min_size=1, max_size=6)
+
+
+@given(GROUPS, st.booleans())
+def test_who_is_not_looked_at_again_would_have_found_the_same(
+    groups: list[tuple[str, str]], there: bool
+) -> None:
+    """In each round only the groups that new targets may concern look again: as if all did."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(os.path.realpath(folder))
+        (root / "a").mkdir()
+        (root / "l").symlink_to("a")
+        if there:
+            for name in ("a/k.x", "made.txt"):
+                (root / name).write_text("one.x\ntwo.x\n")
+        path = root / "orchestrate.toml"
+        path.write_text(
+            "".join(
+                f"[stages.s{number}]\ncommand = 'true'\n{source}\ntargets = [{json.dumps(target)}]\n"
+                for number, (source, target) in enumerate(groups)
+            )
+        )
+
+        def told(settled: set[str] | None) -> object:
+            try:
+                return Blueprint(path).config(settled)
+            except ConfigError as error:
+                return str(error)
+
+        for settled in (None, set[str](), {"s0", "s1"}):
+            some = told(settled)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(foreach._Concerned, "by", lambda self, targets, project: list(self._groups))
+                assert told(settled) == some

@@ -597,7 +597,7 @@ def test_templates_that_differ_around_one_expression_are_one_for_jinja2(
 
 def test_what_jinja2_reads_for_one_load_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language, "MOST_READINGS", 2)
-    text = "jinja2 has more than 2 templates to read, one that is rendered counted as 3: use foreach, or plain {{ item }} and {{ stage }}"
+    text = "jinja2 has more than 2 templates to read, one with a loop counted as 2, one that is rendered as 3: use foreach, or plain {{ item }} and {{ stage }}"
     sources = [f"{{% if stage %}}{number} of a limit{{% endif %}}" for number in range(3)]
     for _ in range(2):
         with language.together():
@@ -609,3 +609,20 @@ def test_what_jinja2_reads_for_one_load_has_a_limit(monkeypatch: pytest.MonkeyPa
     prompts._template.cache_clear()
     with language.together(), pytest.raises(DodoClaudeError, match="has more than 2 templates to read"):
         render_value(sources[0], item=None, stage="a") and render_value(sources[1], item=None, stage="a")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{% if a %}{{ b.c['d'] }}{% elif e is defined %}{{ f|join(g) }}{% else %}{{ 'h' ~ i }}{% endif %}",
+        "{{ a if b else c }} {{ [d, (e, f), {'g': h}] }} {{ i(j, k=l) }} {{ m[n:o] }} {{ -p + q * r > s and not t in u }}",
+        "{% filter upper %}{{ a }}{% endfilter %}{{ b | replace(c, d) | default(e) }}{{ loop }}{{ self }}",
+        "{% for a in b %}{{ a }}{{ c }}{{ loop.index }}{% else %}{{ a }}{% endfor %}",
+        "{% set a = b %}{{ a }}{% set c %}{{ d }}{% endset %}{% with e = f %}{{ e }}{{ g }}{% endwith %}",
+    ],
+)
+def test_the_names_from_outside_are_those_that_jinja2_finds(source: str) -> None:
+    from jinja2 import meta
+
+    tree = language.parsed(prompts._environment(), source)
+    assert prompts._free(tree) == meta.find_undeclared_variables(tree)
