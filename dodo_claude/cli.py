@@ -523,7 +523,9 @@ def _write_page(config: Config, file: str, span: Span, told: RunReport) -> None:
             make_folder(path.parent)
         elif path.is_dir():
             raise DodoClaudeError(f"{path}: is a folder (name a file in it)")
-        elif path.exists() and not is_page(path.read_text(encoding="utf-8", errors="replace")):
+        elif path.exists() and not (
+            path.is_file() and is_page(path.read_text(encoding="utf-8", errors="replace"))
+        ):
             raise DodoClaudeError(f"{path}: exists, and is no report (name another file, or remove it)")
         # What somebody asked for by name is theirs to share.
         write_atomic(path, text, mode=0o666 if file else 0o600)

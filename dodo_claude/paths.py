@@ -33,7 +33,7 @@ SOME = 5000
 # So many paths are tried on all globs of one load: 4000 globs on 10000 paths, say, that begin like each of them. And what a
 # match, in steps by its length, is beside a look for a text in a path. Of files on disk ten count as one: that there are many
 # is no fault of the file's.
-MOST_TRIED = 40_000_000
+MOST_TRIED = 30_000_000
 A_MATCH = 50
 ON_DISK = 10
 

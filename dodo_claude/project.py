@@ -143,12 +143,14 @@ def complete_stage(context: object, parameter: object, incomplete: str) -> list[
     from urllib.parse import unquote
 
     from dodo_claude import shape
+    from dodo_claude.documents import MAX_FILE
+    from dodo_claude.sources import UnreadableError, read_text
 
     names: dict[str, None] = {}
     with contextlib.suppress(Exception):
         root = find_root()
-        with contextlib.suppress(OSError, ValueError):
-            stages = shape.loads((root / FILE).read_text(encoding="utf-8")).get("stages", {})
+        with contextlib.suppress(UnreadableError, ValueError):
+            stages = shape.loads(read_text(root / FILE, MAX_FILE)).get("stages", {})
             for name, keys in stages.items():
                 items = keys.get("foreach") if isinstance(keys, dict) else None
                 if isinstance(items, list):

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from dodo_claude import agents
+from dodo_claude import agents, inputs
 from dodo_claude.errors import DodoClaudeError
 from dodo_claude.files import make_private, write_atomic
 from dodo_claude.records import Config, Stage
@@ -67,14 +67,18 @@ def counting(folder: Path) -> list[Path]:
     return found
 
 
+def _said(path: Path) -> str:
+    """What git wrote into a file of one line."""
+    return os.fsdecode(inputs.read(str(path), 10_000))
+
+
 def _main_repository(link: Path) -> list[Path]:
     """Of which repository is the folder with this `.git` a worktree? Only if that one knows it: anybody can name another's."""
     with contextlib.suppress(OSError, ValueError):
-        said = link.read_text(encoding="utf-8", errors="surrogateescape")  # a folder can't be read
+        said = _said(link)  # a folder can't be read
         if said.startswith("gitdir:"):
             own = Path(os.path.realpath(link.parent / said.removeprefix("gitdir:").strip()))
-            back = (own / "gitdir").read_text(encoding="utf-8", errors="surrogateescape").strip()
-            shared = (own / "commondir").read_text(encoding="utf-8", errors="surrogateescape").strip()
+            back, shared = _said(own / "gitdir").strip(), _said(own / "commondir").strip()
             if os.path.realpath(own / back) == os.path.realpath(link):
                 common = Path(os.path.realpath(own / shared))
                 return [common.parent if common.name == ".git" else common]

@@ -106,6 +106,17 @@ def changed(root: Path, recorded: Mapping[str, object], names: Iterable[str]) ->
     return sorted(differ | (set(recorded) ^ set(names)))
 
 
+def in_the_way(root: Path, targets: Iterable[str]) -> tuple[str, ...]:
+    """Which targets are pipes and the like: whoever wrote there would wait, and make no file."""
+    found = []
+    for name in targets:
+        with contextlib.suppress(OSError):
+            mode = os.stat(root / name).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                found.append(name)
+    return tuple(found)
+
+
 def target_problems(
     root: Path,
     targets: Iterable[str],

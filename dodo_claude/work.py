@@ -185,6 +185,11 @@ class Work(ABC):
                 return self.finish(Outcome(Result.ABORTED, self.stop_reason or "interrupted"))
             if lost := self.services.witness.lost(self.stage.file_dep):
                 raise DodoClaudeError(f"its input {'; its input '.join(lost)}")
+            if there := verify.in_the_way(self.services.root, self.stage.targets):
+                names = ", ".join(map(repr, there))
+                raise DodoClaudeError(
+                    f"no file can be made where a pipe, a socket or a device is: {names} (remove it)"
+                )
             self.services.witness.began(self.stage.name, self.wrote.copy)
             return self.finish(self._work(bell, self.slot))
         except DodoClaudeError as error:

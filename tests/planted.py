@@ -132,6 +132,8 @@ class Touched:
         self._busy = True
         try:
             path = os.path.abspath(os.fsdecode(args[0]))
+            if path != os.fsdecode(args[0]) and sys._getframe(1).f_globals.get("__name__") == "shutil":
+                return  # a name in a folder that rmtree holds open, and follows no link out of
             if self.deed is not None and path.startswith(os.path.dirname(self.state)):
                 left, do = self.deed
                 self.deed = (left - 1, do) if left > 1 else None

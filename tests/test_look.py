@@ -188,6 +188,8 @@ def test_completion_never_fails(project: Project, text: str) -> None:
     assert complete(project, "dodo-claude attach b") == []
     project.root.joinpath("orchestrate.toml").unlink()
     assert complete(project, "dodo-claude attach b") == []
+    os.mkfifo(project.root / "orchestrate.toml")  # which would be waited for
+    assert complete(project, "dodo-claude attach b") == []
 
 
 def test_completion_imports_nothing_heavy(project: Project) -> None:

@@ -53,6 +53,8 @@ FOUND = (
     ("a file that a glob finds has bidi", "doit info W"),
     ("in.txt: a pipe", "doit reset-dep"),
     ("in.txt: a socket", "doit reset-dep"),
+    ("scenario.toml: a pipe", "dodo-claude check"),
+    ("every text acts on a terminal", "dodo-claude report --html -"),
     ("stages/a: link", "doit forget W"),
     ("stages/a: link, after a run that was cut off", "doit list --all --status"),
     ("stages/a: link, after a run that was cut off", "doit reset-dep"),

@@ -289,3 +289,14 @@ def test_two_at_once_keep_both_folders(home: Path) -> None:
     projects = read(home)["projects"]
     assert isinstance(projects, dict)
     assert len(projects) == 51
+
+
+@pytest.mark.parametrize("name", [".git", "elsewhere/gitdir", "elsewhere/commondir"])
+def test_a_pipe_where_git_keeps_a_line_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".git").write_text("gitdir: elsewhere\n")
+    (tmp_path / "elsewhere/gitdir").write_text("../.git\n")
+    (tmp_path / "elsewhere/commondir").write_text("/somebody/.git\n")
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    assert trust._main_repository(tmp_path / ".git") == []

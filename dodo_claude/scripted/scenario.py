@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dodo_claude import shape
@@ -162,7 +163,10 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
     name = os.fspath(path)
     table: dict[str, Any] = {}
     try:
-        with open(name, "rb") as file:
+        # A pipe would be waited for.
+        with open(name, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError("is no plain file")
             data = file.read(MAX_FILE + 1)
         if len(data) > MAX_FILE:
             raise ValueError(f"is larger than {MAX_FILE} bytes")

@@ -341,6 +341,22 @@ def test_7_what_is_no_target_fails_by_its_rule(project: Project, tmp_path: Path,
     assert not os.path.lexists(project.root / "it.txt")
 
 
+@pytest.mark.parametrize("stage", [{"command": "echo x > it.txt"}, {}], ids=["command", "worker"])
+def test_7_nobody_begins_where_a_pipe_is_in_the_targets_place(
+    project: Project, stage: dict[str, object]
+) -> None:
+    """Who writes to it waits for a reader."""
+    configure(project, {"one": {"targets": ["it.txt"], **stage}})
+    play(project, {"one": [[write("it.txt")]]})
+    os.mkfifo(project.root / "it.txt")
+    ran = project.orchestrate(check=1)
+    reason = "no file can be made where a pipe, a socket or a device is: 'it.txt' (remove it)"
+    assert failures(ran.lines) == [f"one FAILED: {reason}"]
+    assert "spawned" not in project.kinds("one")
+    (project.root / "it.txt").unlink()
+    assert project.orchestrate().said("1 stage: 1 done")
+
+
 def test_8_an_untouched_target_is_no_work(project: Project) -> None:
     configure(project, ONE)
     play(project, {"one": [[{"say": "It is fine as it is."}]]})

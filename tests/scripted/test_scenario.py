@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -81,4 +83,18 @@ def test_a_file_is_looked_at_before_it_is_parsed(tmp_path: Path) -> None:
             check_scenario(tmp_path / "s.toml")
     (tmp_path / "s.toml").write_bytes(b"#" * 10_000_001)
     with pytest.raises(ScenarioError, match="is larger than 10000000 bytes"):
+        check_scenario(tmp_path / "s.toml")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)],
+    ids=["a pipe", "a folder", "a device"],
+)
+def test_what_is_no_plain_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """A pipe would be waited for."""
+    make(tmp_path / "s.toml")
+    with pytest.raises(
+        ScenarioError, match=r"s\.toml: (is no plain file; write it as TOML|Is a directory; name)"
+    ):
         check_scenario(tmp_path / "s.toml")
