@@ -211,9 +211,11 @@ def _begin(
 
 if __name__ == "__main__":
     sys.path[0] = os.path.dirname(sys.executable)
+    asked = socket.socket(fileno=int(sys.argv[1]))
+    sys.argv = ["doit"]  # by which doit, when it is imported, calls itself
     for name in [*OTHERS, *modules()]:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
-    command = serve(socket.socket(fileno=int(sys.argv[1])), sys.path[0])
+    command = serve(asked, sys.path[0])
     sys.exit(command())
