@@ -23,7 +23,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 
 import dodo_claude
@@ -113,12 +113,17 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """As subprocess.run: until it has ended and nobody holds its output. After the timeout it is killed."""
     (out, to_out), (err, to_err) = os.pipe(), os.pipe()
-    process = start(argv, cwd=cwd, env=env, out=to_out, err=to_err)
-    os.close(to_out)
-    os.close(to_err)
+    try:
+        process = start(argv, cwd=cwd, env=env, out=to_out, err=to_err)
+    finally:
+        os.close(to_out)
+        os.close(to_err)
     deadline = time.monotonic() + timeout
     said = {out: b"", err: b""}
-    with selectors.DefaultSelector() as waiting:
+    with ExitStack() as stack:
+        waiting = stack.enter_context(selectors.DefaultSelector())
+        stack.callback(os.close, out)
+        stack.callback(os.close, err)
         waiting.register(out, selectors.EVENT_READ)
         waiting.register(err, selectors.EVENT_READ)
         while waiting.get_map():
@@ -129,9 +134,8 @@ def run(
                 said[key.fd] += read
             if not ready:
                 process.kill()
+                process.wait()
                 raise subprocess.TimeoutExpired(argv, timeout, said[out], said[err])
-    os.close(out)
-    os.close(err)
     code = process.wait(max(1, deadline - time.monotonic()))
     text = [said[fd].decode().replace("\r\n", "\n") for fd in (out, err)]
     return subprocess.CompletedProcess(argv, code, *text)
