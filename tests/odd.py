@@ -891,7 +891,8 @@ def _dashboard(words: list[str]) -> int:
     try:
         asyncio.run(sit())
         # Not by a print, which has the locale's characters: its box is of none of them.
-        os.write(1, "\n".join(seen).encode("utf-8", "surrogateescape"))
+        with suppress(OSError):
+            os.write(1, "\n".join(seen).encode("utf-8", "surrogateescape"))
     except DodoClaudeError as error:
         print(error, file=sys.stderr)
         return 2
@@ -905,7 +906,8 @@ PROGRAMS = {"dodo-claude": _dodo_claude, "doit": _doit, "mcp": _tool, "dashboard
 
 
 def all_cells(inputs: Iterable[Input]) -> list[tuple[Input, str, str]]:
-    """But those in which doit itself waits for ever to read its configuration, before it knows of us."""
+    """But those in which doit itself waits for ever to read its configuration, before it knows of us, and the one in which
+    it is right to wait."""
     return [
         (each, group, line)
         for each in inputs
@@ -915,6 +917,7 @@ def all_cells(inputs: Iterable[Input]) -> list[tuple[Input, str, str]]:
             and each.name.startswith(("doit.cfg: ", "pyproject.toml: "))
             and each.name.endswith((": a pipe", ": a device"))
         )
+        and (each.name, line) != ("a run is in progress", "dodo-claude events --follow --until-end")
     ]
 
 
