@@ -190,7 +190,8 @@ def test_end_tree_does_not_ask_for_ever(tmp_path: Path, nonce: str) -> None:
         tmp_path,
     )
     end_tree(process.pid, nonce, grace=0.05)
-    assert process.wait(PATIENCE) == -9
+    # The shell, or first its sleep, of whose end it tells in its own.
+    assert process.wait(PATIENCE) in (-9, 128 + 9)
     assert with_nonce(nonce) == []
 
 
