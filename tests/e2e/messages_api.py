@@ -380,7 +380,7 @@ class MessagesApi:
         with self._changed:
             return list(self._requests)
 
-    def wait_for(self, found: Callable[[list[Request]], bool], timeout: float = 10.0) -> list[Request]:
+    def wait_for(self, found: Callable[[list[Request]], bool], timeout: float = 60.0) -> list[Request]:
         """The requests, as soon as `found(requests)`; TimeoutError says how many came."""
         with self._changed:
             if not self._changed.wait_for(lambda: found(self._requests), timeout):
