@@ -267,12 +267,12 @@ class Search:
         made = self._targets()
         # One group's items make targets that may be another's items: no chain of them is longer than there are groups.
         for _ in range(min(len(self.groups) + 2, MAX_ROUNDS)):
-            known = [group.items is None for group in looking]
+            unknown = {*self._unknown}
             changed = [group for group in looking if self._look(group, made)]
             if not changed:
                 return []
             before, made = made, self._targets()
-            if known == [group.items is None for group in looking]:
+            if unknown == self._unknown:
                 others = before.makers.items() ^ made.makers.items()
                 looking = concerned.by((path for path, _ in others), made.project)
             else:  # who waits for whom is another matter now

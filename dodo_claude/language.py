@@ -122,7 +122,7 @@ def count(amount: int) -> None:
         if left[0] < 0:
             most = f"{MOST_TOGETHER:,}".replace(",", " ")
             raise TooMuchError(
-                f"all templates make more than {most} characters: use fewer items or shorter texts"
+                f"all templates make more than {most} characters, and {RENDERING} for each text: use fewer items or shorter texts"
             )
 
 

@@ -75,7 +75,7 @@ def is_over(dialog: Callable[[], bool], since: float) -> bool:
     while not dialog():
         if time.monotonic() >= deadline:
             return True
-        time.sleep(LOOK_SECONDS)
+        time.sleep(LOOK_SECONDS)  # nothing tells that a dialog was drawn
     return False
 
 

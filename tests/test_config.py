@@ -962,8 +962,8 @@ def test_what_all_items_make_has_a_limit(
     monkeypatch.setattr(language, "MOST_TOGETHER", 2000)
     text = f"[stages.a]\nforeach = ['a', 'b', 'c', 'd', 'e', 'f']\ntargets = ['t{{{{ item }}}}']\nprompt = 'x'\ncheck = \"{'x' * 180} {template}\"\n"
     assert complaints(project(text)) == [
-        "orchestrate.toml:5:9: stages.a.check: the template can't be rendered: all templates make more than 2 000 characters: "
-        "use fewer items or shorter texts"
+        "orchestrate.toml:5:9: stages.a.check: the template can't be rendered: all templates make more than 2 000 characters, and "
+        "100 for each text: use fewer items or shorter texts"
     ]
     path = project(text.replace(", 'd', 'e', 'f'", ""))
     for _ in range(3):

@@ -19,7 +19,7 @@ from tests.test_run import STAGE, config_of
 
 READY = {
     "hasCompletedOnboarding": True,
-    "projects": {"/work": {"hasTrustDialogAccepted": True, "history": [1]}},
+    "projects": {"/site": {"hasTrustDialogAccepted": True, "history": [1]}},
 }
 KEY = "sk-ant-api03-abcdefghijklmnopqrstuvwxyz"
 
@@ -49,26 +49,26 @@ USE_KEY = (
 )
 APPROVED = {"customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []}}
 CASES: dict[str, tuple[dict[str, object], str, dict[str, str], list[str]]] = {
-    "all is well": (READY, "/work", {}, []),
-    "a folder below": (READY, "/work/a/b", {}, []),
-    "a folder beside": (READY, "/workshop", {}, [TRUST.format("/workshop")]),
+    "all is well": (READY, "/site", {}, []),
+    "a folder below": (READY, "/site/a/b", {}, []),
+    "a folder beside": (READY, "/siteshop", {}, [TRUST.format("/siteshop")]),
     "a folder above": (READY, "/", {}, [TRUST.format("/")]),
-    "nothing at all": ({}, "/work", {}, [SET_UP, TRUST.format("/work")]),
-    "a no": ({**READY, "projects": {"/work": {"hasTrustDialogAccepted": False}}}, "/work", {}, [TRUST.format("/work")]),
-    "a word for a yes": ({**READY, "projects": {"/work": {"hasTrustDialogAccepted": "yes"}}}, "/work", {}, [TRUST.format("/work")]),
-    "projects of another kind": ({**READY, "projects": [1]}, "/work", {}, [TRUST.format("/work")]),
-    "a project of another kind": ({**READY, "projects": {"/work": True}}, "/work", {}, [TRUST.format("/work")]),
-    "an unknown key": (READY, "/work", {"ANTHROPIC_API_KEY": KEY}, [USE_KEY]),
-    "an approved key": ({**READY, **APPROVED}, "/work", {"ANTHROPIC_API_KEY": KEY}, []),
-    "another key's end": ({**READY, **APPROVED}, "/work", {"ANTHROPIC_API_KEY": KEY + "x"}, [USE_KEY]),
+    "nothing at all": ({}, "/site", {}, [SET_UP, TRUST.format("/site")]),
+    "a no": ({**READY, "projects": {"/site": {"hasTrustDialogAccepted": False}}}, "/site", {}, [TRUST.format("/site")]),
+    "a word for a yes": ({**READY, "projects": {"/site": {"hasTrustDialogAccepted": "yes"}}}, "/site", {}, [TRUST.format("/site")]),
+    "projects of another kind": ({**READY, "projects": [1]}, "/site", {}, [TRUST.format("/site")]),
+    "a project of another kind": ({**READY, "projects": {"/site": True}}, "/site", {}, [TRUST.format("/site")]),
+    "an unknown key": (READY, "/site", {"ANTHROPIC_API_KEY": KEY}, [USE_KEY]),
+    "an approved key": ({**READY, **APPROVED}, "/site", {"ANTHROPIC_API_KEY": KEY}, []),
+    "another key's end": ({**READY, **APPROVED}, "/site", {"ANTHROPIC_API_KEY": KEY + "x"}, [USE_KEY]),
     "a rejected key": (
         {**READY, "customApiKeyResponses": {"approved": [], "rejected": [KEY[-20:]]}},
-        "/work", {"ANTHROPIC_API_KEY": KEY}, [USE_KEY],
+        "/site", {"ANTHROPIC_API_KEY": KEY}, [USE_KEY],
     ),
-    "a token beside the key": (READY, "/work", {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_AUTH_TOKEN": "t"}, [USE_KEY]),
-    "a token alone": (READY, "/work", {"ANTHROPIC_AUTH_TOKEN": "t"}, []),
-    "an empty key": (READY, "/work", {"ANTHROPIC_API_KEY": ""}, []),
-    "responses of another kind": ({**READY, "customApiKeyResponses": {"approved": KEY[-20:]}}, "/work", {"ANTHROPIC_API_KEY": KEY}, [USE_KEY]),
+    "a token beside the key": (READY, "/site", {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_AUTH_TOKEN": "t"}, [USE_KEY]),
+    "a token alone": (READY, "/site", {"ANTHROPIC_AUTH_TOKEN": "t"}, []),
+    "an empty key": (READY, "/site", {"ANTHROPIC_API_KEY": ""}, []),
+    "responses of another kind": ({**READY, "customApiKeyResponses": {"approved": KEY[-20:]}}, "/site", {"ANTHROPIC_API_KEY": KEY}, [USE_KEY]),
 }  # fmt: skip
 
 
@@ -80,15 +80,15 @@ def test_problems(home: Path, what: str) -> None:
 
 def test_no_file_is_no_state(home: Path) -> None:
     environ = {"HOME": str(home)}
-    assert trust.problems([Path("/work")], environ) == [SET_UP, TRUST.format("/work")]
-    assert not trust.is_trusted(Path("/work"), environ)
+    assert trust.problems([Path("/site")], environ) == [SET_UP, TRUST.format("/site")]
+    assert not trust.is_trusted(Path("/site"), environ)
     assert os.listdir(home) == []
 
 
 def test_the_clients_own_folder_goes_before_home(home: Path, tmp_path: Path) -> None:
     write(home, READY)
     environ = {"HOME": str(tmp_path), "CLAUDE_CONFIG_DIR": str(home)}
-    assert trust.is_trusted(Path("/work"), environ)
+    assert trust.is_trusted(Path("/site"), environ)
     assert agents.state_file({"HOME": "/h", "CLAUDE_CONFIG_DIR": ""}) == Path("/h/.claude.json")
 
 
@@ -100,12 +100,12 @@ def test_a_damaged_file_is_one_line_and_stays_as_it_is(home: Path, text: str) ->
     path = home / ".claude.json"
     path.write_text(text, encoding="latin-1")
     environ = {"HOME": str(home)}
-    (problem,) = trust.problems([Path("/work")], environ)
+    (problem,) = trust.problems([Path("/site")], environ)
     assert problem.startswith(f"{path}: can't be read: ")
     assert problem.endswith("(mend it, or run `claude` once by hand)")
     assert "\n" not in problem
     with pytest.raises(DodoClaudeError):
-        trust.record(Path("/work"), environ)
+        trust.record(Path("/site"), environ)
     assert path.read_text(encoding="latin-1") == text
 
 
@@ -201,7 +201,7 @@ def test_record_adds_one_folder_and_touches_nothing_else(home: Path) -> None:
     assert (home / ".claude.json").stat().st_mode & 0o777 == 0o640
     inode = (home / ".claude.json").stat().st_ino
     assert not trust.record(Path("/new"), environ)
-    assert not trust.record(Path("/work/below"), environ)
+    assert not trust.record(Path("/site/below"), environ)
     assert (home / ".claude.json").stat().st_ino == inode
 
 

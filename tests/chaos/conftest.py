@@ -1,4 +1,4 @@
-"""What is killed here are the processes that a user has, from their first instruction on."""
+"""What runs here are the processes that a user has, and no forks; but for the short one of random kills."""
 
 from __future__ import annotations
 

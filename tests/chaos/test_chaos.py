@@ -10,7 +10,6 @@ import signal
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,10 +41,10 @@ MORE_RSS = 1_500 if LONG else 2_000
 LANES = 5
 
 
-def project_in(folder: Path) -> Project:
+def project_in(folder: Path, *, cold: bool = True) -> Project:
     for name in ("project", "home", "run"):
         (folder / name).mkdir()
-    return Project(folder / "project", folder / "home", folder / "run", cold=True)
+    return Project(folder / "project", folder / "home", folder / "run", cold=cold)
 
 
 @pytest.fixture
@@ -79,7 +78,7 @@ def test_killed_at_random_moments_nothing_is_lost_doubled_or_left(
     for number in range(LANES):
         (kept / str(number)).mkdir()
         # In the short one more of the kills meet a run at work, in the long one all that a run does from its first instruction.
-        projects.append(replace(project_in(kept / str(number)), cold=LONG))
+        projects.append(project_in(kept / str(number), cold=LONG))
     figures: Figures = chaos(projects, SEED, KILLS)
     report(capsys, "chaos", figures.lines())
     replay = (
