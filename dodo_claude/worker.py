@@ -802,10 +802,14 @@ class Worker(Work):
         if outcome.kind == "died" and not self.view.prompts:
             outcome = replace(outcome, reason=outcome.reason + self._last_words())
         if altered:
-            # A verified target was changed before its worker was gone: what stands now must pass.
+            # A verified target was changed before its worker was gone: what stands now must pass. Unless another turn had
+            # begun, by a prompt that was still queued: that one was cut off.
+            over = self.view.turn_done
+            self._collect()
+            cut = over and not self.view.turn_done
             self.problems = None
             self._note(life.EXITED, status=self.services.terminal().exit_status(self._pane()))
-            self.view = replace(self.view, turn_done=True)
+            self.view = replace(self.view, turn_done=not cut)
             return None
         if not closing:
             self._mark_end(good=good)

@@ -648,6 +648,25 @@ def test_a_target_changed_while_the_worker_was_ended_is_verified_again(
     assert verify.changed(desk.root, done.targets, ["a"]) == []
 
 
+def test_a_turn_that_began_while_the_worker_was_ended_was_cut_off(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt of ours was still queued: what it had half made again is no verified work."""
+
+    def begins() -> None:
+        (desk.root / "a").write_text("half")
+        event = {"hook_event_name": "PreToolUse", "tool_name": "Write", "tool_input": {"file_path": "a"}}
+        (desk.last.spool / "99999").write_text(json.dumps(event))
+
+    ends: list[Callable[[], object]] = [begins]
+    monkeypatch.setattr(processes, "end_tree", lambda pid, nonce, **_: ends.pop()() if ends else None)
+    done = desk.drive(STAGE, GOOD)
+    assert done.outcome.result is Result.FAILED
+    assert done.outcome.reason.startswith("its worker ended in mid-work with ")
+    assert done.outcome.retry
+    assert not (desk.root / "a").exists()
+
+
 # -- half-made work
 
 
