@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import graphlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
@@ -21,6 +21,10 @@ from dodo_claude.records import Absent, Stage, enclosing
 MOST_READ = 5_000_000
 # For groups whose stages are not known yet, counted for each stage that waits for one.
 MOST_WAITS = 1_000_000
+# Stages that others come after as those of a group, counted for each that does.
+MOST_BEFORE = 1_000_000
+# What reports in prompts are of, counted for each stage that has one.
+MOST_REPORTED = 500_000
 # One cycle hides others: each is cut and the search goes on, so long as there is a point in reading more of them.
 MAX_CYCLES = 20
 
@@ -38,6 +42,7 @@ def connect(
     _globs(drafts, late, project)
     _aliases(drafts, project, makers)
     _wait_for(drafts, late)
+    _after_groups(drafts)
     _cycles(drafts, late.groups, groups)
     _reports(drafts, late.groups, groups)
     return tuple(_finished(draft) for draft in drafts)
@@ -53,39 +58,42 @@ def absent(
     made = {path for _, draft in readers for path in draft.targets}
     real = {project.real(path) for path in made}
     lacking: dict[str, list[tuple[str, Draft]]] = {}
-    there: dict[str, bool] = {}
+    wrong: dict[str, str] = {}  # with each path, or nothing
     for name, draft in readers:
         for path in draft.file_dep:
-            if path not in there:
-                there[path] = (
-                    path in made
-                    or inputs.is_regular(f"{project.root}/{path}")
-                    or project.real(path) in real
-                    or others(path)
-                )
-            if not there[path]:
+            if path not in wrong:
+                fact = "" if path in made else _unlike_a_file(f"{project.root}/{path}")
+                wrong[path] = "" if fact and (project.real(path) in real or others(path)) else fact
+            if wrong[path]:
                 lacking.setdefault(path, []).append((name, draft))
     known = {*made, *project.some_files()} if lacking else set()
-    return tuple(found for path in lacking for found in _absent(path, lacking[path], project, known))
+    return tuple(found for path in lacking for found in _absent(path, wrong[path], lacking[path], known))
+
+
+def _unlike_a_file(full: str) -> str:
+    """What keeps a stage from reading it; nothing: it can be read."""
+    kind, behind = inputs.kinds(full)
+    if behind == "f":
+        return ""
+    if kind == "":
+        return "is not there, and no stage makes it"
+    return (
+        "is a link to what is not there, and no stage makes it" if kind == inputs.LINK else "is no plain file"
+    )
 
 
 def _absent(
-    path: str, readers: list[tuple[str, Draft]], project: Project, known: Collection[str]
+    path: str, fact: str, readers: list[tuple[str, Draft]], known: Collection[str]
 ) -> Iterator[Absent]:
     """One for each place that names it: the items of a foreach have the same."""
-    places: dict[tuple[str, int, int, str], list[str]] = {}
-    for name, draft in readers:
-        said = draft.said[path]() if path in draft.said else draft.file_dep[path].problem()
-        places.setdefault((said.file, said.line, said.column, said.path), []).append(name)
-    full = f"{project.root}/{path}"
-    text = "is not there, and no stage makes it"
-    if inputs.is_there(full):
-        text = "is no plain file"
-        if inputs.is_link(full):
-            text = "is a link to what is not there, and no stage makes it"
     remedy = did_you_mean_file(path, known, "write it, or let a stage have it as a target")
-    for place, names in places.items():
-        yield Absent(path, tuple(names), Problem(*place, f"{show(path)} {text}", remedy))
+    places = [(name, draft.said.get(path) or draft.file_dep[path].problem) for name, draft in readers]
+    same: dict[Problem | None, list[tuple[str, Callable[[], Problem]]]] = {}
+    for name, place in places:
+        same.setdefault(place() if len(places) > 1 else None, []).append((name, place))
+    for alike in same.values():
+        names = tuple(name for name, _ in alike)
+        yield Absent(path, names, f"{show(path)} {fact}", remedy, alike[0][1])
 
 
 def unproved(drafts: Collection[Draft]) -> Iterator[Problem]:
@@ -302,6 +310,20 @@ def _wait_for(drafts: list[Draft], late: Late) -> None:
                 draft.after.setdefault(name, place)
 
 
+def _after_groups(drafts: list[Draft]) -> None:
+    """Who comes after a group comes after each of its stages: there must not be too many pairs."""
+    sizes = Counter(group for draft in drafts for group in enclosing(draft.stage.name))
+    count = 0
+    for draft in drafts if sizes else ():
+        for name, place in draft.after.items():
+            count += sizes[name]
+            if count > MOST_BEFORE:
+                most = f"{MOST_BEFORE:,}".replace(",", " ")
+                text = f"with {show(name)} stages come after more than {most} others, those of groups counted for each"
+                place.complain(text, "let one stage come after the group, and the others after that one")
+                place.findings.raise_any()
+
+
 def _cycles(drafts: list[Draft], late: Collection[Group], groups: Collection[str]) -> None:
     """Report stages that wait for each other; `a -> b` reads: a needs b."""
     needs = _needs(drafts, late, groups)
@@ -355,12 +377,20 @@ def _reports(drafts: list[Draft], late: Collection[Group], included: Collection[
     asking = [draft for draft in drafts if draft.report]
     needs = _needs(drafts, late, included) if asking else {}
     order = {draft.stage.name: index for index, draft in enumerate(drafts)}
+    count = 0
     for draft in asking:
         waiting, found = [draft.stage.name], {draft.stage.name}
         while waiting:
             new = needs[waiting.pop()].keys() - found
             found |= new
             waiting += new
+        count += len(found)
+        if count > MOST_REPORTED:
+            most = f"{MOST_REPORTED:,}".replace(",", " ")
+            text = f"with {show(draft.stage.name)} the reports in prompts are of more than {most} stages, each counted for each"
+            assert draft.report is not None
+            draft.report.complain(text, "let one stage have the report, and write what the others read")
+            draft.report.findings.raise_any()
         found.discard(draft.stage.name)
         # In the file's order; a group that has no stages yet is known by its name only.
         stages = sorted(found & order.keys(), key=order.__getitem__)

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 # Of the attempts before the last one `log` tells of so many; of a check's output of the last lines; of a line its beginning.
 MOST_EARLIER = 10
 MOST_OUTPUT = 30
+# Groups of which `check` says when their stages will be known.
+LATE_SHOWN = 12
 LONGEST_LINE = 2_000  # characters
 
 
@@ -276,6 +278,13 @@ def _write_new(path: Path, text: str) -> None:
 
 def _checked(file: Path) -> Config:
     """Read `file`, and all that it names. DodoClaudeError when something is wrong."""
+    from dodo_claude.config import unswept
+
+    with unswept():
+        return _judged(file)
+
+
+def _judged(file: Path) -> Config:
     from dodo_claude import crowd, programs, quotes
     from dodo_claude.config import Blueprint
     from dodo_claude.findings import first_problems
@@ -292,17 +301,18 @@ def _checked(file: Path) -> Config:
         if stage.agent is not None and stage.agent.base == "scripted" and stage.agent.scenario
     }
     if config.absent:
-        raise ConfigError(first_problems([each.problem for each in config.absent], file.name))
+        told = (each.problem for each in config.absent)
+        raise ConfigError(first_problems(told, len(config.absent), file.name))
     for name in sorted(scenarios):
         check_scenario(Path(os.path.relpath(config.root / name)))
-    if faulty := programs.problems(config, config.stages, os.environ):
+    if faulty := programs.problems(config, config.stages, os.environ, blueprint.file):
         raise ConfigError(faulty)
     return replace(
         config,
         notes=(
             *config.notes,
-            *map(str, programs.missing_scripts(config)),
-            *programs.idle_guards(config),
+            *map(str, programs.missing_scripts(config, blueprint.file)),
+            *programs.idle_guards(config, blueprint.file),
             *quotes.notes(config),
             *crowd.notes(config),
         ),
@@ -346,8 +356,10 @@ def check(file: Path, as_json: bool) -> None:
             say(f"note: {note}")
         later = "".join(
             f", those of {late.group} when {' and '.join(late.makers) or late.source} is there"
-            for late in config.late
+            for late in config.late[:LATE_SHOWN]
         )
+        if len(config.late) > LATE_SHOWN:
+            later += f", and those of {len(config.late) - LATE_SHOWN} groups more"
         say(f"{file}: {count} stage{'' if count == 1 else 's'}{later}, no problems")
 
 

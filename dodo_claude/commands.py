@@ -289,7 +289,7 @@ class Orchestrate(DoitRun):
             if problems:
                 from dodo_claude.findings import first_problems
 
-                raise InvalidDodoFile(not_right(first_problems(problems, config.path.name)))
+                raise InvalidDodoFile(not_right(first_problems(problems, len(problems), config.path.name)))
 
     def _stages(self) -> list[Stage]:
         """Those that were chosen on the command line, with what they need."""

@@ -49,7 +49,7 @@ from dodo_claude.records import (
 __all__ = ["AgentProfile", "Blueprint", "Budget", "Config", "Monitor", "Stage", "load_config"]
 
 # What doit, and a person, can still look at.
-MAX_STAGES = 20_000
+MAX_STAGES = 12_000
 # Paths of [defaults] that are protected, counted for each stage that protects more: who protects no more shares them.
 MOST_PROTECTED = 1_000_000
 # And what all stages of an included file read, as its table says, counted for each of them.
@@ -70,7 +70,7 @@ def load_config(path: Path, *, task_names: Collection[str] = (), agent: str | No
 
 
 @contextlib.contextmanager
-def _unswept() -> Iterator[None]:
+def unswept() -> Iterator[None]:
     """All that a configuration is made of stays, so that looking for what went is a quarter of the time in vain."""
     was_on = gc.isenabled()
     gc.disable()
@@ -105,8 +105,8 @@ class Blueprint:
         self._seen: dict[str, tuple[str, ...]] = {}  # a run's items stay what they were when it began
         self._plans: dict[str, documents.File] = {}  # and so do its plans
         self._settled: frozenset[str] = frozenset()
-        with _unswept():
-            self._file = documents.read(path)
+        with unswept():
+            self.file = documents.read(path)
 
     def config(self, settled: Collection[str] | None = None) -> Config:
         """The configuration as it is known when the makers of the items of the groups `settled` are done.
@@ -128,7 +128,7 @@ class Blueprint:
         """May stages be others before their makers have run?"""
         tables = (
             table
-            for file in (self._file, *documents.files(self._file))
+            for file in (self.file, *documents.files(self.file))
             for table in (file.values.get("stages") or {}).values()
         )
         return any(table and ("plan" in table or isinstance(table.get("foreach"), dict)) for table in tables)
@@ -143,10 +143,11 @@ class Blueprint:
             return tuple(map(str, error.problems))
         return ()
 
-    @_unswept()
+    @unswept()
     @language.together()
     @comparing()
     @paths.trying()
+    @inputs.once()
     def _config(
         self,
         settled: Collection[str] | None,
@@ -161,9 +162,9 @@ class Blueprint:
                 read[group] = plans.read(root / path, path)
             return read.get(group)
 
-        found = Documents.of(self._file, str(root), planned)
+        found = Documents.of(self.file, str(root), planned)
         findings = found.main.findings
-        settings: Mapping[str, Any] = self._file.values.get("orchestrate") or {}
+        settings: Mapping[str, Any] = self.file.values.get("orchestrate") or {}
         name = settings.get("name") or safe_name(root.name)
         groups = foreach.Search(found.tables, self._made_by, settled, seen).run()
         for table, path, file in found.plans:
@@ -187,9 +188,9 @@ class Blueprint:
             max_wait=_duration(settings, "max_wait", 86_400.0, durations.LONGEST, "at most 7 days", findings),
             worker_memory=_size(settings.get("worker_memory"), 600_000_000, findings),
             foreach=templates,
-            included=tuple(file.name for file in documents.files(self._file)),
+            included=tuple(file.name for file in documents.files(self.file)),
             notify=tuple(settings.get("notify") or ()),
-            notes=(*_notes(self._file), *notes),
+            notes=(*_notes(self.file), *notes),
             absent=absent,
             plans=tuple(
                 Plan(table.full_name, table.by_planner.full_name, path, file.digest if file else None)
@@ -232,7 +233,7 @@ class Blueprint:
             if late_plan is not None:
                 templates.append(_foreach(late_plan, made[0].stage))
         late = foreach.Late(group for group in groups.values() if group.items is None)
-        files = list(documents.files(self._file))
+        files = list(documents.files(self.file))
         orders = [self.path.name, *(file.name for file in files)]
         names = [*groups, *_standing(found)]
         stages = checks.connect(drafts, late, names, found.main.project, orders)

@@ -54,21 +54,23 @@ def _note(who: str, stage: Stage, more: int = 0, *, planned: bool = False) -> st
 def _unordered(config: Config, free: Mapping[str, Stage]) -> tuple[Stage, Stage] | None:
     """Two of these stages that no way through the graph puts one after the other."""
     needs = config.needs()
-    order = [name for name in graphlib.TopologicalSorter(needs).static_order() if name in free]
+    place = {name: number for number, name in enumerate(graphlib.TopologicalSorter(needs).static_order())}
+    order = [name for name in place if name in free]
     # In a row of stages each of which waits for the one before nothing is side by side; else two neighbours are.
     for first, second in itertools.pairwise(order):
-        if not _waits_for(second, first, needs):
+        if not _waits_for(second, first, needs, place):
             return free[first], free[second]
     return None
 
 
-def _waits_for(name: str, other: str, needs: Mapping[str, Sequence[str]]) -> bool:
+def _waits_for(name: str, other: str, needs: Mapping[str, Sequence[str]], place: Mapping[str, int]) -> bool:
+    """By a way through the graph: what stands before the other in its order waits for none that is behind."""
     seen, todo = set[str](), [name]
     while todo:
         for need in needs.get(todo.pop(), ()):
             if need == other:
                 return True
-            if need not in seen:
+            if need not in seen and place[need] > place[other]:
                 seen.add(need)
                 todo.append(need)
     return False

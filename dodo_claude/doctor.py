@@ -24,6 +24,7 @@ from dodo_claude.errors import ConfigError, DodoClaudeError
 from dodo_claude.faults import FATAL
 from dodo_claude.files import STATE_DIR, disk_problem
 from dodo_claude.finding import NOTE, OK, WRONG, Finding, wrong
+from dodo_claude.findings import first_problems
 from dodo_claude.journal import StageLog
 from dodo_claude.lifecycle import OUTCOME
 from dodo_claude.records import AgentProfile, Config
@@ -89,7 +90,8 @@ def look(file: Path | None, environ: Mapping[str, str], *, client: bool = False)
         try:
             config = load_config(file)
             if config.absent:
-                raise ConfigError(tuple(each.problem for each in config.absent))
+                told = (each.problem for each in config.absent)
+                raise ConfigError(first_problems(told, len(config.absent), file.name))
             count = len(config.stages)
             yield Finding("orchestrate.toml", OK, f"{count} stage{'' if count == 1 else 's'}, no problems")
         except DodoClaudeError as error:

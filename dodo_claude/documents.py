@@ -23,7 +23,7 @@ from dodo_claude.locate import KeyPath, Positions
 from dodo_claude.paths import BadPathError, Project, is_glob
 from dodo_claude.sources import UnreadableError, read_text
 
-# A file of 20000 stages with prompts of their own is smaller; what is larger is no configuration.
+# A file of 12000 stages with prompts of their own is smaller; what is larger is no configuration.
 MAX_FILE = 10_000_000
 # Files in files: what is deeper nobody finds his way in.
 MAX_NESTING = 8

@@ -636,6 +636,8 @@ class _Values:
         """The value, or None when there is none or it is no template."""
         if source is None or not prompts.is_template(source):
             return source
+        if self._findings.complained(place):  # to fail takes jinja2 longer than to render
+            return None
         uses = prompts.analyse(source, known=self._known)
         if uses.error is not None:
             self._findings.add_once(place, uses.error[0])

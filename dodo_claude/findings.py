@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import itertools
 import json
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ SHOWN = 60
 MOST = 200
 
 # So many names are compared with words that were not known, in all: of a few thousand stages for each of the problems.
-MOST_COMPARED = 200_000
+MOST_COMPARED = 50_000
 
 # What getting ready for it takes beside a comparison.
 A_PATH = 100
@@ -69,6 +70,10 @@ class Findings:
             self._once.add(path)
             self.add(path, text, remedy)
 
+    def complained(self, path: KeyPath) -> bool:
+        """Was a problem added for that path that is said once? A further one would not be told."""
+        return path in self._once
+
     def put(self, problem: Problem) -> None:
         """One more; ConfigError when there are too many."""
         if len(self._problems) >= MOST and problem not in self._problems:
@@ -84,12 +89,13 @@ class Findings:
             raise ConfigError(tuple(ordered))
 
 
-def first_problems(problems: Sequence[Problem], file: str) -> tuple[Problem, ...]:
-    """Those that are told of very many that are no problems of the configuration alone, after how many there are."""
-    if len(problems) <= MOST:
-        return tuple(problems)
-    text = f"has {len(problems)} problems: these are the first {MOST}"
-    return (Problem(file, 1, 1, "", text, "mend them first"), *problems[:MOST])
+def first_problems(problems: Iterable[Problem], count: int, file: str) -> tuple[Problem, ...]:
+    """Those that are told of `count`, which are no problems of the configuration alone: of very many the first."""
+    first = tuple(itertools.islice(problems, MOST))
+    if count <= MOST:
+        return first
+    text = f"has {count} problems: these are the first {MOST}"
+    return (Problem(file, 1, 1, "", text, "mend them first"), *first)
 
 
 @dataclass(frozen=True, slots=True)

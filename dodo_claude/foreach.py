@@ -406,6 +406,8 @@ class Search:
     def _lines(self, group: Group) -> tuple[str, ...] | None:
         if group.makers and self.settled is not None and group.name not in self.settled:
             return None
+        if group.makers and self.settled is None and not self._beside(group, group.lines or ""):
+            return None  # it is not made yet
         if self.settled is not None and group.name in self.seen:
             return self.seen[group.name]
         if group._read is None:

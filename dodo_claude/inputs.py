@@ -123,7 +123,7 @@ def _as_before(folder: str, kinds: dict[str, list[str]], exact: dict[str, str], 
         return False
     for wanted, names in kinds.items():
         fits = (ANYTHING_ELSE, FOLDER) if wanted == NO_LINK else (wanted,)
-        if not all(_kind(f"{folder}/{name}") in fits for name in names):
+        if not all(_coarse(_exact(f"{folder}/{name}")) in fits for name in names):
             return False
     return True
 
@@ -142,6 +142,19 @@ def recording() -> Iterator[Inputs]:
         _recorded.reset(token)
 
 
+_looked: ContextVar[dict[str, str] | None] = ContextVar("_looked", default=None)
+
+
+@contextlib.contextmanager
+def once() -> Iterator[None]:
+    """What stands at a path is looked at once meanwhile, by this thread, however often and however it is asked."""
+    token = _looked.set({})
+    try:
+        yield
+    finally:
+        _looked.reset(token)
+
+
 class NotPlainError(OSError):
     """What is to be read is no plain file."""
 
@@ -154,6 +167,12 @@ def is_there(path: str) -> bool:
     return _ask_exact(path) != ""
 
 
+def kinds(path: str) -> tuple[str, str]:
+    """What it is, a letter as in `exact` or nothing, and what it leads to; the same for what is no link."""
+    exact = _ask_exact(path)
+    return exact, _behind(path, exact)
+
+
 def is_regular(path: str) -> bool:
     """Is it a plain file, or a link to one?"""
     return _behind(path, _ask_exact(path)) == "f"
@@ -163,11 +182,6 @@ def is_folder(path: str) -> bool:
     """Is it a folder, or a link to one?"""
     kind = _ask_kind(path)
     return kind == FOLDER or (kind == LINK and _behind(path, _ask_exact(path)) == "d")
-
-
-def is_link(path: str) -> bool:
-    """Is it a symbolic link?"""
-    return _ask_kind(path) == LINK
 
 
 def kind(path: str) -> str:
@@ -188,6 +202,18 @@ def real(path: str) -> str:
         else:
             inputs.links[path] = found
     return found
+
+
+def real_in(folder: str, name: str) -> str:
+    """The path without links of a name in a folder whose path has none."""
+    inputs = _recorded.get()
+    known = None if inputs is None else inputs.folder(folder)
+    full = f"{folder.rstrip('/')}/{name}"
+    if _look(full) == LINK:
+        return real(full)
+    if known is not None:
+        known.kinds.setdefault(name, NO_LINK)
+    return full
 
 
 def entries(folder: str) -> list[tuple[str, bool]]:
@@ -229,7 +255,7 @@ def _ask_kind(path: str) -> str:
     inputs = _recorded.get()
     folder, _, name = path.rpartition("/")
     known = None if inputs is None else inputs.folder(folder or "/")
-    kind = _kind(path)
+    kind = _coarse(_look(path))
     if known is not None:
         known.kinds[name] = kind
     return kind
@@ -239,10 +265,19 @@ def _ask_exact(path: str) -> str:
     inputs = _recorded.get()
     folder, _, name = path.rpartition("/")
     known = None if inputs is None else inputs.folder(folder or "/")
-    kind = _exact(path)
+    kind = _look(path)
     if known is not None:
         known.exact[name] = kind
     return kind
+
+
+def _look(path: str) -> str:
+    looked = _looked.get()
+    if looked is None:
+        return _exact(path)
+    if path not in looked:
+        looked[path] = _exact(path)
+    return looked[path]
 
 
 def _behind(path: str, exact: str) -> str:
@@ -271,8 +306,7 @@ def _exact(path: str) -> str:
         return ""
 
 
-def _kind(path: str) -> str:
-    exact = _exact(path)
+def _coarse(exact: str) -> str:
     return exact if exact in (FOLDER, LINK) else ANYTHING_ELSE
 
 

@@ -29,7 +29,7 @@ from dodo_claude.records import Config, Stage
 
 # Of the file's form.
 FORM = 2
-# A configuration of 20000 stages with prompts of their own is smaller.
+# A configuration of 12000 stages with prompts of their own is smaller.
 MOST = 100_000_000  # bytes
 
 # What reading a file that is not as we wrote it raises.

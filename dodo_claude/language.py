@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # All that one rendering makes, in characters: more than a model reads, and some seconds at most.
 MOST = 10_000_000
-# And all renderings of one load of a configuration: of 20000 stages each may make 1 kB. What is no template is not counted.
+# And all renderings of one load of a configuration: of 12000 stages each may make 1 kB. What is no template is not counted.
 MOST_TOGETHER = 20_000_000
 # What jinja2 reads for one load: 6000 templates; one with names of its own takes twice as long, one that it renders three
 # times. Those of a foreach are one, and so are those that differ in the text around their one expression.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Set
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -207,7 +207,14 @@ class Absent:
 
     path: str  # relative to the root
     stages: tuple[str, ...]  # or groups whose stages are not known yet
-    problem: Problem
+    text: str  # what is wrong with it
+    remedy: str
+    place: Callable[[], Problem]  # where that is said: a problem without words
+
+    @property
+    def problem(self) -> Problem:
+        """In words. There may be very many, of which few are told."""
+        return replace(self.place(), text=self.text, remedy=self.remedy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 # Nothing of ours nests deeper than six; what does could exhaust the stack of whatever walks over it.
 MAX_DEPTH = 32
-# In all names of a file: of 20000 stages each has one, and two of its tables two.
+# In all names of a file: of 12000 stages each has one, and two of its tables two.
 MAX_DOTS = 100_000
 # Of a number, or a bare name.
 MAX_WORD = 1000

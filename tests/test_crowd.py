@@ -72,3 +72,20 @@ def test_of_stages_of_a_plan_it_tells_once_they_are_known_and_names_no_tools(tmp
     (tmp_path / "plan.toml").write_text(stages)
     (note,) = crowd.notes(load_config(tmp_path / "orchestrate.toml"))
     assert note.endswith("(max_workers = 1 lets them work one after the other)")
+
+
+def test_the_look_for_a_way_through_the_graph_ends_where_the_other_is_behind(tmp_path: Path) -> None:
+    """Each stage comes after the last two: to ask whether one waits for the one before looks at no third."""
+    asked: list[str] = []
+
+    class Needs(dict[str, tuple[str, ...]]):
+        def get(self, name: str, default: object = None) -> tuple[str, ...]:  # type: ignore[override]
+            asked.append(name)
+            return self[name]
+
+    names = [f"s{number}" for number in range(50)]
+    needs = Needs({name: tuple(names[max(0, at - 2) : at]) for at, name in enumerate(names)})
+    place = {name: at for at, name in enumerate(names)}
+    for at in range(1, 50):
+        assert crowd._waits_for(names[at], names[at - 1], needs, place)
+    assert len(asked) == 49

@@ -428,3 +428,18 @@ def test_who_is_not_looked_at_again_would_have_found_the_same(
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(foreach._Concerned, "by", lambda self, targets, project: list(self._groups))
                 assert told(settled) == some
+
+
+def test_lines_that_are_not_made_yet_keep_nobody_from_those_that_are(
+    project: Project, tmp_path: Path
+) -> None:
+    text = "".join(
+        f"[stages.m{n}]\ncommand = 'x'\ntargets = ['l{n}']\n"
+        f"[stages.g{n}]\nforeach = {{ lines = 'l{n}' }}\ncommand = 'x'\ntargets = ['o{n}/{{{{ item }}}}']\n"
+        for n in range(2)
+    )
+    path = project(text)
+    (path.parent / "l1").write_text("a\nb\n")
+    config = load_config(path)
+    assert [late.group for late in config.late] == ["g0"]
+    assert [stage.name for stage in config.stages] == ["m0", "m1", "g1:a", "g1:b"]

@@ -140,3 +140,35 @@ def test_a_guard_is_put_in_words_once(told: Make, monkeypatch: pytest.MonkeyPatc
     stages = "".join(f"[stages.s{n}]\ncommand = 'x'\nprotect = ['o{n}']\n" for n in range(5))
     assert len(told("[defaults]\nprotect = ['a', 'b']\n" + stages)) == 7
     assert len(asked) == 7
+
+
+def test_of_very_many_faults_the_first_are_told(told: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "MOST", 3)
+    lines = told("".join(f"[stages.s{n}]\ncommand = 'x'\ncheck = './c{n}'\n" for n in range(9)))
+    assert (
+        lines[0]
+        == "orchestrate.toml:1:1: more than 3 checks can't be run as they are: these are the first that were found (mend them first)"
+    )
+    assert [line.split(": ")[1] for line in lines[1:]] == [f"stages.s{n}.check" for n in range(4)]
+    lines = told("".join(f"[stages.s{n}]\ncommand = 'x'\nprotect = ['p{n}']\n" for n in range(9)))
+    assert lines[3:] == ["more than 3 paths and globs of protect guard nothing: these are the first"]
+
+
+def test_a_program_that_is_not_there_is_looked_for_once(told: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    which = programs.shutil.which
+    monkeypatch.setattr(
+        programs.shutil, "which", lambda word, path: (asked.append(word), which(word, path=path))[1]
+    )
+    told("".join(f"[stages.s{n}]\ncommand = 'x'\ncheck = 'pytest {n}'\n" for n in range(9)))
+    assert asked == ["pytest"]
+
+
+def test_of_very_many_stages_that_are_not_known_any_may_make_a_check(
+    told: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "[stages.m]\ncommand = 'x'\ntargets = ['l']\n[stages.g]\nforeach = { lines = 'l' }\ncommand = 'x'\ntargets = ['o/{{ item }}']\n"
+    text += "[stages.c]\ncommand = 'x'\ncheck = './none'\n"
+    assert "is not there" in told(text)[0]
+    monkeypatch.setattr(programs, "MOST_MATCHED", 100)
+    assert told(text) == []

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from dodo_claude import processes
 from tests.integration.scenes import events, look_in, results, window_size
 from tests.project import Project
 
@@ -313,7 +314,9 @@ def test_a_worker_and_its_run_killed_in_the_second_phase(client: Project, api: M
     with client.started() as live:
         client.wait_for(reached.is_set, "the second phase")
         live.kill()
-    os.kill(int(str(events(client, "one", "spawned")[0].data["pid"])), signal.SIGKILL)
+    worker = int(str(events(client, "one", "spawned")[0].data["pid"]))
+    os.kill(worker, signal.SIGKILL)
+    client.wait_for(lambda: not processes.runs(worker), "its end")  # else the rerun takes it over, dying
     before = (client.root / "plan.txt").stat().st_mtime_ns
     client.orchestrate()
     assert results(client, "one") == ["aborted", "succeeded"]

@@ -101,8 +101,9 @@ def test_no_message_goes_into_a_permission_dialog(client: Project, api: Messages
             assert refused.err.startswith(
                 "refused: 'one': waits for a person at a dialog: Bash touch forbidden"
             )
-        screen = client.run("dodo-claude", "capture", "one", check=0).out
-        assert "Do you want to proceed?" in screen
+        # The client may tell of its dialog before it has drawn it.
+        question = "Do you want to proceed?"
+        client.wait_for(lambda: question in client.run("dodo-claude", "capture", "one").out, "its dialog")
         assert not (client.root / "forbidden").exists()
         assert len([request for request in api.requests if request.kind == "turn"]) == 1
         live.kill(15)
