@@ -128,6 +128,10 @@ def sits_before(project: Project, socket: Path, size: tuple[int, int]) -> Iterat
         yield terminal
 
 
+# Somebody sits before it: a popup opens for those who do.
+WATCHED = "until tmux list-clients | grep -q .; do sleep 0.05; done"
+
+
 def said(project: Project, terminal: Terminal, text: str) -> None:
     project.wait_for(lambda: text in terminal.sees(), f"{text!r} on the terminal")
 
@@ -137,7 +141,7 @@ def test_inside_another_tmux_it_is_a_popup_with_the_same_key(
     project: Project, window: Window, size: tuple[int, int]
 ) -> None:
     with at_work(project):
-        window.open(f"sleep 1; {BIN}/dodo-claude attach a", *size)
+        window.open(f"{WATCHED}; {BIN}/dodo-claude attach a", *size)
         with sits_before(project, window.socket, size) as terminal:
             said(project, terminal, "Ctrl-b d leaves it")
             assert clients(project) == [f"{size[0]}x{size[1]}"]  # all of the person's terminal
@@ -175,7 +179,7 @@ def test_a_run_of_its_own_too(project: Project, window: Window) -> None:
     play(project, {"a": [[gate("go"), write("a.txt")]]})
     project.orchestrate("--detach")
     at_gate(project, "go")
-    window.open(f"sleep 1; {BIN}/dodo-claude attach run")
+    window.open(f"{WATCHED}; {BIN}/dodo-claude attach run")
     with sits_before(project, window.socket, (80, 24)) as terminal:
         said(project, terminal, "Ctrl-b d leaves it")
         said(project, terminal, "0 of 1 done")
