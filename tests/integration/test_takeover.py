@@ -41,7 +41,7 @@ def test_what_it_tells_of_itself_is_read(old: Project) -> None:
         of_it = ("--run", path.parent.name)
         assert "7 stages: " in old.run("dodo-claude", "report", *of_it, check=0).out
         assert "<svg" in old.run("dodo-claude", "report", "--html", "-", *of_it, check=0).out
-    assert "api" in old.run("dodo-claude", "events", check=0).out
+    assert "outcome" in old.run("dodo-claude", "events", check=0).out
 
 
 def test_why_a_stage_would_run_is_known_from_it(old: Project) -> None:
