@@ -1,10 +1,10 @@
 """The way in, as `dodo-claude` and as `python -m dodo_claude`: nothing of ours is imported before we look elsewhere."""
 
-from dodo_claude import importing
+from dodo_claude.machine import importing
 
 importing.leave_folder()
 
-from dodo_claude.cli import main  # noqa: E402
+from dodo_claude.commands.cli import main  # noqa: E402
 
 if __name__ == "__main__":
     main(prog_name="dodo-claude")

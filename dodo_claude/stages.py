@@ -14,8 +14,9 @@ from pathlib import Path
 from doit.globals import Globals
 from doit.task import Task
 
-from dodo_claude import importing, resetting
-from dodo_claude.loader import FILE, STATE, StageLoader
+from dodo_claude.machine import importing
+from dodo_claude.plugin import resetting
+from dodo_claude.plugin.loader import FILE, STATE, StageLoader
 
 DOIT_CONFIG = dict(STATE)
 

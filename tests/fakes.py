@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
 
-from dodo_claude import policy, processes
-from dodo_claude.agents import BOX
-from dodo_claude.fleet import Fleet, Limits
-from dodo_claude.terminal import Pane
+from dodo_claude.agents.agents import BOX
+from dodo_claude.machine import processes
+from dodo_claude.machine.terminal import Pane
+from dodo_claude.run.fleet import Fleet, Limits
+from dodo_claude.worker import policy
 
 # Above every process id of the system: nothing there can be hit by a signal.
 NO_PID = 5_000_000

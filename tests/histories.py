@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dodo_claude import lifecycle as life
-from dodo_claude import policy
-from dodo_claude.lifecycle import Event, Outcome, Result, State, View, advance
+from dodo_claude.state import lifecycle as life
+from dodo_claude.state.lifecycle import Event, Outcome, Result, State, View, advance
+from dodo_claude.worker import policy
 
 
 @dataclass(frozen=True)

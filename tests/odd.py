@@ -43,8 +43,9 @@ from pathlib import Path
 from doit import cmd_run
 from doit.doit_cmd import DoitMain
 
-from dodo_claude import cli, mcp_server, streams
-from dodo_claude.errors import DodoClaudeError
+from dodo_claude.commands import cli, mcp_server
+from dodo_claude.machine import streams
+from dodo_claude.text.errors import DodoClaudeError
 from tests import warm
 from tests.planted import KINDS, PACKAGE, Touched, lay_out, places, plant
 from tests.project import Project, kill_servers
@@ -115,7 +116,7 @@ TOUCHED = Touched()
 # What a command imports when it needs it is imported once, here, and not in each process.
 LAZY = {
     "mcp": ("mcp.server.mcpserver", "mcp.server.stdio"),
-    "dashboard": ("dodo_claude.dashboard", "textual.pilot"),
+    "dashboard": ("dodo_claude.dashboard.dashboard", "textual.pilot"),
 }
 
 
@@ -878,7 +879,7 @@ def _tool(words: list[str]) -> int:
 
 def _dashboard(words: list[str]) -> int:
     """All that it shows of a stage, as text."""
-    from dodo_claude.dashboard import Dashboard
+    from dodo_claude.dashboard.dashboard import Dashboard
 
     async def sit() -> None:
         app = Dashboard()

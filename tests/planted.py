@@ -13,9 +13,9 @@ from types import FrameType
 from typing import Any
 
 import dodo_claude
-from dodo_claude.journal import StageLog
-from dodo_claude.mail import DELIVERED, QUEUED, Mailbox
-from dodo_claude.stops import Stops
+from dodo_claude.state.journal import StageLog
+from dodo_claude.state.mail import DELIVERED, QUEUED, Mailbox
+from dodo_claude.state.stops import Stops
 from tests.project import Project
 
 PACKAGE = str(Path(dodo_claude.__file__).parent)

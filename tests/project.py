@@ -19,10 +19,11 @@ from unittest.mock import patch
 
 from click.testing import CliRunner
 
-from dodo_claude import approval, cli
-from dodo_claude.config import Blueprint
-from dodo_claude.errors import DodoClaudeError
-from dodo_claude.journal import Attempt, StageLog
+from dodo_claude.commands import cli
+from dodo_claude.config.config import Blueprint
+from dodo_claude.run import approval
+from dodo_claude.state.journal import Attempt, StageLog
+from dodo_claude.text.errors import DodoClaudeError
 from tests import warm
 
 BIN = Path(sys.executable).parent

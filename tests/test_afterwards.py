@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.afterwards import Afterwards, take_down_left
-from dodo_claude.errors import DodoClaudeError
-from dodo_claude.files import make_state_dir
-from dodo_claude.journal import StageLog
-from dodo_claude.records import Stage
-from dodo_claude.redact import Redactor
-from dodo_claude.tmux import Tmux
+from dodo_claude.config.records import Stage
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.machine.tmux import Tmux
+from dodo_claude.state.journal import StageLog
+from dodo_claude.text.errors import DodoClaudeError
+from dodo_claude.text.redact import Redactor
+from dodo_claude.worker.afterwards import Afterwards, take_down_left
 from tests.test_tmux import until
 from tests.test_worker import STAGE
 

@@ -17,10 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import agents, profiles
-from dodo_claude.agents import Job, env_script, goes_by_file, launch, launch_script, worker_env
-from dodo_claude.files import write_atomic
-from dodo_claude.records import AgentProfile
+from dodo_claude.agents import agents
+from dodo_claude.agents.agents import Job, env_script, goes_by_file, launch, launch_script, worker_env
+from dodo_claude.config import profiles
+from dodo_claude.config.records import AgentProfile
+from dodo_claude.machine.files import write_atomic
 
 SCREENS = Path(__file__).parent / "data/screens"
 
@@ -114,7 +115,7 @@ def test_scripted() -> None:
     made = launch(SCRIPTED, JOB, {"CLAUDE_CONFIG_DIR": "/real", "ANTHROPIC_API_KEY": "k"}, {})
     assert (
         made.command
-        == f'{shlex.quote(sys.executable)} -E -P -m dodo_claude.scripted {ARGUMENTS} {OFF} -- "$prompt"'
+        == f'{shlex.quote(sys.executable)} -E -P -m dodo_claude.agents.scripted {ARGUMENTS} {OFF} -- "$prompt"'
     )
     assert made.env == {
         "LANG": "C.UTF-8", **FIXED, **CAP,

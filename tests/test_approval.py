@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import agents, approval, ownership
-from dodo_claude.approval import ApprovalError
-from dodo_claude.config import load_config
-from dodo_claude.errors import DodoClaudeError
-from dodo_claude.records import Config
+from dodo_claude.agents import agents
+from dodo_claude.config.config import load_config
+from dodo_claude.config.records import Config
+from dodo_claude.machine import ownership
+from dodo_claude.run import approval
+from dodo_claude.run.approval import ApprovalError
+from dodo_claude.text.errors import DodoClaudeError
 
 FILE = """
 [agents.claude]

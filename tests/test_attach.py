@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.attach import GOES_BACK, LEAVES, way
+from dodo_claude.commands.attach import GOES_BACK, LEAVES, way
 
 HOME = {"HOME": "/h"}
 TELLS = ["display-message", "-d", "5000"]

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from dodo_claude import attempts, journal
-from dodo_claude import lifecycle as life
-from dodo_claude.journal import Attempt
+from dodo_claude.report import attempts
+from dodo_claude.state import journal
+from dodo_claude.state import lifecycle as life
+from dodo_claude.state.journal import Attempt
 from tests.test_history import API, Scene, scene
 
 __all__ = ["scene"]

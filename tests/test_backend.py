@@ -15,10 +15,11 @@ import pytest
 from doit.dependency import JSONCodec
 from doit.exceptions import InvalidCommand
 
-from dodo_claude import backend, inputs
-from dodo_claude.backend import DurableDB
-from dodo_claude.files import make_state_dir
-from dodo_claude.journal import StageLog
+from dodo_claude.config import inputs
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.plugin import backend
+from dodo_claude.plugin.backend import DurableDB
+from dodo_claude.state.journal import StageLog
 from tests.project import PATIENCE, Project
 
 # Each task notes that it ran; the note of the next one proves that doit was done with this one.
@@ -306,7 +307,8 @@ def test_a_state_that_can_not_be_written_is_one_line(tasks: Project) -> None:
     held.execute("begin immediate")
     tasks.write("dep", "changed")
     tasks.write(
-        "dodo.py", "import dodo_claude.backend as b; b.BUSY_SECONDS = 0.05\n" + DODO.replace("COUNT", "3")
+        "dodo.py",
+        "import dodo_claude.plugin.backend as b; b.BUSY_SECONDS = 0.05\n" + DODO.replace("COUNT", "3"),
     )
     done = tasks.doit()
     held.execute("rollback")

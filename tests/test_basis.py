@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import basis
-from dodo_claude.basis import Basis
-from dodo_claude.journal import StageLog
-from dodo_claude.lifecycle import BEGUN, CHECKED, PHASE, VERIFIED, Event
+from dodo_claude.state import basis
+from dodo_claude.state.basis import Basis
+from dodo_claude.state.journal import StageLog
+from dodo_claude.state.lifecycle import BEGUN, CHECKED, PHASE, VERIFIED, Event
 
 MARK, OTHER = ["file", 1, 2], ["file", 3, 4]
 BEGIN = {

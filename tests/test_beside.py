@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import approval, beside
-from dodo_claude.config import load_config
-from dodo_claude.errors import ConfigError
-from dodo_claude.records import Config, Monitor, Stage
+from dodo_claude.config import beside
+from dodo_claude.config.config import load_config
+from dodo_claude.config.records import Config, Monitor, Stage
+from dodo_claude.run import approval
+from dodo_claude.text.errors import ConfigError
 
 TEXT = """
 [defaults]

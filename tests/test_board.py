@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude import board
-from dodo_claude.board import Board, Row, Told, in_order, lines, row, time_left
-from dodo_claude.cells import cells, clip, clock, count, fill
-from dodo_claude.lifecycle import Ask, State, View
-from dodo_claude.report import STATES
+from dodo_claude.report import board
+from dodo_claude.report.board import Board, Row, Told, in_order, lines, row, time_left
+from dodo_claude.report.report import STATES
+from dodo_claude.state.lifecycle import Ask, State, View
+from dodo_claude.text.cells import cells, clip, clock, count, fill
 
 
 def text(shown: Board, width: int = 80, height: int = 24) -> list[str]:

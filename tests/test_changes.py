@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import changes as module
-from dodo_claude.changes import Changes
+from dodo_claude.machine import changes as module
+from dodo_claude.machine.changes import Changes
 from tests.project import PATIENCE
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude import clean
-from dodo_claude.clean import clean_line, clean_screen, clean_text, one_line, shortened, without_controls
-from dodo_claude.panes import painted
+from dodo_claude.dashboard.panes import painted
+from dodo_claude.text import clean
+from dodo_claude.text.clean import clean_line, clean_screen, clean_text, one_line, shortened, without_controls
 
 SHOWN = {
     "plain é 😀\n\ttab": "plain é 😀\n\ttab",

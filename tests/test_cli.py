@@ -11,9 +11,10 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from dodo_claude import cli, stopping
-from dodo_claude.clean import one_line
-from dodo_claude.findings import MOST
+from dodo_claude.commands import cli
+from dodo_claude.config.findings import MOST
+from dodo_claude.control import stopping
+from dodo_claude.text.clean import one_line
 from tests.integration.scenes import at_gate, bash, configure, gate, play, write
 from tests.project import Project
 from tests.schemas import shape

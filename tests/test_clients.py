@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import agents, clients
-from dodo_claude.run import PreflightError, Run
+from dodo_claude.agents import agents, clients
+from dodo_claude.run.run import PreflightError, Run
 from tests.test_run import STAGE, config_of
 
 OLD = "2.1.100"
@@ -109,7 +109,7 @@ def test_before_the_first_worker_and_after_the_yes(environ: dict[str, str], tmp_
     with pytest.raises(Exception, match="not approved"):
         run.look([STAGE])
     assert asked(path) == 0
-    monkeypatch.setattr("dodo_claude.approval.require", lambda config, environ: None)
+    monkeypatch.setattr("dodo_claude.run.approval.require", lambda config, environ: None)
     with pytest.raises(PreflightError, match="is too old"):
         run.look([STAGE])
     program(environ, says(agents.CLIENT_VERSION))

@@ -20,12 +20,12 @@ import toml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import checks, config, findings, language, paths, prompts
-from dodo_claude.config import Blueprint, load_config
-from dodo_claude.errors import ConfigError
-from dodo_claude.findings import MOST
-from dodo_claude.records import Budget, Config
-from dodo_claude.schema import SCHEMA, look, schema
+from dodo_claude.config import checks, config, findings, language, paths, prompts
+from dodo_claude.config.config import Blueprint, load_config
+from dodo_claude.config.findings import MOST
+from dodo_claude.config.records import Budget, Config
+from dodo_claude.config.schema import SCHEMA, look, schema
+from dodo_claude.text.errors import ConfigError
 
 ANY_VALIDATOR = jsonschema.Draft202012Validator(schema())
 BROKEN = Path(__file__).parent / "data" / "broken"
@@ -406,7 +406,7 @@ def test_a_file_dep_need_not_be_there(project: Project) -> None:
 def test_a_plain_file_needs_neither_jinja2_nor_jsonschema(project: Project) -> None:
     path = project('[stages.a]\nforeach = ["x"]\nprompt = "do {{ item }}"\ntargets = ["{{ item }}.md"]\n')
     code = (
-        "import sys; from pathlib import Path; import dodo_claude.config as c; assert 'jsonschema' not in sys.modules; "
+        "import sys; from pathlib import Path; import dodo_claude.config.config as c; assert 'jsonschema' not in sys.modules; "
         f"c.load_config(Path({str(path)!r})); sys.exit('jinja2' in sys.modules or 'jsonschema' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

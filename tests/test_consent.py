@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import approval, consent, question
-from dodo_claude.config import load_config
-from dodo_claude.run import Run
+from dodo_claude.config.config import load_config
+from dodo_claude.machine import question
+from dodo_claude.run import approval, consent
+from dodo_claude.run.run import Run
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import crowd
-from dodo_claude.config import load_config
+from dodo_claude.config import crowd
+from dodo_claude.config.config import load_config
 
 STAGE = "[stages.{}]\nprompt = 'Do it.'\ntargets = ['{}.txt']\n{}\n"
 

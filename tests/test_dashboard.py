@@ -15,12 +15,13 @@ import pytest
 from click.testing import CliRunner
 from textual.pilot import Pilot
 
-from dodo_claude import cli, following, talk
-from dodo_claude import dashboard as module
-from dodo_claude import lifecycle as life
-from dodo_claude.dashboard import Dashboard
-from dodo_claude.desk import HELP
-from dodo_claude.mail import Mailbox
+from dodo_claude.commands import cli, talk
+from dodo_claude.dashboard import dashboard as module
+from dodo_claude.dashboard import following
+from dodo_claude.dashboard.dashboard import Dashboard
+from dodo_claude.dashboard.desk import HELP
+from dodo_claude.state import lifecycle as life
+from dodo_claude.state.mail import Mailbox
 from tests.integration.scenes import at_gate, bash, configure, gate, happened, open_gate, play, write
 from tests.project import BIN, PATIENCE, Project
 from tests.test_desk import EVIL

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude import desk
-from dodo_claude.board import Line
-from dodo_claude.cells import cells
-from dodo_claude.desk import Desk
-from dodo_claude.details import Change, Details, Excerpt, Remark
-from dodo_claude.lifecycle import Ask, Event, State, View
-from dodo_claude.states import NOW
-from dodo_claude.status import RunStatus, StageStatus
+from dodo_claude.dashboard import desk
+from dodo_claude.dashboard.desk import Desk
+from dodo_claude.report.board import Line
+from dodo_claude.report.details import Change, Details, Excerpt, Remark
+from dodo_claude.report.status import RunStatus, StageStatus
+from dodo_claude.state.lifecycle import Ask, Event, State, View
+from dodo_claude.text.cells import cells
+from dodo_claude.text.states import NOW
 
 RUN = RunStatus("r-7", True, 7, None, None, None)
 EVIL = "[bold]x[/bold] \x1b[31mred\x1b]0;title\x07 \x9b2J \x1b]8;;http://x\x1b\\link \u202eabc"

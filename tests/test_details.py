@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import details as module
-from dodo_claude import history
-from dodo_claude import lifecycle as life
-from dodo_claude.details import Change, Details, Excerpt, details
-from dodo_claude.history import Span
-from dodo_claude.mail import Mailbox
-from dodo_claude.redact import MARK, Redactor
+from dodo_claude.report import details as module
+from dodo_claude.report import history
+from dodo_claude.report.details import Change, Details, Excerpt, details
+from dodo_claude.report.history import Span
+from dodo_claude.state import lifecycle as life
+from dodo_claude.state.mail import Mailbox
+from dodo_claude.text.redact import MARK, Redactor
 from tests.test_history import API, T0, Scene
 
 
@@ -174,7 +174,7 @@ def test_what_was_said_in_all_attempts_of_the_run(scene: Scene) -> None:
 def test_messages_are_told_of_where_they_came_from_and_where_they_went(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dodo_claude.mail.time.time", lambda: scene.now)
+    monkeypatch.setattr("dodo_claude.state.mail.time.time", lambda: scene.now)
     one, two = scene.begin("api"), scene.begin("doc")
     box = Mailbox(scene.log("api"))
     box.open(one.number)

@@ -21,19 +21,22 @@ import pytest
 from doit.dependency import JSONCodec
 from doit.exceptions import InvalidCommand
 
-from dodo_claude import agents, approval, files, journal, processes, trust
-from dodo_claude import lifecycle as life
-from dodo_claude.backend import DurableDB
-from dodo_claude.config import load_config
-from dodo_claude.errors import DodoClaudeError
-from dodo_claude.files import NotOursError, make_folder, make_state_dir, write_atomic
-from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.lifecycle import Outcome, Result
-from dodo_claude.records import Stage
-from dodo_claude.recovery import drive
-from dodo_claude.run import PreflightError, Run, RunInProgressError
-from dodo_claude.services import Done
-from dodo_claude.terminal import Pane
+from dodo_claude.agents import agents, trust
+from dodo_claude.config.config import load_config
+from dodo_claude.config.records import Stage
+from dodo_claude.machine import files, processes
+from dodo_claude.machine.files import NotOursError, make_folder, make_state_dir, write_atomic
+from dodo_claude.machine.terminal import Pane
+from dodo_claude.plugin.backend import DurableDB
+from dodo_claude.run import approval
+from dodo_claude.run.run import PreflightError, Run, RunInProgressError
+from dodo_claude.state import journal
+from dodo_claude.state import lifecycle as life
+from dodo_claude.state.journal import Attempt, StageLog
+from dodo_claude.state.lifecycle import Outcome, Result
+from dodo_claude.text.errors import DodoClaudeError
+from dodo_claude.worker.recovery import drive
+from dodo_claude.worker.services import Done
 from tests.fakes import AGAIN, WORK, FakeTerminal, Turn
 from tests.test_worker import COMMAND, DEFINITION, GOOD, STAGE, Desk, cut_off
 

@@ -18,8 +18,8 @@ from doit.task import Task
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude import runner
-from dodo_claude.dispatch import Ready, ways
+from dodo_claude.plugin import runner
+from dodo_claude.plugin.dispatch import Ready, ways
 
 
 def task(name: str, *needs: str, setup: Iterable[str] = ()) -> Any:

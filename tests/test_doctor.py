@@ -18,9 +18,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from dodo_claude import agents, doctor
-from dodo_claude.config import load_config
-from dodo_claude.files import make_state_dir
+from dodo_claude.agents import agents
+from dodo_claude.config.config import load_config
+from dodo_claude.control import doctor
+from dodo_claude.machine.files import make_state_dir
 from tests.integration.scenes import configure
 from tests.project import BIN, PATIENCE, Project
 from tests.schemas import shape
@@ -50,7 +51,7 @@ def client(project: Project, version: str = agents.CLIENT_VERSION) -> None:
     program.write_text(
         f'#!/bin/sh\n[ "$1" = --version ] && echo "{version} (Claude Code)" && exit\n'
         f"export DODO_CLAUDE_SCENARIO={shlex.quote(str(scenario))}\n"
-        f'exec {shlex.quote(sys.executable)} -m dodo_claude.scripted "$@"\n'
+        f'exec {shlex.quote(sys.executable)} -m dodo_claude.agents.scripted "$@"\n'
     )
     program.chmod(0o755)
     project.env["PATH"] = f"{folder}:{project.environ()['PATH']}"

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import agents, approval, protect
-from dodo_claude.config import Blueprint, load_config
-from dodo_claude.errors import ConfigError
-from dodo_claude.records import Config
-from dodo_claude.run import Run
+from dodo_claude.agents import agents
+from dodo_claude.config.config import Blueprint, load_config
+from dodo_claude.config.records import Config
+from dodo_claude.run import approval
+from dodo_claude.run.run import Run
+from dodo_claude.text.errors import ConfigError
+from dodo_claude.worker import protect
 
 Write = Callable[..., Path]
 

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from dodo_claude import agents, drift
+from dodo_claude.agents import agents
+from dodo_claude.control import drift
 
 HOOKS = ", ".join(sorted(agents.KNOWN_HOOKS))
 

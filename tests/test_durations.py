@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dodo_claude.durations import UNITS, in_words, nearest, roughly, seconds
-from dodo_claude.schema import schema
+from dodo_claude.config.schema import schema
+from dodo_claude.text.durations import UNITS, in_words, nearest, roughly, seconds
 
 
 @pytest.mark.parametrize(

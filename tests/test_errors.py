@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dodo_claude.errors import ConfigError, DodoClaudeError, Problem
+from dodo_claude.text.errors import ConfigError, DodoClaudeError, Problem
 
 
 def test_a_problem_is_place_path_fact_and_remedy() -> None:

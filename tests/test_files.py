@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import files
+from dodo_claude.machine import files
 from tests.project import BIN, Project
 
 

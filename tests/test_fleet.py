@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude import fleet as fleets
-from dodo_claude.config import load_config
-from dodo_claude.fleet import Fleet, Limits
-from dodo_claude.records import Budget
-from dodo_claude.usage import Usage
+from dodo_claude.agents.usage import Usage
+from dodo_claude.config.config import load_config
+from dodo_claude.config.records import Budget
+from dodo_claude.run import fleet as fleets
+from dodo_claude.run.fleet import Fleet, Limits
 
 NOW = datetime(2026, 11, 22, 13, 0, tzinfo=UTC).timestamp()
 PARIS = ZoneInfo("Europe/Paris")

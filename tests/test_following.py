@@ -14,16 +14,17 @@ from typing import Any
 import jsonschema
 import pytest
 
-from dodo_claude import following as module
-from dodo_claude import lifecycle as life
-from dodo_claude import status, verify
-from dodo_claude.changes import Changes
-from dodo_claude.config import load_config
-from dodo_claude.files import make_state_dir
-from dodo_claude.following import Following
-from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.status import Silence, StageStatus
-from dodo_claude.stops import USER, Stops
+from dodo_claude.config.config import load_config
+from dodo_claude.dashboard import following as module
+from dodo_claude.dashboard.following import Following
+from dodo_claude.machine.changes import Changes
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.report import status
+from dodo_claude.report.status import Silence, StageStatus
+from dodo_claude.state import lifecycle as life
+from dodo_claude.state.journal import Attempt, StageLog
+from dodo_claude.state.stops import USER, Stops
+from dodo_claude.worker import verify
 from tests.project import PATIENCE
 from tests.schemas import shape
 
@@ -162,7 +163,7 @@ def watching(
     journals: Journals, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[], Watching]]:
     monkeypatch.setattr(module, "PAUSE_SECONDS", 0.01)
-    monkeypatch.setattr("dodo_claude.changes.LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("dodo_claude.machine.changes.LOOK_SECONDS", 0.02)
     monkeypatch.setattr(module, "USED_SECONDS", 0.05)
     made: list[Watching] = []
 

@@ -12,16 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude import approval, foreach
-from dodo_claude.config import Blueprint, load_config
-from dodo_claude.documents import Document, Table
-from dodo_claude.errors import ConfigError
-from dodo_claude.findings import Findings
-from dodo_claude.foreach import Late, overlap, shape_of, shape_of_glob
-from dodo_claude.locate import locate
-from dodo_claude.paths import Project as Folder
-from dodo_claude.paths import matcher
-from dodo_claude.records import Config
+from dodo_claude.config import foreach
+from dodo_claude.config.config import Blueprint, load_config
+from dodo_claude.config.documents import Document, Table
+from dodo_claude.config.findings import Findings
+from dodo_claude.config.foreach import Late, overlap, shape_of, shape_of_glob
+from dodo_claude.config.locate import locate
+from dodo_claude.config.paths import Project as Folder
+from dodo_claude.config.paths import matcher
+from dodo_claude.config.records import Config
+from dodo_claude.run import approval
+from dodo_claude.text.errors import ConfigError
 
 Project = Callable[..., Path]
 

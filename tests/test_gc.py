@@ -17,13 +17,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import gc, history, runs, store, verify
-from dodo_claude.attempts import COPIES
-from dodo_claude.errors import DodoClaudeError
-from dodo_claude.history import Said
-from dodo_claude.journal import Attempt
-from dodo_claude.records import Stage
-from dodo_claude.report import to_json
+from dodo_claude.config.records import Stage
+from dodo_claude.report import history, runs
+from dodo_claude.report.attempts import COPIES
+from dodo_claude.report.history import Said
+from dodo_claude.report.report import to_json
+from dodo_claude.run import gc
+from dodo_claude.state.journal import Attempt
+from dodo_claude.text.errors import DodoClaudeError
+from dodo_claude.worker import store, verify
 from tests.integration.scenes import at_gate, configure, events, gate, open_gate, play, results, write
 from tests.project import Project
 from tests.schemas import shape

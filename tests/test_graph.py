@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from dodo_claude.graph import Graph
-from dodo_claude.page import page
-from dodo_claude.report import RunReport, StageReport
+from dodo_claude.report.graph import Graph
+from dodo_claude.report.page import page
+from dodo_claude.report.report import RunReport, StageReport
 from tests.test_page import text_of
 from tests.test_rendered import GOOD, run_of
 

@@ -12,15 +12,16 @@ from typing import Any
 import jsonschema
 import pytest
 
-from dodo_claude import history, verify
-from dodo_claude import lifecycle as life
-from dodo_claude.files import make_state_dir
-from dodo_claude.history import Said
-from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.records import Config, Stage
-from dodo_claude.redact import MARK, Redactor
-from dodo_claude.report import RunReport, StageReport, to_json
-from dodo_claude.runs import Span
+from dodo_claude.config.records import Config, Stage
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.report import history
+from dodo_claude.report.history import Said
+from dodo_claude.report.report import RunReport, StageReport, to_json
+from dodo_claude.report.runs import Span
+from dodo_claude.state import lifecycle as life
+from dodo_claude.state.journal import Attempt, StageLog
+from dodo_claude.text.redact import MARK, Redactor
+from dodo_claude.worker import verify
 from tests.test_report import SHAPE
 from tests.test_run import STAGE as SOME
 
@@ -41,7 +42,7 @@ class Scene:
         self.state = make_state_dir(root)
         self.stages: list[Stage] = [API, DOC, BUILD]
         self.groups: tuple[tuple[str, tuple[str, ...]], ...] = ()
-        monkeypatch.setattr("dodo_claude.journal.time.time", lambda: self.now)
+        monkeypatch.setattr("dodo_claude.state.journal.time.time", lambda: self.now)
 
     @property
     def config(self) -> Config:
@@ -355,7 +356,7 @@ def test_a_run_under_way(scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path
     attempt.record("SessionStart", session_id="s-1", source="compact", transcript_path=str(transcript))
     (attempt.dir / "status.json").write_text('{"cost": {"total_cost_usd": 0.125}}')
     scene.write("a.py", "so\nfar\n")
-    monkeypatch.setattr("dodo_claude.history.time.time", lambda: scene.now + 7.0)
+    monkeypatch.setattr("dodo_claude.report.history.time.time", lambda: scene.now + 7.0)
     told = scene.report(live=True)
     api, doc, _ = told.stages
     assert (told.state, told.ended, told.seconds) == ("running", None, 7.0)

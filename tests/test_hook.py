@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import lifecycle, permits
-from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.mail import RefusedError
-from dodo_claude.run import HOOK
-from dodo_claude.watch import Watcher
+from dodo_claude.machine.watch import Watcher
+from dodo_claude.run.run import HOOK
+from dodo_claude.state import lifecycle, permits
+from dodo_claude.state.journal import Attempt, StageLog
+from dodo_claude.state.mail import RefusedError
 
 SHELLS = [
     pytest.param(["dash"], id="dash", marks=pytest.mark.skipif(not shutil.which("dash"), reason="no dash")),
@@ -208,7 +208,7 @@ def test_a_request_waits_for_its_answer(shell: list[str], attempt: Attempt) -> N
 def test_of_two_answers_one_counts(shell: list[str], attempt: Attempt) -> None:
     hook = Asking(shell, attempt)
     request = hook.request()
-    answer = f"from dodo_claude import permits; from dodo_claude.journal import *; from pathlib import Path; permits.give(Attempt(StageLog(Path({str(attempt.log.dir.parent.parent)!r}), 's'), 1), {request!r}, 'N\\n')"
+    answer = f"from dodo_claude.state import permits; from dodo_claude.state.journal import *; from pathlib import Path; permits.give(Attempt(StageLog(Path({str(attempt.log.dir.parent.parent)!r}), 's'), 1), {request!r}, 'N\\n')"
     tries = [subprocess.Popen([sys.executable, "-c", answer.replace("N", str(n))], stderr=subprocess.PIPE) for n in range(3)]  # fmt: skip
     refused = [b"answered already" in one.communicate(timeout=DEADLINE)[1] for one in tries]
     assert refused.count(False) == 1

@@ -22,14 +22,16 @@ from doit.task import Task
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import explained, idle, inputs, kept, left
-from dodo_claude.backend import ContentChecker, DurableDB
-from dodo_claude.commands import _Control
-from dodo_claude.files import STATE_DIR
-from dodo_claude.journal import StageLog
-from dodo_claude.loader import StageLoader
-from dodo_claude.tasks import definition, definition_digest, digest_text, freshness_of, stage_of
-from dodo_claude.verify import fingerprints
+from dodo_claude.config import inputs
+from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.plugin import explained, idle, kept
+from dodo_claude.plugin.backend import ContentChecker, DurableDB
+from dodo_claude.plugin.commands import _Control
+from dodo_claude.plugin.loader import StageLoader
+from dodo_claude.plugin.tasks import definition, definition_digest, digest_text, freshness_of, stage_of
+from dodo_claude.state import left
+from dodo_claude.state.journal import StageLog
+from dodo_claude.worker.verify import fingerprints
 from tests.project import Project, wait_for_the_clock
 
 TEXT = """

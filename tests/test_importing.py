@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from dodo_claude import importing
-from tests.test_layers import ALLOWED
+from dodo_claude.machine import importing
+from tests.test_layers import THEIRS
 
 INSTALLED = ["/lib/python", "/lib/python/site-packages"]
 
@@ -53,7 +53,7 @@ def test_what_is_taken_off(
 def test_from_a_folder_that_is_gone_nothing_is_imported(tmp_path: Path) -> None:
     script = (
         "import os, sys; os.mkdir('gone'); os.chdir('gone'); os.rmdir('../gone')\n"
-        "from dodo_claude import importing, loader\n"
+        "from dodo_claude.machine import importing; from dodo_claude.plugin import loader\n"
         "before = list(sys.path); assert importing.leave_folder() == [] and sys.path == before; loader.StageLoader()"
     )
     done = subprocess.run(
@@ -63,7 +63,7 @@ def test_from_a_folder_that_is_gone_nothing_is_imported(tmp_path: Path) -> None:
 
 
 def test_what_we_need_of_others_is_known() -> None:
-    assert set(importing.NEEDED) == ALLOWED.keys() - {"doit"}
+    assert set(importing.NEEDED) == THEIRS.keys() - {"doit"}
 
 
 def test_a_folder_is_put_last_once(monkeypatch: pytest.MonkeyPatch) -> None:

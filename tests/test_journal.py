@@ -17,12 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import journal, lifecycle
-from dodo_claude.clean import MAX_OUTPUT
-from dodo_claude.files import NotOursError, make_state_dir, write_atomic
-from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.lifecycle import Event
-from dodo_claude.run import HOOK
+from dodo_claude.machine.files import NotOursError, make_state_dir, write_atomic
+from dodo_claude.run.run import HOOK
+from dodo_claude.state import journal, lifecycle
+from dodo_claude.state.journal import Attempt, StageLog
+from dodo_claude.state.lifecycle import Event
+from dodo_claude.text.clean import MAX_OUTPUT
 
 
 @pytest.fixture
@@ -483,7 +483,7 @@ def test_write_atomic_leaves_old_or_new_whatever_fails(
 def test_write_atomic_on_a_full_disk(tmp_path: Path) -> None:
     """A real short write, in a process with a limit on its files' size."""
     script = (
-        "import resource, signal, sys, os; from pathlib import Path; from dodo_claude.journal import write_atomic\n"
+        "import resource, signal, sys, os; from pathlib import Path; from dodo_claude.state.journal import write_atomic\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
         "path = Path(sys.argv[1]); write_atomic(path, 'old')\n"
         "try: write_atomic(path, 'x' * 20000)\n"

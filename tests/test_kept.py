@@ -19,12 +19,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import dodo_claude
-from dodo_claude import inputs, kept
-from dodo_claude.config import Blueprint
-from dodo_claude.errors import ConfigError
-from dodo_claude.records import Config
-from dodo_claude.run import Run
-from dodo_claude.tasks import Freshness, StageTask, definition, definition_digest, definition_digests
+from dodo_claude.config import inputs
+from dodo_claude.config.config import Blueprint
+from dodo_claude.config.records import Config
+from dodo_claude.plugin import kept
+from dodo_claude.plugin.tasks import Freshness, StageTask, definition, definition_digest, definition_digests
+from dodo_claude.run.run import Run
+from dodo_claude.text.errors import ConfigError
 from tests.project import BIN, Project, wait_for_the_clock
 from tests.test_config import GOOD
 
@@ -327,8 +328,9 @@ def test_a_home_that_can_not_be_written_keeps_nothing(root: Path) -> None:
 
 # What makes a configuration of files.
 MAKERS = (
-    "beside", "checks", "clean", "config", "documents", "durations", "expand", "findings", "foreach", "language", "locate",
-    "paths", "profiles", "prompts", "records", "shape", "sources",
+    "config.beside", "config.checks", "config.config", "config.documents", "config.expand", "config.findings",
+    "config.foreach", "config.language", "config.locate", "config.paths", "config.profiles", "config.prompts",
+    "config.records", "config.shape", "config.sources", "text.clean", "text.durations",
 )  # fmt: skip
 ASKING = {
     "access", "exists", "getcwd", "getmtime", "getsize", "glob", "is_dir", "is_file", "is_symlink", "isdir", "isfile",
@@ -353,7 +355,8 @@ def asked_in(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_only_inputs_asks_the_disk(name: str) -> None:
-    tree = ast.parse((PACKAGE / f"{name}.py").read_text())
+    tree = ast.parse((PACKAGE / f"{name.replace('.', '/')}.py").read_text())
+    name = name.rpartition(".")[2]
     asking = {word for word, of in asked_in(tree) if word in ASKING and of != "inputs"}
     allowed = {word for module, word in HARMLESS if module == name}
     allowed |= {"glob"} if name in ("expand", "prompts", "foreach", "checks") else set()  # of a template's
@@ -362,23 +365,25 @@ def test_only_inputs_asks_the_disk(name: str) -> None:
 
 def test_the_makers_are_all_that_a_configuration_is_made_by() -> None:
     """Those that `config` imports, and those that these import; the schema is one of our own files."""
-    reached, todo = set(), {"config"}
+    reached, todo = set(), {"config.config"}
     while todo:
         here = todo.pop()
         reached.add(here)
-        tree = ast.parse((PACKAGE / f"{here}.py").read_text())
+        tree = ast.parse((PACKAGE / f"{here.replace('.', '/')}.py").read_text())
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dodo_claude"):
                 parts = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-                names = {part.split(".")[1] for part in parts if part and "." in part}
-                todo |= {each for each in names if (PACKAGE / f"{each}.py").exists()} - reached
-    assert reached - {"errors", "inputs", "schema", "plans"} == set(MAKERS)
+                names = {".".join(part.split(".")[1:3]) for part in parts if part}
+                todo |= {
+                    each for each in names if (PACKAGE / f"{each.replace('.', '/')}.py").exists()
+                } - reached
+    assert reached - {"text.errors", "config.inputs", "config.schema", "config.plans"} == set(MAKERS)
 
 
 # -- what it is for
 
 # What a run with nothing to do has no need of.
-HEAVY = ("jsonschema", "jinja2", "libtmux", "rich", "toml", "tomllib", "click", "dodo_claude.config", "dodo_claude.lifecycle")  # fmt: skip
+HEAVY = ("jsonschema", "jinja2", "libtmux", "rich", "toml", "tomllib", "click", "dodo_claude.config.config", "dodo_claude.state.lifecycle")  # fmt: skip
 
 
 def test_a_run_with_nothing_to_do_imports_nothing_heavy(project: Project) -> None:

@@ -1,11 +1,9 @@
-"""Imports go down only: each third party has its own modules, each row knows only what is below it."""
+"""The house: each room of the package imports the rooms above it in ROWS only, and each third party has one room."""
 
 from __future__ import annotations
 
 import ast
-import functools
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,198 +11,37 @@ import pytest
 import dodo_claude
 
 PACKAGE = Path(dodo_claude.__file__).parent
-MODULES = sorted(path.stem for path in PACKAGE.glob("*.py"))
-
-# Who may import what is not in the standard library.
-ALLOWED = {
-    "libtmux": {"tmux"},
-    "jinja2": {"prompts", "language"},
-    "jsonschema": {"schema", "config"},
-    "rich": {"live", "panes"},
-    "textual": {"dashboard", "dialogs", "panes"},
-    "toml": {"run"},
-    "click": {"cli", "look", "project", "talk"},
-    "mcp": {"mcp_server"},
-    "aiohttp": {"web"},
-    "doit": {"loader", "tasks", "reporter", "backend", "commands", "runner", "stages", "explained", "late", "resetting"},
+ROWS = ["text", "config machine", "state", "agents", "worker", "report", "run", "control", "plugin dashboard", "commands"]  # fmt: skip
+ABOVE = {room: {*" ".join(ROWS[:at]).split(), room} for at, row in enumerate(ROWS) for room in row.split()}
+DOORS = {"__init__", "__main__", "stages"}  # what users and installers name
+THEIRS = {
+    "libtmux": "machine", "jinja2": "config", "jsonschema": "config", "toml": "run", "doit": "plugin", "rich": "plugin dashboard",
+    "textual": "dashboard", "aiohttp": "dashboard", "click": "commands", "mcp": "commands",
 }  # fmt: skip
-# The face that people and doit see: nobody below may know it.
-FACE = ALLOWED["doit"] | {
-    "__main__",
-    "cli",
-    "again",
-    "look",
-    "talk",
-    "project",
-    "mcp_server",
-    "dashboard",
-    "steering",
-    "stopping",
-    "web",
-}
-# The engine, and what it stands on: it runs without tmux, doit or a client.
-ENGINE = {
-    "clean",
-    "durations",
-    "states",
-    "worker",
-    "monitors",
-    "lifecycle",
-    "policy",
-    "mail",
-    "permits",
-    "verify",
-    "processes",
-    "files",
-    "journal",
-    "left",
-    "watch",
-    "terminal",
-    "trust",
-    "clients",
-    "agents",
-    "errors",
-    "records",
-    "work",
-    "recovery",
-    "services",
-    "fleet",
-    "faults",
-    "since",
-    "usage",
-    "turn",
-    "slots",
-    "stops",
-    "limits",
-    "redact",
-    "protect",
-    "recheck",
-    "repository",
-    "shell",
-    "report",
-    "runs",
-    "attempts",
-    "basis",
-    "gc",
-    "history",
-    "rendered",
-    "details",
-    "markup",
-    "timeline",
-    "graph",
-    "page",
-    "status",
-    "board",
-    "desk",
-    "mirror",
-    "store",
-    "witness",
-    "undeclared",
-}
-# These know nothing but themselves.
-ALONE = {
-    "clean",
-    "states",
-    "lifecycle",
-    "faults",
-    "errors",
-    "durations",
-    "terminal",
-    "records",
-    "inputs",
-    "redact",
-    "language",
-    "limits",
-    "usage",
-    "notify",
-    "cells",
-    "changes",
-    "mirror",
-    "relay",
-    "question",
-    "undeclared",
-    "attach",
-    "repository",
-    "shell",
-    "importing",
-    "ownership",
-    "streams",
-}
+FILES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}
 
 
-@functools.cache
-def tree_of(name: str) -> ast.Module:
-    """A module's syntax: not read before a test asks, since every process of the suite loads this file."""
-    return ast.parse((PACKAGE / f"{name}.py").read_text(encoding="utf-8"))
+def imports(path: Path) -> set[str]:
+    """Full names of all that a file imports, wherever in it; what is only for the type checker, too."""
+    nodes = [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+    assert all(node.level == 0 and node.module for node in froms), "imports are absolute"
+    return names | {f"{node.module}.{alias.name}" for node in froms for alias in node.names}
 
 
-def imports(tree: ast.Module) -> Iterator[str]:
-    """Full names of all that a module imports, wherever in it; what is only for the type checker, too."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            assert node.module is not None
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+@pytest.mark.parametrize("name", FILES)
+def test_imports_go_up_and_third_parties_stay_in_their_room(name: str) -> None:
+    room = name.partition("/")[0]
+    assert room in (ABOVE if "/" in name else DOORS)
+    for first, *rest in (imported.split(".") for imported in imports(FILES[name])):
+        if first == "dodo_claude":
+            assert room in DOORS or rest[0] in {*ABOVE[room], "__version__"}, f"{name} imports {rest}"
+        elif first not in sys.stdlib_module_names and name != "stages":
+            assert room in THEIRS[first].split(), f"{name} imports {first}"
 
 
-def ours(tree: ast.Module) -> set[str]:
-    return {name.split(".")[1] for name in imports(tree) if name.startswith("dodo_claude.")} & set(MODULES)
-
-
-def test_the_rows_speak_of_modules_that_exist() -> None:
-    for names in (*ALLOWED.values(), FACE, ENGINE, ALONE):
-        assert names <= set(MODULES)
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_third_parties_stay_where_they_belong(name: str) -> None:
-    for imported in imports(tree_of(name)):
-        top = imported.partition(".")[0]
-        if top != "dodo_claude" and top not in sys.stdlib_module_names:
-            assert name in ALLOWED.get(top, ()), f"{name} imports {top}"
-
-
-@pytest.mark.parametrize("name", sorted(set(MODULES) - FACE))
-def test_nobody_below_knows_the_face(name: str) -> None:
-    assert not ours(tree_of(name)) & FACE
-
-
-@pytest.mark.parametrize("name", sorted(ENGINE))
-def test_the_engine_needs_no_third_party(name: str) -> None:
-    """Of what it imports itself; `config` gives it names only."""
-    reached, todo = set(), {name}
-    while todo:
-        here = todo.pop()
-        reached.add(here)
-        todo |= {other for other in ours(tree_of(here)) - reached if other != "config"}
-    assert not reached & {"tmux", "prompts", "schema", "cli", *FACE}
-
-
-@pytest.mark.parametrize("name", sorted(ALONE))
-def test_the_lowest_row_stands_alone(name: str) -> None:
-    assert ours(tree_of(name)) <= {"clean", "errors"} - {name}
-
-
-def test_no_module_imports_itself_in_a_circle() -> None:
-    """Imports at the top of modules, those for the type checker left out."""
-    graph = {name: set(_at_top(tree_of(name))) for name in MODULES}
-    while True:
-        leaves = {name for name, needs in graph.items() if not needs & set(graph)}
-        if not leaves:
-            break
-        graph = {name: needs for name, needs in graph.items() if name not in leaves}
-    assert graph == {}
-
-
-def _at_top(tree: ast.Module) -> set[str]:
-    return ours(ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], []))
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_every_module_says_what_it_owns(name: str) -> None:
-    text = ast.get_docstring(tree_of(name))
-    assert text
-    first = text.partition("\n")[0]
-    assert len(first) > 20
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_says_what_it_owns(name: str) -> None:
+    told = ast.get_docstring(ast.parse(FILES[name].read_text(encoding="utf-8")))
+    assert len((told or "").partition("\n")[0]) > 20

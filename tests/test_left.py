@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import left
-from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.left import Left
+from dodo_claude.state import left
+from dodo_claude.state.journal import Attempt, StageLog
+from dodo_claude.state.left import Left
 
 
 def begun(state: Path, stage: str) -> Attempt:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude import lifecycle as life
-from dodo_claude import policy
-from dodo_claude.lifecycle import Event, Outcome, Result, State, View, advance
-from dodo_claude.policy import Facts, decide
-from dodo_claude.turn import Signs
+from dodo_claude.agents.turn import Signs
+from dodo_claude.state import lifecycle as life
+from dodo_claude.state.lifecycle import Event, Outcome, Result, State, View, advance
+from dodo_claude.worker import policy
+from dodo_claude.worker.policy import Facts, decide
 from tests.histories import HISTORIES, PROMPT, SESSION, SPAWNED, STOP, WORKS, events, fold
 
 FACTS = Facts(elapsed=10.0, in_state=1.0, timeout=100.0, repairs=1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude import limits
+from dodo_claude.agents import limits
 
 NOW = datetime(2026, 11, 22, 13, 0, tzinfo=UTC)
 PARIS = ZoneInfo("Europe/Paris")

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from dodo_claude import live
-from dodo_claude.board import Line
-from dodo_claude.live import Screen
-from dodo_claude.question import Above
+from dodo_claude.machine.question import Above
+from dodo_claude.plugin import live
+from dodo_claude.plugin.live import Screen
+from dodo_claude.report.board import Line
 
 
 class Paper(io.StringIO):

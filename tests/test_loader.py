@@ -12,8 +12,8 @@ import pytest
 from doit import loader as doit_loader
 from doit.exceptions import InvalidCommand, InvalidDodoFile
 
-from dodo_claude.clean import clean_text
-from dodo_claude.loader import StageLoader
+from dodo_claude.plugin.loader import StageLoader
+from dodo_claude.text.clean import clean_text
 
 Load = Callable[..., Any]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude.locate import KeyPath, locate, syntax_error
+from dodo_claude.config.locate import KeyPath, locate, syntax_error
 
 TEXT = '''# a comment with [brackets] and "quotes"
 title = "x"   # another = one

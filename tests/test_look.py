@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dodo_claude import cli
-from dodo_claude.journal import folder_name
-from dodo_claude.project import complete_stage
+from dodo_claude.commands import cli
+from dodo_claude.control.project import complete_stage
+from dodo_claude.state.journal import folder_name
 from tests.integration.scenes import (
     Terminal,
     at_gate,
@@ -195,7 +195,7 @@ def test_completion_never_fails(project: Project, text: str) -> None:
 def test_completion_imports_nothing_heavy(project: Project) -> None:
     project.write("orchestrate.toml", "[stages.backend]\nprompt = 'x'\n")
     code = (
-        "import sys\nfrom dodo_claude.cli import main\n"
+        "import sys\nfrom dodo_claude.commands.cli import main\n"
         "try:\n    main(prog_name='dodo-claude')\n"
         "except SystemExit:\n    pass\n"
         "print(sorted({'jsonschema', 'libtmux', 'jinja2', 'rich', 'doit'} & set(sys.modules)))\n"

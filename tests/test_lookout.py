@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from dodo_claude import policy
-from dodo_claude.lookout import Lookout
+from dodo_claude.run.lookout import Lookout
+from dodo_claude.worker import policy
 
 # How long anything may take that must happen; far above what it takes.
 PATIENCE = 20.0

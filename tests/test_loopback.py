@@ -6,7 +6,7 @@ import json
 import urllib.request
 from typing import Any
 
-from dodo_claude.loopback import Answer, Asked, Call, Loopback
+from dodo_claude.control.loopback import Answer, Asked, Call, Loopback
 
 
 def ask(url: str, **body: Any) -> str:

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude import lifecycle as life
-from dodo_claude import mail
-from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.mail import (
+from dodo_claude.run.run import HOOK
+from dodo_claude.state import lifecycle as life
+from dodo_claude.state import mail
+from dodo_claude.state.journal import Attempt, StageLog
+from dodo_claude.state.mail import (
     DELIVERED,
     FINAL,
     PASTED,
@@ -27,8 +28,7 @@ from dodo_claude.mail import (
     Mailbox,
     RefusedError,
 )
-from dodo_claude.redact import Redactor
-from dodo_claude.run import HOOK
+from dodo_claude.text.redact import Redactor
 
 
 @pytest.fixture

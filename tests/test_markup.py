@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude.clean import clean_text
-from dodo_claude.markup import Html, tag
+from dodo_claude.report.markup import Html, tag
+from dodo_claude.text.clean import clean_text
 from tests.test_page import Parsed
 
 

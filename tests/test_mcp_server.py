@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters
 
-from dodo_claude import mcp_server
+from dodo_claude.commands import mcp_server
 from tests.integration.scenes import at_gate, bash, configure, gate, open_gate, patch, play, write
 from tests.project import BIN, PATIENCE, Project
 
@@ -170,7 +170,7 @@ def test_more_events_than_one_call_gives(project: Project) -> None:
     say = bash(f"for n in $(seq 1 15); do {BIN}/dodo-claude progress $n; done")
     play(project, {"one": [[say, write("it.txt")]]})
     project.orchestrate()
-    patch(project, f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); from dodo_claude import mcp_server\n"
+    patch(project, f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); from dodo_claude.commands import mcp_server\n"
           "mcp_server.MOST_EVENTS = 7\n")  # fmt: skip
 
     async def read() -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import mirror
-from dodo_claude.clean import clean_screen
-from dodo_claude.panes import painted
+from dodo_claude.dashboard.panes import painted
+from dodo_claude.machine import mirror
+from dodo_claude.text.clean import clean_screen
 from tests.project import PATIENCE
 
 

@@ -17,13 +17,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude import processes
-from dodo_claude.files import make_state_dir
-from dodo_claude.journal import StageLog
-from dodo_claude.mail import MAX_INLINE, QUEUED, STATES, Mailbox
-from dodo_claude.monitor import Finding, Judge, Recovery, find, message, readable
-from dodo_claude.monitors import Note, Orders, read_note, take, write_note
-from dodo_claude.records import Monitor
+from dodo_claude.config.records import Monitor
+from dodo_claude.machine import processes
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.state.journal import StageLog
+from dodo_claude.state.mail import MAX_INLINE, QUEUED, STATES, Mailbox
+from dodo_claude.worker.monitor import Finding, Judge, Recovery, find, message, readable
+from dodo_claude.worker.monitors import Note, Orders, read_note, take, write_note
 
 MONITOR = Monitor(
     name="build", command="make", match="error", message=None, recovered=None, recovered_match=None, context=1,
@@ -269,7 +269,7 @@ class Desk:
         orders.write(self.root / "orders")
         self.place.touch()
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "dodo_claude.monitor", str(self.root / "orders")],
+            [sys.executable, "-P", "-m", "dodo_claude.worker.monitor", str(self.root / "orders")],
             env={**orders.environ, processes.NONCE: orders.nonce}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, stdin=subprocess.DEVNULL,
         )  # fmt: skip

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
-from dodo_claude.cli import templates_dir
-from dodo_claude.mail import DELIVERED, STATES, Mailbox
+from dodo_claude.commands.cli import templates_dir
+from dodo_claude.state.mail import DELIVERED, STATES, Mailbox
 from tests.project import Project
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from dodo_claude import approval, notify
-from dodo_claude.config import load_config
-from dodo_claude.reporter import StageReporter
+from dodo_claude.config.config import load_config
+from dodo_claude.machine import notify
+from dodo_claude.plugin.reporter import StageReporter
+from dodo_claude.run import approval
 from tests.integration.scenes import at_gate, bash, configure, gate, on_terminal, open_gate, play, write
 from tests.project import BIN, Project
 

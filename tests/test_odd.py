@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import cli
+from dodo_claude.commands import cli
 from tests import odd
 from tests.odd import Bench, Input
 

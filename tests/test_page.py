@@ -17,11 +17,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import report
-from dodo_claude.clean import clean_line, clean_text
-from dodo_claude.details import Change, Details, Excerpt, Remark
-from dodo_claude.page import CSS, MOST_LEFT, is_page, page
-from dodo_claude.report import CheckReport, GroupReport, RunReport
+from dodo_claude.report import report
+from dodo_claude.report.details import Change, Details, Excerpt, Remark
+from dodo_claude.report.page import CSS, MOST_LEFT, is_page, page
+from dodo_claude.report.report import CheckReport, GroupReport, RunReport
+from dodo_claude.text.clean import clean_line, clean_text
 from tests.test_rendered import GOOD, run_of
 from tests.test_report import ATTEMPT, ITEM, STAGE
 

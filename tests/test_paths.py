@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude import paths
-from dodo_claude.paths import BadPathError, Project, matcher, matching, normal
+from dodo_claude.config import paths
+from dodo_claude.config.paths import BadPathError, Project, matcher, matching, normal
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dodo_claude import permits
+from dodo_claude.state import permits
 
 
 def looks(*seen: bool) -> tuple[Callable[[], bool], list[bool]]:

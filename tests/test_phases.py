@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import agents, phases, policy
-from dodo_claude import lifecycle as life
-from dodo_claude.journal import Attempt
-from dodo_claude.lifecycle import Outcome, Result
-from dodo_claude.records import Phase, Stage
-from dodo_claude.worker import Worker
+from dodo_claude.agents import agents
+from dodo_claude.config.records import Phase, Stage
+from dodo_claude.state import lifecycle as life
+from dodo_claude.state.journal import Attempt
+from dodo_claude.state.lifecycle import Outcome, Result
+from dodo_claude.worker import phases, policy
+from dodo_claude.worker.worker import Worker
 from tests.fakes import AGAIN, WORK, Turn
 from tests.test_worker import DEFINITION, GOOD, STAGE, SUCCEEDED, Desk, told
 
@@ -219,7 +220,7 @@ def attempt(desk: Desk, number: int) -> dict[str, object]:
 
 
 def drive(desk: Desk, parts: Stage, definition: dict[str, object], *turns: Turn) -> Outcome:
-    from dodo_claude.recovery import drive as real
+    from dodo_claude.worker.recovery import drive as real
 
     desk.terminal.turns = list(turns)
     desk.terminal.calls.clear()

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dodo_claude.board import Board, Row, lines
+from dodo_claude.report.board import Board, Row, lines
 
 ROOT = Path(__file__).resolve().parent.parent
 SVG = "{http://www.w3.org/2000/svg}"

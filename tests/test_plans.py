@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import approval, plans
-from dodo_claude.config import Blueprint, load_config
-from dodo_claude.records import Config
+from dodo_claude.config import plans
+from dodo_claude.config.config import Blueprint, load_config
+from dodo_claude.config.records import Config
+from dodo_claude.run import approval
 
 OUTER = """
 [defaults]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import processes
-from dodo_claude.clean import MAX_OUTPUT
-from dodo_claude.processes import NONCE, Census, Ended, end_tree, lives, ours, run_command
+from dodo_claude.machine import processes
+from dodo_claude.machine.processes import NONCE, Census, Ended, end_tree, lives, ours, run_command
+from dodo_claude.text.clean import MAX_OUTPUT
 
 PATIENCE = 30.0
 
@@ -222,7 +222,7 @@ def test_a_stranger_with_the_same_id_is_left_alone(tmp_path: Path, nonce: str) -
 def test_a_damaged_record_hits_nobody(pid: int) -> None:
     """kill(0) means our own group, kill(-1) everybody: in a process of its own, since it would end this one."""
     script = (
-        "import os, sys; from dodo_claude.processes import end_tree, lives\n"
+        "import os, sys; from dodo_claude.machine.processes import end_tree, lives\n"
         f"os.setsid(); assert not lives({pid}, 'x'); end_tree({pid}, 'x', grace=0.05); print('alive')"
     )
     child = subprocess.Popen(["sleep", "1000"], start_new_session=True)
@@ -251,7 +251,7 @@ def test_a_look_at_all_processes_fills_no_table_of_pythons(
 def test_what_a_worker_started_knows_it_without_its_environment(nonce: str, below: bool) -> None:
     if processes.below_a_worker():
         pytest.skip("a worker runs the tests")
-    ask = "from dodo_claude import processes; print(processes.below_a_worker())"
+    ask = "from dodo_claude.machine import processes; print(processes.below_a_worker())"
     shell = 'env -i "$0" -c "$1"; true'  # it stays between the two
     done = subprocess.run(
         ["sh", "-c", shell, sys.executable, ask],

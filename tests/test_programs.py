@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import programs
-from dodo_claude.config import load_config
+from dodo_claude.config.config import load_config
+from dodo_claude.run import programs
 
 Make = Callable[..., list[str]]
 

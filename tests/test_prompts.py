@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import language, prompts
-from dodo_claude.errors import DodoClaudeError
-from dodo_claude.prompts import Uses, analyse, fence, render, render_value
+from dodo_claude.config import language, prompts
+from dodo_claude.config.prompts import Uses, analyse, fence, render, render_value
+from dodo_claude.text.errors import DodoClaudeError
 
 MARK = "k3f9k3f9"
 
@@ -327,7 +327,7 @@ def test_the_short_way_says_what_jinja2_says(source: str) -> None:
 
 def test_a_plain_template_does_not_import_jinja2() -> None:
     code = (
-        "import sys; from dodo_claude import prompts as p; p.analyse('{{ item }} x'); "
+        "import sys; from dodo_claude.config import prompts as p; p.analyse('{{ item }} x'); "
         "p.render_value('{{ item }}.md', item='a', stage='s'); sys.exit('jinja2' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import protect
-from dodo_claude.files import make_state_dir
-from dodo_claude.protect import Guard, Watch
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.worker import protect
+from dodo_claude.worker.protect import Guard, Watch
 from tests.test_run import STAGE
 
 ENVIRON = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}

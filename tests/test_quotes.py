@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import prompts, quotes
-from dodo_claude.config import load_config
-from dodo_claude.quotes import excerpt
+from dodo_claude.config import prompts, quotes
+from dodo_claude.config.config import load_config
+from dodo_claude.config.quotes import excerpt
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from dodo_claude.agents import CLIENT_VERSION, LOWEST_CLIENT_VERSION
-from dodo_claude.config import load_config
+from dodo_claude.agents.agents import CLIENT_VERSION, LOWEST_CLIENT_VERSION
+from dodo_claude.config.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -20,7 +20,7 @@ _BETWEEN = re.compile(r"(<!-- keys:[^>]*-->\n).*?(<!-- /keys -->)", re.S)
 
 def table() -> str:
     """The keys of orchestrate.toml as Markdown, a section for each table of the file."""
-    schema = json.loads((ROOT / "dodo_claude/orchestrate.schema.json").read_text())
+    schema = json.loads((ROOT / "dodo_claude/config/orchestrate.schema.json").read_text())
     tables = schema["properties"]
     parts = {
         "[orchestrate]": tables["orchestrate"],
@@ -51,8 +51,8 @@ def _each(part: dict[str, Any]) -> dict[str, Any]:
 def test_every_option_that_it_names_exists() -> None:
     from click.testing import CliRunner
 
-    from dodo_claude.cli import main
-    from dodo_claude.commands import Orchestrate
+    from dodo_claude.commands.cli import main
+    from dodo_claude.plugin.commands import Orchestrate
 
     rows = [
         row.split("|")[1]
@@ -103,7 +103,7 @@ def test_the_example_loads(tmp_path: Path) -> None:
 
 
 def test_every_command_that_it_names_exists() -> None:
-    from dodo_claude.cli import main
+    from dodo_claude.commands.cli import main
 
     named = set(re.findall(r"dodo-claude ([a-z]+)", README.read_text())) | {
         "attach",
@@ -133,7 +133,7 @@ def test_every_message_that_it_explains_is_said_somewhere() -> None:
 
     places = [ROOT / "dodo_claude", Path(doit.__file__).parent]
     # A text that the formatter broke over two lines is one all the same, whatever its quotes are.
-    source = "\n".join(path.read_text() for place in places for path in place.glob("*.py"))
+    source = "\n".join(path.read_text() for place in places for path in place.rglob("*.py"))
     source = re.sub(r'["\']\n\s*f?["\']', "", source).replace('"', "'").replace("\\'", "'")
     messages = re.findall(r"^\| `(.*?)` \| ", section("When something is in the way"), re.M)
     assert len(messages) >= 20
@@ -168,7 +168,7 @@ if __name__ == "__main__":
 
 
 def test_the_filters_of_templates() -> None:
-    from dodo_claude.language import FILTERS
+    from dodo_claude.config.language import FILTERS
 
     words = README.read_text().partition("these of Jinja2's filters: ")[2].partition(".")[0]
     assert re.findall(r"`(\w+)`", words) == sorted(FILTERS)

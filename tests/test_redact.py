@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude.redact import MARK, Redactor
+from dodo_claude.text.redact import MARK, Redactor
 
 ENV = {
     "ANTHROPIC_API_KEY": "plain-looking-value",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude.relay import Relay, Screen
+from dodo_claude.dashboard.relay import Relay, Screen
 
 READY = 'import os, sys, time; os.write(1, b"__GANGLION__\\n")\n'
 PUT = 'def put(data, kind=b"D"): os.write(1, kind + len(data).to_bytes(4, "big") + data)\n'

@@ -9,11 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dodo_claude import rendered, report
-from dodo_claude.cells import cells
-from dodo_claude.clean import clean_line, clean_text
-from dodo_claude.rendered import WIDTH, markdown, stages_markdown, text
-from dodo_claude.report import (
+from dodo_claude.report import rendered, report
+from dodo_claude.report.rendered import WIDTH, markdown, stages_markdown, text
+from dodo_claude.report.report import (
     AttemptReport,
     CheckReport,
     FileReport,
@@ -22,6 +20,8 @@ from dodo_claude.report import (
     RunReport,
     StageReport,
 )
+from dodo_claude.text.cells import cells
+from dodo_claude.text.clean import clean_line, clean_text
 from tests.test_report import ATTEMPT, ITEM, RUN, STAGE
 
 GOOD = replace(

@@ -8,8 +8,8 @@ from dataclasses import replace
 import jsonschema
 import pytest
 
-from dodo_claude import report
-from dodo_claude.report import (
+from dodo_claude.report import report
+from dodo_claude.report.report import (
     AttemptReport,
     CheckReport,
     FileReport,

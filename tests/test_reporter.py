@@ -13,9 +13,9 @@ from typing import Any, cast
 from doit.exceptions import TaskFailed
 from doit.task import Task
 
-from dodo_claude.lifecycle import State, View
-from dodo_claude.reporter import StageReporter
-from dodo_claude.tasks import Fault, StageAction, StageStopped
+from dodo_claude.plugin.reporter import StageReporter
+from dodo_claude.plugin.tasks import Fault, StageAction, StageStopped
+from dodo_claude.state.lifecycle import State, View
 from tests.project import Project
 from tests.test_run import STAGE
 

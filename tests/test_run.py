@@ -21,15 +21,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import approval, language
-from dodo_claude import run as runs
-from dodo_claude.config import Blueprint, load_config
-from dodo_claude.errors import DodoClaudeError
-from dodo_claude.files import NotOursError, make_state_dir
-from dodo_claude.journal import StageLog
-from dodo_claude.records import AgentProfile, Config, Stage
-from dodo_claude.run import PreflightError, Run, RunInProgressError, preflight
-from dodo_claude.tmux import Tmux
+from dodo_claude.config import language
+from dodo_claude.config.config import Blueprint, load_config
+from dodo_claude.config.records import AgentProfile, Config, Stage
+from dodo_claude.config.schema import SCHEMA
+from dodo_claude.machine.files import NotOursError, make_state_dir
+from dodo_claude.machine.tmux import Tmux
+from dodo_claude.run import approval
+from dodo_claude.run import run as runs
+from dodo_claude.run.run import PreflightError, Run, RunInProgressError, preflight
+from dodo_claude.state.journal import StageLog
+from dodo_claude.text.errors import DodoClaudeError
 
 PATIENCE = 30.0
 CLAUDE = AgentProfile("claude", "claude", ("claude",))
@@ -63,7 +65,7 @@ def run(root: Path) -> Iterator[Run]:
 # -- the lock
 
 HOLDER = (
-    "import sys; from pathlib import Path; from dodo_claude.records import Config; from dodo_claude.run import Run\n"
+    "import sys; from pathlib import Path; from dodo_claude.config.records import Config; from dodo_claude.run.run import Run\n"
     "root = Path(sys.argv[1]); run = Run(Config(root / 'o.toml', root, 'x', 1, 'private', (), ()))\n"
     "run.take_lock(); print('held', flush=True); sys.stdin.readline()\n"
 )
@@ -298,9 +300,7 @@ def test_the_plan_tells_what_runs(run: Run) -> None:
 
 
 def _keys(table: str) -> set[str]:
-    found = json.loads((Path(runs.__file__).with_name("orchestrate.schema.json")).read_text())["properties"][
-        table
-    ]
+    found = json.loads(SCHEMA.read_text())["properties"][table]
     return set(found["additionalProperties"]["properties"])
 
 
@@ -590,7 +590,7 @@ def test_a_run_learns_of_stages(root: Path, environ: dict[str, str]) -> None:
 
 def test_doits_face_imports_nothing_heavy(tmp_path: Path) -> None:
     script = (
-        "import sys, dodo_claude.loader, dodo_claude.commands, dodo_claude.reporter, dodo_claude.backend\n"
+        "import sys, dodo_claude.plugin.loader, dodo_claude.plugin.commands, dodo_claude.plugin.reporter, dodo_claude.plugin.backend\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run(

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from doit.task import Task
 
-from dodo_claude.runner import StageRunner
-from dodo_claude.tasks import StageAction
+from dodo_claude.plugin.runner import StageRunner
+from dodo_claude.plugin.tasks import StageAction
 from tests.project import PATIENCE
 from tests.test_worker import STAGE
 
@@ -64,7 +64,7 @@ def test_a_second_one_means_now_and_a_late_one_nothing(
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(os.getpid(), number)
             assert run.bell.acquire(timeout=PATIENCE)
-        monkeypatch.setattr("dodo_claude.runner.AGAIN_SECONDS", -1.0)
+        monkeypatch.setattr("dodo_claude.plugin.runner.AGAIN_SECONDS", -1.0)
         os.kill(os.getpid(), signal.SIGTERM)
     assert run.told == [False, True]
     assert runner.signal == signal.SIGINT  # what it exits with

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from dodo_claude import history, runs
-from dodo_claude.errors import DodoClaudeError
+from dodo_claude.report import history, runs
+from dodo_claude.text.errors import DodoClaudeError
 from tests.test_history import Scene, scene
 
 __all__ = ["scene"]

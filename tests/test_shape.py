@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude import shape
+from dodo_claude.config import shape
 
 DEEP = "lists or tables are nested too deeply"
 

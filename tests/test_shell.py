@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dodo_claude import shell
+from dodo_claude.config import shell
 
 FILES = {
     "checks/run.py", "x.sh", "check.sh", "Other.mk", "tests/test_a.py", "r.xml", "build.log", "test.log", "data.csv",

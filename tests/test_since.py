@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import since
+from dodo_claude.worker import since
 from tests.project import Project
 from tests.test_history import API, Scene
 
@@ -31,7 +31,7 @@ def test_each_change_of_a_file_has_its_word(scene: Scene) -> None:
     for name in ("a", "b", "c"):
         scene.write(name, name)
     stage = replace(API, file_dep=("a", "b", "new", "gone"))
-    from dodo_claude import verify
+    from dodo_claude.worker import verify
 
     marks = verify.fingerprints(scene.root, ("a", "b", "c", "gone"))
     scene.write("b", "other")

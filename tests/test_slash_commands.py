@@ -11,13 +11,13 @@ import click
 import pytest
 from doit.cmdparse import CmdOption, CmdParse, CmdParseError
 
-from dodo_claude import cli
-from dodo_claude.commands import Orchestrate
-from dodo_claude.config import load_config
-from dodo_claude.mcp_server import TOOLS
+from dodo_claude.commands import cli
+from dodo_claude.commands.mcp_server import TOOLS
+from dodo_claude.config.config import load_config
+from dodo_claude.plugin.commands import Orchestrate
 from tests.project import Project
 
-FOLDER = Path(cli.__file__).parent / "claude"
+FOLDER = Path(cli.__file__).parents[1] / "claude"
 FILES = sorted(FOLDER.glob("*.md"))
 # As code in a line, as an indented block, as a rule of allowed-tools.
 _CODE = re.compile(r"`([^`\n]+)`|^ {4}(\S.*)$|Bash\(([^)]+)\)", re.M)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.errors import DodoClaudeError
-from dodo_claude.slots import DEEPEST, VARIABLE, Slots
+from dodo_claude.state.slots import DEEPEST, VARIABLE, Slots
+from dodo_claude.text.errors import DodoClaudeError
 
 # Long enough for a loaded machine; nothing here waits that long when all is well.
 PATIENCE = 20.0
@@ -109,7 +109,7 @@ def test_a_wait_ends_when_its_time_is_over_or_it_is_given_up(folder: Path) -> No
 
 
 def test_threads_never_hold_more_than_there_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dodo_claude.slots.LOOK_SECONDS", 1e6)  # they are told of each end
+    monkeypatch.setattr("dodo_claude.state.slots.LOOK_SECONDS", 1e6)  # they are told of each end
     slots = Slots(folder, 3)
     lock, now, most = threading.Lock(), [0], [0]
 

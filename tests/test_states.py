@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dodo_claude import board, desk, markup, report, states, status, tmux
-from dodo_claude.lifecycle import State
-from dodo_claude.worker import _ASKS, _BLOCKED, _ENDED
+from dodo_claude.dashboard import desk
+from dodo_claude.machine import tmux
+from dodo_claude.report import board, markup, report, status
+from dodo_claude.state.lifecycle import State
+from dodo_claude.text import states
+from dodo_claude.worker.worker import _ASKS, _BLOCKED, _ENDED
 
 
 def test_each_state_has_a_mark_of_its_own() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from dodo_claude import states, status
-from dodo_claude.lifecycle import Ask, State, View
+from dodo_claude.report import status
+from dodo_claude.state.lifecycle import Ask, State, View
+from dodo_claude.text import states
 from tests.integration.scenes import at_gate, bash, configure, gate, kill, open_gate, play, worker_pid, write
 from tests.project import BIN, Project
 from tests.schemas import shape

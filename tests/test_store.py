@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import store
+from dodo_claude.worker import store
 
 GOOD = b"good\n"
 
@@ -102,7 +102,7 @@ def test_no_link_is_followed(state: Path, made: Path, tmp_path: Path) -> None:
 
 
 def test_a_large_file_is_not_kept(state: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dodo_claude.store.LARGEST", len(GOOD) - 1)
+    monkeypatch.setattr("dodo_claude.worker.store.LARGEST", len(GOOD) - 1)
     assert not kept(state, made)
     assert not (state / "store").exists()
 
@@ -110,9 +110,9 @@ def test_a_large_file_is_not_kept(state: Path, made: Path, monkeypatch: pytest.M
 def test_where_there_is_no_room_nothing_is_kept(
     state: Path, made: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dodo_claude.store.ROOM", 1 << 62)
+    monkeypatch.setattr("dodo_claude.worker.store.ROOM", 1 << 62)
     assert not kept(state, made)
-    monkeypatch.setattr("dodo_claude.store.ROOM", 0)
+    monkeypatch.setattr("dodo_claude.worker.store.ROOM", 0)
 
     def full(source: int, target: Path, digest: str) -> bool:
         os.close(source)
@@ -120,7 +120,7 @@ def test_where_there_is_no_room_nothing_is_kept(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dodo_claude.store._copy", full)
+        patch.setattr("dodo_claude.worker.store._copy", full)
         assert not kept(state, made)
     assert os.listdir(state / "store") == []
     assert kept(state, made)

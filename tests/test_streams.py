@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import cli, streams
-from dodo_claude.errors import DodoClaudeError
+from dodo_claude.commands import cli
+from dodo_claude.machine import streams
+from dodo_claude.text.errors import DodoClaudeError
 from tests import odd
 from tests.integration.scenes import on_pty
 from tests.project import BIN, PATIENCE, Project
@@ -53,7 +54,7 @@ STATES = {
 # of closed ones, is made by hand. The run below is started as a shell does it.
 DRIVER = """\
 import json, os, sys, traceback
-from dodo_claude import cli, streams
+from dodo_claude.commands import cli; from dodo_claude.machine import streams
 
 def given(how, fd, path):
     if how == "c":
@@ -241,7 +242,7 @@ def test_what_only_looks(project: Project, option: str) -> None:
 
 def test_a_closed_stream_gives_its_number_to_no_file(project: Project) -> None:
     """What a run writes at the very end of a hurry goes to standard error by its number."""
-    script = "from dodo_claude import streams; import os; streams.settle(ends=False); print(os.open('file', os.O_CREAT | os.O_RDWR))"
+    script = "from dodo_claude.machine import streams; import os; streams.settle(ends=False); print(os.open('file', os.O_CREAT | os.O_RDWR))"
     done = subprocess.run(
         ["sh", "-c", '"$0" -c "$1" <&- 2>&-', sys.executable, script], cwd=project.root, capture_output=True, text=True, check=True
     )  # fmt: skip

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from dodo_claude import cli, processes, talk
-from dodo_claude.files import STATE_DIR, make_state_dir
-from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.talk import drop
+from dodo_claude.commands import cli, talk
+from dodo_claude.commands.talk import drop
+from dodo_claude.machine import processes
+from dodo_claude.machine.files import STATE_DIR, make_state_dir
+from dodo_claude.state.journal import Attempt, StageLog
 
 NONCE = {"a": "a" * 32, "b": "b" * 32}
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from dodo_claude.page import page
-from dodo_claude.timeline import Axis
+from dodo_claude.report.page import page
+from dodo_claude.report.timeline import Axis
 from tests.test_rendered import run_of
 from tests.test_report import ATTEMPT, STAGE
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import processes, tmux
-from dodo_claude.agents import BOX
-from dodo_claude.terminal import Pane
-from dodo_claude.tmux import Tmux, TmuxError, check_version
+from dodo_claude.agents.agents import BOX
+from dodo_claude.machine import processes, tmux
+from dodo_claude.machine.terminal import Pane
+from dodo_claude.machine.tmux import Tmux, TmuxError, check_version
 from tests.integration.scenes import Terminal, alive, on_pty
 
 pytestmark = pytest.mark.tmux

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import processes, run, trial
+from dodo_claude.control import trial
+from dodo_claude.machine import processes
+from dodo_claude.run import run
 from tests.project import PATIENCE, Project
 
 pytestmark = pytest.mark.tmux

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import agents, trust
-from dodo_claude.errors import DodoClaudeError
+from dodo_claude.agents import agents, trust
+from dodo_claude.text.errors import DodoClaudeError
 from tests.test_run import STAGE, config_of
 
 READY = {
@@ -268,7 +268,7 @@ def test_what_a_client_writes_meanwhile_does_not_undo_it(home: Path, monkeypatch
 
 def test_two_at_once_keep_both_folders(home: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from dodo_claude import trust\n"
+        "import os, sys; from pathlib import Path; from dodo_claude.agents import trust\n"
         "sys.stdin.readline()  # both are up\n"
         "for n in range(25): trust.record(Path(f'/{sys.argv[1]}/{n}'), os.environ)\n"
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import undeclared
-from dodo_claude.undeclared import Tree, Undeclared, clashes, of_stage
+from dodo_claude.worker import undeclared
+from dodo_claude.worker.undeclared import Tree, Undeclared, clashes, of_stage
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_without_git_nothing_is_known_and_git_is_asked_once(
 
 
 def test_too_many_files_are_not_looked_at(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dodo_claude.undeclared.MOST_FILES", 1)
+    monkeypatch.setattr("dodo_claude.worker.undeclared.MOST_FILES", 1)
     looks = tree(repository)
     looks.changed_since(0.0)
     assert not looks._there
@@ -79,8 +79,8 @@ def test_too_many_files_are_not_looked_at(repository: Path, monkeypatch: pytest.
 
 def test_looks_take_a_share_of_the_time_only(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = tree(repository)
-    monkeypatch.setattr("dodo_claude.undeclared.SHARE", 1e9)
-    monkeypatch.setattr("dodo_claude.undeclared.FREE", 0.0)
+    monkeypatch.setattr("dodo_claude.worker.undeclared.SHARE", 1e9)
+    monkeypatch.setattr("dodo_claude.worker.undeclared.FREE", 0.0)
     looks._start -= 1e6
     assert "old" in looks.changed_since(0.0)
     assert looks.changed_since(0.0) == {}

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude import usage as usages
-from dodo_claude.usage import CostMeter, TranscriptReader, Usage, context_used, cost_of
+from dodo_claude.agents import usage as usages
+from dodo_claude.agents.usage import CostMeter, TranscriptReader, Usage, context_used, cost_of
 
 # From statusLine's stdin, of the client 2.1.330; what is not asked for is left out.
 STATUS: dict[str, Any] = {

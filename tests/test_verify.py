@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from doit.dependency import get_file_md5
 
-from dodo_claude import inputs, verify
-from dodo_claude.backend import ContentChecker
-from dodo_claude.verify import (
+from dodo_claude.config import inputs
+from dodo_claude.plugin.backend import ContentChecker
+from dodo_claude.worker import verify
+from dodo_claude.worker.verify import (
     digest_file,
     fingerprint,
     fingerprints,

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from dodo_claude import changes, watch
-from dodo_claude.watch import Watcher, runtime_dir
+from dodo_claude.machine import changes, watch
+from dodo_claude.machine.watch import Watcher, runtime_dir
 
 # How long anything may take that must happen; far above what it takes.
 PATIENCE = 20.0
@@ -351,7 +351,7 @@ def test_runtime_dir_refuses_what_others_could_write(
 
 
 def test_without_a_runtime_folder_it_is_under_tmp(tmp_path: Path) -> None:
-    script = "import sys; from pathlib import Path; from dodo_claude.watch import runtime_dir; print(runtime_dir(Path(sys.argv[1])))"
+    script = "import sys; from pathlib import Path; from dodo_claude.machine.watch import runtime_dir; print(runtime_dir(Path(sys.argv[1])))"
     env = {name: value for name, value in os.environ.items() if name != "XDG_RUNTIME_DIR"}
     done = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path)], env=env, capture_output=True, text=True, check=True

@@ -19,8 +19,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from dodo_claude.errors import DodoClaudeError
-from dodo_claude.web import READ_ONLY, Limits, Site
+from dodo_claude.dashboard.web import READ_ONLY, Limits, Site
+from dodo_claude.text.errors import DodoClaudeError
 from tests.integration.scenes import configure
 from tests.project import BIN, PATIENCE, Project
 

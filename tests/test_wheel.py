@@ -33,9 +33,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_holds_what_runs_need(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
-        "dodo_claude/hook.sh",
-        "dodo_claude/web.html",
-        "dodo_claude/orchestrate.schema.json",
+        "dodo_claude/agents/hook.sh",
+        "dodo_claude/dashboard/web.html",
+        "dodo_claude/config/orchestrate.schema.json",
         *(f"dodo_claude/schemas/{name}.schema.json" for name in NAMES),
         "dodo_claude/claude/orchestrate-parallel-dev.md",
         "dodo_claude/claude/orchestrate-status.md",

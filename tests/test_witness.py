@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import verify, witness
-from dodo_claude.files import make_state_dir
-from dodo_claude.journal import StageLog
-from dodo_claude.witness import Witness
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.state.journal import StageLog
+from dodo_claude.worker import verify, witness
+from dodo_claude.worker.witness import Witness
 
 
 class Scene:
@@ -167,9 +167,9 @@ def test_of_a_change_in_the_same_tick_only_the_bytes_tell(scene: Scene) -> None:
 
 def test_a_file_at_rest_is_not_read(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     os.utime(scene.root / "a.txt", (1, 1))
-    monkeypatch.setattr("dodo_claude.inputs.TICK_NS", -1)
+    monkeypatch.setattr("dodo_claude.config.inputs.TICK_NS", -1)
     scene.witness.stands("a", verify.fingerprints(scene.root, ["a.txt"]))
-    monkeypatch.setattr("dodo_claude.verify.digest_file", lambda path: pytest.fail("read"))
+    monkeypatch.setattr("dodo_claude.worker.verify.digest_file", lambda path: pytest.fail("read"))
     scene.witness.last_look()
     assert scene.told == []
 

@@ -19,19 +19,21 @@ from typing import Any
 
 import pytest
 
-from dodo_claude import agents, monitors, policy, processes, verify, worker
-from dodo_claude import lifecycle as life
-from dodo_claude.errors import DodoClaudeError
-from dodo_claude.files import STATE_DIR, make_state_dir
-from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.lifecycle import Outcome, Result
-from dodo_claude.protect import Guard, Watch
-from dodo_claude.records import AgentProfile, Monitor, Prompt, Stage
-from dodo_claude.recovery import drive
-from dodo_claude.services import Done, Services
-from dodo_claude.terminal import Pane
-from dodo_claude.witness import Witness
-from dodo_claude.work import Command
+from dodo_claude.agents import agents
+from dodo_claude.config.records import AgentProfile, Monitor, Prompt, Stage
+from dodo_claude.machine import processes
+from dodo_claude.machine.files import STATE_DIR, make_state_dir
+from dodo_claude.machine.terminal import Pane
+from dodo_claude.state import lifecycle as life
+from dodo_claude.state.journal import Attempt, StageLog
+from dodo_claude.state.lifecycle import Outcome, Result
+from dodo_claude.text.errors import DodoClaudeError
+from dodo_claude.worker import monitors, policy, verify, worker
+from dodo_claude.worker.protect import Guard, Watch
+from dodo_claude.worker.recovery import drive
+from dodo_claude.worker.services import Done, Services
+from dodo_claude.worker.witness import Witness
+from dodo_claude.worker.work import Command
 from tests.fakes import (
     AGAIN,
     AWAY,

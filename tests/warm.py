@@ -74,9 +74,10 @@ class Process:
 def modules() -> list[str]:
     """All of ours that any command may import, but for those of the dashboard."""
     return [
-        f"dodo_claude.{each.name}"
-        for each in pkgutil.iter_modules(dodo_claude.__path__)
-        if each.name not in APART
+        each.name
+        for each in pkgutil.walk_packages(dodo_claude.__path__, "dodo_claude.")
+        if each.name.rpartition(".")[2] not in APART
+        and not each.name.startswith("dodo_claude.agents.scripted")
     ]
 
 

@@ -25,8 +25,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from dodo_claude.files import make_state_dir
-from dodo_claude.journal import Attempt, StageLog
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.state.journal import Attempt, StageLog
 
 CSI = re.compile(rb"\x1b\[[0-?]*[ -/]*[@-~]")
 TOOLS = ("Read", "Edit", "Bash", "Grep")
@@ -85,7 +85,7 @@ class Run:
 
 def sit(folder: str) -> None:
     """The dashboard; at its end, what it knows."""
-    from dodo_claude.dashboard import show
+    from dodo_claude.dashboard.dashboard import show
 
     app = show()
     Path(folder, "known.json").write_text(json.dumps(dict(app.following.counts())))

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from dodo_claude.files import make_state_dir
-from dodo_claude.journal import StageLog
-from dodo_claude.run import HOOK
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.run.run import HOOK
+from dodo_claude.state.journal import StageLog
 from tests.bench.frame import Figure, Found, in_turn, milliseconds, ratio, spread
 from tests.bench.lab import Lab
 from tests.bench.tools import on_path

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from dodo_claude import inputs
+from dodo_claude.config import inputs
 from tests.bench.frame import Figure, Found, Skipped, Took, in_turn, milliseconds, ratio, spread, took
 from tests.bench.lab import Lab, environ, memory_of, orchestrate
 from tests.bench.tools import Unavailable, from_pypi, on_path, version
@@ -42,8 +42,8 @@ def task_stage():
 
 # Stands in for the work of the run that makes the state: all else of it, the state too, is ours and doit's.
 DONE = """
-import dodo_claude.recovery
-from dodo_claude import verify
+import dodo_claude.worker.recovery
+from dodo_claude.worker import verify
 from dodo_claude.lifecycle import Outcome, Result
 from dodo_claude.services import Done
 from dodo_claude.usage import Usage
@@ -54,7 +54,7 @@ def done(stage, definition, services):
     return Done(Outcome(Result.SUCCEEDED), 1, "", made, 1.0, 0, Usage())
 
 
-dodo_claude.recovery.drive = done
+dodo_claude.worker.recovery.drive = done
 """
 
 

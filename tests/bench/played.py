@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from dodo_claude import lifecycle as life
-from dodo_claude.journal import Attempt, StageLog
+from dodo_claude.state import lifecycle as life
+from dodo_claude.state.journal import Attempt, StageLog
 from tests.bench.frame import Took
 from tests.bench.graphs import Graph
 from tests.bench.lab import orchestrate, scripted

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dodo_claude.files import make_state_dir
-from dodo_claude.journal import Attempt, StageLog
-from dodo_claude.run import HOOK
-from dodo_claude.watch import Watcher
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.machine.watch import Watcher
+from dodo_claude.run.run import HOOK
+from dodo_claude.state.journal import Attempt, StageLog
 from tests.bench.frame import Figure, Found, milliseconds, spread_of_quantile
 from tests.bench.lab import Lab
 

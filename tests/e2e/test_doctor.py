@@ -9,8 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from dodo_claude.agents import CLIENT_VERSION
-from dodo_claude.faults import FATAL
+from dodo_claude.agents.agents import CLIENT_VERSION
+from dodo_claude.agents.faults import FATAL
 from tests.project import Project
 from tests.schemas import shape
 

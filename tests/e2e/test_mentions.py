@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.mail import DELIVERED, Mailbox
+from dodo_claude.state.mail import DELIVERED, Mailbox
 from tests.integration.scenes import at_gate, open_gate
 from tests.project import Project
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.journal import Attempt
+from dodo_claude.state.journal import Attempt
 from tests.project import Project
 
 from .client import client_home

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import agents
-from dodo_claude.journal import Attempt
+from dodo_claude.agents import agents
+from dodo_claude.state.journal import Attempt
 from tests.project import Project
 
 from .messages_api import MessagesApi, say, tool, turns

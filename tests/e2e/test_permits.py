@@ -9,9 +9,9 @@ import subprocess
 
 import pytest
 
-from dodo_claude import processes
-from dodo_claude.agents import BOX
-from dodo_claude.tmux import Tmux
+from dodo_claude.agents.agents import BOX
+from dodo_claude.machine import processes
+from dodo_claude.machine.tmux import Tmux
 from tests.integration.scenes import at_gate, events, open_gate, wait_event
 from tests.project import Project
 

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from dodo_claude import processes
+from dodo_claude.machine import processes
 from tests.integration.scenes import events, look_in, results, window_size
 from tests.project import Project
 

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import agents, profiles
-from dodo_claude.records import AgentProfile
+from dodo_claude.agents import agents
+from dodo_claude.config import profiles
+from dodo_claude.config.records import AgentProfile
 from tests.project import Project
 from tests.test_agents import JOB
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from dodo_claude.mail import DELIVERED, Mailbox
+from dodo_claude.state.mail import DELIVERED, Mailbox
 from tests.integration.scenes import at_gate, events, open_gate
 from tests.project import BIN, Project
 

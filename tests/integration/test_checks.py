@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from dodo_claude.journal import Attempt
+from dodo_claude.state.journal import Attempt
 from tests.integration.scenes import (
     Step,
     at_gate,

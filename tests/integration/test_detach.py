@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dodo_claude import detached
+from dodo_claude.control import detached
 from tests.project import Project
 
 STAGE = """

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import left
-from dodo_claude.journal import Attempt
+from dodo_claude.state import left
+from dodo_claude.state.journal import Attempt
 from tests.integration.scenes import (
     Step,
     alive,
@@ -504,7 +504,7 @@ def test_26_without_its_folder_no_worker_starts_elsewhere(project: Project, when
 
 # What a run does not hear of at once, it would not see either.
 LOOKS_NEVER = """
-from dodo_claude import policy
+from dodo_claude.worker import policy
 policy.LONGEST_WAIT = policy.LOOK_SECONDS = policy.HOOK_SILENCE_SECONDS = 1e6
 """
 
@@ -650,7 +650,7 @@ def test_32_a_worker_without_hooks_is_named(project: Project) -> None:
     """Row 32, with a second in place of the minute."""
     patch(
         project,
-        "import dodo_claude.policy as policy\npolicy.HOOK_SILENCE_SECONDS = 1.0\npolicy.LOOK_SECONDS = 0.5\n",
+        "import dodo_claude.worker.policy as policy\npolicy.HOOK_SILENCE_SECONDS = 1.0\npolicy.LOOK_SECONDS = 0.5\n",
     )
     configure(project, ONE)
     play(project, {"one": [[write("it.txt")]]}, no_hooks=True)
@@ -730,7 +730,7 @@ def test_54_a_check_that_leaves_processes_and_prints_without_end(project: Projec
 def test_56_a_fault_of_ours_is_one_line_and_the_others_go_on(project: Project) -> None:
     patch(
         project,
-        "from dodo_claude import work\n"
+        "from dodo_claude.worker import work\n"
         "examine = work.Work._examine\n"
         "def broken(self, bell):\n"
         "    return 1 / 0 if self.stage.name == 'one' else examine(self, bell)\n"

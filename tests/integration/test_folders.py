@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.processes import has_word, runs
+from dodo_claude.machine.processes import has_word, runs
 from tests.integration.scenes import at_gate, configure, gate, open_gate, play, write
 from tests.project import Project
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import steering
+from dodo_claude.control import steering
 from tests.integration.scenes import at_terminal, bash, configure, play, write
 from tests.project import BIN, PATIENCE, Project
 

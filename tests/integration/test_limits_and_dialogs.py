@@ -41,9 +41,9 @@ def clock(project: Project, starts: str = "", speed: int = 1) -> None:
         project,
         f"""
 import calendar, os, time
-import dodo_claude.fleet, dodo_claude.limits, dodo_claude.run
+import dodo_claude.run.fleet, dodo_claude.agents.limits, dodo_claude.run.run
 from datetime import timedelta
-dodo_claude.limits.AFTER_RESET = timedelta(0)
+dodo_claude.agents.limits.AFTER_RESET = timedelta(0)
 class Clock:
     began, shift = time.monotonic(), 0.0
     def monotonic(self): return self.began + (time.monotonic() - self.began) * {speed}
@@ -51,8 +51,8 @@ class Clock:
 Clock.shift = calendar.timegm(time.strptime("2026-06-01 {starts or "00:00:00"}", "%Y-%m-%d %H:%M:%S")) - time.time()
 if not os.path.exists("{project.home}/shift"):
     open("{project.home}/shift", "w").write(str(Clock.shift))
-Fleet = dodo_claude.fleet.Fleet
-dodo_claude.fleet.Fleet = lambda *args, **named: Fleet(*args, clock=Clock(), **named)
+Fleet = dodo_claude.run.fleet.Fleet
+dodo_claude.run.fleet.Fleet = lambda *args, **named: Fleet(*args, clock=Clock(), **named)
 """,
     )
 
@@ -170,7 +170,7 @@ def test_46_three_stages_that_fail_alike_stop_the_starts(project: Project) -> No
 def test_46_also_when_none_of_them_may_try_again(project: Project) -> None:
     patch(
         project,
-        "import dodo_claude.policy as policy\npolicy.FIRST_PROMPT_SECONDS = policy.HOOK_SILENCE_SECONDS = policy.LOOK_SECONDS = 0.5\n",
+        "import dodo_claude.worker.policy as policy\npolicy.FIRST_PROMPT_SECONDS = policy.HOOK_SILENCE_SECONDS = policy.LOOK_SECONDS = 0.5\n",
     )
     names = [f"s{number}" for number in range(5)]
     configure(project, {name: {"targets": [f"{name}.txt"]} for name in names}, max_workers=1)

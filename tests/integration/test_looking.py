@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import mirror
-from dodo_claude.tmux import Tmux
+from dodo_claude.machine import mirror
+from dodo_claude.machine.tmux import Tmux
 from tests.integration.scenes import (
     Terminal,
     Window,

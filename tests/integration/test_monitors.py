@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import processes
-from dodo_claude.mail import DELIVERED, QUEUED, Mailbox
+from dodo_claude.machine import processes
+from dodo_claude.state.mail import DELIVERED, QUEUED, Mailbox
 from tests.integration.scenes import (
     Step,
     alive,

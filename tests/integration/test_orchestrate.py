@@ -73,7 +73,7 @@ def test_where_the_kernel_tells_nothing_it_is_looked_for(three: Project) -> None
     """Neither inotify nor pidfds, as on macOS: what arrives in a folder is found, and the end of a process."""
     patch(
         three,
-        "import os\ndel os.pidfd_open, os.pipe2, os.eventfd\nimport types, dodo_claude.changes as changes\n"
+        "import os\ndel os.pidfd_open, os.pipe2, os.eventfd\nimport types, dodo_claude.machine.changes as changes\n"
         "changes.sys = types.SimpleNamespace(platform='darwin')\n",
     )
     three.write("scenario.toml", SCENARIO.replace('{ say = "alone is written" }', "{ kill = 9 }"))

@@ -14,7 +14,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from dodo_claude.journal import Attempt
+from dodo_claude.state.journal import Attempt
 from tests.project import Project
 from tests.schemas import shape
 

@@ -11,7 +11,7 @@ import subprocess
 import jsonschema
 import pytest
 
-from dodo_claude import processes
+from dodo_claude.machine import processes
 from tests.integration.scenes import (
     at_gate,
     bash,

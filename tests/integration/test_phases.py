@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from dodo_claude.journal import Attempt
+from dodo_claude.state.journal import Attempt
 from tests.integration.scenes import (
     Step,
     at_gate,
@@ -102,7 +102,7 @@ def die_at(project: Project, kind: str, *, pasted: bool) -> None:
         project,
         "import os, signal\n"
         "from pathlib import Path\n"
-        "from dodo_claude.worker import Worker\n"
+        "from dodo_claude.worker.worker import Worker\n"
         f"flag, kind, pasted = Path({str(flag)!r}), {kind!r}, {pasted}\n"
         "note, paste = Worker._note, Worker._paste\n"
         "def die_if(true):\n"
@@ -303,7 +303,7 @@ def test_a_full_context_is_compacted_before_the_next_phase(project: Project) -> 
 @pytest.mark.parametrize("fault", ["server_error", "empty"])
 def test_a_compaction_that_fails_costs_no_phase(project: Project, fault: str) -> None:
     phased(project, PLAN, {**MAKE, "compact": "the plan"})
-    patch(project, "import dodo_claude.policy as policy\npolicy.CLEAR_SECONDS = 1.0\n")
+    patch(project, "import dodo_claude.worker.policy as policy\npolicy.CLEAR_SECONDS = 1.0\n")
     perform(project, PLANS, MAKES, compact_fails=[fault])
     project.orchestrate()
     assert log(project) == ["plan", "make"]

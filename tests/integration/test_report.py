@@ -156,7 +156,7 @@ def test_a_run_ends_with_a_page(five: Project) -> None:
 def test_a_page_that_cannot_be_written_changes_nothing(five: Project) -> None:
     patch(
         five,
-        "import dodo_claude.page as page\ndef fault(*a):\n    raise ValueError('odd')\npage.page = fault\n",
+        "import dodo_claude.report.page as page\ndef fault(*a):\n    raise ValueError('odd')\npage.page = fault\n",
     )
     ran = five.orchestrate("api")
     folder = last_run(five)
@@ -281,7 +281,7 @@ def test_a_disk_that_takes_no_report_fails_no_run(five: Project) -> None:
         five,
         """
 import errno
-from dodo_claude import rendered
+from dodo_claude.report import rendered
 def full(path, text):
     raise OSError(errno.ENOSPC, "No space left on device", str(path))
 rendered.write_atomic = full
@@ -300,7 +300,7 @@ rendered.write_atomic = full
 def test_a_fault_of_ours_in_the_report_fails_no_run(five: Project) -> None:
     patch(
         five,
-        "from dodo_claude import rendered\ndef broken(folder, told):\n    raise KeyError('x')\nrendered.write = broken\n",
+        "from dodo_claude.report import rendered\ndef broken(folder, told):\n    raise KeyError('x')\nrendered.write = broken\n",
     )
     ran = five.orchestrate("api")
     assert ran.lines[-1] == "no report: dodo_claude has a fault: KeyError('x') (please report it)"

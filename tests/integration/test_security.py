@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import agents, profiles
+from dodo_claude.agents import agents
+from dodo_claude.config import profiles
 from tests.project import BIN, PATIENCE, Project
 
 pytestmark = pytest.mark.tmux
@@ -292,7 +293,7 @@ def test_an_item_that_is_a_command_is_refused(one: Project, item: str) -> None:
 
 def test_values_in_shell_commands_are_quoted(one: Project) -> None:
     """Even where a value's form would let it be none but words: what is allowed may grow one day."""
-    from dodo_claude import prompts
+    from dodo_claude.config import prompts
 
     for item in ["; touch PWN", "$(touch PWN)", "`touch PWN`", "x\ntouch PWN", "' ; touch PWN '", "-rf", "*"]:
         command = prompts.render_value("printf %s {{ item }} {{ stage }}", item=item, stage=item, quoted=True)

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from dodo_claude import commands
+from dodo_claude.plugin import commands
 from tests.integration.scenes import (
     at_gate,
     configure,
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.tmux
 # Before anything of a run is put away, which is after its sums.
 LATE = """
 import os, signal
-from dodo_claude import run
+from dodo_claude.run import run
 close = run.Run.close
 def told(self):
     for _ in range(TIMES):
@@ -96,7 +96,7 @@ def test_3_a_second_ctrl_c_kills_what_does_not_listen(two: Project) -> None:
     # Whoever is not in a hurry would wait for ever.
     patch(
         two,
-        "from dodo_claude import processes\n"
+        "from dodo_claude.machine import processes\n"
         "processes.end_tree.__defaults__ = (1e6, *processes.end_tree.__defaults__[1:])\n",
     )
     stubborn = [{"ignore_sigterm": True}, gate("a.go")]
@@ -154,7 +154,7 @@ def test_one_before_anything_has_started_ends_what_an_earlier_run_left(project: 
     assert project.processes()
     patch(
         project,
-        f"import os, dodo_claude.consent as consent\nconsent.settle = lambda *args, **named: os.kill(os.getpid(), {int(number)})\n",
+        f"import os, dodo_claude.run.consent as consent\nconsent.settle = lambda *args, **named: os.kill(os.getpid(), {int(number)})\n",
     )
     project.orchestrate(check=128 + number)
     assert project.processes() == []
@@ -204,7 +204,7 @@ def test_a_signal_in_the_midst_of_an_import_is_one() -> None:
 
 def test_a_runs_start_does_not_import_what_takes_long() -> None:
     """A signal may come at any moment of it; who is asked whether it may run needs no tmux."""
-    code = "import sys; import dodo_claude.consent, dodo_claude.detached; sys.exit('libtmux' in sys.modules)"
+    code = "import sys; import dodo_claude.run.consent, dodo_claude.control.detached; sys.exit('libtmux' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude import stopping
-from dodo_claude.config import Blueprint
-from dodo_claude.stops import Stops
+from dodo_claude.config.config import Blueprint
+from dodo_claude.control import stopping
+from dodo_claude.state.stops import Stops
 from tests.integration.scenes import (
     alive,
     at_gate,
@@ -531,7 +531,7 @@ def test_the_other_ways_do_the_same(project: Project, call: str, sender: str) ->
     with project.started() as live:
         at_gate(project, "go")
         at_gate(project, "other.go")
-        code = f"from dodo_claude import mcp_server, project, steering; print({call})"
+        code = f"from dodo_claude.commands import mcp_server; from dodo_claude.control import project; from dodo_claude.control import steering; print({call})"
         said = project.run("python", "-c", code, check=0).out
         assert said == "one: stopped; doit orchestrate goes on with it\n"
         open_gate(project, "other.go")

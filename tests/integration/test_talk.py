@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.mail import DELIVERED, REFUSED, Mailbox
+from dodo_claude.state.mail import DELIVERED, REFUSED, Mailbox
 from tests.integration.scenes import (
     Step,
     at_gate,
@@ -85,7 +85,7 @@ def test_one_that_comes_while_it_only_talks_is_given_at_its_turns_end(project: P
 
 def test_one_whose_turn_ends_all_the_same_is_told_to_go_on(project: Project) -> None:
     """A client ends a turn that hooks have sent on too often, and keeps what the last of them gave for the next prompt."""
-    command = f"env CLAUDE_CODE_STOP_HOOK_BLOCK_CAP=1 {sys.executable} -m dodo_claude.scripted"
+    command = f"env CLAUDE_CODE_STOP_HOOK_BLOCK_CAP=1 {sys.executable} -m dodo_claude.agents.scripted"
     configure(project, ONE, agent={"command": command.split()})
     project.write(
         "scenario.toml",

@@ -70,7 +70,7 @@ class Terminal:
         master, slave = pty.openpty()
         self.master = master
         self.process: subprocess.Popen[bytes] = subprocess.Popen(
-            [sys.executable, "-m", "dodo_claude.scripted", *given],
+            [sys.executable, "-m", "dodo_claude.agents.scripted", *given],
             stdin=slave,
             stdout=slave,
             stderr=slave,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dodo_claude.scripted.agent import TOLD_CHARS
+from dodo_claude.agents.scripted.agent import TOLD_CHARS
 from tests.scripted.terminal import ENTER, ESC, Terminal, once, told
 
 SAMPLE = Path(__file__).parents[1] / "data" / "statusLine.json"

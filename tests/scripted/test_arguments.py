@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dodo_claude.scripted.arguments import read_arguments
+from dodo_claude.agents.scripted.arguments import read_arguments
 from tests.scripted.terminal import PATIENCE, environment
 
 
 def refused(home: Path, *words: str, **env: str) -> str:
     result = subprocess.run(
-        [sys.executable, "-m", "dodo_claude.scripted", *words],
+        [sys.executable, "-m", "dodo_claude.agents.scripted", *words],
         capture_output=True,
         text=True,
         env=environment(home, **env),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.scripted.errors import ScenarioError
-from dodo_claude.scripted.grammar import STEPS
-from dodo_claude.scripted.scenario import check_scenario
+from dodo_claude.agents.scripted.errors import ScenarioError
+from dodo_claude.agents.scripted.grammar import STEPS
+from dodo_claude.agents.scripted.scenario import check_scenario
 from tests.scripted.scenarios import write
 
 

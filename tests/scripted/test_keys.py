@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dodo_claude.scripted.keys import Box, Keys, clean_paste
+from dodo_claude.agents.scripted.keys import Box, Keys, clean_paste
 from tests.scripted.terminal import CTRL_C, ESC
 
 

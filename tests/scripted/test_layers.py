@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-import dodo_claude.scripted
+import dodo_claude.agents.scripted
 
-PACKAGE = Path(dodo_claude.scripted.__file__).parent
+PACKAGE = Path(dodo_claude.agents.scripted.__file__).parent
 # From below; modules of one row do not know each other.
 ROWS = (
     {"errors", "grammar", "permissions", "keys", "screen", "transcript", "loop"},
@@ -28,9 +28,11 @@ def ours(module: str) -> set[str]:
     """The modules of this package that `module` imports."""
     found = set()
     for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "dodo_claude.scripted":
+        if isinstance(node, ast.ImportFrom) and node.module == "dodo_claude.agents.scripted":
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dodo_claude.scripted."):
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(
+            "dodo_claude.agents.scripted."
+        ):
             found.add(str(node.module).rpartition(".")[2])
     return found
 

@@ -9,7 +9,7 @@ from tests.scripted.terminal import ROOT
 
 
 def test_it_starts_without_heavy_imports() -> None:
-    code = "import sys, dodo_claude.scripted.__main__; print(*sys.modules)"
+    code = "import sys, dodo_claude.agents.scripted.__main__; print(*sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.scripted.arguments import split_rules
-from dodo_claude.scripted.permissions import Rules, permit
+from dodo_claude.agents.scripted.arguments import split_rules
+from dodo_claude.agents.scripted.permissions import Rules, permit
 
 RULES = [
     # rules, tool, path or command, verdict in dontAsk

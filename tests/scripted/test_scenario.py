@@ -8,9 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.scripted.errors import ScenarioError
-from dodo_claude.scripted.grammar import STEPS
-from dodo_claude.scripted.scenario import Turn, check_scenario, fill, load_stage, pick_turn, read_content
+from dodo_claude.agents.scripted.errors import ScenarioError
+from dodo_claude.agents.scripted.grammar import STEPS
+from dodo_claude.agents.scripted.scenario import (
+    Turn,
+    check_scenario,
+    fill,
+    load_stage,
+    pick_turn,
+    read_content,
+)
 from tests.scripted.scenarios import GOOD, write
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from dodo_claude.scripted.screen import View, columns, render
+from dodo_claude.agents.scripted.screen import View, columns, render
 
 
 @pytest.mark.parametrize("width", [4, 10, 40, 120])

@@ -39,7 +39,13 @@ def test_in_tmux(tmp_path: Path) -> None:
         return capture().count("✻ Worked") == turns
 
     terminal.read = lambda: time.sleep(0.02)  # type: ignore[method-assign,assignment,misc]
-    agent = [sys.executable, "-m", "dodo_claude.scripted", "--settings", str(tmp_path / "settings.json")]
+    agent = [
+        sys.executable,
+        "-m",
+        "dodo_claude.agents.scripted",
+        "--settings",
+        str(tmp_path / "settings.json"),
+    ]
     agent += ["--allowedTools", "Bash(seq *)", "Edit(./**)", "--permission-mode", "dontAsk"]
     tmux("new-session", "-d", "-s", "w", "-x", "60", "-y", "15", "-c", str(tmp_path), *agent)
     try:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from dodo_claude.scripted.turns import STOP_BLOCK_CAP
+from dodo_claude.agents.scripted.turns import STOP_BLOCK_CAP
 from tests.scripted.terminal import ENTER, ENVIRONMENT, ESC, answer, once, told
 
 

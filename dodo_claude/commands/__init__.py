@@ -1,0 +1,1 @@
+"""`dodo-claude …` and its MCP twin: arguments in, words out."""

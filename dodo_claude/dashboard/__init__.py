@@ -1,0 +1,1 @@
+"""The project live, in a terminal or a browser."""

@@ -1,0 +1,1 @@
+"""doit's face: loader, tasks, runner, reporter, backend and the command `doit orchestrate`."""

@@ -1,0 +1,1 @@
+"""How stages are and what they came to: as records, in words and as pages."""

@@ -1,0 +1,1 @@
+"""All that lies in `.orchestrate`, how it is written and read, and what an event in it means."""

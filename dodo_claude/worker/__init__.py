@@ -1,0 +1,1 @@
+"""One stage's attempt, from its order to its outcome."""
