@@ -515,6 +515,13 @@ def test_no_template_makes_more_than_it_may(source: str) -> None:
             assert len(made.text) <= 3000
 
 
+def test_what_fails_in_a_template_fails_when_it_is_rendered() -> None:
+    source = "{% set x %}{% for x in ('ab'[:'ab'] ~ item) %}text {% endfor %}{% endset %}{{ x }}"
+    assert analyse(source, known=("item",)).error is None
+    with pytest.raises(DodoClaudeError, match="slice indices must be integers"):
+        render_value(source, item="a", stage="s")
+
+
 def test_lines_of_many_uses_are_counted_in_one_pass() -> None:
     uses = analyse("\n{{ item }}{{ stage }}\n\n{{ item | stem }}", known=("stage",))
     assert uses.undefined == (("item", 2),)

@@ -203,7 +203,10 @@ def _free(tree: nodes.Template) -> set[str]:
         return names
     # Which names its own are, and where, and what is wrong with a filter, jinja2 says; that takes as long as reading it.
     language.count_reading()
-    return meta.find_undeclared_variables(tree)
+    reader = meta.TrackingCodeGenerator(environment)
+    reader.optimizer = None  # it would work out what can be known already, and fail where that fails
+    reader.visit(tree)
+    return set(reader.undeclared_identifiers)
 
 
 def _looked_up(source: str, known: Collection[str]) -> Uses | None:
