@@ -15,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 from textual.pilot import Pilot
 
-from dodo_claude.commands import cli, talk
+from dodo_claude.commands import cli
+from dodo_claude.control import steering
 from dodo_claude.dashboard import dashboard as module
 from dodo_claude.dashboard import following
 from dodo_claude.dashboard.dashboard import Dashboard
@@ -289,7 +290,7 @@ def test_what_can_not_be_done_is_said(journals: Journals) -> None:
 
 
 def test_a_request_for_a_permission_is_answered(journals: Journals, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that was shown: what answers it is talk.permit's."""
+    """The one that was shown: what answers it is steering.permit's."""
     journals.run_begins()
     attempt = journals.begin("api")
     attempt.record("PermissionRequest", tool_name="Bash", tool_input={"command": "make [x]"}, request="r-1")
@@ -300,7 +301,7 @@ def test_a_request_for_a_permission_is_answered(journals: Journals, monkeypatch:
         said.append((worker, refusal, request))
         return request, "it was done"
 
-    monkeypatch.setattr(talk, "permit", permit)
+    monkeypatch.setattr(steering, "permit", permit)
 
     async def look(hands: Hands) -> None:
         await hands.sees("! api", "y allow", "n deny")

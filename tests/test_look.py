@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from dodo_claude.commands import cli
-from dodo_claude.control.project import complete_stage
+from dodo_claude.commands.face import complete_stage
 from dodo_claude.state.journal import folder_name
 from tests.integration.scenes import (
     Terminal,

@@ -15,11 +15,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude.commands.talk import record
 from dodo_claude.report import status
 from dodo_claude.report.report import to_json
 from dodo_claude.state import lifecycle as life
-from dodo_claude.state.events import Bus
+from dodo_claude.state.events import Bus, record
 from dodo_claude.state.journal import Attempt
 from tests.integration.scenes import at_gate, bash, configure, gate, open_gate, play, wait_event, write
 from tests.project import BIN, Project

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from dodo_claude.commands import cli, look, mcp_server
-from dodo_claude.control.project import find_config
+from dodo_claude.commands import cli, mcp_server
+from dodo_claude.control.project import find_config, find_status
 from dodo_claude.dashboard import desk
 from dodo_claude.machine import tmux
 from dodo_claude.machine.files import STATE_DIR
@@ -248,7 +248,7 @@ def test_no_tool_of_mcp_gives_it_raw(clone: Project) -> None:
 
 
 def test_no_line_of_the_dashboard_has_it(clone: Project) -> None:
-    config, now = find_config(), look.find_status()
+    config, now = find_config(), find_status()
     lines: list[desk.Line] = []
     for stage, told in zip(config.stages, now.stages, strict=True):
         more = details.latest(config, stage, 0.0, live=False)
@@ -322,10 +322,10 @@ def test_no_line_of_a_run_has_it() -> None:
         assert "\n" not in text
 
 
-@pytest.mark.parametrize("name", ["cli", "look", "talk", "project"])
+@pytest.mark.parametrize("name", ["cli", "look", "talk", "face"])
 def test_the_commands_have_one_way_out(name: str) -> None:
     source = next(Path(cli.__file__).parents[1].glob(f"*/{name}.py")).read_text(encoding="utf-8")
-    assert source.count("click.echo") == (name == "project")
+    assert source.count("click.echo") == (name == "face")
     assert not re.findall(r"std(out|err)\.write", source)
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from dodo_claude.commands import cli, talk
-from dodo_claude.commands.talk import drop
+from dodo_claude.commands import cli
+from dodo_claude.control import caller
+from dodo_claude.control.steering import drop
 from dodo_claude.machine import processes
 from dodo_claude.machine.files import STATE_DIR, make_state_dir
 from dodo_claude.state.journal import Attempt, StageLog
@@ -107,6 +108,6 @@ def test_what_a_worker_starts_is_no_person_whatever_it_takes_out_of_its_environm
     subprocess.run(
         ["sh", "-c", script], env={**os.environ, processes.NONCE: NONCE["a"]}, cwd=root, check=True
     )
-    assert notes(root).endswith(f" {talk.SOMETHING}: x\n")
+    assert notes(root).endswith(f" {caller.SOMETHING}: x\n")
     (letter,) = (root / STATE_DIR).glob("stages/b/mail/new/*")
-    assert f"Message from {talk.SOMETHING}:" in letter.read_text()
+    assert f"Message from {caller.SOMETHING}:" in letter.read_text()

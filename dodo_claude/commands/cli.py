@@ -17,15 +17,14 @@ import click
 
 from dodo_claude import __version__
 from dodo_claude.commands import look, talk
+from dodo_claude.commands.face import complete_stage, faults, say
+from dodo_claude.control.caller import Caller
 from dodo_claude.control.project import (
     FILE,
-    complete_stage,
-    faults,
     find_config,
     find_report,
     find_root,
     find_session,
-    say,
     stage_name,
 )
 from dodo_claude.machine import importing, streams
@@ -643,7 +642,7 @@ def stop(worker: str | None, everything: bool) -> None:
     with faults():
         if bool(worker) == everything:
             raise DodoClaudeError("stop: name one worker, or --all")
-        sender = talk.Here().sender(USER)
+        sender = Caller().sender(USER)
         say("\n".join(stopping.stop(find_config(), worker, sender)) or stopping.NOTHING)
 
 

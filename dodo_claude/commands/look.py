@@ -11,24 +11,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dodo_claude.commands.talk import Here, drop
+from dodo_claude.commands.face import complete_stage, faults, say
+from dodo_claude.control import project, steering
+from dodo_claude.control.caller import Caller
 from dodo_claude.control.project import (
     FILE,
-    complete_stage,
-    faults,
-    find_config,
     find_root,
     here,
-    project_tmux,
-    say,
 )
-from dodo_claude.state import lifecycle as life
 from dodo_claude.text.clean import one_line
 from dodo_claude.text.errors import DodoClaudeError
-from dodo_claude.text.redact import Redactor
 
 if TYPE_CHECKING:
-    from dodo_claude.report.status import Status
+    pass
 
 
 @click.command()
@@ -43,21 +38,9 @@ def status(as_json: bool) -> None:
     from dodo_claude.report import status as now
 
     with faults():
-        found = find_status()
+        found = project.find_status()
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         say(now.to_json(found) if as_json else now.text(found, width), nl=False)
-
-
-def find_status() -> Status:
-    """How the project stands in whose folder we are; DodoClaudeError where there is none."""
-    from dodo_claude.control import detached
-    from dodo_claude.report import status as now
-
-    config = find_config()
-    tmux = project_tmux(config)
-    return now.look(
-        config, detached.holder(config.root), tmux.living(), detached.session_name(config), Redactor(os.environ)
-    )  # fmt: skip
 
 
 @click.command()
@@ -75,39 +58,13 @@ def interrupt(worker: str) -> None:
     from dodo_claude.state.mail import RefusedError
 
     with faults():
-        here = Here()
+        here = Caller()
         here.at_work(here.name(worker))
         try:
-            say(escape(here, worker))
+            say(steering.interrupt(here, worker))
         except RefusedError as refused:
             say(f"refused: {refused}", err=True)
             sys.exit(1)
-
-
-def escape(here: Here, worker: str) -> str:
-    """Press Escape in `worker`'s session; what was done, in a line. Raises `RefusedError` where that would be wrong."""
-    from dodo_claude.agents import agents
-    from dodo_claude.control.project import find_session
-    from dodo_claude.machine.terminal import Pane
-    from dodo_claude.state.mail import RefusedError
-
-    name = here.name(worker)
-    attempt, _ = here.at_work(name)
-    view = attempt.view()
-    tmux, session = find_session(name)
-    pane = Pane(view.pane or session, session, view.pid or 0)
-    refused = ""
-    if view.state is life.State.BLOCKED:
-        refused = f"waits for a person at a dialog: {one_line(view.blocked_on or '')} (dodo-claude attach {name} to answer it)"
-    elif view.state is not life.State.RUNNING:
-        refused = f"is {view.state.value}: there is no turn to interrupt"
-    elif agents.input_box(tmux.capture(pane, escapes=True)) == "absent":
-        refused = f"shows no input box, but a dialog, say (dodo-claude attach {name})"
-    if refused:
-        raise RefusedError(f"'{name}': {refused}")
-    tmux.press(pane, "Escape")
-    drop(attempt, life.INTERRUPT, sender=here.sender("the user"))
-    return f"interrupted '{name}'; it waits: dodo-claude send {name} TEXT"
 
 
 @click.command()

@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 import secrets
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,15 +17,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dodo_claude import __version__
-from dodo_claude.commands import look, talk
 from dodo_claude.config import prompts
-from dodo_claude.control import stopping
-from dodo_claude.control.project import find_config, find_report, find_root, find_session, project_tmux
-from dodo_claude.machine import files, importing, streams
+from dodo_claude.control import detached, steering, stopping
+from dodo_claude.control.caller import Caller
+from dodo_claude.control.project import (
+    find_config,
+    find_report,
+    find_root,
+    find_session,
+    find_status,
+    project_tmux,
+)
+from dodo_claude.machine import files, streams
 from dodo_claude.machine.files import STATE_DIR
-from dodo_claude.report import rendered
+from dodo_claude.report import rendered, runs
 from dodo_claude.report.status import StageStatus
 from dodo_claude.state import lifecycle as life
+from dodo_claude.state.events import record
 from dodo_claude.text.clean import clean_text
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.text.redact import Redactor
@@ -77,7 +84,7 @@ class Desk:
 
     def list_workers(self) -> str:
         """The workers that are in tmux or at work now: state, what each does, how far it is, what it asks or waits for."""
-        found = look.find_status()
+        found = find_status()
         rows = [_row(stage) for stage in found.stages if stage.in_tmux or stage.state in AT_WORK]
         return _data("workers", _lines(rows)) if rows else "no worker is in tmux"
 
@@ -91,14 +98,12 @@ class Desk:
     def send(self, worker: str, text: str, wait_seconds: float = 0) -> str:
         """Send a message to a worker that is at work: a contract, a correction. It gets it between two of its steps. With
         wait_seconds: wait so long for the receipt (queued, delivered, refused, unknown)."""
-        here = talk.Here()
-        mailbox = here.mailbox(here.name(worker))
-        letter = mailbox.post(text, here.sender(SENDER))
-        return f"{talk.receipt(mailbox, letter, _wait(wait_seconds))}: {letter}"
+        mailbox, letter = steering.send(Caller(), worker, text, SENDER)
+        return f"{steering.receipt(mailbox, letter, _wait(wait_seconds))}: {letter}"
 
     def answer(self, worker: str, text: str, question: str | None = None) -> str:
         """Answer what a worker asks (an event of kind ask). question: its id, where it asked more than one."""
-        return talk.reply(talk.Here(), worker, text, question, SENDER)
+        return steering.reply(Caller(), worker, text, question, SENDER)
 
     def run(
         self,
@@ -117,20 +122,12 @@ class Desk:
                 raise DodoClaudeError(f"run: '{name}' is no stage (doit list shows all)")
         how = ["--dry-run"] if dry_run else ["--explain"] if explain else ["--detach", "--yes"]
         chosen = [f"--agent={agent}"] if agent else []
-        done = subprocess.run(
-            importing.python("doit", "orchestrate", *how, *chosen, *names),
-            cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
-        )  # fmt: skip
-        if done.returncode != 0:
-            raise DodoClaudeError(
-                done.stderr.strip() or done.stdout.strip() or f"doit ended with {done.returncode}"
-            )
-        return clean_text(done.stdout.strip())
+        return clean_text(detached.orchestrate(root, *how, *chosen, *names))
 
     def status(self) -> str:
         """Is a run in progress, and of each stage how it is now, what it waits for or failed of, what it has used, and whether
         its session is in tmux. What its check said is in the report."""
-        found = look.find_status()
+        found = find_status()
         head = {
             "run_in_progress": _under_way(find_config()),
             "run": asdict(found.run),
@@ -153,12 +150,12 @@ class Desk:
             going, at = await asyncio.to_thread(self._read, at, everything)
             if at.rest or not going or time.monotonic() >= deadline:
                 break
-            await asyncio.sleep(talk.LOOK_SECONDS)
+            await asyncio.sleep(steering.LOOK_SECONDS)
         told, at = at.rest[:MOST_EVENTS], _Cursor(at.position, at.rest[MOST_EVENTS:])
         head = {"cursor": self._keep(at), "run_in_progress": going, "more": bool(at.rest)}
         if not told:
             return f"{json.dumps(head)}\nno new events"
-        rows = [{**talk.record(each), "data": _short(each.event.data)} for each in told]
+        rows = [{**record(each), "data": _short(each.event.data)} for each in told]
         return f"{json.dumps(head)}\n{_data('events', _lines(rows))}"
 
     def report(self, format: Literal["markdown", "json", "text"] = "markdown", run: str | None = None) -> str:
@@ -169,9 +166,9 @@ class Desk:
 
     def notes(self, add: str | None = None) -> str:
         """The notes that all workers of the project share; `add` puts a line of yours there first."""
-        here = talk.Here()
+        here = Caller()
         if add is not None:
-            talk.add_note(here, add, SENDER)
+            steering.add_note(here, add, SENDER)
         try:
             text = files.read_text(here.state / "notes.md", "replace")
         except FileNotFoundError:
@@ -212,7 +209,7 @@ class Desk:
         config = find_config()
         going = _under_way(config)
         state = config.root / STATE_DIR
-        bus = Bus(state, since=talk.last_start(state), position=at.position)
+        bus = Bus(state, since=runs.last_start(state), position=at.position)
         new = tuple(told for told in bus.read() if everything or told.event.kind in TELLING)
         return going, _Cursor(bus.position, at.rest + new)
 
@@ -271,8 +268,6 @@ def _server() -> MCPServer[Any]:
 
 
 def _under_way(config: Config) -> bool:
-    from dodo_claude.control import detached
-
     return detached.under_way(config, project_tmux(config))
 
 

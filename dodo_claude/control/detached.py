@@ -8,6 +8,7 @@ import os
 import secrets
 import shlex
 import signal
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,3 +108,19 @@ def holder(root: Path) -> str | None:
         finally:
             os.close(fd)
     return None
+
+
+def orchestrate(root: Path, *arguments: str) -> str:
+    """Run `doit orchestrate` with these words, which are such that it comes back at once; what it said.
+
+    DodoClaudeError with what it said when that was a refusal.
+    """
+    done = subprocess.run(
+        importing.python("doit", "orchestrate", *arguments),
+        cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise DodoClaudeError(
+            done.stderr.strip() or done.stdout.strip() or f"doit ended with {done.returncode}"
+        )
+    return done.stdout.strip()

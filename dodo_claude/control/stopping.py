@@ -9,13 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from dodo_claude.commands.talk import last_start
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.control import detached
 from dodo_claude.control.project import RUN, project_tmux, stage_name
 from dodo_claude.machine.files import STATE_DIR
 from dodo_claude.machine.tmux import Tmux, TmuxError
-from dodo_claude.report import status
+from dodo_claude.report import runs, status
 from dodo_claude.report.attempts import touched
 from dodo_claude.report.status import StageStatus
 from dodo_claude.run.run import Run, RunInProgressError
@@ -103,7 +102,7 @@ def _by_the_run(
     state = config.root / STATE_DIR
     stops, sessions = Stops(state), tmux.sessions()
     now = {each.name: each for each in _status(config, holder, tmux).stages}
-    began = last_start(state)
+    began = runs.last_start(state)
     asked: list[tuple[Stage, bool]] = []
     lines = []
     for stage in stages:

@@ -27,9 +27,9 @@ from textual.screen import Screen
 from textual.strip import Strip
 from textual.worker import Worker
 
-from dodo_claude.commands import look, talk
 from dodo_claude.config.records import Config, Stage
-from dodo_claude.control import project, steering
+from dodo_claude.control import detached, project, steering, stopping
+from dodo_claude.control.caller import Caller
 from dodo_claude.dashboard import desk
 from dodo_claude.dashboard.desk import Desk
 from dodo_claude.dashboard.dialogs import Say, Sure, box_width, yes_no
@@ -618,7 +618,7 @@ class Dashboard(App[None]):
             return
         text = await self.push_screen_wait(Say([(("message to ", ""), (clean_line(stage.name), "bold"))]))
         if text and text.strip():
-            await self._do(lambda: steering.send(stage.name, text))
+            await self._do(lambda: _sent(stage.name, text))
 
     def action_answer(self) -> None:
         self._with_stage(self._answer)
@@ -632,7 +632,7 @@ class Dashboard(App[None]):
         about: list[Line] = [((clean_line(stage.name), "bold"), (" asks:", "")), *(((line, "yellow"),) for line in clean_text(ask.text).split("\n"))]  # fmt: skip
         text = await self.push_screen_wait(Say(about))
         if text and text.strip():
-            await self._do(lambda: talk.reply(talk.Here(), stage.name, text, ask.id))
+            await self._do(lambda: steering.reply(Caller(), stage.name, text, ask.id))
 
     def action_allow(self) -> None:
         self._with_stage(self._allow)
@@ -649,7 +649,7 @@ class Dashboard(App[None]):
             yes_no("allow it, this once", "not now"),
         ]
         if await self.push_screen_wait(Sure(about)):
-            await self._do(lambda: steering.permit(stage.name, None, request))
+            await self._do(lambda: steering.permit(Caller(), stage.name, None, request)[1])
 
     def action_deny(self) -> None:
         self._with_stage(self._deny)
@@ -666,7 +666,7 @@ class Dashboard(App[None]):
         ]
         text = await self.push_screen_wait(Say(about))
         if text is not None:
-            await self._do(lambda: steering.permit(stage.name, text.strip(), request))
+            await self._do(lambda: steering.permit(Caller(), stage.name, text.strip(), request)[1])
 
     async def _dialog(self, stage: StageStatus) -> tuple[str, str] | None:
         """What a worker asks to be permitted, with the request's id; None is said."""
@@ -676,14 +676,14 @@ class Dashboard(App[None]):
             self._told(f"{stage.name}: its dialog can be answered in its own session only (a attaches)")
         else:
             with self._said():
-                request, call = await asyncio.to_thread(lambda: talk.requested(talk.Here(), stage.name))
+                request, call = await asyncio.to_thread(lambda: steering.requested(Caller(), stage.name))
                 if request:
                     return request, clean_text(call)
                 self._told(f"{stage.name} asks for it no longer")
         return None
 
     def action_interrupt(self) -> None:
-        self._with_stage(lambda stage: self._do(lambda: look.escape(talk.Here(), stage.name)))
+        self._with_stage(lambda stage: self._do(lambda: steering.interrupt(Caller(), stage.name)))
 
     def action_compact(self) -> None:
         self._with_stage(self._compact)
@@ -694,7 +694,7 @@ class Dashboard(App[None]):
         about: list[Line] = [((clean_line(stage.name), "bold"), (" compacts its context when its turn ends. What is to be kept in view? (may be empty)", ""))]  # fmt: skip
         goal = await self.push_screen_wait(Say(about))
         if goal is not None:
-            await self._do(lambda: steering.compact(stage.name, goal))
+            await self._do(lambda: steering.compact(Caller(), stage.name, goal))
 
     def action_stop(self) -> None:
         self._with_stage(self._stop)
@@ -713,7 +713,7 @@ class Dashboard(App[None]):
             yes_no("stop it", "leave it"),
         ]
         if await self.push_screen_wait(Sure(about)):
-            await self._do(lambda: steering.stop(self.following.config, stage.name))
+            await self._do(lambda: "; ".join(stopping.stop(self.following.config, stage.name)))
 
     def action_retry(self) -> None:
         self._with_stage(self._retry)
@@ -737,7 +737,12 @@ class Dashboard(App[None]):
 
     async def _orchestrate(self, *names: str) -> None:
         self._told(f"starts {', '.join(names) or 'all that is left'} …")
-        await self._do(lambda: steering.orchestrate(self.following.config.root, names))
+        await self._do(lambda: detached.orchestrate(self.following.config.root, "--detach", *names))
+
+
+def _sent(worker: str, text: str) -> str:
+    mailbox, letter = steering.send(Caller(), worker, text)
+    return f"{worker}: message {steering.receipt(mailbox, letter, 0.0)}"
 
 
 def _columns(line: Line | Strip) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -112,3 +113,13 @@ def note_removed(state: Path, ids: Iterable[str]) -> None:
     before = removed(state)
     if new := [id for id in ids if id not in before]:
         write_atomic(state / REMOVED, "".join(f"{id}\n" for id in (*before, *new)))
+
+
+def last_start(state: Path) -> float:
+    """When the last run began, in wall-clock seconds; 0.0 when there was none."""
+    try:
+        return max(
+            (os.lstat(plan).st_mtime for plan in files.find(state / "runs", "*/plan.toml")), default=0.0
+        )
+    except OSError:
+        return 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from urllib.parse import unquote
 from dodo_claude.machine import files
 from dodo_claude.state.journal import Attempt, parse_event
 from dodo_claude.state.lifecycle import DENIED, PERMITTED, POSTED, Event, doing
+from dodo_claude.text.clean import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +151,34 @@ class Tail:
         whole = data.rfind(b"\n") + 1
         self._at += whole
         return [event for line in data[:whole].splitlines() if (event := parse_event(line)) is not None]
+
+
+def record(told: Told) -> Mapping[str, object]:
+    """An event for programs."""
+    event = told.event
+    return {
+        "at": event.at,
+        "stage": told.stage,
+        "attempt": told.attempt,
+        "kind": event.kind,
+        "data": _encodable(event.data),
+    }
+
+
+def _encodable(value: object) -> object:
+    """`value` without halves of surrogate pairs: a worker can write them, and most readers of JSON refuse them."""
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_encodable(item) for item in value]
+    return value
+
+
+def line(told: Told) -> str:
+    """An event for people, in one line."""
+    event = told.event
+    stamp = time.strftime("%H:%M:%S", time.localtime(event.at))
+    text = one_line(" ".join(telling(event).split()))
+    return f"{stamp}  {told.stage:<14}  {event.kind:<16}  {text[:200]}".rstrip()

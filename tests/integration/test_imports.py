@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.control import steering
+from dodo_claude.control import detached
 from tests.integration.scenes import at_terminal, bash, configure, play, write
 from tests.project import BIN, PATIENCE, Project
 
@@ -112,7 +112,7 @@ def test_nor_after_it_by_nobody_who_works(project: Project, monkeypatch: pytest.
     project.run("doit", "forget", "one", check=0)
     for name, value in project.environ().items():
         monkeypatch.setenv(name, value)
-    assert "runs in tmux session" in steering.orchestrate(project.root, [])
+    assert "runs in tmux session" in detached.orchestrate(project.root, "--detach")
     project.run("dodo-claude", "events", "--follow", "--until-end", check=0)
     assert project.attempts("one") == 2
     assert project.read("types.py") == "made = 1\n"
