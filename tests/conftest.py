@@ -22,6 +22,7 @@ if os.environ.get("TMUX_BIN"):
     os.environ |= {"TESTS_TMUX": other, "PATH": f"{other}:{os.environ['PATH']}"}
 
 from tests.project import Project, kill_servers
+from tests.samples.scenes import Scene
 
 # How long an example takes tells of the machine's load, not of what is tested.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -75,3 +76,9 @@ def _no_outer_tmux() -> None:
     if shutil.which("tmux") is None:
         pytest.exit("tmux is needed for the tests (apt install tmux)")
     subprocess.run(["tmux", "-V"], check=True, capture_output=True)
+
+
+@pytest.fixture
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """A project whose journals tell of a run, at a time of the test's own."""
+    return Scene(tmp_path, monkeypatch)

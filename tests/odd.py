@@ -49,7 +49,7 @@ from dodo_claude.text.errors import DodoClaudeError
 from tests import warm
 from tests.planted import KINDS, PACKAGE, Touched, lay_out, places, plant
 from tests.project import Project, kill_servers
-from tests.test_surfaces import dirty
+from tests.samples.dirty import dirty
 
 HERE = Path(__file__).parent
 # Of our harness alone: what waits for ever is ended, and is a fault.

@@ -16,8 +16,8 @@ from dodo_claude.state.journal import StageLog
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.text.redact import Redactor
 from dodo_claude.worker.afterwards import Afterwards, take_down_left
-from tests.test_tmux import until
-from tests.test_worker import STAGE
+from tests.samples.attempts import STAGE
+from tests.samples.panes import until
 
 SECRET = "sk-ant-" + "a" * 30
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shlex
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from dodo_claude.agents.agents import Job, env_script, goes_by_file, launch, lau
 from dodo_claude.config import profiles
 from dodo_claude.config.records import AgentProfile
 from dodo_claude.machine.files import write_atomic
+from tests.samples.jobs import JOB, NONCE
 
 SCREENS = Path(__file__).parent / "data/screens"
 
@@ -37,26 +37,6 @@ CLAUDE = AgentProfile(
 )
 SCRIPTED = replace(CLAUDE, name="scripted", base="scripted", command=(), scenario="play.toml")
 COMMAND = AgentProfile("mine", "command", ("my-agent", "--now"), args=("it's",))
-# Another at each start: what carries it is killed, also by a test that runs beside this one.
-NONCE = secrets.token_hex(16)
-JOB = Job(
-    stage="api",
-    attempt=3,
-    root=Path("/p"),
-    cwd=Path("/p"),
-    folder=Path("/p/.orchestrate/stages/api/3"),
-    session_id="11111111-2222-3333-4444-555555555555",
-    nonce=NONCE,
-    targets=("api/profile.py",),
-    check="make test",
-    hook=("/bin/sh", "/h/hook.sh", "/a spool"),
-    resume=False,
-    deny_dialogs=False,
-    handover=None,
-    by_file=False,
-    mail=Path("/p/.orchestrate/stages/api/mail"),
-    notes=Path("/p/.orchestrate/notes.md"),
-)
 ARGUMENTS = (
     "--session-id 11111111-2222-3333-4444-555555555555 --settings /p/.orchestrate/stages/api/3/settings.json "
     "--setting-sources user --strict-mcp-config --permission-mode dontAsk "

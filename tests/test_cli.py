@@ -17,8 +17,8 @@ from dodo_claude.control import stopping
 from dodo_claude.text.clean import one_line
 from tests.integration.scenes import at_gate, bash, configure, gate, play, write
 from tests.project import Project
+from tests.samples.configs import BROKEN, EXPECTED
 from tests.schemas import shape
-from tests.test_config import BROKEN, EXPECTED
 
 # `check` runs no dodo.py, so it can't know of a clash with one of its tasks; `doit orchestrate` says it.
 CHECKABLE = sorted(

@@ -10,7 +10,7 @@ import pytest
 
 from dodo_claude.agents import agents, clients
 from dodo_claude.run.run import PreflightError, Run
-from tests.test_run import STAGE, config_of
+from tests.samples.stages import STAGE, config_of
 
 OLD = "2.1.100"
 

@@ -25,8 +25,8 @@ from dodo_claude.state import lifecycle as life
 from dodo_claude.state.mail import Mailbox
 from tests.integration.scenes import at_gate, bash, configure, gate, happened, open_gate, play, write
 from tests.project import BIN, PATIENCE, Project
-from tests.test_desk import EVIL
-from tests.test_following import Journals
+from tests.samples.evil import EVIL
+from tests.samples.journals import Journals
 
 SIZES = [(80, 24), (160, 50)]
 

@@ -16,9 +16,9 @@ from dodo_claude.report.status import RunStatus, StageStatus
 from dodo_claude.state.lifecycle import Ask, Event, State, View
 from dodo_claude.text.cells import cells
 from dodo_claude.text.states import NOW
+from tests.samples.evil import EVIL
 
 RUN = RunStatus("r-7", True, 7, None, None, None)
-EVIL = "[bold]x[/bold] \x1b[31mred\x1b]0;title\x07 \x9b2J \x1b]8;;http://x\x1b\\link \u202eabc"
 
 
 def stage(name: str, state: str = "running", **keys: object) -> StageStatus:

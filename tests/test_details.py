@@ -15,7 +15,7 @@ from dodo_claude.report.history import Span
 from dodo_claude.state import lifecycle as life
 from dodo_claude.state.mail import Mailbox
 from dodo_claude.text.redact import MARK, Redactor
-from tests.test_history import API, T0, Scene
+from tests.samples.scenes import API, T0, Scene
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.worker.recovery import drive
 from dodo_claude.worker.services import Done
 from tests.fakes import AGAIN, WORK, FakeTerminal, Turn
-from tests.test_worker import COMMAND, DEFINITION, GOOD, STAGE, Desk, cut_off
+from tests.samples.attempts import COMMAND, DEFINITION, GOOD, STAGE, Desk, cut_off
 
 # A run writes a few dozen times; a loop that has not got through by then never will.
 MOST = 200

@@ -8,8 +8,8 @@ from dataclasses import replace
 from dodo_claude.report.graph import Graph
 from dodo_claude.report.page import page
 from dodo_claude.report.report import RunReport, StageReport
-from tests.test_page import text_of
-from tests.test_rendered import GOOD, run_of
+from tests.samples.pages import text_of
+from tests.samples.runs import GOOD, run_of
 
 
 def stages(**needs: str) -> list[StageReport]:

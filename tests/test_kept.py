@@ -27,7 +27,7 @@ from dodo_claude.plugin.tasks import Freshness, StageTask, definition, definitio
 from dodo_claude.run.run import Run
 from dodo_claude.text.errors import ConfigError
 from tests.project import BIN, Project, wait_for_the_clock
-from tests.test_config import GOOD
+from tests.samples.configs import GOOD
 
 PACKAGE = Path(dodo_claude.__file__).parent
 TEMPLATES = sorted(Path(__file__).parent.parent.glob("templates/*/orchestrate.toml"))

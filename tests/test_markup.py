@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from dodo_claude.report.markup import Html, tag
 from dodo_claude.text.clean import clean_text
-from tests.test_page import Parsed
+from tests.samples.pages import Parsed
 
 
 @given(st.text(st.characters(exclude_categories=[])))

@@ -17,7 +17,7 @@ from dodo_claude.state.lifecycle import Outcome, Result
 from dodo_claude.worker import phases, policy
 from dodo_claude.worker.worker import Worker
 from tests.fakes import AGAIN, WORK, Turn
-from tests.test_worker import DEFINITION, GOOD, STAGE, SUCCEEDED, Desk, told
+from tests.samples.attempts import DEFINITION, GOOD, STAGE, SUCCEEDED, Desk, told
 
 COMPACTED = Turn(
     events=("PreCompact", ("SessionStart", {"source": "compact", "session_id": "s-1"}), "PostCompact")
@@ -356,7 +356,7 @@ def test_a_damaged_record_holds_nothing(tmp_path: Path, done: list[object]) -> N
 
 
 def test_the_brief_tells_of_phases() -> None:
-    from tests.test_agents import JOB
+    from tests.samples.jobs import JOB
 
     assert "The work comes in 2 phases: end your turn after each" in agents.brief(replace(JOB, phases=2))
     assert "phases" not in agents.brief(JOB)

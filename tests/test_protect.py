@@ -14,7 +14,7 @@ import pytest
 from dodo_claude.machine.files import make_state_dir
 from dodo_claude.worker import protect
 from dodo_claude.worker.protect import Guard, Watch
-from tests.test_run import STAGE
+from tests.samples.stages import STAGE
 
 ENVIRON = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
 

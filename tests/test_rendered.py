@@ -14,28 +14,13 @@ from dodo_claude.report.rendered import WIDTH, markdown, stages_markdown, text
 from dodo_claude.report.report import (
     AttemptReport,
     CheckReport,
-    FileReport,
     GroupReport,
-    Left,
     RunReport,
-    StageReport,
 )
 from dodo_claude.text.cells import cells
 from dodo_claude.text.clean import clean_line, clean_text
-from tests.test_report import ATTEMPT, ITEM, RUN, STAGE
-
-GOOD = replace(
-    STAGE, name="ui", state=report.DONE, reason="", attempts=(replace(ATTEMPT, result="succeeded", why=""),),
-    files=(FileReport("ui.py", "new", 9, 3, 3, 0, None), FileReport("a.png", "changed", 2048, None, None, None, None)),
-    checks=(CheckReport("check", "test -s ui.py", "passed", ""),),
-)  # fmt: skip
-
-
-def run_of(*stages: StageReport, groups: tuple[GroupReport, ...] = (), **changes: object) -> RunReport:
-    left = tuple(Left(stage.name, report.why(stage)) for stage in stages if stage.state not in report.SETTLED)
-    states = report.counted(stage.state for stage in stages)
-    totals = replace(RUN.totals, states=states)
-    return replace(RUN, stages=stages, left=left, totals=totals, groups=groups, **changes)  # type: ignore[arg-type]
+from tests.samples.reports import ATTEMPT, ITEM, STAGE
+from tests.samples.runs import GOOD, outside, run_of
 
 
 def test_the_terminal_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,23 +107,6 @@ def test_no_line_is_wider_than_the_terminal(said: str) -> None:
 @given(ODD)
 def test_the_terminal_gets_no_control_character(said: str) -> None:
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text(odd(said)))
-
-
-def outside(document: str) -> list[str]:
-    """The lines of a Markdown document that stand in none of its code blocks: each ends by a fence like its own."""
-    lines, fence = [], ""
-    for line in document.split("\n"):
-        found = re.match(r" {0,3}(`{3,}|~{3,})(.*)$", line)
-        if fence:
-            # A closing fence is of the same kind, at least as long, with nothing behind it.
-            if found and found[1][0] == fence[0] and len(found[1]) >= len(fence) and not found[2].strip():
-                fence = ""
-        elif found:
-            fence = found[1]
-        else:
-            lines.append(line)
-    assert not fence, "a code block is open at the end"
-    return lines
 
 
 @given(ODD)

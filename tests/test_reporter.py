@@ -17,7 +17,7 @@ from dodo_claude.plugin.reporter import StageReporter
 from dodo_claude.plugin.tasks import Fault, StageAction, StageStopped
 from dodo_claude.state.lifecycle import State, View
 from tests.project import Project
-from tests.test_run import STAGE
+from tests.samples.stages import STAGE
 
 CONFIG = """\
 [orchestrate]

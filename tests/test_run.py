@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from dodo_claude.config import language
 from dodo_claude.config.config import Blueprint, load_config
-from dodo_claude.config.records import AgentProfile, Config, Stage
+from dodo_claude.config.records import AgentProfile, Stage
 from dodo_claude.config.schema import SCHEMA
 from dodo_claude.machine.files import NotOursError, make_state_dir
 from dodo_claude.machine.tmux import Tmux
@@ -32,19 +32,7 @@ from dodo_claude.run import run as runs
 from dodo_claude.run.run import PreflightError, Run, RunInProgressError, preflight
 from dodo_claude.state.journal import StageLog
 from dodo_claude.text.errors import DodoClaudeError
-
-PATIENCE = 30.0
-CLAUDE = AgentProfile("claude", "claude", ("claude",))
-SCRIPTED = AgentProfile("scripted", "scripted", scenario="scenario.toml")
-STAGE = Stage(
-    name="api", group=None, item=None, prompt="Write.", prompt_file=None, command=None, file_dep=("in",),
-    prompt_files=(), targets=("a",), after=(), agent=CLAUDE, session="w-api", check=None, repairs=1, timeout=20.0, retries=0,
-    env=(), cwd=".", keep="on-failure", allow_unchanged=False, line=1,
-)  # fmt: skip
-
-
-def config_of(root: Path, *stages: Stage) -> Config:
-    return Config(root / "orchestrate.toml", root, "test", 4, "private", stages, ())
+from tests.samples.stages import STAGE, config_of
 
 
 @pytest.fixture
@@ -53,6 +41,10 @@ def root(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     folder = tmp_path / "p"
     folder.mkdir()
     return folder
+
+
+PATIENCE = 30.0
+SCRIPTED = AgentProfile("scripted", "scripted", scenario="scenario.toml")
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from doit.task import Task
 from dodo_claude.plugin.runner import StageRunner
 from dodo_claude.plugin.tasks import StageAction
 from tests.project import PATIENCE
-from tests.test_worker import STAGE
+from tests.samples.attempts import STAGE
 
 
 class Stopped:

@@ -22,8 +22,8 @@ from dodo_claude.state.events import Bus, record
 from dodo_claude.state.journal import Attempt
 from tests.integration.scenes import at_gate, bash, configure, gate, open_gate, play, wait_event, write
 from tests.project import BIN, Project
+from tests.samples.scenes import Scene
 from tests.schemas import NAMES, shape
-from tests.test_history import Scene
 
 EVENT = jsonschema.Draft202012Validator(shape("event"))
 STATUS = jsonschema.Draft202012Validator(shape("status"))

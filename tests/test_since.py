@@ -9,7 +9,7 @@ import pytest
 
 from dodo_claude.worker import since
 from tests.project import Project
-from tests.test_history import API, Scene
+from tests.samples.scenes import API, Scene
 
 CONFIG = """\
 [orchestrate]

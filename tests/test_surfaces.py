@@ -33,9 +33,8 @@ from dodo_claude.state.lifecycle import State, View
 from dodo_claude.text.clean import clean_text
 from dodo_claude.text.errors import DodoClaudeError
 from tests.project import Project
+from tests.samples.dirty import MARK, dirty
 
-# A title, a cleared screen, a colour; a C1 control, a turned direction, a return, a backspace, half of a character.
-MARK = "\x1b]0;t\x07\x1b[2J\x1b[31m\x9b1m\u202e\u2066\r\x08\ud800"
 IN_NAMES = "\x1b[2J\x07\u202e"
 NONCE = "0" * 32
 NOBODY = 2**22 - 3  # a process id that nothing has
@@ -64,15 +63,6 @@ prompt = "x {{ item }}"
 agent = "other"
 targets = ["{{ item }}.txt"]
 """
-
-
-def dirty(value: Any) -> Any:
-    """`value`, with the mark at the end of every string in it."""
-    if isinstance(value, str):
-        return value + MARK
-    if isinstance(value, list):
-        return [dirty(item) for item in value]
-    return {key: dirty(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def events(*more: tuple[str, dict[str, Any]]) -> str:

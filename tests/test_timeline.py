@@ -9,8 +9,8 @@ import pytest
 
 from dodo_claude.report.page import page
 from dodo_claude.report.timeline import Axis
-from tests.test_rendered import run_of
-from tests.test_report import ATTEMPT, STAGE
+from tests.samples.reports import ATTEMPT, STAGE
+from tests.samples.runs import run_of
 
 
 def bars(document: str) -> list[tuple[float, float]]:

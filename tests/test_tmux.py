@@ -11,8 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +22,9 @@ from dodo_claude.machine import processes, tmux
 from dodo_claude.machine.terminal import Pane
 from dodo_claude.machine.tmux import Tmux, TmuxError, check_version
 from tests.integration.scenes import Terminal, alive, on_pty
+from tests.samples.panes import until
 
 pytestmark = pytest.mark.tmux
-PATIENCE = 20.0
 # Another at each start: what carries it is killed, also by a test that runs beside this one.
 MARK = secrets.token_hex(16)
 ENV = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LANG": "C.UTF-8"}
@@ -58,13 +57,6 @@ def raw(server: Tmux, *args: str) -> str:
         env={**ENV, "TERM": "xterm"},
     )
     return done.stdout.strip() if done.returncode == 0 else f"error: {done.stderr.strip()}"
-
-
-def until(what: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def spawn(server: Tmux, tmp_path: Path, *argv: str, session: str = "work-1", mark: str = MARK) -> Pane:

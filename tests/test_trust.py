@@ -15,7 +15,7 @@ import pytest
 
 from dodo_claude.agents import agents, trust
 from dodo_claude.text.errors import DodoClaudeError
-from tests.test_run import STAGE, config_of
+from tests.samples.stages import STAGE, config_of
 
 READY = {
     "hasCompletedOnboarding": True,

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from dodo_claude.agents import usage as usages
 from dodo_claude.agents.usage import CostMeter, TranscriptReader, Usage, context_used, cost_of
+from tests.samples.transcripts import answer
 
 # From statusLine's stdin, of the client 2.1.330; what is not asked for is left out.
 STATUS: dict[str, Any] = {
@@ -28,34 +29,6 @@ STATUS: dict[str, Any] = {
         "used_percentage": 1,
     },
 }
-
-
-def answer(name: str, output: int = 1, *, model: str = "claude-opus-5-5", **more: object) -> str:
-    """An assistant's line, as the client writes it."""
-    message = {
-        "model": model,
-        "id": name,
-        "type": "message",
-        "role": "assistant",
-        "content": [{"type": "text", "text": "é “done”"}],
-        "usage": {
-            "input_tokens": 10,
-            "cache_creation_input_tokens": 200,
-            "cache_read_input_tokens": 3000,
-            "output_tokens": output,
-            "cache_creation": {"ephemeral_1h_input_tokens": 0, "ephemeral_5m_input_tokens": 200},
-            "service_tier": "standard",
-        },
-    }
-    entry = {
-        "parentUuid": "u",
-        "isSidechain": False,
-        "type": "assistant",
-        "uuid": "v",
-        "message": message,
-        **more,
-    }
-    return json.dumps(entry, separators=(",", ":"), ensure_ascii=False)
 
 
 OTHERS = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import shutil
 import signal
@@ -16,6 +15,7 @@ import pytest
 
 from tests.chaos import invariants
 from tests.chaos.driver import NOTICE_SECONDS, Figures, chaos, quarters, soak
+from tests.chaos.seeds import SEED, report
 from tests.integration.scenes import (
     at_gate,
     configure,
@@ -33,7 +33,6 @@ from tests.project import Project, kill_servers
 pytestmark = pytest.mark.tmux
 
 LONG = bool(os.environ.get("DODO_CLAUDE_LONG"))
-SEED = int(os.environ.get("DODO_CLAUDE_SEED") or random.SystemRandom().randrange(10**6))
 KILLS = int(os.environ.get("DODO_CLAUDE_KILLS") or (2000 if LONG else 200))
 SOAK = 200 if LONG else 100
 # In kB, from the second quarter to the last: in the short one what is imported late and the C library's pools still come in.
@@ -64,11 +63,6 @@ def kept() -> Iterator[Path]:
                     os.kill(pid, 9)
         if (folder / "passed").exists():
             shutil.rmtree(folder)
-
-
-def report(capsys: pytest.CaptureFixture[str], title: str, lines: list[str]) -> None:
-    with capsys.disabled():
-        print(f"\n== {title}, seed {SEED}", *lines, sep="\n   ")
 
 
 def test_killed_at_random_moments_nothing_is_lost_doubled_or_left(

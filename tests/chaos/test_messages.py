@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dodo_claude.state.mail import DELIVERED, FINAL, REFUSED, STATES, UNKNOWN, Mailbox, RefusedError
-from tests.chaos.test_chaos import SEED, report
+from tests.chaos.seeds import SEED, report
 from tests.integration.scenes import at_gate, bash, configure, events, gate, open_gate, play, write
 from tests.project import Live, Project
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from dodo_claude.state.mail import DELIVERED, Mailbox
+from tests.e2e.gates import GATE, gate, send
 from tests.integration.scenes import at_gate, open_gate
 from tests.project import Project
 
 from .lab import WORKER_FLAGS, Lab
 from .messages_api import MessagesApi, Reply, Request, Script, say, tool, turns
-from .test_talk import GATE, gate, send
 
 pytestmark = [pytest.mark.client, pytest.mark.tmux]
 

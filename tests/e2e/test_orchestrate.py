@@ -13,34 +13,13 @@ from pathlib import Path
 import pytest
 
 from dodo_claude.state.journal import Attempt
+from tests.e2e.replies import by_stage, stages, write
 from tests.project import Project
 
 from .client import client_home
 from .messages_api import MessagesApi, Reply, Request, delay, ended, error, say, tool, turns, used
 
 pytestmark = [pytest.mark.client, pytest.mark.tmux]
-
-
-def stages(*tables: str) -> str:
-    return "[orchestrate]\nname = 'e2e'\n[defaults]\ntimeout = '60s'\nkeep = 'on-failure'\n" + "\n".join(
-        tables
-    )
-
-
-def by_stage(**scripts: object):  # type: ignore[no-untyped-def]
-    """A script for each stage: the brief in the system prompt names the stage."""
-
-    def reply(request: Request) -> Reply:
-        for name, script in scripts.items():
-            if f"the stage '{name}'" in request.system:
-                return script(request)  # type: ignore[operator,no-any-return]
-        raise AssertionError(f"no stage in {request.system[-500:]!r}")
-
-    return reply
-
-
-def write(path: Path, content: str) -> Reply:
-    return tool("Write", file_path=str(path), content=content)
 
 
 def test_two_dependent_stages_are_verified_and_then_skipped(client: Project, api: MessagesApi) -> None:

@@ -9,10 +9,10 @@ import pytest
 
 from dodo_claude.agents import agents
 from dodo_claude.state.journal import Attempt
+from tests.e2e.replies import by_stage, stages, write
 from tests.project import Project
 
 from .messages_api import MessagesApi, say, tool, turns
-from .test_orchestrate import by_stage, stages, write
 
 pytestmark = [pytest.mark.client, pytest.mark.tmux]
 

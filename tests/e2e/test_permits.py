@@ -12,12 +12,12 @@ import pytest
 from dodo_claude.agents.agents import BOX
 from dodo_claude.machine import processes
 from dodo_claude.machine.tmux import Tmux
+from tests.e2e.replies import by_stage, stages, write
 from tests.integration.scenes import at_gate, events, open_gate, wait_event
 from tests.project import Project
 
 from .lab import Lab
 from .messages_api import MessagesApi, say, tool, turns
-from .test_orchestrate import by_stage, stages, write
 
 pytestmark = [
     pytest.mark.client,

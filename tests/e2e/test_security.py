@@ -19,7 +19,7 @@ from dodo_claude.agents import agents
 from dodo_claude.config import profiles
 from dodo_claude.config.records import AgentProfile
 from tests.project import Project
-from tests.test_agents import JOB
+from tests.samples.jobs import JOB
 
 from .client import client_env, client_home
 from .messages_api import MessagesApi, Reply, ToolUse, say, tool, turns

@@ -7,23 +7,15 @@ import json
 import pytest
 
 from dodo_claude.state.mail import DELIVERED, Mailbox
+from tests.e2e.gates import GATE, gate, send
+from tests.e2e.replies import by_stage, stages, write
 from tests.integration.scenes import at_gate, events, open_gate
 from tests.project import BIN, Project
 
 from .messages_api import MessagesApi, Reply, Request, say, tool, turns
-from .test_orchestrate import by_stage, stages, write
 
 pytestmark = [pytest.mark.client, pytest.mark.tmux]
 ONE = "[stages.one]\nprompt = 'Make it.'\ntargets = ['it.txt']\n"
-GATE = "touch {0}.at; while [ ! -e {0} ]; do sleep 0.05; done"
-
-
-def gate(name: str) -> Reply:
-    return tool("Bash", command=GATE.format(name), description="wait")
-
-
-def send(client: Project, text: str) -> str:
-    return str(json.loads(client.run("dodo-claude", "send", "one", text, "--json", check=0).out)["id"])
 
 
 def told(request: Request, text: str) -> bool:

@@ -9,13 +9,13 @@ import os
 import random
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from dodo_claude.state import left
 from dodo_claude.state.journal import Attempt
+from tests.integration.hooks import failures, hook_file
 from tests.integration.scenes import (
     Step,
     alive,
@@ -43,10 +43,6 @@ pytestmark = pytest.mark.tmux
 
 ONE = {"one": {"targets": ["it.txt"]}}
 TWO = {"one": {"targets": ["it.txt"]}, "two": {"file_dep": ["it.txt"], "targets": ["two.txt"]}}
-
-
-def failures(lines: list[str]) -> list[str]:
-    return [line for line in lines if "FAILED" in line]
 
 
 # -- the orchestrator dies
@@ -658,15 +654,6 @@ def test_32_a_worker_without_hooks_is_named(project: Project) -> None:
     assert "no hook event in 1 s: the client shows a dialog, or managed settings switch hooks off" in reason
     assert project.sessions() == ["p-one"]  # for a look
     assert "Scripted agent" in (project.log("one").dir / "1/screen.txt").read_text()
-
-
-def hook_file(project: Project, stage: str, attempt: int, event: dict[str, object]) -> None:
-    """What hook.sh would leave."""
-    spool = project.log(stage).dir / str(attempt) / "spool"
-    # As hook.sh's, none that is still there: it would be removed with that one.
-    name = str(time.monotonic_ns())
-    (spool / f".{name}").write_text(json.dumps(event))
-    os.replace(spool / f".{name}", spool / name)
 
 
 def test_35_what_older_attempts_and_strange_sessions_say_counts_for_nothing(project: Project) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import pytest
 
 from dodo_claude.state.journal import Attempt
+from tests.integration.hooks import failures, hook_file
 from tests.integration.scenes import (
     Step,
     at_gate,
@@ -27,7 +28,6 @@ from tests.integration.scenes import (
     worker_pid,
     write,
 )
-from tests.integration.test_faults import failures, hook_file
 from tests.project import Project
 
 pytestmark = pytest.mark.tmux

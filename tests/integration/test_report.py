@@ -23,9 +23,9 @@ from tests.integration.scenes import (
     write,
 )
 from tests.project import Project
-from tests.test_page import Parsed
-from tests.test_rendered import outside
-from tests.test_report import SHAPE
+from tests.samples.pages import Parsed
+from tests.samples.reports import SHAPE
+from tests.samples.runs import outside
 
 pytestmark = pytest.mark.tmux
 

@@ -1,0 +1,1 @@
+"""What several tests need: made-up stages, runs, journals and reports. Nothing here is a test."""
