@@ -12,7 +12,7 @@ from dodo_claude.report import attempts
 from dodo_claude.state import journal
 from dodo_claude.state import lifecycle as life
 from dodo_claude.state.journal import Attempt
-from tests.samples.scenes import API, Scene, scene
+from tests.samples.scenes import API, Scene
 
 __all__ = ["scene"]
 

@@ -28,7 +28,7 @@ from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.worker import store, verify
 from tests.integration.scenes import at_gate, configure, events, gate, open_gate, play, results, write
 from tests.project import Project
-from tests.samples.scenes import API, Scene, scene
+from tests.samples.scenes import API, Scene
 from tests.schemas import shape
 
 __all__ = ["scene"]

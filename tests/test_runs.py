@@ -8,7 +8,7 @@ import pytest
 
 from dodo_claude.report import history, runs
 from dodo_claude.text.errors import DodoClaudeError
-from tests.samples.scenes import Scene, scene
+from tests.samples.scenes import Scene
 
 __all__ = ["scene"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-BROKEN = Path(__file__).parent / "data" / "broken"
+BROKEN = Path(__file__).parents[1] / "data" / "broken"
 
 
 GOOD = '''# A good one: each kind of key once, and texts that are easily misread.
