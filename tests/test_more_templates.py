@@ -41,7 +41,7 @@ CASES = [
     Case(
         "pipeline", 4, "orchestrate.toml", "check = \"python3 checks/check_code.py", "check = \"exit 7; true",
         "implement", ("test",),
-        ("docs/research.md", "docs/design.md", "durations.py", "tests/unit/text/test_durations.py"),
+        ("docs/research.md", "docs/design.md", "durations.py", "tests/test_durations.py"),
     ),
     Case(
         "parallel-research", 5, "candidates/cedar.md", "6. One maintainer", "One maintainer",
@@ -132,7 +132,7 @@ def test_a_pipeline_hands_on_files_and_messages(project: Project) -> None:
     project.edit("prompts/test.md", "{{ stages.implement.message }}", "")
     lines = play(project, check=1)
     assert [line for line in lines if "FAILED" in line] == [
-        "test FAILED: target 'tests/unit/text/test_durations.py' was not changed in this attempt"
+        "test FAILED: target 'tests/test_durations.py' was not changed in this attempt"
     ]
 
 
@@ -274,7 +274,7 @@ def make(template: str, root: Path) -> None:
     taken = TAKEN[template]
     for target, origin in written(template).items():
         text = (root / "scenario" / origin).read_text(encoding="utf-8")
-        values = {**taken, "seconds": "5400"} if target == "tests/unit/text/test_durations.py" else taken
+        values = {**taken, "seconds": "5400"} if target == "tests/test_durations.py" else taken
         path = root / target
         path.parent.mkdir(exist_ok=True)
         path.write_text(
@@ -345,9 +345,9 @@ def test_before_the_refactoring_the_tests_pass_and_the_modules_do_not(tmp_path: 
         ("pipeline", "check_code.py", "durations.py", 'or "0s"', 'or "0"', "0 is written as '0'"),
         ("pipeline", "check_code.py", "durations.py", "import re\n", "import re\nimport nothing_such\n", "not of the standard library"),
         ("pipeline", "run_tests.py", "durations.py", '"m": 60', '"m": 61', "failed: "),
-        ("pipeline", "run_tests.py", "tests/unit/text/test_durations.py", "self.assertIn", "(lambda *_: 0)", "whose refusals say nothing"),
-        ("pipeline", "run_tests.py", "tests/unit/text/test_durations.py", '" 90s", "90s ", "90s\\n", ', "", "reads text with blanks"),
-        ("pipeline", "run_tests.py", "tests/unit/text/test_durations.py", "    def test_zero", "    @unittest.skip('x')\n    def test_zero", "2 were skipped"),
+        ("pipeline", "run_tests.py", "tests/test_durations.py", "self.assertIn", "(lambda *_: 0)", "whose refusals say nothing"),
+        ("pipeline", "run_tests.py", "tests/test_durations.py", '" 90s", "90s ", "90s\\n", ', "", "reads text with blanks"),
+        ("pipeline", "run_tests.py", "tests/test_durations.py", "    def test_zero", "    @unittest.skip('x')\n    def test_zero", "2 were skipped"),
         ("parallel-research", "check_research.py dogwood", "research/dogwood.md", "worker dies [3].", "worker dies [8].", "facts that there are not: 8"),
         ("parallel-research", "check_research.py dogwood", "research/dogwood.md", "places [2].", "places.", "names no fact"),
         ("parallel-research", "check_research.py dogwood", "research/dogwood.md", "| growth | 3 |", "| growth | 4 |", "no line 'Total: 34 of 40'"),

@@ -30,7 +30,7 @@ _F_SETPIPE_SZ = 1031
 RUN = """
 import sys
 from pathlib import Path
-from dodo_claude.watch import Watcher
+from dodo_claude.machine.watch import Watcher
 watcher = Watcher()
 watcher.register("ring")
 watcher.watch_folder("ring", Path(sys.argv[1]))

@@ -18,7 +18,7 @@ TITLE = (
 # As a run of doit's does it, up to doit's tasks.
 LOAD = f"""{MOST_MEMORY}
 import json, time
-from dodo_claude.loader import StageLoader
+from dodo_claude.plugin.loader import StageLoader
 loader = StageLoader()
 loader.config, loader.cmd_names = {{}}, []
 loader.setup({{"dodoFile": "dodo.py"}})

@@ -44,9 +44,9 @@ def task_stage():
 DONE = """
 import dodo_claude.worker.recovery
 from dodo_claude.worker import verify
-from dodo_claude.lifecycle import Outcome, Result
-from dodo_claude.services import Done
-from dodo_claude.usage import Usage
+from dodo_claude.state.lifecycle import Outcome, Result
+from dodo_claude.worker.services import Done
+from dodo_claude.agents.usage import Usage
 
 
 def done(stage, definition, services):

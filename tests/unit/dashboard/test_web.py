@@ -506,7 +506,7 @@ def _resident() -> int:
 
 SERVE = """
 import sys
-from dodo_claude.web import serve
+from dodo_claude.dashboard.web import serve
 say = lambda line: print(line, flush=True)
 sys.exit(serve(eval(sys.argv[1]), host="127.0.0.1", port=0, control=len(sys.argv) > 2, title="t", say=say))
 """

@@ -62,7 +62,7 @@ def said(process: subprocess.Popen[str]) -> str:
 HOLD = """
 import sys
 from pathlib import Path
-from dodo_claude.slots import Slots
+from dodo_claude.state.slots import Slots
 slots = Slots(Path(sys.argv[1]), int(sys.argv[2]))
 held = [slots.take(10) for _ in range(int(sys.argv[3]))]
 print(*[slot.name for slot in held], flush=True)
@@ -169,7 +169,7 @@ def test_slots_die_with_their_holder(
 FORKED = """
 import os, sys
 from pathlib import Path
-from dodo_claude.slots import Slots
+from dodo_claude.state.slots import Slots
 slot = Slots(Path(sys.argv[1]), 1).take(0)
 if os.fork() == 0:  # without exec: the file stays open here
     sys.stdin.read()
@@ -192,7 +192,7 @@ def test_a_child_that_outlives_the_stage_holds_nothing(
 COUNTED = """
 import os, sys, time
 from pathlib import Path
-from dodo_claude.slots import Slots
+from dodo_claude.state.slots import Slots
 folder, log = Path(sys.argv[1]), sys.argv[2]
 slots = Slots(folder, 2)
 fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -223,7 +223,7 @@ def test_processes_never_hold_more_than_there_are(
 NESTED = """
 import os, subprocess, sys
 from pathlib import Path
-from dodo_claude.slots import Slots
+from dodo_claude.state.slots import Slots
 deep = int(sys.argv[1])
 slots = Slots.of_parent(os.environ)
 for _ in range(2):  # one stage after the other, each with a run in it
