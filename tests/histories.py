@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dodo_claude.state import lifecycle as life
-from dodo_claude.state.lifecycle import Event, Outcome, Result, State, View, advance
+from dodo_claude.state import events as life
+from dodo_claude.state.events import Event, Outcome, Result, State, View
+from dodo_claude.state.lifecycle import advance
 from dodo_claude.worker import policy
 
 

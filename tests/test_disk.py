@@ -30,10 +30,10 @@ from dodo_claude.machine.terminal import Pane
 from dodo_claude.plugin.backend import DurableDB
 from dodo_claude.run import approval
 from dodo_claude.run.run import PreflightError, Run, RunInProgressError
+from dodo_claude.state import events as life
 from dodo_claude.state import journal
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state.events import Outcome, Result
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import Outcome, Result
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.worker.recovery import drive
 from dodo_claude.worker.services import Done

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from dodo_claude.report import status
 from dodo_claude.report.report import to_json
-from dodo_claude.state import lifecycle as life
-from dodo_claude.state.events import Bus, record
+from dodo_claude.state import events as life
+from dodo_claude.state import lifecycle
+from dodo_claude.state.bus import Bus, record
 from dodo_claude.state.journal import Attempt
 from tests.integration.scenes import at_gate, bash, configure, gate, open_gate, play, wait_event, write
 from tests.project import BIN, Project
@@ -69,7 +70,7 @@ def test_no_other_file_lies_there() -> None:
 
 def test_the_kinds_are_those_that_we_write() -> None:
     told = {kind["properties"]["kind"].get("const") for kind in shape("event")["oneOf"]} - {None}
-    ours = {kind for kind in life.TABLE if not kind[0].isupper()}
+    ours = {kind for kind in lifecycle.TABLE if not kind[0].isupper()}
     assert told == ours | {"verified", "outcome", "refused"}
     for kind in shape("event")["oneOf"]:
         name = kind["properties"]["kind"].get("const")
@@ -142,7 +143,7 @@ ANY = st.recursive(
 KEYS = ("percent", "text", "id", "until", "to", "sender", "goal", "now", "session_id", "transcript_path", "tool_name",
         "tool_input", "message", "last_assistant_message", "notification_type", "error", "mail", "task_id", "task_subject",
         "background_tasks")  # fmt: skip
-KINDS = [*life.SAID, *(kind for kind in life.TABLE if kind[0].isupper()), "Else", "outcome"]
+KINDS = [*life.SAID, *(kind for kind in lifecycle.TABLE if kind[0].isupper()), "Else", "outcome"]
 WRITTEN = st.tuples(st.sampled_from(KINDS), st.dictionaries(st.sampled_from(KEYS), ANY, max_size=6))
 
 

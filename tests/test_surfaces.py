@@ -27,9 +27,9 @@ from dodo_claude.machine.files import STATE_DIR
 from dodo_claude.plugin import reporter
 from dodo_claude.report import board, details
 from dodo_claude.run import approval
-from dodo_claude.state.events import Bus
+from dodo_claude.state.bus import Bus
+from dodo_claude.state.events import State, View
 from dodo_claude.state.journal import StageLog, folder_name
-from dodo_claude.state.lifecycle import State, View
 from dodo_claude.text.clean import clean_text
 from dodo_claude.text.errors import DodoClaudeError
 from tests.project import Project

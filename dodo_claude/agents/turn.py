@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dodo_claude.state.lifecycle import View
+from dodo_claude.state.events import View
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dodo_claude.config.records import Config
 from dodo_claude.machine import files
 from dodo_claude.plugin import tasks
 from dodo_claude.run.run import Run
-from dodo_claude.state.lifecycle import Result
+from dodo_claude.state.events import Result
 from dodo_claude.text.clean import clean_line
 from dodo_claude.text.errors import ConfigError, DodoClaudeError
 from dodo_claude.worker import recovery

@@ -32,8 +32,8 @@ from dodo_claude.machine import files, streams
 from dodo_claude.machine.files import STATE_DIR
 from dodo_claude.report import rendered, runs
 from dodo_claude.report.status import StageStatus
-from dodo_claude.state import lifecycle as life
-from dodo_claude.state.events import record
+from dodo_claude.state import events as life
+from dodo_claude.state.bus import record
 from dodo_claude.text.clean import clean_text
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.text.redact import Redactor
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
 
     from dodo_claude.config.records import Config
-    from dodo_claude.state.events import Told
+    from dodo_claude.state.bus import Told
 
 INSTRUCTIONS = """\
 Runs several Claude Code workers in tmux as the stages of an orchestrate.toml, and verifies what they make. Call run, then
@@ -204,7 +204,7 @@ class Desk:
 
     def _read(self, at: _Cursor, everything: bool) -> tuple[bool, _Cursor]:
         """Is a run in progress, and what is new. In this order: nothing comes after the last read of a run that is over."""
-        from dodo_claude.state.events import Bus
+        from dodo_claude.state.bus import Bus
 
         config = find_config()
         going = _under_way(config)

@@ -20,7 +20,7 @@ from dodo_claude.control import steering
 from dodo_claude.control.caller import Caller
 from dodo_claude.control.project import find_config, project_tmux
 from dodo_claude.machine import question, streams
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
 from dodo_claude.text import durations
 from dodo_claude.text.errors import DodoClaudeError
 
@@ -258,7 +258,7 @@ def events(
     Example: dodo-claude events --follow --json
     """
     from dodo_claude.report import runs
-    from dodo_claude.state.events import Bus, line, record
+    from dodo_claude.state.bus import Bus, line, record
 
     with faults():
         here = Caller()

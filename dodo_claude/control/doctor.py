@@ -27,8 +27,8 @@ from dodo_claude.control.finding import NOTE, OK, WRONG, Finding, wrong
 from dodo_claude.machine import watch
 from dodo_claude.machine.files import STATE_DIR, disk_problem
 from dodo_claude.run import approval, run
+from dodo_claude.state.events import OUTCOME
 from dodo_claude.state.journal import StageLog
-from dodo_claude.state.lifecycle import OUTCOME
 from dodo_claude.text.clean import one_line
 from dodo_claude.text.errors import ConfigError, DodoClaudeError
 

@@ -27,8 +27,8 @@ from dodo_claude.control.loopback import Answer, Asked, Call, Loopback
 from dodo_claude.machine.files import STATE_DIR
 from dodo_claude.machine.tmux import program
 from dodo_claude.run import approval, run
+from dodo_claude.state.events import OUTCOME
 from dodo_claude.state.journal import StageLog
-from dodo_claude.state.lifecycle import OUTCOME
 from dodo_claude.state.mail import Mailbox, RefusedError
 
 # The whole session, of six requests, takes some 4 s.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from dodo_claude.control.caller import Caller
 from dodo_claude.control.project import find_config, find_session, project_tmux
 from dodo_claude.machine import files
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
 from dodo_claude.state.journal import Attempt
 from dodo_claude.state.stops import USER
 from dodo_claude.text.clean import one_line

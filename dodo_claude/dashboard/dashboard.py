@@ -42,9 +42,9 @@ from dodo_claude.report import report
 from dodo_claude.report.board import Line
 from dodo_claude.report.details import Details, latest
 from dodo_claude.report.status import StageStatus
-from dodo_claude.state.events import Tail
+from dodo_claude.state.bus import Tail
+from dodo_claude.state.events import Event
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import Event
 from dodo_claude.text.clean import clean_line, clean_screen, clean_text
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.text.redact import Redactor

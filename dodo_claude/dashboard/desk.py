@@ -14,8 +14,8 @@ from dodo_claude.report import board, status
 from dodo_claude.report.board import Line, Piece, cut
 from dodo_claude.report.details import Change, Details, Excerpt
 from dodo_claude.report.status import RunStatus, StageStatus
-from dodo_claude.state.events import telling
-from dodo_claude.state.lifecycle import Event, View
+from dodo_claude.state.bus import telling
+from dodo_claude.state.events import Event, View
 from dodo_claude.text.cells import cells, clip, clock, count, dollars, fill
 from dodo_claude.text.clean import clean_line, clean_text
 from dodo_claude.text.redact import NOTHING, Redactor

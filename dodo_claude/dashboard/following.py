@@ -25,9 +25,10 @@ from dodo_claude.machine.changes import Change, Changes
 from dodo_claude.machine.files import STATE_DIR, disk_problem
 from dodo_claude.report import attempts, board, runs, status
 from dodo_claude.report.status import StageStatus
-from dodo_claude.state.events import Bus
+from dodo_claude.state.bus import Bus
+from dodo_claude.state.events import OUTCOME, PAUSED, State, View
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import OUTCOME, PAUSED, State, View, advance
+from dodo_claude.state.lifecycle import advance
 from dodo_claude.state.stops import FOLDER
 from dodo_claude.text.clean import clean_line
 from dodo_claude.text.errors import DodoClaudeError

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dodo_claude.plugin.live import Screen
     from dodo_claude.report import board
     from dodo_claude.run.fleet import Fleet
-    from dodo_claude.state.lifecycle import View
+    from dodo_claude.state.events import View
     from dodo_claude.worker.witness import Overwritten
 
 # Columns of a stage's name; longer ones push their line to the right.
@@ -445,7 +445,7 @@ class StageReporter(ConsoleReporter):
 
     def _tell(self, stage: Stage, attempt: int, view: View, before: tuple[object, ...] | None) -> str:
         from dodo_claude.report.status import answers
-        from dodo_claude.state.lifecycle import State
+        from dodo_claude.state.events import State
         from dodo_claude.worker.since import silence
 
         said = (view.percent, view.progress, view.asks)

@@ -248,7 +248,7 @@ class StageAction(BaseAction):
             return TaskError(f"dodo_claude has a fault; what it did is in {where} (please report it)")
 
     def _execute(self) -> TaskFailed | TaskError | None:
-        from dodo_claude.state.lifecycle import Result
+        from dodo_claude.state.events import Result
         from dodo_claude.worker.recovery import drive
 
         # A task of a dodo.py may have made it meanwhile.

@@ -20,8 +20,9 @@ from typing import Any
 from dodo_claude.config.records import Stage
 from dodo_claude.machine import files
 from dodo_claude.state import basis
+from dodo_claude.state.events import BEGUN, Result, View
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import BEGUN, Result, View, advance
+from dodo_claude.state.lifecycle import advance
 from dodo_claude.worker import verify
 from dodo_claude.worker.witness import ASIDE
 

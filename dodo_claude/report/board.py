@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from dodo_claude.report import status
-from dodo_claude.state.lifecycle import View
+from dodo_claude.state.events import View
 from dodo_claude.text.cells import cells, clip, clock, count, dollars, fill
 from dodo_claude.text.clean import clean_line
 from dodo_claude.text.durations import roughly

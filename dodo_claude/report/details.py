@@ -22,9 +22,10 @@ from dodo_claude.report.attempts import Told, Version, read, versions
 from dodo_claude.report.history import Reader
 from dodo_claude.report.report import SETTLED, RunReport, StageReport
 from dodo_claude.report.runs import Span
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
+from dodo_claude.state import lifecycle
+from dodo_claude.state.events import Event
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import Event
 from dodo_claude.state.mail import DELIVERED, STATES, Mailbox
 from dodo_claude.text.redact import NOTHING, Redactor
 from dodo_claude.worker import verify
@@ -259,7 +260,7 @@ _TELLING: Mapping[str, tuple[str, str, Callable[[Mapping[str, object]], str]]] =
     life.ASK: (_WORKER, "asks", _said),
     life.ANSWERED: ("", "answers", _said),
     life.PERMITTED: ("", "answers", _decided),
-    "PermissionRequest": (_WORKER, "asks for permission", life.doing),
+    "PermissionRequest": (_WORKER, "asks for permission", lifecycle.doing),
 }
 
 

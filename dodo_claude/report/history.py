@@ -54,8 +54,8 @@ from dodo_claude.report.report import (
     why,
 )
 from dodo_claude.report.runs import SLACK, Span
+from dodo_claude.state.events import Result, State
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import Result, State
 from dodo_claude.state.mail import Mailbox
 from dodo_claude.state.stops import Stops, not_begun
 from dodo_claude.text.clean import clean_line, clean_text

@@ -17,8 +17,8 @@ from dodo_claude.machine.files import STATE_DIR
 from dodo_claude.report import history, runs
 from dodo_claude.report.report import StageReport
 from dodo_claude.state import basis
+from dodo_claude.state.events import Result, State, View
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import Result, State, View
 from dodo_claude.text.cells import cells, clip, clock, count, dollars, fill
 from dodo_claude.text.clean import clean_line
 from dodo_claude.text.errors import DodoClaudeError

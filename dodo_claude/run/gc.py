@@ -24,8 +24,8 @@ from dodo_claude.machine.files import STATE_DIR, make_folder
 from dodo_claude.report import runs
 from dodo_claude.report.attempts import COPIES, TEMPORARY, touched
 from dodo_claude.report.rendered import many
+from dodo_claude.state.events import Result
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import Result
 from dodo_claude.worker import store, verify
 
 VERSION = 1  # of the JSON

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dodo_claude.report.history import Said
     from dodo_claude.run.fleet import Fleet
     from dodo_claude.run.lookout import Lookout
-    from dodo_claude.state.lifecycle import View
+    from dodo_claude.state.events import View
     from dodo_claude.state.slots import Slots
     from dodo_claude.worker.afterwards import Afterwards
     from dodo_claude.worker.services import Services
@@ -502,7 +502,7 @@ class Run:
 
     def message(self, name: str) -> str:
         """The last message of a stage; of a group, all of them under their names."""
-        from dodo_claude.state.lifecycle import Result
+        from dodo_claude.state.events import Result
 
         members = dict(self.config.groups).get(name)
         if members is not None:

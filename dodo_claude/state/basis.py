@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import cast
 
+from dodo_claude.state.events import BEGUN, CHECKED, PHASE, VERIFIED, Event
 from dodo_claude.state.journal import Attempt
-from dodo_claude.state.lifecycle import BEGUN, CHECKED, PHASE, VERIFIED, Event
 
 # The events that tell of it.
 KINDS = frozenset({BEGUN, CHECKED, PHASE, VERIFIED})

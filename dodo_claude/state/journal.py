@@ -33,7 +33,7 @@ from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.text.redact import NOTHING, Redactor
 
 if TYPE_CHECKING:
-    from dodo_claude.state.lifecycle import Event, View
+    from dodo_claude.state.events import Event, View
 
 # The name of an attempt's folder. More digits than ours are no number of ours.
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -207,13 +207,13 @@ class Attempt:
 
     def record(self, kind: str, **data: object) -> Event:
         """Append an event of ours."""
-        from dodo_claude.state.lifecycle import Event
+        from dodo_claude.state.events import Event
 
         return self._append(Event(kind, time.time(), data))
 
     def _append(self, event: Event) -> Event:
         """Write an event down. What is given back is as written, without secrets: people are shown it."""
-        from dodo_claude.state.lifecycle import Event
+        from dodo_claude.state.events import Event
 
         event = Event(event.kind, event.at, self.log.redact.data(dict(event.data)))
         line = json.dumps({"at": event.at, "kind": event.kind, "data": event.data})
@@ -306,7 +306,8 @@ class Attempt:
 
     def view(self) -> View:
         """What is known of its worker now: the journal's events, and those that nobody took yet."""
-        from dodo_claude.state.lifecycle import View, advance
+        from dodo_claude.state.events import View
+        from dodo_claude.state.lifecycle import advance
 
         view = View()
         for event in self.events():
@@ -362,7 +363,8 @@ class Attempt:
                 return None
         except OSError:
             return None
-        from dodo_claude.state.lifecycle import OUTCOME, View, advance
+        from dodo_claude.state.events import OUTCOME, View
+        from dodo_claude.state.lifecycle import advance
 
         view, end = View(), None
         for event in self.replay():
@@ -399,7 +401,7 @@ def _shorten(path: Path) -> None:
 
 def parse_event(line: bytes) -> Event | None:
     """The event of one line of a journal; None if it is none."""
-    from dodo_claude.state.lifecycle import Event
+    from dodo_claude.state.events import Event
 
     try:
         value = json.loads(line)
@@ -409,7 +411,7 @@ def parse_event(line: bytes) -> Event | None:
 
 
 def _read_hook(path: Path, at: float, name: str) -> Event | None:
-    from dodo_claude.state.lifecycle import SAID, Event
+    from dodo_claude.state.events import SAID, Event
 
     try:
         # NaN and what is too large for a number are not JSON, though Python reads them.
@@ -456,7 +458,7 @@ def _by_hook(name: str) -> dict[str, object]:
 def _comes_by_spool(kind: str) -> bool:
     """The client's own events begin with a capital letter, and ours do not, but for what a worker itself may say:
     it can't say that it was verified."""
-    from dodo_claude.state.lifecycle import SAID
+    from dodo_claude.state.events import SAID
 
     return "A" <= kind[:1] <= "Z" or kind in SAID
 

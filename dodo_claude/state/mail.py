@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 from dodo_claude.machine import files
 from dodo_claude.machine.files import make_folder, write_atomic
+from dodo_claude.state.events import State
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import State
 from dodo_claude.text.clean import one_line
 from dodo_claude.text.errors import DodoClaudeError
 

@@ -24,8 +24,8 @@ from pathlib import Path
 
 from dodo_claude.machine import files
 from dodo_claude.machine.files import write_atomic
+from dodo_claude.state.events import PERMITTED
 from dodo_claude.state.journal import Attempt
-from dodo_claude.state.lifecycle import PERMITTED
 from dodo_claude.state.mail import RefusedError
 
 FOLDER = "permits"

@@ -14,8 +14,8 @@ from typing import Protocol
 from dodo_claude.config.records import Stage
 from dodo_claude.machine import files
 from dodo_claude.machine.files import write_atomic
+from dodo_claude.state.events import Result
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import Result
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.text.redact import Redactor
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from dodo_claude.agents import faults
 from dodo_claude.agents.turn import NO_SIGNS, Signs, is_held_open, is_over
-from dodo_claude.state.lifecycle import SERVER_DIED, START_DIALOGS, Outcome, Result, State, Step, View
+from dodo_claude.state.events import SERVER_DIED, START_DIALOGS, Outcome, Result, State, Step, View
 from dodo_claude.text.durations import in_words
 
 # A client that is up fires SessionStart 0.5-1.5 s after the spawn, 3 s with four starting at once on two

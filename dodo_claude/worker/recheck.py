@@ -21,8 +21,8 @@ from dodo_claude.config.config import Stage
 from dodo_claude.machine import files
 from dodo_claude.machine.files import write_atomic
 from dodo_claude.state import basis
+from dodo_claude.state.events import Outcome, Result
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import Outcome, Result
 from dodo_claude.worker import phases, since, verify
 from dodo_claude.worker.services import Done, Services, Slot
 from dodo_claude.worker.work import Work

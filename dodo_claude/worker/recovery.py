@@ -15,8 +15,8 @@ from pathlib import Path
 from dodo_claude.config.config import Stage
 from dodo_claude.machine.files import STATE_DIR, disk_problem
 from dodo_claude.state import basis
+from dodo_claude.state.events import SERVER_DIED, Outcome, Result
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import SERVER_DIED, Outcome, Result
 from dodo_claude.state.mail import REFUSED, Mailbox
 from dodo_claude.text.durations import in_words
 from dodo_claude.text.errors import DodoClaudeError

@@ -17,7 +17,7 @@ from dodo_claude.config.config import Stage
 from dodo_claude.config.records import Prompt
 from dodo_claude.machine.processes import Census
 from dodo_claude.machine.terminal import Terminal
-from dodo_claude.state.lifecycle import Outcome, View
+from dodo_claude.state.events import Outcome, View
 from dodo_claude.state.stops import Stops
 from dodo_claude.text.redact import NOTHING, Redactor
 from dodo_claude.worker.protect import Guard

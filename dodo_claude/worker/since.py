@@ -18,7 +18,7 @@ from dodo_claude.text.clean import clean_line
 from dodo_claude.worker import verify
 
 if TYPE_CHECKING:
-    from dodo_claude.state.lifecycle import View
+    from dodo_claude.state.events import View
 
 NEVER = "it has not run yet"
 FORGOTTEN = "it is to be done anew"  # as `doit forget` has it
@@ -54,7 +54,7 @@ def how(last: Attempt) -> str:
 
 def ended(result: Mapping[str, object]) -> str:
     """How an attempt ended, in words, by its result; '' if it ended well, or never began."""
-    from dodo_claude.state.lifecycle import Result
+    from dodo_claude.state.events import Result
 
     how, reason = result.get("result"), str(result.get("reason") or "")
     if how in (None, Result.SUCCEEDED.value):

@@ -24,9 +24,10 @@ from dodo_claude.config import shell
 from dodo_claude.config.config import Stage
 from dodo_claude.machine import files, processes
 from dodo_claude.machine.files import disk_problem, write_atomic
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
+from dodo_claude.state import lifecycle
+from dodo_claude.state.events import Outcome, Result, View
 from dodo_claude.state.journal import Attempt
-from dodo_claude.state.lifecycle import Outcome, Result, View
 from dodo_claude.text.durations import in_words
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.worker import phases, policy, protect, verify
@@ -323,7 +324,7 @@ class Work(ABC):
         self._advance(self.attempt.record(kind, **data))
 
     def _fold(self, event: life.Event) -> None:
-        self.view = life.advance(self.view, event)
+        self.view = lifecycle.advance(self.view, event)
         if event.kind == life.BEGUN:
             told = event.data.get("verified")
             self.verified = list(told) if isinstance(told, list) else []

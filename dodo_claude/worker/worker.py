@@ -29,10 +29,10 @@ from dodo_claude.config.records import Prompt
 from dodo_claude.machine import files, processes
 from dodo_claude.machine.files import make_folder, write_atomic, write_new
 from dodo_claude.machine.terminal import Pane
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
 from dodo_claude.state import permits
+from dodo_claude.state.events import Outcome, Result
 from dodo_claude.state.journal import Attempt
-from dodo_claude.state.lifecycle import Outcome, Result
 from dodo_claude.state.mail import DELIVERED, QUEUED, UNKNOWN, Mailbox
 from dodo_claude.text.clean import clean_text
 from dodo_claude.text.errors import DodoClaudeError

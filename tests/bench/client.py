@@ -7,7 +7,7 @@ import shlex
 import time
 from collections.abc import Iterator
 
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
 from tests.bench.frame import Found, Skipped, in_turn, milliseconds, ratio
 from tests.bench.lab import Lab, orchestrate, until
 from tests.bench.played import event_times

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
 from dodo_claude.state.journal import Attempt, StageLog
 from tests.bench.frame import Took
 from tests.bench.graphs import Graph

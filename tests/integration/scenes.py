@@ -23,8 +23,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dodo_claude.state.events import Event
 from dodo_claude.state.journal import Attempt
-from dodo_claude.state.lifecycle import Event
 from tests.project import BIN, PATIENCE, Live, Project
 
 Step = dict[str, Any]

@@ -11,9 +11,9 @@ from typing import Any
 
 from dodo_claude.config.records import AgentProfile, Prompt, Stage
 from dodo_claude.machine.files import STATE_DIR, make_state_dir
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
+from dodo_claude.state.events import Outcome, Result
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import Outcome, Result
 from dodo_claude.worker import verify
 from dodo_claude.worker.protect import Guard
 from dodo_claude.worker.recovery import drive

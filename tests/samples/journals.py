@@ -11,7 +11,7 @@ from typing import Any
 
 from dodo_claude.config.config import load_config
 from dodo_claude.machine.files import make_state_dir
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
 from dodo_claude.state.journal import Attempt, StageLog
 from dodo_claude.worker import verify
 

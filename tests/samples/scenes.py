@@ -18,7 +18,7 @@ from dodo_claude.report import history
 from dodo_claude.report.history import Said
 from dodo_claude.report.report import RunReport, StageReport, to_json
 from dodo_claude.report.runs import Span
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
 from dodo_claude.state.journal import Attempt, StageLog
 from dodo_claude.worker import verify
 from tests.samples.reports import SHAPE

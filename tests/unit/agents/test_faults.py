@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dodo_claude.agents import faults
-from dodo_claude.state.lifecycle import START_DIALOGS
+from dodo_claude.state.events import START_DIALOGS
 
 REFUSED = "API Error: Opus 5.5's safeguards flagged this message (https://www.anthropic.com/legal/aup)."
 TOO_LONG = "API Error: Claude's response exceeded the 128000 output token maximum."

@@ -17,7 +17,8 @@ import pytest
 
 from dodo_claude.machine.watch import Watcher
 from dodo_claude.run.run import HOOK
-from dodo_claude.state import lifecycle, permits
+from dodo_claude.state import events as lifecycle
+from dodo_claude.state import permits
 from dodo_claude.state.journal import Attempt, StageLog
 from dodo_claude.state.mail import RefusedError
 

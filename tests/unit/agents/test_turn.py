@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dodo_claude.agents.turn import NO_SIGNS, Signs, is_held_open, is_over
-from dodo_claude.state import lifecycle as life
-from dodo_claude.state.lifecycle import Step
+from dodo_claude.state import events as life
+from dodo_claude.state.events import Step
 from tests.histories import PROMPT, SESSION, SPAWNED, STOP, WRITE, events, fold
 
 AT = 5.0  # of the Stop, when it is the fifth event

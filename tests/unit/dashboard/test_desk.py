@@ -13,7 +13,7 @@ from dodo_claude.dashboard.desk import Desk
 from dodo_claude.report.board import Line
 from dodo_claude.report.details import Change, Details, Excerpt, Remark
 from dodo_claude.report.status import RunStatus, StageStatus
-from dodo_claude.state.lifecycle import Ask, Event, State, View
+from dodo_claude.state.events import Ask, Event, State, View
 from dodo_claude.text.cells import cells
 from dodo_claude.text.states import NOW
 from tests.samples.evil import EVIL

@@ -17,7 +17,7 @@ from dodo_claude.dashboard.following import Following
 from dodo_claude.machine.changes import Changes
 from dodo_claude.report import status
 from dodo_claude.report.status import Silence, StageStatus
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
 from dodo_claude.state.journal import Attempt
 from dodo_claude.state.stops import USER, Stops
 from tests.project import PATIENCE

@@ -15,7 +15,7 @@ from doit.task import Task
 
 from dodo_claude.plugin.reporter import StageReporter
 from dodo_claude.plugin.tasks import Fault, StageAction, StageStopped
-from dodo_claude.state.lifecycle import State, View
+from dodo_claude.state.events import State, View
 from tests.project import Project
 from tests.samples.stages import STAGE
 

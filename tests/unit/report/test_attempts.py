@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dodo_claude.report import attempts
+from dodo_claude.state import events as life
 from dodo_claude.state import journal
-from dodo_claude.state import lifecycle as life
 from dodo_claude.state.journal import Attempt
 from tests.samples.scenes import API, Scene
 

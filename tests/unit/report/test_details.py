@@ -12,7 +12,7 @@ from dodo_claude.report import details as module
 from dodo_claude.report import history
 from dodo_claude.report.details import Change, Details, Excerpt, details
 from dodo_claude.report.history import Span
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
 from dodo_claude.state.mail import Mailbox
 from dodo_claude.text.redact import MARK, Redactor
 from tests.samples.scenes import API, T0, Scene

@@ -10,7 +10,7 @@ import pytest
 from dodo_claude.report import history
 from dodo_claude.report.history import Said
 from dodo_claude.report.runs import Span
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
 from dodo_claude.text.redact import MARK, Redactor
 from tests.samples.scenes import API, BUILD, DOC, T0, Scene
 from tests.samples.stages import STAGE as SOME

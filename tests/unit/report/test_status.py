@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from dodo_claude.report import status
-from dodo_claude.state.lifecycle import Ask, State, View
+from dodo_claude.state.events import Ask, State, View
 from dodo_claude.text import states
 from tests.integration.scenes import at_gate, bash, configure, gate, kill, open_gate, play, worker_pid, write
 from tests.project import BIN, Project

@@ -9,8 +9,8 @@ import pytest
 
 from dodo_claude.state import basis
 from dodo_claude.state.basis import Basis
+from dodo_claude.state.events import BEGUN, CHECKED, PHASE, VERIFIED, Event
 from dodo_claude.state.journal import StageLog
-from dodo_claude.state.lifecycle import BEGUN, CHECKED, PHASE, VERIFIED, Event
 
 MARK, OTHER = ["file", 1, 2], ["file", 3, 4]
 BEGIN = {

@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 
 from dodo_claude.machine.files import NotOursError, make_state_dir, write_atomic
 from dodo_claude.run.run import HOOK
-from dodo_claude.state import journal, lifecycle
+from dodo_claude.state import events as lifecycle
+from dodo_claude.state import journal
+from dodo_claude.state.events import Event
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import Event
 from dodo_claude.text.clean import MAX_OUTPUT
 
 

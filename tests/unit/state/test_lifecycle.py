@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dodo_claude.agents.turn import Signs
-from dodo_claude.state import lifecycle as life
-from dodo_claude.state.lifecycle import Event, Outcome, Result, State, View, advance
+from dodo_claude.state import events as life
+from dodo_claude.state import lifecycle
+from dodo_claude.state.events import Event, Outcome, Result, State, View
+from dodo_claude.state.lifecycle import advance
 from dodo_claude.worker import policy
 from dodo_claude.worker.policy import Facts, decide
 from tests.histories import HISTORIES, PROMPT, SESSION, SPAWNED, STOP, WORKS, events, fold
@@ -367,7 +369,7 @@ def test_decide(what: str, view: View, facts: Facts, expected: object) -> None:
     assert decide(view, facts) == expected
 
 
-KINDS = [*life.TABLE, "SubagentStop", "SessionEnd", "Nonsense"]
+KINDS = [*lifecycle.TABLE, "SubagentStop", "SessionEnd", "Nonsense"]
 EVENTS = st.builds(
     Event,
     kind=st.sampled_from(KINDS),

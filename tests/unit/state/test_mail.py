@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dodo_claude.run.run import HOOK
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
 from dodo_claude.state import mail
 from dodo_claude.state.journal import Attempt, StageLog
 from dodo_claude.state.mail import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dodo_claude.dashboard import desk
 from dodo_claude.machine import tmux
 from dodo_claude.report import board, markup, report, status
-from dodo_claude.state.lifecycle import State
+from dodo_claude.state.events import State
 from dodo_claude.text import states
 from dodo_claude.worker.worker import _ASKS, _BLOCKED, _ENDED
 

@@ -11,9 +11,9 @@ import pytest
 
 from dodo_claude.agents import agents
 from dodo_claude.config.records import Phase, Stage
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
+from dodo_claude.state.events import Outcome, Result
 from dodo_claude.state.journal import Attempt
-from dodo_claude.state.lifecycle import Outcome, Result
 from dodo_claude.worker import phases, policy
 from dodo_claude.worker.worker import Worker
 from tests.fakes import AGAIN, WORK, Turn

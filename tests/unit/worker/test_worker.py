@@ -20,9 +20,9 @@ from dodo_claude.agents import agents
 from dodo_claude.config.records import AgentProfile, Monitor, Prompt, Stage
 from dodo_claude.machine import processes
 from dodo_claude.machine.terminal import Pane
-from dodo_claude.state import lifecycle as life
+from dodo_claude.state import events as life
+from dodo_claude.state.events import Outcome, Result
 from dodo_claude.state.journal import Attempt
-from dodo_claude.state.lifecycle import Outcome, Result
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.worker import monitors, policy, verify, worker
 from dodo_claude.worker.protect import Watch

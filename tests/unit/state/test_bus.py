@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.state.events import Bus, Tail, telling
+from dodo_claude.state.bus import Bus, Tail, telling
+from dodo_claude.state.events import Event
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.state.lifecycle import Event
 
 
 @pytest.fixture
