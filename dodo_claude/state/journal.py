@@ -16,7 +16,6 @@ import contextlib
 import errno
 import hashlib
 import json
-import math
 import os
 import re
 import secrets
@@ -28,7 +27,7 @@ from urllib.parse import quote
 
 from dodo_claude.machine import files
 from dodo_claude.machine.files import make_folder, naming, no_room, write_atomic
-from dodo_claude.text.clean import MAX_OUTPUT, left_out
+from dodo_claude.state import spool
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.text.redact import NOTHING, Redactor
 
@@ -37,13 +36,7 @@ if TYPE_CHECKING:
 
 # The name of an attempt's folder. More digits than ours are no number of ours.
 _NUMBER = re.compile(r"[0-9]{1,18}")
-# A hook's tool input may carry whole files; the journal needs to say what was done, not to repeat it.
-MAX_TEXT = 4_000  # characters kept of one string of an event
-MAX_MESSAGE = 100_000  # characters kept of a worker's last message, which other prompts may include
-MAX_EVENT = 8_000_000  # bytes; of a larger spool file, set aside unread, head and tail stay
-MAX_DEPTH = 20  # levels kept of a nested value
 MAX_FOLDER_NAME = 255  # bytes, what file systems allow
-HOOK_SECONDS = 60.0  # a hook that wrote nothing for so long writes no more
 # A line as `_append` writes it, with its time and its kind.
 _OUTLINE = re.compile(rb'^(?=\{"at": ([0-9]+(?:\.[0-9]+)?), "kind": "([^"\\]*)")(.*)$', re.M)
 # Of a stage whose last attempt counts: doit has stored its outcome, or is to.
@@ -268,14 +261,16 @@ class Attempt:
         for name in self._names():
             with contextlib.suppress(FileNotFoundError):
                 # A file system's clock ticks some milliseconds apart: then the process ids tell.
-                arrived.append((os.lstat(self.spool / name).st_mtime_ns, len(_number(name)), name))
+                arrived.append((os.lstat(self.spool / name).st_mtime_ns, len(spool.number(name)), name))
         events, self.unfinished = [], False
         for mtime, _, name in sorted(arrived):
             path = self.spool / name
-            event = _read_hook(path, mtime / 1e9, name)
-            written = event is None and _is_written(name, mtime / 1e9)
+            event = spool.read_event(path, mtime / 1e9, name)
+            written = event is None and spool.is_written(name, mtime / 1e9)
             if event is None and not written:
-                event = _read_hook(path, mtime / 1e9, name)  # its hook may have ended since the first look
+                event = spool.read_event(
+                    path, mtime / 1e9, name
+                )  # its hook may have ended since the first look
             if event is not None:
                 events.append(self._append(event))
                 files.remove(path, missing_ok=True)
@@ -292,7 +287,7 @@ class Attempt:
         place = self.spool / f".unreadable-{name}"
         with contextlib.suppress(FileNotFoundError):
             files.move(self.spool / name, place)
-            _shorten(place)
+            spool.shorten(place)
 
     def _names(self) -> list[str]:
         """Of the events in the spool. What begins with a point is none: not whole yet, or set aside."""
@@ -325,7 +320,7 @@ class Attempt:
             for name in self._names():
                 with contextlib.suppress(FileNotFoundError):
                     path = self.spool / name
-                    event = _read_hook(path, path.lstat().st_mtime, name)
+                    event = spool.read_event(path, path.lstat().st_mtime, name)
                     if event is not None:
                         found.append(event)
         return sorted(found, key=lambda event: event.at)
@@ -335,7 +330,7 @@ class Attempt:
         with contextlib.suppress(OSError):
             for name in files.names(self.spool):
                 if not name.startswith("."):
-                    if _read_hook(self.spool / name, 0.0, name) is None:
+                    if spool.read_event(self.spool / name, 0.0, name) is None:
                         self._set_aside(name)
                 elif not name.startswith(".unreadable-"):
                     files.remove(self.spool / name)
@@ -383,22 +378,6 @@ class Attempt:
         }
 
 
-def _shorten(path: Path) -> None:
-    """Leave of a file the first and the last half of what is kept of any output. Of a link nothing is lost."""
-    try:
-        fd = files.open_file(path, os.O_RDWR)
-    except (OSError, files.NotOursError):
-        return
-    try:
-        status, half = os.fstat(fd), MAX_OUTPUT // 2
-        if status.st_nlink == 1 and status.st_size > MAX_OUTPUT:
-            tail = os.pread(fd, half, status.st_size - half)
-            os.ftruncate(fd, half)
-            os.pwrite(fd, left_out(status.st_size - MAX_OUTPUT) + tail, half)
-    finally:
-        os.close(fd)
-
-
 def parse_event(line: bytes) -> Event | None:
     """The event of one line of a journal; None if it is none."""
     from dodo_claude.state.events import Event
@@ -408,70 +387,3 @@ def parse_event(line: bytes) -> Event | None:
         return Event(str(value["kind"]), float(value["at"]), dict(value["data"]))
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
-
-
-def _read_hook(path: Path, at: float, name: str) -> Event | None:
-    from dodo_claude.state.events import SAID, Event
-
-    try:
-        # NaN and what is too large for a number are not JSON, though Python reads them.
-        value = json.loads(files.read(path, MAX_EVENT), parse_constant=_finite, parse_float=_finite)
-    except files.NotOursError:
-        return None  # a link, a pipe, one that is too large: it is set aside
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(value, dict) or not isinstance(value.get("hook_event_name"), str):
-        return None
-    kind = value.pop("hook_event_name")
-    if not _comes_by_spool(kind) or not all(
-        type(value.get(key)) in kinds for key, kinds in SAID.get(kind, {}).items()
-    ):
-        return None
-    data = {key: _trim(item, key) for key, item in value.items() if key not in ("mail", "request")}
-    return Event(kind, at, {**data, **_by_hook(name)})
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text} is no number")
-    return value
-
-
-def _number(name: str) -> str:
-    """What tells one hook from another in the name of its event: its process id, and more where that came round again."""
-    return re.split("[+%]", name)[0]
-
-
-def _is_written(name: str, at: float) -> bool:
-    """May the hook still be writing that event, of which something came at `at`?"""
-    return time.time() - at < HOOK_SECONDS and files.lives(name.partition(".")[0])
-
-
-def _by_hook(name: str) -> dict[str, object]:
-    """What only hook.sh says, in its event's name: the messages that it gave to the client, the request it waits for."""
-    name, _, request = name.partition("%")
-    letters = [letter for letter in name.split("+")[1:] if letter]
-    return {**({"mail": letters} if letters else {}), **({"request": request} if request else {})}
-
-
-def _comes_by_spool(kind: str) -> bool:
-    """The client's own events begin with a capital letter, and ours do not, but for what a worker itself may say:
-    it can't say that it was verified."""
-    from dodo_claude.state.events import SAID
-
-    return "A" <= kind[:1] <= "Z" or kind in SAID
-
-
-def _trim(value: object, key: str = "", depth: int = 0) -> object:
-    """`value` with long strings, long lists and deep values cut, so that a journal line stays small."""
-    if depth > MAX_DEPTH:
-        return "…"
-    if isinstance(value, str):
-        limit = MAX_MESSAGE if key == "last_assistant_message" else MAX_TEXT
-        return value if len(value) <= limit else f"{value[:limit]}… ({len(value)} characters)"
-    if isinstance(value, dict):
-        return {name: _trim(item, depth=depth + 1) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_trim(item, depth=depth + 1) for item in value[:100]]
-    return value

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from dodo_claude.machine.files import NotOursError, make_state_dir, write_atomic
 from dodo_claude.run.run import HOOK
 from dodo_claude.state import events as lifecycle
-from dodo_claude.state import journal
+from dodo_claude.state import journal, spool
 from dodo_claude.state.events import Event
 from dodo_claude.state.journal import Attempt, StageLog
 from dodo_claude.text.clean import MAX_OUTPUT
@@ -260,7 +260,7 @@ def test_300_hooks_at_once_lose_and_tear_nothing(attempt: Attempt) -> None:
             events += attempt.collect()
     events += attempt.collect()
     assert sorted(str(event.data["message"]) for event in events) == sorted(
-        text if len(text) <= journal.MAX_TEXT else f"{text[: journal.MAX_TEXT]}… ({len(text)} characters)"
+        text if len(text) <= spool.MAX_TEXT else f"{text[: spool.MAX_TEXT]}… ({len(text)} characters)"
         for text in texts
     )
     assert list(attempt.replay()) == events
@@ -320,7 +320,7 @@ def test_half_an_event_is_left_to_its_hook(attempt: Attempt) -> None:
 def test_half_an_event_whose_hook_hangs_is_set_aside_one_day(attempt: Attempt) -> None:
     name = f"{os.getpid()}.1"
     put(attempt, name, "{")
-    long_ago = time.time() - journal.HOOK_SECONDS
+    long_ago = time.time() - spool.HOOK_SECONDS
     os.utime(attempt.spool / name, (long_ago, long_ago))
     assert attempt.collect() == []
     assert (attempt.spool / f".unreadable-{name}").exists()
@@ -369,12 +369,12 @@ def test_a_folder_among_the_events_is_set_aside(attempt: Attempt) -> None:
 
 def test_an_event_too_large_is_not_read(attempt: Attempt) -> None:
     put(attempt, NOBODY, "")
-    os.truncate(attempt.spool / NOBODY, journal.MAX_EVENT + 1)
+    os.truncate(attempt.spool / NOBODY, spool.MAX_EVENT + 1)
     assert attempt.collect() == []
     assert (attempt.spool / f".unreadable-{NOBODY}").exists()
 
 
-@pytest.mark.parametrize("size", [MAX_OUTPUT, MAX_OUTPUT + 1, journal.MAX_EVENT + 1, 200_000_000])
+@pytest.mark.parametrize("size", [MAX_OUTPUT, MAX_OUTPUT + 1, spool.MAX_EVENT + 1, 200_000_000])
 def test_of_what_is_set_aside_head_and_tail_stay(attempt: Attempt, size: int) -> None:
     put(attempt, NOBODY, "HEAD")
     with (attempt.spool / NOBODY).open("r+b") as stream:
@@ -412,8 +412,8 @@ def test_long_and_deep_values_are_cut(attempt: Attempt) -> None:
     }
     put(attempt, "1", json.dumps({**event, "deep": deep}))
     (stop,) = attempt.collect()
-    assert str(stop.data["last_assistant_message"]).startswith("m" * journal.MAX_MESSAGE + "… (150000")
-    assert stop.data["x"] == "x" * journal.MAX_TEXT + "… (5000 characters)"
+    assert str(stop.data["last_assistant_message"]).startswith("m" * spool.MAX_MESSAGE + "… (150000")
+    assert stop.data["x"] == "x" * spool.MAX_TEXT + "… (5000 characters)"
     assert stop.data["l"] == [0] * 100
     assert "bottom" not in attempt.journal.read_text()
     assert list(attempt.replay()) == [stop]
