@@ -21,7 +21,6 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from pathlib import Path
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -29,6 +28,7 @@ from dodo_claude.agents import faults
 from dodo_claude.agents import limits as waits
 from dodo_claude.agents.usage import Usage
 from dodo_claude.config.records import Budget, Config
+from dodo_claude.machine import kernel
 from dodo_claude.text.clean import clean_line
 from dodo_claude.text.durations import in_words
 
@@ -96,15 +96,6 @@ class _Pause:
     latest: float
 
 
-def available_memory() -> int | None:
-    """Bytes that new processes can have; None where the system does not tell."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
-
-
 def local_zone(environ: Mapping[str, str]) -> tzinfo:
     """The user's zone with its clock changes; with today's offset only, where the system hides the rest."""
     name = environ.get("TZ", "").removeprefix(":")
@@ -129,7 +120,7 @@ class Fleet:
         clock: Clock = time,
         random: Callable[[], float] = random.random,
         *,
-        memory: Callable[[], int | None] = available_memory,
+        memory: Callable[[], int | None] = kernel.available_memory,
         zone: tzinfo | None = None,
         listener: Callable[[], object] = lambda: None,
     ) -> None:

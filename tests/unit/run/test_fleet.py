@@ -491,11 +491,6 @@ def test_nobody_looks_or_nobody_knows(memory: int, free: int | None) -> None:
     assert [rig.fleet.admit(number) for number in range(50)] == [None] * 50
 
 
-def test_a_system_that_tells_of_its_memory() -> None:
-    found = fleets.available_memory()
-    assert found is None or found > 1_000_000
-
-
 # What surrounds it.
 
 
