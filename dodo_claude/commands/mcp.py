@@ -74,7 +74,7 @@ class _Cursor:
     rest: tuple[Told, ...] = ()
 
 
-class Desk:
+class Tools:
     """The tools. Each method is one; its docstring tells the model what it does."""
 
     def __init__(self) -> None:
@@ -261,9 +261,9 @@ def _server() -> MCPServer[Any]:
                 raise ToolError("; ".join(line.strip() for line in lines if line.strip())) from None
 
     server = Server("dodo-claude", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
-    desk = Desk()
+    tools = Tools()
     for name in TOOLS:
-        server.add_tool(getattr(desk, name), name=name, structured_output=False)
+        server.add_tool(getattr(tools, name), name=name, structured_output=False)
     return server
 
 
