@@ -23,7 +23,7 @@ from dodo_claude.commands import main, mcp, see
 from dodo_claude.control.project import find_config, find_status
 from dodo_claude.dashboard import desk
 from dodo_claude.machine import tmux
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.plugin import reporter
 from dodo_claude.report import board, details
 from dodo_claude.run import approval

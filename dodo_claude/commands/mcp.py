@@ -29,7 +29,7 @@ from dodo_claude.control.project import (
     project_tmux,
 )
 from dodo_claude.machine import files, streams
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.report import rendered, runs
 from dodo_claude.report.status import StageStatus
 from dodo_claude.state import events as life

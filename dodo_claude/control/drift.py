@@ -24,7 +24,7 @@ from dodo_claude.config.config import load_config
 from dodo_claude.control import trial
 from dodo_claude.control.finding import NOTE, OK, WRONG, Finding
 from dodo_claude.control.loopback import Answer, Asked, Call, Loopback
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.machine.tmux import program
 from dodo_claude.run import approval, run
 from dodo_claude.state.events import OUTCOME

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.control import detached
 from dodo_claude.control.project import RUN, project_tmux, stage_name
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.machine.tmux import Tmux, TmuxError
 from dodo_claude.report import runs, status
 from dodo_claude.report.attempts import touched

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from dodo_claude.machine import importing, processes, watch
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.report import runs
 from dodo_claude.run import run
 from dodo_claude.state import slots

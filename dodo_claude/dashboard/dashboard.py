@@ -36,7 +36,7 @@ from dodo_claude.dashboard.dialogs import Say, Sure, box_width, yes_no
 from dodo_claude.dashboard.following import Following
 from dodo_claude.dashboard.panes import Clicked, Listed, Scrolled, Still, painted
 from dodo_claude.machine import files, importing, mirror
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.machine.tmux import Tmux
 from dodo_claude.report import report
 from dodo_claude.report.board import Line

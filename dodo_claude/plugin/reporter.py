@@ -490,7 +490,7 @@ class StageReporter(ConsoleReporter):
 
     def _after(self, stage: Stage, attempt: int) -> str:
         """How the attempt before that one ended, if not well; whichever run that was in."""
-        from dodo_claude.machine.files import STATE_DIR
+        from dodo_claude.machine.ours import STATE_DIR
         from dodo_claude.state.journal import Attempt, StageLog
         from dodo_claude.worker.since import ended
 

@@ -22,7 +22,8 @@ from doit.exceptions import TaskError, TaskFailed, UnmetDependency
 from doit.task import Task
 
 from dodo_claude.config.records import Config, Foreach, Stage, enclosing
-from dodo_claude.machine.files import STATE_DIR, GoneError, disk_problem, write_atomic
+from dodo_claude.machine.files import disk_problem, write_atomic
+from dodo_claude.machine.ours import STATE_DIR, GoneError
 from dodo_claude.state.left import Left
 from dodo_claude.text.clean import clean_text
 from dodo_claude.text.errors import DodoClaudeError

@@ -20,7 +20,7 @@ from typing import Any
 from dodo_claude.agents.usage import TranscriptReader, cost_of
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.machine import files
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.report.attempts import (
     Told,
     Version,

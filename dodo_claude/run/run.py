@@ -18,15 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dodo_claude.config.records import Config, Monitor, Phase, Plan, Prompt, Stage
-from dodo_claude.machine import files, watch
-from dodo_claude.machine.files import (
-    STATE_DIR,
-    being_written,
-    disk_problem,
-    make_folder,
-    make_state_dir,
-    write_atomic,
-)
+from dodo_claude.machine import files, ours, watch
+from dodo_claude.machine.files import being_written, disk_problem, make_folder, make_state_dir, write_atomic
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.state import left
 from dodo_claude.state.journal import Attempt, StageLog
 from dodo_claude.text.clean import one_line
@@ -192,7 +186,7 @@ class Run:
             raise PreflightError(disk_problem(error, self.config.root)) from error
         self._lock_fd = fd
         self.holder = held_by(fd)
-        files.hold(state)
+        ours.hold(state)
         for name in ("stages", "runs", "stops"):
             files.is_folder(state / name)  # what is none is said before anybody works
         files.is_file(state / "notes.md")
@@ -202,7 +196,7 @@ class Run:
         if self.left.possible:
             from dodo_claude.worker import store
 
-            with contextlib.suppress(OSError, files.NotOursError):  # a store that is none fails nothing
+            with contextlib.suppress(OSError, ours.NotOursError):  # a store that is none fails nothing
                 store.sweep(state)
             # A stage that is up to date has nobody else who would: its screen is written after its end.
             with contextlib.suppress(OSError):
@@ -332,7 +326,7 @@ class Run:
     @property
     def lost(self) -> str | None:
         """What became of the project's folder, or its state folder, if this run has no place any more."""
-        return files.lost(self.config.root / STATE_DIR)
+        return ours.lost(self.config.root / STATE_DIR)
 
     def _look_whether_lost(self) -> None:
         if (reason := self.lost) is not None and self.fleet is not None:
@@ -391,7 +385,7 @@ class Run:
             if self._lock_fd is not None:
                 with contextlib.suppress(OSError, DodoClaudeError):
                     self._look_what_is_left()
-                files.let_go(self.config.root / STATE_DIR)
+                ours.let_go(self.config.root / STATE_DIR)
                 os.close(self._lock_fd)
                 self._lock_fd = None
 
@@ -773,7 +767,7 @@ def closed(config: Config) -> list[str]:
             os.close(files.open_file(config.root / STATE_DIR / name, os.O_RDWR))
         except FileNotFoundError:
             continue  # it is made
-        except files.NotOursError as error:
+        except ours.NotOursError as error:
             problems.append(str(error))
         except OSError as error:
             problems.append(disk_problem(error, config.root))

@@ -14,7 +14,8 @@ from dodo_claude.commands import main
 from dodo_claude.control import caller
 from dodo_claude.control.steering import drop
 from dodo_claude.machine import processes
-from dodo_claude.machine.files import STATE_DIR, make_state_dir
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.state.journal import Attempt, StageLog
 
 NONCE = {"a": "a" * 32, "b": "b" * 32}

@@ -25,7 +25,8 @@ from dodo_claude.config import language
 from dodo_claude.config.config import Blueprint, load_config
 from dodo_claude.config.records import AgentProfile, Stage
 from dodo_claude.config.schema import SCHEMA
-from dodo_claude.machine.files import NotOursError, make_state_dir
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.machine.ours import NotOursError
 from dodo_claude.machine.tmux import Tmux
 from dodo_claude.run import approval
 from dodo_claude.run import run as runs
