@@ -63,14 +63,20 @@ def attach(worker: str) -> None:
     Example: dodo-claude attach backend
     """
     from dodo_claude.commands.attach import way
-    from dodo_claude.machine.tmux import check_version, is_watched, program
+    from dodo_claude.machine.server import check_version, program
+    from dodo_claude.machine.tmux import is_watched
 
     with faults():
         tmux, session = find_session(worker)
         borderless = not check_version().startswith("tmux 3.2")
         watched = is_watched(os.environ)
         found = way(
-            session, tmux.socket, os.environ, is_watched=watched, has_borderless=borderless, program=program()
+            session,
+            tmux.server.socket,
+            os.environ,
+            is_watched=watched,
+            has_borderless=borderless,
+            program=program(),
         )
         os.execvpe(found.argv[0], found.argv, found.environ)  # noqa: S606 (there is no shell to start it without)
 

@@ -133,7 +133,7 @@ def _versions() -> Finding:
 
 
 def _tmux() -> Finding:
-    from dodo_claude.machine.tmux import PROVED, check_version
+    from dodo_claude.machine.server import PROVED, check_version
 
     return Finding("tmux", OK, f"{check_version()} (proved on {', '.join(PROVED)})")
 

@@ -25,7 +25,7 @@ from dodo_claude.control import trial
 from dodo_claude.control.finding import NOTE, OK, WRONG, Finding
 from dodo_claude.control.loopback import Answer, Asked, Call, Loopback
 from dodo_claude.machine.ours import STATE_DIR
-from dodo_claude.machine.tmux import program
+from dodo_claude.machine.server import program
 from dodo_claude.run import approval, run
 from dodo_claude.state.events import OUTCOME
 from dodo_claude.state.journal import StageLog
@@ -256,7 +256,7 @@ def _attach_and_leave(root: Path) -> None:
     drain = threading.Thread(target=_drain, args=(main,), daemon=True)
     try:
         looking = subprocess.Popen(
-            [program(), "-S", str(tmux.socket), "attach-session"], stdin=side, stdout=side, stderr=side,
+            [program(), "-S", str(tmux.server.socket), "attach-session"], stdin=side, stdout=side, stderr=side,
             env={**os.environ, "TERM": "xterm-256color"}, start_new_session=True,
         )  # fmt: skip
     finally:
@@ -264,9 +264,9 @@ def _attach_and_leave(root: Path) -> None:
     drain.start()
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not tmux.somebody_looks() and looking.poll() is None and time.monotonic() < deadline:
+        while not tmux.server.somebody_looks() and looking.poll() is None and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
-        tmux.send_away()
+        tmux.server.send_away()
         looking.wait(START_SECONDS)
     finally:
         looking.kill()

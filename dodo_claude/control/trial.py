@@ -122,10 +122,10 @@ def _clear(root: Path) -> None:
     pids: list[int] = []
     with contextlib.suppress(OSError, DodoClaudeError):
         tmux = run.own_tmux(root, os.environ)
-        for session_id, mark in tmux.sessions().values():
-            pids += tmux.pids(session_id)
-            tmux.end_session(session_id, mark)
-        tmux.stop_server()
+        for session_id, mark in tmux.server.sessions().values():
+            pids += tmux.server.pids(session_id)
+            tmux.server.end(session_id, mark)
+        tmux.server.stop()
     _await_end(pids)
     shutil.rmtree(runtime, ignore_errors=True)
     # A client that ends writes its state once more, and may have a helper that does so after it.

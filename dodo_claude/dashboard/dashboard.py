@@ -167,7 +167,10 @@ class Dashboard(App[None]):
 
     def _follow(self, changed: Callable[[], None]) -> Following:
         return Following(
-            project.find_config, lambda config: project.project_tmux(config).living(), changed, self._redact
+            project.find_config,
+            lambda config: project.project_tmux(config).server.living(),
+            changed,
+            self._redact,
         )
 
     # -- what is there
@@ -441,14 +444,14 @@ class Dashboard(App[None]):
         except DodoClaudeError as error:
             self._seen(wanted, str(error))
             return
-        await mirror.follow(tmux.following(session), session, lambda text: self._seen(wanted, text))
+        await mirror.follow(tmux.server.following(session), session, lambda text: self._seen(wanted, text))
 
     def _session(self, name: str) -> tuple[Tmux, str]:
         """The tmux server and the session's id of a stage's worker."""
         config = self.following.config
         wanted = next((stage.session for stage in config.stages if stage.name == name), "")
         tmux = project.project_tmux(config)
-        session, mark = tmux.sessions().get(wanted, ("", ""))
+        session, mark = tmux.server.sessions().get(wanted, ("", ""))
         if not mark:
             raise DodoClaudeError(f"'{name}': has no session in tmux now")
         return tmux, session

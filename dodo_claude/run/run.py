@@ -376,7 +376,7 @@ class Run:
             if self._tmux is not None:
                 if self._lock_fd is not None:
                     self._take_down_left(self._tmux)
-                self._tmux.stop_server_if_empty()
+                self._tmux.server.stop_if_empty()
                 self._tmux = None
             if self._services is not None and self._started:
                 with contextlib.suppress(DodoClaudeError):
@@ -710,10 +710,10 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
     missing = set()
     profiles = {stage.agent.full_name: stage.agent for stage in stages if stage.agent is not None}
     if profiles:
-        from dodo_claude.machine import tmux
+        from dodo_claude.machine import server
 
         try:
-            tmux.check_version()
+            server.check_version()
         except DodoClaudeError as error:
             problems.append(str(error))
     for profile in profiles.values():

@@ -27,6 +27,7 @@ from dodo_claude.config.records import AgentProfile, Stage
 from dodo_claude.config.schema import SCHEMA
 from dodo_claude.machine.files import make_state_dir
 from dodo_claude.machine.ours import NotOursError
+from dodo_claude.machine.server import Server
 from dodo_claude.machine.tmux import Tmux
 from dodo_claude.run import approval
 from dodo_claude.run import run as runs
@@ -405,15 +406,18 @@ def test_close_leaves_no_empty_server_and_keeps_a_full_one(started: Run, root: P
     again.close("w", "m")
     run.close()
     done = subprocess.run(
-        ["tmux", "-S", str(terminal.socket), "list-sessions"], capture_output=True, text=True, check=False
+        ["tmux", "-S", str(terminal.server.socket), "list-sessions"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
 
 
 def test_the_users_own_server_is_never_stopped(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = runs.open_tmux(replace(config_of(root), socket="default"), {})
-    monkeypatch.setattr(Tmux, "_cmd", lambda self, name, *args: pytest.fail(f"tmux {name}"))
-    terminal.stop_server_if_empty()
+    monkeypatch.setattr(Server, "cmd", lambda self, name, *args: pytest.fail(f"tmux {name}"))
+    terminal.server.stop_if_empty()
 
 
 # -- prompts
