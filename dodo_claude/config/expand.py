@@ -19,7 +19,7 @@ from typing import Any
 from dodo_claude.config import beside, language, prompts
 from dodo_claude.config.documents import Table
 from dodo_claude.config.findings import At, Findings, did_you_mean, dotted, first_of, listed, show
-from dodo_claude.config.foreach import Group
+from dodo_claude.config.groups import Group
 from dodo_claude.config.locate import KeyPath
 from dodo_claude.config.paths import BadPathError, Project, escaped, is_glob
 from dodo_claude.config.records import AgentProfile, Phase, Stage, enclosing
