@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dodo_claude.config import beside, language, prompts
+from dodo_claude.config import beside, language, prompts, templates
 from dodo_claude.config.documents import Table
 from dodo_claude.config.findings import At, Findings, did_you_mean, dotted, first_of, listed, show
 from dodo_claude.config.groups import Group
@@ -24,6 +24,7 @@ from dodo_claude.config.locate import KeyPath
 from dodo_claude.config.paths import BadPathError, Project, escaped, is_glob
 from dodo_claude.config.records import AgentProfile, Phase, Stage, enclosing
 from dodo_claude.config.sources import UnreadableError, read_text
+from dodo_claude.config.uses import LITERAL, PROMPT_NAMES, VALUE_NAMES, Uses, analyse
 from dodo_claude.text import durations
 from dodo_claude.text.errors import DodoClaudeError, Problem
 
@@ -86,7 +87,7 @@ class _Prompt:
     source: str
     place: KeyPath
     file: str | None
-    uses: prompts.Uses
+    uses: Uses
 
 
 def expand(table: Table, around: Surroundings, group: Group | None) -> list[Draft]:
@@ -174,7 +175,7 @@ class _Expansion:
         draft = Draft(self.template(), at, at)
         project = self._around.project
         for value, place in self._strings("file_dep"):
-            if not is_glob(value) and not prompts.is_template(value):
+            if not is_glob(value) and not templates.is_template(value):
                 path = self._path(value, place, project.file)
                 if path is not None:
                     draft.file_dep.setdefault(path, self._at(place))
@@ -513,14 +514,14 @@ class _Expansion:
                 return None
         else:
             source = value
-        known = prompts.PROMPT_NAMES if "foreach" in self._own else prompts.PROMPT_NAMES[1:]
+        known = PROMPT_NAMES if "foreach" in self._own else PROMPT_NAMES[1:]
         if not source.strip():
             self._findings.add(place, "the prompt is empty" if file is None else f"{file} is empty")
             return None
         if "\0" in source:
             self._findings.add(place, "the prompt holds a NUL character")
             return None
-        prompt = _Prompt(source, place, file, prompts.analyse(source, known=known))
+        prompt = _Prompt(source, place, file, analyse(source, known=known))
         self._judge_prompt(prompt)
         return prompt
 
@@ -544,7 +545,7 @@ class _Expansion:
             if language.is_used_up():
                 self._findings.raise_any()
         for name, line in uses.undefined:
-            self._in_prompt(prompt, line, *_undefined(name, prompts.PROMPT_NAMES))
+            self._in_prompt(prompt, line, *_undefined(name, PROMPT_NAMES))
         allowed = {*(self._around.defaults.get("env") or {}), *(self._own.get("env") or {})}
         allowed |= set(self._agent.env_pass if self._agent else ())
         for name in uses.env:
@@ -631,22 +632,22 @@ class _Values:
         self.item = item
         self.stage = stage
         self.raw = raw
-        self._known = prompts.VALUE_NAMES if item is not None or raw else ("stage",)
+        self._known = VALUE_NAMES if item is not None or raw else ("stage",)
 
     def of(self, source: str | None, place: KeyPath, *, quoted: bool = False) -> str | None:
         """The value, or None when there is none or it is no template."""
-        if source is None or not prompts.is_template(source):
+        if source is None or not templates.is_template(source):
             return source
         if self._findings.complained(place):  # to fail takes jinja2 longer than to render
             return None
-        uses = prompts.analyse(source, known=self._known)
+        uses = analyse(source, known=self._known)
         if uses.error is not None:
             self._findings.add_once(place, uses.error[0])
             if language.is_used_up():
                 self._findings.raise_any()
             return None
         for name, _ in uses.undefined:
-            self._findings.add_once(place, *_undefined(name, prompts.VALUE_NAMES))
+            self._findings.add_once(place, *_undefined(name, VALUE_NAMES))
             return None
         if self.raw:
             return source
@@ -664,7 +665,7 @@ class _Values:
 
 @functools.lru_cache(maxsize=64)
 def _has_template(values: tuple[str | None, ...]) -> bool:
-    return any(value is not None and prompts.is_template(value) for value in values)
+    return any(value is not None and templates.is_template(value) for value in values)
 
 
 @functools.lru_cache(maxsize=64)
@@ -684,5 +685,5 @@ def _allowing(agent: AgentProfile, tools: tuple[str | None, ...]) -> AgentProfil
 def _undefined(name: str, known: tuple[str, ...]) -> tuple[str, str]:
     if name == "item":
         return "'item' is only defined in a stage with foreach", "add foreach = ['…'] or leave {{ item }} out"
-    remedy = did_you_mean(name, known, f"a template here knows {listed(known)}; {prompts.LITERAL}")
+    remedy = did_you_mean(name, known, f"a template here knows {listed(known)}; {LITERAL}")
     return f"{show(name)} is undefined", remedy
