@@ -31,6 +31,7 @@ from dodo_claude.config import (
     shapes,
 )
 from dodo_claude.config.documents import Documents, Table
+from dodo_claude.config.drafts import Draft, Surroundings
 from dodo_claude.config.findings import Findings, comparing, did_you_mean, listed, show
 from dodo_claude.config.groups import Group, Late
 from dodo_claude.config.records import (
@@ -217,7 +218,7 @@ class Blueprint:
         for table in found.includes:
             _judge_shared(table, shared[table.full_name], found, groups)
         drafts, templates = [], []
-        unknown: list[tuple[str, expand.Draft]] = []  # of each group whose items are not known
+        unknown: list[tuple[str, Draft]] = []  # of each group whose items are not known
         for table in found.tables:
             group, document = groups.get(table.full_name), table.document
             made = expand.expand(table, around[document.prefix], group)
@@ -262,7 +263,7 @@ class Blueprint:
 
     def _surroundings(
         self, found: Documents, name: str, groups: Mapping[str, Group]
-    ) -> dict[str, expand.Surroundings]:
+    ) -> dict[str, Surroundings]:
         """Of each file, by the prefix of its stages, what they are read against."""
         findings = found.main.findings
         names = [stage for table in found.tables for stage in _names(table, groups.get(table.full_name))]
@@ -274,7 +275,7 @@ class Blueprint:
         names.sort()
         late = sorted([*found.faulty, *(group.name for group in groups.values() if group.items is None)])
         of_foreach, elsewhere = sorted(groups), sorted(table.full_name for table in found.includes)
-        around: dict[str, expand.Surroundings] = {}
+        around: dict[str, Surroundings] = {}
         chosen = None
         for document in found.all:
             if document.planner is not None:
@@ -297,7 +298,7 @@ class Blueprint:
                 defaults.get("protect"), ("defaults", "protect"), document.project, document.findings
             )
             _judge_protected(document, protect)
-            around[document.prefix] = expand.Surroundings(
+            around[document.prefix] = Surroundings(
                 name=name,
                 project=document.project,
                 defaults={key: value for key, value in defaults.items() if value is not None},
@@ -335,7 +336,7 @@ def _judge_protected(document: documents.Document, protect: Collection[str]) -> 
         owner.findings.raise_any()
 
 
-def _judge_shared(table: Table, draft: expand.Draft, found: Documents, groups: Mapping[str, Group]) -> None:  # fmt: skip
+def _judge_shared(table: Table, draft: Draft, found: Documents, groups: Mapping[str, Group]) -> None:  # fmt: skip
     start = f"{table.full_name}:"
     count = len(draft.file_dep)
     stages = count and sum(

@@ -328,9 +328,9 @@ def test_a_home_that_can_not_be_written_keeps_nothing(root: Path) -> None:
 
 # What makes a configuration of files.
 MAKERS = (
-    "config.beside", "config.checks", "config.config", "config.documents", "config.expand", "config.findings",
+    "config.beside", "config.checks", "config.config", "config.documents", "config.drafts", "config.expand", "config.findings",
     "config.foreach", "config.groups", "config.language", "config.locate", "config.paths", "config.profiles", "config.prompts",
-    "config.records", "config.shape", "config.templates", "config.uses", "config.shapes", "config.sources", "text.clean", "text.durations",
+    "config.records", "config.shape", "config.templates", "config.uses", "config.shapes", "config.sources", "config.stage_prompts", "config.values", "text.clean", "text.durations",
 )  # fmt: skip
 ASKING = {
     "access", "exists", "getcwd", "getmtime", "getsize", "glob", "is_dir", "is_file", "is_symlink", "isdir", "isfile",
@@ -339,7 +339,7 @@ ASKING = {
 }  # fmt: skip
 # Functions and methods of ours that ask by inputs.
 HARMLESS = {
-    ("sources", "read_text"), ("documents", "read_text"), ("expand", "read_text"), ("foreach", "read_text"),
+    ("sources", "read_text"), ("documents", "read_text"), ("stage_prompts", "read_text"), ("foreach", "read_text"),
     ("expand", "exists"),
 }  # fmt: skip
 
