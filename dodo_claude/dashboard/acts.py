@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dodo_claude.control import detached, steering, stopping
 from dodo_claude.control.caller import Caller
-from dodo_claude.dashboard import desk
+from dodo_claude.dashboard import desk, keys
 from dodo_claude.dashboard.dialogs import Say, Sure, yes_no
 from dodo_claude.machine import importing
 from dodo_claude.report.board import Line
@@ -125,7 +125,7 @@ class Acts:
             await self._app.do(lambda: steering.compact(Caller(), stage.name, goal))
 
     async def stop(self, stage: StageStatus) -> None:
-        if not desk.stops(stage, live=self._app.desk.run.live):
+        if not keys.stops(stage, live=self._app.desk.run.live):
             self._app.told(f"{stage.name} is {stage.state}: there is nothing to stop")
             return
         about: list[Line] = [

@@ -28,7 +28,7 @@ from textual.worker import Worker
 
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.control import project
-from dodo_claude.dashboard import desk
+from dodo_claude.dashboard import desk, keys
 from dodo_claude.dashboard.acts import ACTS, Acts
 from dodo_claude.dashboard.desk import Desk
 from dodo_claude.dashboard.dialogs import Say, Sure, box_width
@@ -274,11 +274,11 @@ class Dashboard(App[None]):
             right.show(desk.title(stage, right.size.width))
             bar, self._tabs = desk.tab_bar(self.tab, right.size.width)
             main.query_one("#tabs", Still).show([bar])
-        keys = desk.keys(
+        useful = keys.keys(
             stage, live=self.desk.run.live, attaches=not self.is_web, filtered=bool(self.words),
             shows_only=self.shows_only,
         )  # fmt: skip
-        foot, self._keys = desk.foot(keys, width)
+        foot, self._keys = keys.foot(useful, width)
         main.query_one("#foot", Still).show([foot])
         self._fill()
 
@@ -521,7 +521,7 @@ class Dashboard(App[None]):
         self.call_after_refresh(self.paint)
 
     def action_help(self) -> None:
-        self.push_screen(Sure(desk.help_lines(box_width(self))))
+        self.push_screen(Sure(keys.help_lines(box_width(self))))
 
     @on(Clicked)
     def _on_clicked(self, event: Clicked) -> None:

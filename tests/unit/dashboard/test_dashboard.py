@@ -20,7 +20,7 @@ from dodo_claude.control import steering
 from dodo_claude.dashboard import dashboard as module
 from dodo_claude.dashboard import following
 from dodo_claude.dashboard.dashboard import Dashboard
-from dodo_claude.dashboard.desk import HELP
+from dodo_claude.dashboard.keys import HELP
 from dodo_claude.state import events as life
 from dodo_claude.state.mail import Mailbox
 from tests.integration.scenes import at_gate, bash, configure, gate, happened, open_gate, play, write
