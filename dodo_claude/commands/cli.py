@@ -571,18 +571,18 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
 
     from dodo_claude.machine.files import disk_problem
     from dodo_claude.run import gc as garbage
-    from dodo_claude.run.run import RunInProgressError, lock
+    from dodo_claude.run import lock
 
     with faults():
         root = find_root()
         fd = None
         try:
             if (root / ".orchestrate").is_dir():  # else nothing ever ran
-                fd = lock(root)
+                fd = lock.take(root)
             found = garbage.look(root, keep)
             if not dry_run:
                 garbage.remove(root, found)
-        except RunInProgressError as error:
+        except lock.RunInProgressError as error:
             say(f"gc: {error}", err=True)
             sys.exit(3)
         except OSError as error:
@@ -612,7 +612,7 @@ def recheck(stage: str, agent: str | None) -> None:
     """
     from dodo_claude.commands import again
     from dodo_claude.config.config import load_config
-    from dodo_claude.run.run import RunInProgressError
+    from dodo_claude.run.lock import RunInProgressError
 
     with faults():
         config = load_config(find_root() / FILE, agent=agent)

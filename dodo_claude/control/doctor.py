@@ -26,7 +26,7 @@ from dodo_claude.control import drift, trial
 from dodo_claude.control.finding import NOTE, OK, WRONG, Finding, wrong
 from dodo_claude.machine import watch
 from dodo_claude.machine.files import STATE_DIR, disk_problem
-from dodo_claude.run import approval, run
+from dodo_claude.run import approval, preflight
 from dodo_claude.state.events import OUTCOME
 from dodo_claude.state.journal import StageLog
 from dodo_claude.text.clean import one_line
@@ -217,7 +217,7 @@ def _state_folder(config: Config) -> Iterator[Finding]:
         problems = [] if good else [disk_problem(refused, config.root)]
     else:
         try:
-            problems = run.unwritable(config) or run.closed(config)
+            problems = preflight.unwritable(config) or preflight.closed(config)
         except DodoClaudeError as error:  # what stands there is none of ours
             problems = [str(error)]
     yield from (wrong("state folder", problem) for problem in problems)

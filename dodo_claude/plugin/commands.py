@@ -211,7 +211,10 @@ class Orchestrate(DoitRun):
                 )  # fmt: skip
                 if detach:
                     if explained.is_stale(self.control, self.dep_manager, None):
-                        self.loader.run.look(self._stages())  # the other would say it to nobody
+                        from dodo_claude.run import preflight
+
+                        run = self.loader.run  # the other would say it to nobody
+                        preflight.look(run.config, self._stages(), run.environ)
                     self.loader.run.close()  # the lock is the other's
                     self.outstream.write(f"{clean_line(detached.start(self.loader.run, sys.argv[1:]))}\n")
                     return 0

@@ -20,7 +20,7 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -303,6 +303,22 @@ def approve(config: Config, environ: Mapping[str, str], *, plan: Plan | None = N
         raise DodoClaudeError(
             f"{error.filename or path}: can't be written: {error.strerror or error} (what you approve is kept there)"
         ) from error
+
+
+def have_confirmed(
+    config: Config, environ: Mapping[str, str], plan: Plan, confirm: Callable[[Config, Plan], bool] | None
+) -> None:
+    """Have a person look at a plan, if there is one to say yes. ApprovalError when nobody does."""
+    if confirm is None:
+        raise ApprovalError(
+            f"its plan waits for your yes: read {plan.file} (then `doit orchestrate` in a terminal, or with --yes)"
+        )
+    if not confirm(config, plan):
+        raise ApprovalError(
+            f"not confirmed: nothing of {plan.file} was started (run it again, edit the file before, or "
+            f"`doit forget {plan.planner}` to have it planned anew)"
+        )
+    approve(config, environ, plan=plan)
 
 
 def summary(missing: list[Item], *, asked: bool) -> str:
