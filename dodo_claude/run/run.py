@@ -195,8 +195,9 @@ class Run:
 
     def _make_services(self) -> Services:
         from dodo_claude.agents.agents import BOX
-        from dodo_claude.run.fleet import Fleet, Limits, local_zone
+        from dodo_claude.run.fleet import Fleet, Limits
         from dodo_claude.run.lookout import Lookout
+        from dodo_claude.run.pauses import local_zone
         from dodo_claude.run.targets import Targets
         from dodo_claude.state.slots import Slots
         from dodo_claude.state.stops import Stops
