@@ -10,8 +10,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
@@ -19,8 +18,9 @@ from doit.runner import FAILURE, MThreadRunner
 
 from dodo_claude.config.records import Stage
 from dodo_claude.machine.files import STATE_DIR, disk_problem
+from dodo_claude.plugin import signals
 from dodo_claude.plugin.backend import DurableDB
-from dodo_claude.plugin.dispatch import Ready, ways
+from dodo_claude.plugin.order import Ready, ways
 from dodo_claude.plugin.tasks import StageStopped, UnmetNeeds, stage_of
 from dodo_claude.run.run import Run
 from dodo_claude.text.errors import DodoClaudeError
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 # A second signal within this time means: now.
 AGAIN_SECONDS = 3.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Stages whose worker is being ended do not count for -n; but no more than so many times -n are under way at all.
 MOST = 2
 # Files that more than one stage changed and none declares: so many are told of one by one.
@@ -258,7 +257,7 @@ class StageRunner(MThreadRunner):
 
     def run_all(self, task_dispatcher: Any) -> int:
         """The whole run. 128 + n after signal n, else doit's exit code."""
-        with self._handlers():
+        with signals.minded(self._signal):
             try:
                 super().run_all(task_dispatcher)
             except KeyboardInterrupt:
@@ -311,39 +310,6 @@ class StageRunner(MThreadRunner):
                 state = report.STOPPED if isinstance(fail, StageStopped) else report.FAILED
                 found[name] = history.Said(state, fail.message)
         return found
-
-    @contextmanager
-    def _handlers(self) -> Iterator[None]:
-        """Signals are minded by a thread of their own, woken by a pipe.
-
-        A handler would run in the main thread only: not while that waits in doit's queue and the system gave the signal
-        to another thread, or gave it a moment before the wait; and it may interrupt whoever holds a lock that it needs.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        reading, writing = os.pipe()
-        os.set_blocking(writing, False)
-        minding = threading.Thread(target=self._mind, args=(reading,), daemon=True)
-        minding.start()
-        before = {number: signal.getsignal(number) for number in SIGNALS}
-        woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        try:
-            for number in SIGNALS:
-                signal.signal(number, lambda number, frame: None)
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(woken)
-            os.close(writing)
-            minding.join()
-            os.close(reading)
-
-    def _mind(self, reading: int) -> None:
-        while found := os.read(reading, 1):
-            if found[0] in SIGNALS:
-                self._signal(found[0])
 
     def _signal(self, number: int) -> None:
         """First: start nothing more, end the workers, save; again within 3 s: kill. Doit's queue wakes up by itself."""

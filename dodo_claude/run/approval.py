@@ -1,5 +1,5 @@
 """May this project run here? Owns what the user approved, and the two consents that bypassPermissions needs; who may have
-written its files is ownership.py's. Asks nobody: commands.py does.
+written its files is ownership.py's. Asks nobody: consent.py does.
 
 An orchestrate.toml is code. Before the first worker or command of a project starts, its user has seen what will run
 without a model's judgement: commands, checks, how workers are started and what they may do. What was approved lies in

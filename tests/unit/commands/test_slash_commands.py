@@ -14,7 +14,7 @@ from doit.cmdparse import CmdOption, CmdParse, CmdParseError
 from dodo_claude.commands import cli
 from dodo_claude.commands.mcp_server import TOOLS
 from dodo_claude.config.config import load_config
-from dodo_claude.plugin.commands import Orchestrate
+from dodo_claude.plugin.orchestrate import Orchestrate
 from tests.project import Project
 
 FOLDER = Path(cli.__file__).parents[1] / "claude"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from doit.task import Task
 
+from dodo_claude.plugin import signals
 from dodo_claude.plugin.runner import StageRunner
 from dodo_claude.plugin.tasks import StageAction
 from tests.project import PATIENCE
@@ -46,7 +47,7 @@ def test_a_signal_that_another_thread_gets_stops_a_run_that_waits(runner: StageR
     def send() -> None:
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
-    with runner._handlers():
+    with signals.minded(runner._signal):
         sender = threading.Thread(target=send)
         sender.start()
         # As in doit's queue: the main thread itself is not woken by it.
@@ -60,7 +61,7 @@ def test_a_signal_that_another_thread_gets_stops_a_run_that_waits(runner: StageR
 def test_a_second_one_means_now_and_a_late_one_nothing(
     runner: StageRunner, run: Stopped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with runner._handlers():
+    with signals.minded(runner._signal):
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(os.getpid(), number)
             assert run.bell.acquire(timeout=PATIENCE)
@@ -74,7 +75,7 @@ def test_a_second_one_means_now_and_a_late_one_nothing(
 def test_afterwards_signals_mean_what_they_meant(runner: StageRunner) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     threads = threading.active_count()
-    with runner._handlers():
+    with signals.minded(runner._signal):
         assert threading.active_count() == threads + 1
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
     assert threading.active_count() == threads
@@ -86,7 +87,7 @@ def test_away_from_the_main_thread_it_minds_none(runner: StageRunner) -> None:
 
     def look() -> None:
         before = signal.getsignal(signal.SIGTERM)
-        with runner._handlers():
+        with signals.minded(runner._signal):
             found.append(signal.getsignal(signal.SIGTERM) == before)
 
     thread = threading.Thread(target=look)

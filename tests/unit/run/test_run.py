@@ -105,7 +105,7 @@ def test_a_run_learns_of_stages(root: Path, environ: dict[str, str]) -> None:
 
 def test_doits_face_imports_nothing_heavy(tmp_path: Path) -> None:
     script = (
-        "import sys, dodo_claude.plugin.loader, dodo_claude.plugin.commands, dodo_claude.plugin.reporter, dodo_claude.plugin.backend\n"
+        "import sys, dodo_claude.plugin.loader, dodo_claude.plugin.orchestrate, dodo_claude.plugin.reporter, dodo_claude.plugin.backend\n"
         "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     )
     done = subprocess.run(
