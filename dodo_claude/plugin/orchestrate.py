@@ -256,6 +256,7 @@ class Orchestrate(DoitRun):
         self, outfile: Any, reporter: Any, stream: Stream, num_process: int | None, always: bool,
         continue_: bool, failure_verbosity: int, *, quiet: bool, board: bool | None,
     ) -> int:  # fmt: skip
+        from dodo_claude.plugin.reporter import StageReporter
         from dodo_claude.plugin.runner import StageRunner
 
         run, config = self.loader.run, self.loader.stage_config
@@ -263,16 +264,10 @@ class Orchestrate(DoitRun):
         reporter_class = self.reporters[reporter] if isinstance(reporter, str) else reporter
         with _opened(outfile) as self.outstream:
             report = reporter_class(self.outstream, {"failure_verbosity": failure_verbosity})
-            if hasattr(report, "progress") and run is not None:
-                report.config, report.quiet = config, quiet
-                run.report, run.workers = report.progress, workers
-                run.overwritten = report.overwritten
-                run.asking = report.asking
-                report.fleet, report.current, report.workers = lambda: run.fleet, lambda: run.config, workers
-                report.board = (
-                    _shows(self.outstream, quiet) if board is None else board and self.outstream.isatty()
-                )
-                report.past, report.stopped = self._past, run.stopped
+            if run is not None and isinstance(report, StageReporter):
+                run.workers = workers
+                shows = _shows(self.outstream, quiet) if board is None else board and self.outstream.isatty()
+                report.attend(run, quiet=quiet, board=shows, workers=workers, past=self._past)
             runner = StageRunner(
                 self.dep_manager, report, continue_, always, stream, workers, run=run, stages=self._stages(),
                 past=self._past,
