@@ -277,7 +277,7 @@ class Orchestrate(DoitRun):
             try:
                 return runner.run_all(self.control.task_dispatcher())
             finally:
-                if hasattr(report, "close"):
+                if isinstance(report, StageReporter):
                     report.close()
 
     def _past(self, name: str) -> float | None:

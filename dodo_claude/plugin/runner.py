@@ -21,6 +21,7 @@ from dodo_claude.machine.files import STATE_DIR, disk_problem
 from dodo_claude.plugin import signals
 from dodo_claude.plugin.backend import DurableDB
 from dodo_claude.plugin.order import Ready, ways
+from dodo_claude.plugin.reporter import StageReporter
 from dodo_claude.plugin.tasks import StageStopped, UnmetNeeds, stage_of
 from dodo_claude.run.run import Run
 from dodo_claude.text.errors import DodoClaudeError
@@ -49,6 +50,8 @@ class StageRunner(MThreadRunner):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        # The user may have chosen one of doit's, which knows nothing of stages.
+        self._ours = self.reporter if isinstance(self.reporter, StageReporter) else None
         self.run = run
         self.stages = stages  # those that this run may start
         self.past = past  # a stage's seconds, when it last ran
@@ -218,13 +221,12 @@ class StageRunner(MThreadRunner):
         """What nobody declared and more than one changed: the graph knows nothing of it."""
         from dodo_claude.worker.undeclared import clashes
 
-        tell: Callable[[str], None] | None = getattr(self.reporter, "noted", None)
-        found = list(clashes(run.undeclared))
-        if len(found) > MOST_CLASHES:
-            found[MOST_CLASHES:] = [f"and {len(found) - MOST_CLASHES} more files: see the report"]
-        if tell is not None:
-            for text in found:
-                tell(text)
+        lines = list(clashes(run.undeclared))
+        if len(lines) > MOST_CLASHES:
+            lines[MOST_CLASHES:] = [f"and {len(lines) - MOST_CLASHES} more files: see the report"]
+        if self._ours is not None:
+            for line in lines:
+                self._ours.noted(line)
 
     def _last_look(self, witness: Witness) -> None:
         try:
@@ -240,9 +242,8 @@ class StageRunner(MThreadRunner):
             if status in ("successful", "up-to-date"):
                 self._ends[name] = ("failure", TaskFailed(text), needs)
                 held.discard(name)
-                fell: Callable[[str, str], None] | None = getattr(self.reporter, "fell", None)
-                if fell is not None:
-                    fell(name, text)
+                if self._ours is not None:
+                    self._ours.fell(name, text)
 
     def _handle_task_error(self, node: Any, base_fail: BaseFail) -> None:
         """A stage that waits for a failed one is no error of its own: the run's result stays "failed"."""
@@ -291,9 +292,8 @@ class StageRunner(MThreadRunner):
         except Exception as error:
             fault = f"dodo_claude has a fault: {error!r} (please report it)"
             said.append(f"{'no page of it' if said else 'no report'}: {fault}")
-        reported: Callable[[str], None] | None = getattr(self.reporter, "reported", None)
-        if reported is not None:
-            reported("; ".join(said))
+        if self._ours is not None:
+            self._ours.reported("; ".join(said))
 
     def _said(self) -> dict[str, Said]:
         """How doit is done with the stages that it came to, in the report's words."""
@@ -319,9 +319,8 @@ class StageRunner(MThreadRunner):
         self._signalled = time.monotonic()
         self.signal = self.signal or number
         self._stop_running = True
-        stopping: Callable[..., None] | None = getattr(self.reporter, "stopping", None)
-        if stopping is not None:
-            stopping(signal.Signals(number).name, hurry=hurry)
+        if self._ours is not None:
+            self._ours.stopping(signal.Signals(number).name, hurry=hurry)
         if self.run is not None:
             self.run.stop(hurry=hurry)
 
