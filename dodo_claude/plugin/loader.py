@@ -24,7 +24,8 @@ from dodo_claude.control.project import here
 from dodo_claude.machine import importing, ownership
 from dodo_claude.machine.files import STATE_DIR
 from dodo_claude.plugin.backend import ContentChecker, DurableDB, keep_unrun
-from dodo_claude.plugin.tasks import definition_digests, stage_tasks
+from dodo_claude.plugin.freshness import definition_digests
+from dodo_claude.plugin.tasks import stage_tasks
 from dodo_claude.text.clean import one_line
 from dodo_claude.text.errors import DodoClaudeError
 

@@ -26,9 +26,10 @@ from dodo_claude.config import inputs
 from dodo_claude.machine.files import STATE_DIR
 from dodo_claude.plugin import explain, idle, kept
 from dodo_claude.plugin.backend import ContentChecker, DurableDB
+from dodo_claude.plugin.freshness import definition, definition_digest, digest_text
 from dodo_claude.plugin.loader import StageLoader
 from dodo_claude.plugin.task_control import StageControl
-from dodo_claude.plugin.tasks import definition, definition_digest, digest_text, freshness_of, stage_of
+from dodo_claude.plugin.tasks import freshness_of, stage_of
 from dodo_claude.state import left
 from dodo_claude.state.journal import StageLog
 from dodo_claude.worker.verify import fingerprints
