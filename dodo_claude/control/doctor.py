@@ -26,7 +26,7 @@ from dodo_claude.control import drift, trial
 from dodo_claude.control.finding import NOTE, OK, WRONG, Finding, wrong
 from dodo_claude.machine import watch
 from dodo_claude.machine.files import STATE_DIR, disk_problem
-from dodo_claude.run import approval, preflight
+from dodo_claude.run import approval, preflight, safeguards
 from dodo_claude.state.events import OUTCOME
 from dodo_claude.state.journal import StageLog
 from dodo_claude.text.clean import one_line
@@ -190,7 +190,7 @@ def _version(binary: str) -> Finding:
 
 
 def _project(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
-    unsafe = approval.unsafe_files(config)
+    unsafe = safeguards.unsafe_files(config)
     yield from (wrong("files", problem) for problem in unsafe)
     if not unsafe:
         yield Finding("files", OK, "nobody else can write what runs here")
@@ -205,7 +205,10 @@ def _project(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("approval", NOTE, text, remedy)
     else:
         yield Finding("approval", OK, "you approved what this project runs")
-    for problem in (*approval.bypass_problems(config, environ), *approval.sandbox_problems(config, environ)):
+    for problem in (
+        *safeguards.bypass_problems(config, environ),
+        *safeguards.sandbox_problems(config, environ),
+    ):
         yield wrong("agents", problem)
     yield from _state_folder(config)
 

@@ -110,7 +110,7 @@ class Orchestrate(DoitRun):
                 run.take_lock()
                 run.force = always or not self._own_backend()
                 if allow_bypass:
-                    from dodo_claude.run.approval import ALLOW_BYPASS
+                    from dodo_claude.run.safeguards import ALLOW_BYPASS
 
                     run.environ[ALLOW_BYPASS] = "1"
                 if self.loader.idle is not None:

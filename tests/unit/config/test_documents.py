@@ -11,7 +11,7 @@ import pytest
 from dodo_claude.agents import agents
 from dodo_claude.config.config import Blueprint, load_config
 from dodo_claude.config.records import Config
-from dodo_claude.run import approval
+from dodo_claude.run import approval, safeguards
 from dodo_claude.run.stage_prompt import render
 from dodo_claude.text.errors import ConfigError
 from dodo_claude.text.redact import Redactor
@@ -171,7 +171,7 @@ def test_what_it_runs_is_approved_with_the_rest(config: Config, tmp_path: Path) 
     path.chmod(0o666)
     assert any(
         fault.startswith("sub/orchestrate.toml: others can write it")
-        for fault in approval.unsafe_files(config)
+        for fault in safeguards.unsafe_files(config)
     )
 
 

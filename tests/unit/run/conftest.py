@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dodo_claude.run.run import Run
+from tests.samples.places import Place
 from tests.samples.stages import STAGE, config_of
 
 
@@ -36,3 +37,8 @@ def environ(root: Path, tmp_path: Path) -> dict[str, str]:
     state = {"hasCompletedOnboarding": True, "projects": {str(root): {"hasTrustDialogAccepted": True}}}
     (tmp_path / ".claude.json").write_text(json.dumps(state))
     return {"PATH": str(tmp_path / "bin"), "HOME": str(tmp_path)}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
