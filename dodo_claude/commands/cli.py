@@ -570,8 +570,8 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
     import sys
 
     from dodo_claude.machine.files import disk_problem
-    from dodo_claude.run import gc as garbage
-    from dodo_claude.run import lock
+    from dodo_claude.run import garbage, lock
+    from dodo_claude.run import gc as collector
 
     with faults():
         root = find_root()
@@ -579,9 +579,9 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
         try:
             if (root / ".orchestrate").is_dir():  # else nothing ever ran
                 fd = lock.take(root)
-            found = garbage.look(root, keep)
+            old = collector.look(root, keep)
             if not dry_run:
-                garbage.remove(root, found)
+                collector.remove(root, old)
         except lock.RunInProgressError as error:
             say(f"gc: {error}", err=True)
             sys.exit(3)
@@ -591,7 +591,7 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
             if fd is not None:
                 os.close(fd)
         tell = garbage.to_json if as_json else garbage.text
-        say(tell(found, removed=not dry_run), nl=False)
+        say(tell(old, removed=not dry_run), nl=False)
 
 
 @main.command()
