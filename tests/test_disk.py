@@ -30,7 +30,9 @@ from dodo_claude.machine.ours import NotOursError
 from dodo_claude.machine.terminal import Pane
 from dodo_claude.plugin.backend import DurableDB
 from dodo_claude.run import approval
-from dodo_claude.run.run import PreflightError, Run, RunInProgressError
+from dodo_claude.run.lock import RunInProgressError
+from dodo_claude.run.preflight import PreflightError
+from dodo_claude.run.run import Run
 from dodo_claude.state import events as life
 from dodo_claude.state import journal
 from dodo_claude.state.events import Outcome, Result

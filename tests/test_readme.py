@@ -52,7 +52,7 @@ def test_every_option_that_it_names_exists() -> None:
     from click.testing import CliRunner
 
     from dodo_claude.commands.main import main
-    from dodo_claude.plugin.commands import Orchestrate
+    from dodo_claude.plugin.orchestrate import Orchestrate
 
     rows = [
         row.split("|")[1]

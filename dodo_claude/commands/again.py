@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dodo_claude.config.config import load_config
 from dodo_claude.config.records import Config
 from dodo_claude.machine import files
-from dodo_claude.plugin import tasks
+from dodo_claude.plugin import freshness
+from dodo_claude.run import stage_prompt
 from dodo_claude.run.run import Run
 from dodo_claude.state.events import Result
 from dodo_claude.text.clean import clean_line
@@ -56,11 +57,13 @@ def _words(error: NotAgainError, config: Config, name: str) -> str:
 def _recheck(run: Run, name: str) -> tuple[Done, str]:
     """In a thread, so that a Ctrl-C ends the check as it ends one of a run."""
     (stage,) = (stage for stage in run.config.stages if stage.name == name)
-    made = tasks.definition(stage, run.environ)
+    made = freshness.definition(stage, run.environ)
     groups = dict(run.config.groups)
     quoted = [each for name in (*stage.messages, *stage.report) for each in groups.get(name, (name,))]
     if quoted:
-        made["messages"] = {each: tasks.digest_text(run.message(each)) for each in quoted}
+        made["messages"] = {
+            each: freshness.digest_text(stage_prompt.message(run.config, each)) for each in quoted
+        }
     services = run.services()
     run.begun.add(name)
     found: list[tuple[Done, str] | BaseException] = []

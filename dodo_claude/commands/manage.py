@@ -149,19 +149,19 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
     import sys
 
     from dodo_claude.machine.files import disk_problem
-    from dodo_claude.run import gc as garbage
-    from dodo_claude.run.run import RunInProgressError, lock
+    from dodo_claude.run import garbage, lock
+    from dodo_claude.run import gc as collector
 
     with faults():
         root = find_root()
         fd = None
         try:
             if (root / ".orchestrate").is_dir():  # else nothing ever ran
-                fd = lock(root)
-            found = garbage.look(root, keep)
+                fd = lock.take(root)
+            old = collector.look(root, keep)
             if not dry_run:
-                garbage.remove(root, found)
-        except RunInProgressError as error:
+                collector.remove(root, old)
+        except lock.RunInProgressError as error:
             say(f"gc: {error}", err=True)
             sys.exit(3)
         except OSError as error:
@@ -170,7 +170,7 @@ def gc(keep: int, dry_run: bool, as_json: bool) -> None:
             if fd is not None:
                 os.close(fd)
         tell = garbage.to_json if as_json else garbage.text
-        say(tell(found, removed=not dry_run), nl=False)
+        say(tell(old, removed=not dry_run), nl=False)
 
 
 @click.command()
@@ -191,7 +191,7 @@ def recheck(stage: str, agent: str | None) -> None:
     """
     from dodo_claude.commands import again
     from dodo_claude.config.config import load_config
-    from dodo_claude.run.run import RunInProgressError
+    from dodo_claude.run.lock import RunInProgressError
 
     with faults():
         config = load_config(find_root() / FILE, agent=agent)

@@ -18,7 +18,8 @@ from dodo_claude.agents import agents
 from dodo_claude.config.records import Config
 from dodo_claude.machine import files, importing, watch
 from dodo_claude.machine.files import make_state_dir, write_atomic
-from dodo_claude.run.run import Run, held_by
+from dodo_claude.run.lock import held_by
+from dodo_claude.run.run import Run
 from dodo_claude.text.errors import DodoClaudeError
 
 if TYPE_CHECKING:

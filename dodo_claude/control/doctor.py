@@ -27,7 +27,7 @@ from dodo_claude.control.finding import NOTE, OK, WRONG, Finding, wrong
 from dodo_claude.machine import watch
 from dodo_claude.machine.files import disk_problem
 from dodo_claude.machine.ours import STATE_DIR
-from dodo_claude.run import approval, run
+from dodo_claude.run import approval, preflight, safeguards
 from dodo_claude.state.events import OUTCOME
 from dodo_claude.state.journal import StageLog
 from dodo_claude.text.clean import one_line
@@ -191,7 +191,7 @@ def _version(binary: str) -> Finding:
 
 
 def _project(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
-    unsafe = approval.unsafe_files(config)
+    unsafe = safeguards.unsafe_files(config)
     yield from (wrong("files", problem) for problem in unsafe)
     if not unsafe:
         yield Finding("files", OK, "nobody else can write what runs here")
@@ -206,7 +206,10 @@ def _project(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("approval", NOTE, text, remedy)
     else:
         yield Finding("approval", OK, "you approved what this project runs")
-    for problem in (*approval.bypass_problems(config, environ), *approval.sandbox_problems(config, environ)):
+    for problem in (
+        *safeguards.bypass_problems(config, environ),
+        *safeguards.sandbox_problems(config, environ),
+    ):
         yield wrong("agents", problem)
     yield from _state_folder(config)
 
@@ -218,7 +221,7 @@ def _state_folder(config: Config) -> Iterator[Finding]:
         problems = [] if good else [disk_problem(refused, config.root)]
     else:
         try:
-            problems = run.unwritable(config) or run.closed(config)
+            problems = preflight.unwritable(config) or preflight.closed(config)
         except DodoClaudeError as error:  # what stands there is none of ours
             problems = [str(error)]
     yield from (wrong("state folder", problem) for problem in problems)

@@ -18,7 +18,8 @@ from dodo_claude.machine.tmux import Tmux
 from dodo_claude.report import runs, status
 from dodo_claude.report.attempts import touched
 from dodo_claude.report.status import StageStatus
-from dodo_claude.run.run import Run, RunInProgressError
+from dodo_claude.run.lock import RunInProgressError
+from dodo_claude.run.run import Run
 from dodo_claude.state import events as lifecycle
 from dodo_claude.state.journal import StageLog
 from dodo_claude.state.stops import ALL, USER, Stops, reason

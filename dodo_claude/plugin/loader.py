@@ -24,12 +24,17 @@ from dodo_claude.control.project import here
 from dodo_claude.machine import importing, ownership
 from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.plugin.backend import ContentChecker, DurableDB, keep_unrun
-from dodo_claude.plugin.tasks import definition_digests, stage_tasks
+from dodo_claude.plugin.freshness import definition_digests
+from dodo_claude.plugin.tasks import stage_tasks
 from dodo_claude.text.clean import one_line
 from dodo_claude.text.errors import DodoClaudeError
 
 if TYPE_CHECKING:
+    from dodo_claude.config.records import Config
     from dodo_claude.plugin import kept
+    from dodo_claude.plugin.idle import Idle
+    from dodo_claude.plugin.late import Late
+    from dodo_claude.run.run import Run
 
 FILE = "orchestrate.toml"
 # Our own file and our own format: doit's other commands, run without this loader, never touch it.
@@ -56,16 +61,16 @@ class StageLoader(DodoTaskLoader):
             raise SystemExit(3)
         self.path: Path | None = None  # orchestrate.toml, if there is one
         self.dodo: str | None = None  # the dodo.py that was imported, if there is one
-        self.stage_config: Any = None  # config.Config
-        self.run: Any = None  # run.Run
-        self.late: Any = None  # late.Late, if there can be any
+        self.stage_config: Config | None = None
+        self.run: Run | None = None
+        self.late: Late | None = None  # if there can be any
         self.agent: str | None = None  # --agent
         self.settles = (
             False  # stages that are up to date need not be waited for: `doit orchestrate` without -a
         )
         self.may_idle = False  # all stages are wanted, and only if they are stale
-        self.idle: Any = None  # idle.Idle, if nothing is to be done
-        self.question: Any = None  # kept.Question
+        self.idle: Idle | None = None  # if nothing is to be done
+        self.question: kept.Question | None = None
         self.looks = False  # nothing will run: nobody need have seen a plan
 
     def setup(self, opt_values: Mapping[str, Any]) -> None:
@@ -162,8 +167,9 @@ class StageLoader(DodoTaskLoader):
         """All is up to date, and was looked at."""
         from dodo_claude.plugin import idle
 
-        if self.question is not None and not self.stage_config.late:
-            idle.keep(self.question, cmd.dep_manager.backend.before, self.stage_config, os.environ)
+        question, config = self.question, self.stage_config
+        if question is not None and config is not None and not config.late:
+            idle.keep(question, cmd.dep_manager.backend.before, config, os.environ)
 
     def _with_stages(self, tasks: list[Task], cmd: Any) -> list[Task]:
         if not cmd.execute_tasks:
@@ -196,25 +202,25 @@ class StageLoader(DodoTaskLoader):
 
     def _settled(self, tasks: list[Task], dep_manager: Any) -> set[str]:
         """The groups whose stages can be known now, since all that makes their items is up to date."""
-        if not self.stage_config.late:
+        config = self.stage_config
+        if config is None or not config.late:
             return set()
         from doit.control import TaskControl
 
-        from dodo_claude.plugin.explained import is_current
+        from dodo_claude.plugin.explain import is_current
 
         control = TaskControl(tasks)
-        return {
-            late.group for late in self.stage_config.late if is_current(control, dep_manager, late.makers)
-        }
+        return {late.group for late in config.late if is_current(control, dep_manager, late.makers)}
 
     def _unseen(self) -> set[str]:
         """The groups of plans that nobody said yes to."""
-        if self.looks or not self.stage_config.plans:
+        config, run = self.stage_config, self.run
+        if self.looks or config is None or run is None or not config.plans:
             return set()
         from dodo_claude.run import approval
 
-        missing = approval.unapproved(self.stage_config, self.run.environ)
-        return {plan.group for plan in approval.split(self.stage_config, missing)[1]}
+        missing = approval.unapproved(config, run.environ)
+        return {plan.group for plan in approval.split(config, missing)[1]}
 
     def load_stages(self, tasks: list[Task], settled: Collection[str] | None) -> list[Task]:
         """The stages as tasks, beside those of a dodo.py. A fault in orchestrate.toml becomes doit's one-line error.
@@ -264,8 +270,7 @@ class StageLoader(DodoTaskLoader):
         self.run = Run(self.stage_config)
         kept.keep(question, self.stage_config, seen, definition_digests, self.run.environ)
         self.late = Late(blueprint, self.run, question.settled or ())
-        found: list[Task] = self.late.tasks()
-        return found
+        return self.late.tasks()
 
 
 def bound(tasks: list[Task], stages: list[Task]) -> list[Task]:

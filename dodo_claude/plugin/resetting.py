@@ -13,7 +13,8 @@ from typing import Any, TextIO
 
 from doit.task import Task
 
-from dodo_claude.plugin.tasks import NOT_DONE, Fault, freshness_of, late_of, stage_of
+from dodo_claude.plugin.freshness import NOT_DONE
+from dodo_claude.plugin.tasks import Fault, freshness_of, late_of, stage_of
 from dodo_claude.text.clean import one_line
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.worker import since

@@ -10,8 +10,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
@@ -20,8 +19,10 @@ from doit.runner import FAILURE, MThreadRunner
 from dodo_claude.config.records import Stage
 from dodo_claude.machine.files import disk_problem
 from dodo_claude.machine.ours import STATE_DIR
+from dodo_claude.plugin import signals
 from dodo_claude.plugin.backend import DurableDB
-from dodo_claude.plugin.dispatch import Ready, ways
+from dodo_claude.plugin.order import Ready, ways
+from dodo_claude.plugin.reporter import StageReporter
 from dodo_claude.plugin.tasks import StageStopped, UnmetNeeds, stage_of
 from dodo_claude.run.run import Run
 from dodo_claude.text.errors import DodoClaudeError
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 # A second signal within this time means: now.
 AGAIN_SECONDS = 3.0
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # Stages whose worker is being ended do not count for -n; but no more than so many times -n are under way at all.
 MOST = 2
 # Files that more than one stage changed and none declares: so many are told of one by one.
@@ -51,6 +51,8 @@ class StageRunner(MThreadRunner):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        # The user may have chosen one of doit's, which knows nothing of stages.
+        self._ours = self.reporter if isinstance(self.reporter, StageReporter) else None
         self.run = run
         self.stages = stages  # those that this run may start
         self.past = past  # a stage's seconds, when it last ran
@@ -220,13 +222,12 @@ class StageRunner(MThreadRunner):
         """What nobody declared and more than one changed: the graph knows nothing of it."""
         from dodo_claude.worker.undeclared import clashes
 
-        tell: Callable[[str], None] | None = getattr(self.reporter, "noted", None)
-        found = list(clashes(run.undeclared))
-        if len(found) > MOST_CLASHES:
-            found[MOST_CLASHES:] = [f"and {len(found) - MOST_CLASHES} more files: see the report"]
-        if tell is not None:
-            for text in found:
-                tell(text)
+        lines = list(clashes(run.undeclared))
+        if len(lines) > MOST_CLASHES:
+            lines[MOST_CLASHES:] = [f"and {len(lines) - MOST_CLASHES} more files: see the report"]
+        if self._ours is not None:
+            for line in lines:
+                self._ours.noted(line)
 
     def _last_look(self, witness: Witness) -> None:
         try:
@@ -242,9 +243,8 @@ class StageRunner(MThreadRunner):
             if status in ("successful", "up-to-date"):
                 self._ends[name] = ("failure", TaskFailed(text), needs)
                 held.discard(name)
-                fell: Callable[[str, str], None] | None = getattr(self.reporter, "fell", None)
-                if fell is not None:
-                    fell(name, text)
+                if self._ours is not None:
+                    self._ours.fell(name, text)
 
     def _handle_task_error(self, node: Any, base_fail: BaseFail) -> None:
         """A stage that waits for a failed one is no error of its own: the run's result stays "failed"."""
@@ -259,7 +259,7 @@ class StageRunner(MThreadRunner):
 
     def run_all(self, task_dispatcher: Any) -> int:
         """The whole run. 128 + n after signal n, else doit's exit code."""
-        with self._handlers():
+        with signals.minded(self._signal):
             try:
                 super().run_all(task_dispatcher)
             except KeyboardInterrupt:
@@ -293,9 +293,8 @@ class StageRunner(MThreadRunner):
         except Exception as error:
             fault = f"dodo_claude has a fault: {error!r} (please report it)"
             said.append(f"{'no page of it' if said else 'no report'}: {fault}")
-        reported: Callable[[str], None] | None = getattr(self.reporter, "reported", None)
-        if reported is not None:
-            reported("; ".join(said))
+        if self._ours is not None:
+            self._ours.reported("; ".join(said))
 
     def _said(self) -> dict[str, Said]:
         """How doit is done with the stages that it came to, in the report's words."""
@@ -313,39 +312,6 @@ class StageRunner(MThreadRunner):
                 found[name] = history.Said(state, fail.message)
         return found
 
-    @contextmanager
-    def _handlers(self) -> Iterator[None]:
-        """Signals are minded by a thread of their own, woken by a pipe.
-
-        A handler would run in the main thread only: not while that waits in doit's queue and the system gave the signal
-        to another thread, or gave it a moment before the wait; and it may interrupt whoever holds a lock that it needs.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        reading, writing = os.pipe()
-        os.set_blocking(writing, False)
-        minding = threading.Thread(target=self._mind, args=(reading,), daemon=True)
-        minding.start()
-        before = {number: signal.getsignal(number) for number in SIGNALS}
-        woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-        try:
-            for number in SIGNALS:
-                signal.signal(number, lambda number, frame: None)
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(woken)
-            os.close(writing)
-            minding.join()
-            os.close(reading)
-
-    def _mind(self, reading: int) -> None:
-        while found := os.read(reading, 1):
-            if found[0] in SIGNALS:
-                self._signal(found[0])
-
     def _signal(self, number: int) -> None:
         """First: start nothing more, end the workers, save; again within 3 s: kill. Doit's queue wakes up by itself."""
         hurry = self.signal is not None
@@ -354,9 +320,8 @@ class StageRunner(MThreadRunner):
         self._signalled = time.monotonic()
         self.signal = self.signal or number
         self._stop_running = True
-        stopping: Callable[..., None] | None = getattr(self.reporter, "stopping", None)
-        if stopping is not None:
-            stopping(signal.Signals(number).name, hurry=hurry)
+        if self._ours is not None:
+            self._ours.stopping(signal.Signals(number).name, hurry=hurry)
         if self.run is not None:
             self.run.stop(hurry=hurry)
 

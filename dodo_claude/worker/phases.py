@@ -17,7 +17,7 @@ from dodo_claude.machine import files
 from dodo_claude.machine.files import write_atomic
 from dodo_claude.worker import verify
 
-# How `tasks.definition` calls what makes a phase.
+# How `freshness.definition` calls what makes a phase.
 KEY = "phase "
 # What belongs to single phases, or to the end; the rest of a definition holds for all of them.
 _NOT_SHARED = ("targets", "check", "prompt")

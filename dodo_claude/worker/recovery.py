@@ -39,7 +39,7 @@ MOST_ATTEMPTS = 20
 def drive(stage: Stage, definition: Mapping[str, object], services: Services) -> Done:
     """Bring `stage` to an end: take over what an earlier run left, else run it, with its retries.
 
-    `definition` is all that makes the result besides the bytes of its files: see `tasks.definition`.
+    `definition` is all that makes the result besides the bytes of its files: see `freshness.definition`.
     Raises `DodoClaudeError` for a disk that can't be written.
     """
     log = StageLog(services.state, stage.name, services.redact)

@@ -133,7 +133,7 @@ def test_many_stages_with_faults_end_and_take_no_more_as_they_go(
     (kept / "0").mkdir()
     project = project_in(kept / "0")
     # So many die here that the circuit breaker, which has tests of its own, would rightly end the run.
-    patch(project, "import dodo_claude.run.fleet as fleet\nfleet.ALIKE = 1_000_000\n")
+    patch(project, "import dodo_claude.run.breaker as breaker\nbreaker.ALIKE = 1_000_000\n")
     live, samples, faults = soak(project, SEED, SOAK)
     rss, fds, threads = (quarters([sample[index] for sample in samples]) for index in range(3))
     told = invariants.attempts(project)

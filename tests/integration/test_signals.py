@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from dodo_claude.plugin import commands
+from dodo_claude.plugin import signals
 from tests.integration.scenes import (
     at_gate,
     configure,
@@ -196,10 +196,10 @@ def test_a_signal_in_the_midst_of_an_import_is_one() -> None:
     try:
         type("Options", (), {"it": Interrupted()})
     except BaseException as error:
-        found = commands._signal_in(error)
+        found = signals.signal_in(error)
     assert found is not None
     assert found.args == (signal.SIGTERM,)
-    assert commands._signal_in(ValueError("x")) is None
+    assert signals.signal_in(ValueError("x")) is None
 
 
 def test_a_runs_start_does_not_import_what_takes_long() -> None:

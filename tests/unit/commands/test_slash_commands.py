@@ -14,7 +14,7 @@ from doit.cmdparse import CmdOption, CmdParse, CmdParseError
 from dodo_claude.commands import main, start
 from dodo_claude.commands.mcp import TOOLS
 from dodo_claude.config.config import load_config
-from dodo_claude.plugin.commands import Orchestrate
+from dodo_claude.plugin.orchestrate import Orchestrate
 from tests.project import Project
 
 FOLDER = Path(main.__file__).parents[1] / "claude"

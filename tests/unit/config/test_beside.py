@@ -9,7 +9,7 @@ import pytest
 from dodo_claude.config import beside
 from dodo_claude.config.config import load_config
 from dodo_claude.config.records import Config, Monitor, Stage
-from dodo_claude.run import approval
+from dodo_claude.run import approvable
 from dodo_claude.text.errors import ConfigError
 
 TEXT = """
@@ -96,14 +96,14 @@ def test_another_agent_that_takes_no_messages_has_none(tmp_path: Path) -> None:
 
 
 def test_its_command_is_approved_like_a_check(tmp_path: Path) -> None:
-    items = {item.what: item for item in approval.items(load(tmp_path))}
+    items = {item.what: item for item in approvable.items(load(tmp_path))}
     build = items["monitor 'build' of stage 'dev'"]
     assert build.text == "cd sub && LEVEL=high MODE=fast MORE=dev make dev"
     assert "monitor 'log' of stage 'each:x'" in items
     for old, new in (("make {{", "make -j {{"), ('LEVEL = "high"', 'LEVEL = "mid"'), ('"sub"', '"."')):
-        other = {item.what: item for item in approval.items(load(tmp_path, TEXT.replace(old, new)))}
+        other = {item.what: item for item in approvable.items(load(tmp_path, TEXT.replace(old, new)))}
         assert other[build.what].digest != build.digest
-    other = {item.what: item for item in approval.items(load(tmp_path, TEXT.replace("|warning", "")))}
+    other = {item.what: item for item in approvable.items(load(tmp_path, TEXT.replace("|warning", "")))}
     assert other[build.what].digest == build.digest
 
 

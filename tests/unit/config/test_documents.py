@@ -11,9 +11,10 @@ import pytest
 from dodo_claude.agents import agents
 from dodo_claude.config.config import Blueprint, load_config
 from dodo_claude.config.records import Config
-from dodo_claude.run import approval
-from dodo_claude.run.run import Run
+from dodo_claude.run import approval, safeguards
+from dodo_claude.run.stage_prompt import render
 from dodo_claude.text.errors import ConfigError
+from dodo_claude.text.redact import Redactor
 from dodo_claude.worker import protect
 
 Write = Callable[..., Path]
@@ -124,16 +125,16 @@ def test_prompts_are_as_its_file_writes_them(config: Config, tmp_path: Path) -> 
     for name in ("a", "b"):
         (tmp_path / "sub/out").mkdir(exist_ok=True)
         (tmp_path / f"sub/out/{name}.txt").write_text(f"made {name}")
-    run = Run(config, {})
-    text = run.render_prompt(config.stages[1]).text
+    redact = Redactor({})
+    text = render(config, {}, redact, config.stages[1]).text
     assert 'path="in.txt"' in text
     assert text.endswith("for a by map:a")
-    text = run.render_prompt(config.stages[3]).text
+    text = render(config, {}, redact, config.stages[3]).text
     assert 'out/a.txt<file path="out/a.txt"' in text
     assert "made b" in text
     assert '<message stage="map"' in text
     assert text.endswith(" join")
-    text = run.render_prompt(config.stages[4]).text
+    text = render(config, {}, redact, config.stages[4]).text
     assert 'path="sub/out/a.txt"' in text
     assert '<message stage="sub:map:a"' in text
 
@@ -170,7 +171,7 @@ def test_what_it_runs_is_approved_with_the_rest(config: Config, tmp_path: Path) 
     path.chmod(0o666)
     assert any(
         fault.startswith("sub/orchestrate.toml: others can write it")
-        for fault in approval.unsafe_files(config)
+        for fault in safeguards.unsafe_files(config)
     )
 
 

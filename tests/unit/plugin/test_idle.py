@@ -24,11 +24,12 @@ from hypothesis import strategies as st
 
 from dodo_claude.config import inputs
 from dodo_claude.machine.ours import STATE_DIR
-from dodo_claude.plugin import explained, idle, kept
+from dodo_claude.plugin import explain, idle, kept
 from dodo_claude.plugin.backend import ContentChecker, DurableDB
-from dodo_claude.plugin.commands import _Control
+from dodo_claude.plugin.freshness import definition, definition_digest, digest_text
 from dodo_claude.plugin.loader import StageLoader
-from dodo_claude.plugin.tasks import definition, definition_digest, digest_text, freshness_of, stage_of
+from dodo_claude.plugin.task_control import StageControl
+from dodo_claude.plugin.tasks import freshness_of, stage_of
 from dodo_claude.state import left
 from dodo_claude.state.journal import StageLog
 from dodo_claude.worker.verify import fingerprints
@@ -78,8 +79,8 @@ def loaded(root: Path, *, may_idle: bool) -> Iterator[tuple[StageLoader, Any, An
 
 def is_done(control: Any, command: Any) -> bool:
     """doit's own check of each stage."""
-    tasks = [task for task in explained.chosen(control) if not task.has_subtask]
-    return all(explained.is_done(task, control, command.dep_manager) for task in tasks)
+    tasks = [task for task in explain.chosen(control) if not task.has_subtask]
+    return all(explain.is_done(task, control, command.dep_manager) for task in tasks)
 
 
 def run(root: Path) -> None:
@@ -272,7 +273,7 @@ def graph(count: int) -> list[Task]:
 
 
 def test_what_waits_for_what_is_as_doit_has_it() -> None:
-    ours, doits = _Control(graph(50)), TaskControl(graph(50))
+    ours, doits = StageControl(graph(50)), TaskControl(graph(50))
     assert ours.targets == doits.targets
     for name, task in doits.tasks.items():
         assert set(ours.tasks[name].task_dep) == set(task.task_dep)
@@ -281,7 +282,7 @@ def test_what_waits_for_what_is_as_doit_has_it() -> None:
 
 
 def test_no_task_of_a_long_chain_remembers_all_that_wait_for_it() -> None:
-    control = _Control(graph(300))
+    control = StageControl(graph(300))
     control.process(["all"])
     dispatcher = control.task_dispatcher()
     order = []
@@ -302,13 +303,13 @@ def _sent(dispatcher: Any, node: Any) -> Any:
 
 def test_setup_tasks_run_only_for_who_runs() -> None:
     tasks = [Task("a", None, setup=["s"]), Task("s", None)]
-    control = _Control(tasks)
+    control = StageControl(tasks)
     control.process(["a"])
     assert control.task_dispatcher().selected_tasks == ["a"]
 
 
 def test_a_circle_is_still_doits_to_refuse() -> None:
-    control = _Control([Task("a", None, task_dep=["b"]), Task("b", None, task_dep=["a"])])
+    control = StageControl([Task("a", None, task_dep=["b"]), Task("b", None, task_dep=["a"])])
     control.process(None)
     with pytest.raises(Exception, match="Cyclic/recursive dependencies"):
         list(control.task_dispatcher().generator)

@@ -23,7 +23,8 @@ from dodo_claude.config import inputs
 from dodo_claude.config.config import Blueprint
 from dodo_claude.config.records import Config
 from dodo_claude.plugin import kept
-from dodo_claude.plugin.tasks import Freshness, StageTask, definition, definition_digest, definition_digests
+from dodo_claude.plugin.freshness import Freshness, definition, definition_digest, definition_digests
+from dodo_claude.plugin.tasks import StageTask
 from dodo_claude.run.run import Run
 from dodo_claude.text.errors import ConfigError
 from tests.project import BIN, Project, wait_for_the_clock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import threading
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 from doit.task import Task
 
+from dodo_claude.plugin import signals
+from dodo_claude.plugin.reporter import StageReporter
 from dodo_claude.plugin.runner import StageRunner
 from dodo_claude.plugin.tasks import StageAction
 from tests.project import PATIENCE
@@ -29,6 +32,17 @@ class Stopped:
         self.bell.release()
 
 
+class Told(StageReporter):
+    """What it was told of signals."""
+
+    def __init__(self) -> None:
+        super().__init__(io.StringIO(), {})
+        self.said: list[tuple[str, bool]] = []
+
+    def stopping(self, name: str, *, hurry: bool) -> None:
+        self.said.append((name, hurry))
+
+
 @pytest.fixture
 def run() -> Stopped:
     return Stopped()
@@ -36,17 +50,15 @@ def run() -> Stopped:
 
 @pytest.fixture
 def runner(run: Stopped) -> StageRunner:
-    said: list[Any] = []
-    reporter = SimpleNamespace(said=said, stopping=lambda name, hurry: said.append((name, hurry)))
     run_: Any = run
-    return StageRunner(None, reporter, True, False, None, 2, run=run_)
+    return StageRunner(None, Told(), True, False, None, 2, run=run_)
 
 
 def test_a_signal_that_another_thread_gets_stops_a_run_that_waits(runner: StageRunner, run: Stopped) -> None:
     def send() -> None:
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
 
-    with runner._handlers():
+    with signals.minded(runner._signal):
         sender = threading.Thread(target=send)
         sender.start()
         # As in doit's queue: the main thread itself is not woken by it.
@@ -60,7 +72,7 @@ def test_a_signal_that_another_thread_gets_stops_a_run_that_waits(runner: StageR
 def test_a_second_one_means_now_and_a_late_one_nothing(
     runner: StageRunner, run: Stopped, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with runner._handlers():
+    with signals.minded(runner._signal):
         for number in (signal.SIGINT, signal.SIGTERM):
             os.kill(os.getpid(), number)
             assert run.bell.acquire(timeout=PATIENCE)
@@ -69,30 +81,6 @@ def test_a_second_one_means_now_and_a_late_one_nothing(
     assert run.told == [False, True]
     assert runner.signal == signal.SIGINT  # what it exits with
     assert runner.reporter.said == [("SIGINT", False), ("SIGTERM", True)]
-
-
-def test_afterwards_signals_mean_what_they_meant(runner: StageRunner) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-    threads = threading.active_count()
-    with runner._handlers():
-        assert threading.active_count() == threads + 1
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
-    assert threading.active_count() == threads
-    assert signal.set_wakeup_fd(-1) == -1
-
-
-def test_away_from_the_main_thread_it_minds_none(runner: StageRunner) -> None:
-    found = []
-
-    def look() -> None:
-        before = signal.getsignal(signal.SIGTERM)
-        with runner._handlers():
-            found.append(signal.getsignal(signal.SIGTERM) == before)
-
-    thread = threading.Thread(target=look)
-    thread.start()
-    thread.join()
-    assert found == [True]
 
 
 def test_what_a_stage_came_to_is_stored_and_not_kept_by_its_task() -> None:

@@ -22,7 +22,7 @@ from dodo_claude.report import history, runs
 from dodo_claude.report.attempts import COPIES
 from dodo_claude.report.history import Said
 from dodo_claude.report.report import to_json
-from dodo_claude.run import gc
+from dodo_claude.run import garbage, gc
 from dodo_claude.state.journal import Attempt
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.worker import store, verify
@@ -45,7 +45,7 @@ def run(scene: Scene, id: str, *, saved: bool = True) -> None:
         (folder / "report.json").write_text(to_json(history.report(scene.config, runs.find(scene.state, id))))
 
 
-def sweep(scene: Scene, keep: int) -> gc.Garbage:
+def sweep(scene: Scene, keep: int) -> garbage.Garbage:
     found = gc.look(scene.root, keep)
     gc.remove(scene.root, found)
     return found
@@ -96,7 +96,7 @@ def test_the_last_runs_stay_whole(scene: Scene) -> None:
         DodoClaudeError, match=r"^report: run 'r2' was removed by dodo-claude gc \(the last ones: r4, r5\)$"
     ):
         runs.find(scene.state, "r2")
-    assert gc.look(scene.root, 2) == gc.Garbage(2, (), ())
+    assert gc.look(scene.root, 2) == garbage.Garbage(2, (), ())
     assert scene.log("api").begin().number == 6
 
 
@@ -109,12 +109,12 @@ def test_what_it_tells_is_what_goes(scene: Scene) -> None:
     after = files(scene.state)
     gone = sum(len(data) for name, data in before.items() if name not in after)
     assert found.bytes == gone
-    told = json.loads(gc.to_json(found, removed=True))
+    told = json.loads(garbage.to_json(found, removed=True))
     jsonschema.validate(told, SHAPE)
     assert told["attempts"][0]["number"] == 1
-    assert gc.text(found, removed=False).splitlines()[0].startswith("would remove 1 run, r1: ")
-    assert gc.text(found, removed=True).splitlines()[1].startswith("removed attempt 1 of api: ")
-    assert gc.text(gc.look(scene.root, 4), removed=True).startswith("nothing to remove: the last 4 runs")
+    assert garbage.text(found, removed=False).splitlines()[0].startswith("would remove 1 run, r1: ")
+    assert garbage.text(found, removed=True).splitlines()[1].startswith("removed attempt 1 of api: ")
+    assert garbage.text(gc.look(scene.root, 4), removed=True).startswith("nothing to remove: the last 4 runs")
 
 
 def test_a_file_that_is_nowhere_else_stays(scene: Scene) -> None:
@@ -136,7 +136,7 @@ def test_a_file_that_is_nowhere_else_stays(scene: Scene) -> None:
         "6/partial/a.py": b"failed\n",
         "7/before/a.py": b"three\n",  # attempt 6 has it, too
     }
-    told = gc.text(found, removed=True)
+    told = garbage.text(found, removed=True)
     assert "  keeps .orchestrate/stages/api/kept/1/before/a.py: it is nowhere else\n" in told
     # What was kept once is not kept again.
     run(scene, "r10")
@@ -341,7 +341,7 @@ def test_nothing_that_counts_goes_whenever_it_is_killed(
         gc.remove(scene.root, gc.look(scene.root, keep))
         assert told(scene, keep) == before
         assert versions <= bytes_of_copies(scene)
-        assert gc.look(scene.root, keep) == gc.Garbage(keep, (), ())
+        assert gc.look(scene.root, keep) == garbage.Garbage(keep, (), ())
         assert not list(scene.state.glob("stages/*/.gone-*"))
         assert not {each.number for each in found.attempts} & set(scene.log("api").attempts())
 
@@ -425,10 +425,10 @@ def test_copies_of_what_no_stage_made_last_go(scene: Scene) -> None:
         copies.append(digest)
     (scene.state / "store" / "mine").write_text("not ours")
     found = sweep(scene, 10)
-    assert found.copies == (gc.OldCopy(copies[0], 4),)
-    assert "removed 1 copy of what stages made before: 4 bytes" in gc.text(found, removed=True)
+    assert found.copies == (garbage.OldCopy(copies[0], 4),)
+    assert "removed 1 copy of what stages made before: 4 bytes" in garbage.text(found, removed=True)
     assert sorted(path.name for path in (scene.state / "store").iterdir()) == sorted([copies[1], "mine"])
-    assert gc.look(scene.root, 10) == gc.Garbage(10, (), ())
+    assert gc.look(scene.root, 10) == garbage.Garbage(10, (), ())
 
 
 def test_what_stood_in_the_place_of_a_verified_target_stays_as_long_as_it_is_nowhere_else(

@@ -8,103 +8,26 @@ import gc
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from doit.cmd_base import DodoTaskLoader
 from doit.cmd_run import Run as DoitRun
-from doit.control import TaskControl, TaskDispatcher
 from doit.exceptions import InvalidCommand, InvalidDodoFile
-from doit.task import Stream, Task
+from doit.task import Stream
 
 from dodo_claude.machine import streams
+from dodo_claude.plugin import signals
 from dodo_claude.plugin.loader import STATE, StageLoader, keeps_elsewhere, not_right
+from dodo_claude.plugin.options import OPTIONS
+from dodo_claude.plugin.task_control import StageControl
 from dodo_claude.text.clean import clean_line, clean_text, one_line
 
 if TYPE_CHECKING:
     from dodo_claude.config.records import Stage
-
-_OWN_OPTIONS: tuple[dict[str, Any], ...] = (
-    {
-        "section": "orchestrate", "name": "agent", "short": "", "long": "agent", "type": str, "default": None,
-        "help": "let AGENT do every stage that has a prompt (one of [agents], 'claude' or 'scripted')",
-    },
-    {
-        "section": "orchestrate", "name": "trust", "short": "", "long": "trust", "type": bool, "default": False,
-        "help": "approve what this project runs, and record in the client's settings that you trust it",
-    },
-    {
-        "section": "orchestrate", "name": "yes", "short": "y", "long": "yes", "type": bool, "default": False,
-        "help": "ask nothing: run what a planner planned; where another question would be needed, stop with an error",
-    },
-    {
-        "section": "orchestrate", "name": "allow_bypass", "short": "", "long": "allow-bypass", "type": bool,
-        "default": False,
-        "help": "let agents with permission_mode bypassPermissions work (in a container, or with sandbox)",
-    },
-    {
-        "section": "orchestrate", "name": "detach", "short": "", "long": "detach", "type": bool, "default": False,
-        "help": "run in a tmux session of its own, which outlives this terminal (dodo-claude status shows it)",
-    },
-    {
-        "section": "orchestrate", "name": "board", "short": "", "long": "board", "inverse": "no-board", "type": bool,
-        "default": None, "help": "show a live board of the stages [default: on a terminal]",
-    },
-    {
-        "section": "orchestrate", "name": "dry_run", "short": "", "long": "dry-run", "type": bool, "default": False,
-        "help": "say which stages would run; start nothing",
-    },
-    {
-        "section": "orchestrate", "name": "explain", "short": "", "long": "explain", "type": bool, "default": False,
-        "help": "say for each stage why it is or is not stale; start nothing",
-    },
-)  # fmt: skip
-# What differs from `doit run`: threads (a stage mostly waits), as many as max_workers says, and a failed
-# stage does not stop those that do not need it.
-_DEFAULTS = {"par_type": "thread", "num_process": None, "reporter": "orchestrate", "continue": True}
-_HELP = {"num_process": "number of workers at a time [default: max_workers of orchestrate.toml]"}
-
-
-def _run_options() -> Iterator[dict[str, Any]]:
-    for option in DoitRun.cmd_options:
-        name = option["name"]
-        if name in _DEFAULTS:
-            option = {**option, "default": _DEFAULTS[name]}
-        if name in _HELP:
-            option["help"] = _HELP[name]
-        yield option
-
-
-class _Control(TaskControl):
-    """doit's control of tasks, where it takes the square of their number."""
-
-    @staticmethod
-    def set_implicit_deps(targets: dict[str, str], task_list: list[Task]) -> None:
-        """doit's looks through a list of all that a task waits for, for each of its file_deps."""
-        reads = [(task, task.file_dep) for task in task_list]
-        for task in task_list:
-            task.file_dep = set()
-        try:
-            TaskControl.set_implicit_deps(targets, task_list)
-        finally:
-            for task, files in reads:
-                task.file_dep = files
-        for task, files in reads:
-            known = {*task.task_dep}
-            for maker in (targets[file] for file in files if file in targets):
-                if maker not in known:
-                    known.add(maker)
-                    task.task_dep.append(maker)
-
-    def task_dispatcher(self) -> TaskDispatcher:
-        """What waits comes after what it waits for: else doit keeps for each task a list of all that wait for it."""
-        from dodo_claude.plugin.explained import chosen
-
-        first = [task.name for task in chosen(self, setup=False) if task.loader is None]
-        return TaskDispatcher(self.tasks, self.targets, list(dict.fromkeys([*first, *self.selected_tasks])))
+    from dodo_claude.run.run import Run
 
 
 class Orchestrate(DoitRun):
@@ -114,7 +37,8 @@ class Orchestrate(DoitRun):
     doc_purpose = "run the stages of orchestrate.toml, and dodo.py's tasks, that are stale"
     doc_usage = "[STAGE/TASK/TARGET...]"
     doc_description = None
-    cmd_options = (*_run_options(), *_OWN_OPTIONS)
+    loader: StageLoader  # `execute` refuses any other
+    cmd_options = OPTIONS
 
     def __init__(self, task_loader: Any = None, cmds: Any = None, **kwargs: Any) -> None:
         # doit's default loader knows no stages; a loader that the user chose is left alone.
@@ -166,7 +90,6 @@ class Orchestrate(DoitRun):
     ) -> int:  # fmt: skip
         """Called by doit. Its parameters' names are the options' names, looked up by doit."""
         from dodo_claude.machine.files import disk_problem
-        from dodo_claude.plugin import explained
         from dodo_claude.text.errors import DodoClaudeError
 
         if par_type != "thread":
@@ -174,47 +97,31 @@ class Orchestrate(DoitRun):
                 f"-P {par_type}: doit orchestrate works with threads only (leave the option out)"
             )
         before: dict[int, Any] = {}  # what minded signals
-        self.control = _Control(self.task_list, auto_delayed_regex=auto_delayed_regex)
+        self.control = StageControl(self.task_list, auto_delayed_regex=auto_delayed_regex)
         self.control.process(self.sel_tasks)
         if single:
             self._without_dependencies()
         try:
             if dry_run or explain:
-                with _opened(outfile) as out:
-                    out.write(clean_text(explained.text(self.control, self.dep_manager, reasons=explain)))
-                return 0
-            if self.loader.run is not None:
-                before = _mind_signals(_stop)
-                self.loader.run.take_lock()
-                self.loader.run.force = always or not self._own_backend()
+                return self._tell_reasons(outfile, all_of_them=explain)
+            run = self.loader.run
+            if run is not None:
+                before = signals.mind(signals.stop)
+                run.take_lock()
+                run.force = always or not self._own_backend()
                 if allow_bypass:
-                    from dodo_claude.run.approval import ALLOW_BYPASS
+                    from dodo_claude.run.safeguards import ALLOW_BYPASS
 
-                    self.loader.run.environ[ALLOW_BYPASS] = "1"
+                    run.environ[ALLOW_BYPASS] = "1"
                 if self.loader.idle is not None:
                     return self._nothing_to_do(outfile, reporter, self.loader.idle.names)
                 if not (always or trust) and (done := self._done(reporter)):
                     self.loader.keep_idle(self)
                     return self._nothing_to_do(outfile, reporter, done)
                 self._need_files()
-                from dodo_claude.control import detached
-                from dodo_claude.run import consent
-
-                ask = not yes and sys.stdin.isatty() and sys.stdout.isatty() and not detached.is_inside()
-                self.loader.run.confirm = consent.confirmation(
-                    self.loader.run, yes=yes, ask=ask, out=self.outstream
-                )
-                consent.settle(
-                    self.loader.run, give=trust, ask=ask, out=self.outstream,
-                    stale=lambda base: explained.is_stale(self.control, self.dep_manager, base),
-                    dodo=self.loader.dodo,
-                )  # fmt: skip
+                self._consent(run, trust=trust, yes=yes)
                 if detach:
-                    if explained.is_stale(self.control, self.dep_manager, None):
-                        self.loader.run.look(self._stages())  # the other would say it to nobody
-                    self.loader.run.close()  # the lock is the other's
-                    self.outstream.write(f"{clean_line(detached.start(self.loader.run, sys.argv[1:]))}\n")
-                    return 0
+                    return self._detach(run)
             return self._run_stages(
                 outfile, reporter, Stream(verbosity, force_verbosity), num_process, always, continue_,
                 failure_verbosity, quiet=verbosity == 0, board=board,
@@ -228,17 +135,52 @@ class Orchestrate(DoitRun):
         except KeyboardInterrupt as stopped:  # before the runner minds signals, or after
             return self._stopped(stopped)
         except Exception as error:
-            signalled = _signal_in(error)
+            signalled = signals.signal_in(error)
             if signalled is None:
                 raise
             return self._stopped(signalled)
         finally:
-            _mind_signals(_Late())
+            signals.mind(signals.Late())
             self.dep_manager.close()
             if self.loader.run is not None:
                 self.loader.run.close()
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _tell_reasons(self, outfile: Any, *, all_of_them: bool) -> int:
+        """For --dry-run, and --explain."""
+        from dodo_claude.plugin import explain
+
+        with _opened(outfile) as out:
+            out.write(clean_text(explain.text(self.control, self.dep_manager, reasons=all_of_them)))
+        return 0
+
+    def _consent(self, run: Run, *, trust: bool, yes: bool) -> None:
+        """May the stages run? Whoever can be asked is asked. DodoClaudeError when they may not."""
+        from dodo_claude.control import detached
+        from dodo_claude.plugin import explain
+        from dodo_claude.run import consent
+
+        ask = not yes and sys.stdin.isatty() and sys.stdout.isatty() and not detached.is_inside()
+        run.confirm = consent.confirmation(run, yes=yes, ask=ask, out=self.outstream)
+        consent.settle(
+            run, give=trust, ask=ask, out=self.outstream,
+            stale=lambda base: explain.is_stale(self.control, self.dep_manager, base),
+            dodo=self.loader.dodo,
+        )  # fmt: skip
+
+    def _detach(self, run: Run) -> int:
+        """Have it run in a tmux session of its own."""
+        from dodo_claude.control import detached
+        from dodo_claude.plugin import explain
+
+        if explain.is_stale(self.control, self.dep_manager, None):
+            from dodo_claude.run import preflight
+
+            preflight.look(run.config, self._stages(), run.environ)  # the other would say it to nobody
+        run.close()  # the lock is the other's
+        self.outstream.write(f"{clean_line(detached.start(run, sys.argv[1:]))}\n")
+        return 0
 
     def _stopped(self, stopped: KeyboardInterrupt) -> int:
         """As the runner ends a run. It holds the lock, so what an earlier run left at work is its own."""
@@ -246,7 +188,7 @@ class Orchestrate(DoitRun):
 
         run = self.loader.run
         if run is not None:
-            _mind_signals(lambda number, frame: run.hurry.set())
+            signals.mind(lambda number, frame: run.hurry.set())
             run.stopping.set()
             clear_left(run, self._stages())
         return 128 + (stopped.args[0] if stopped.args else signal.SIGINT)
@@ -256,16 +198,16 @@ class Orchestrate(DoitRun):
 
         doit's dispatcher and runner, made for tasks that do run, take as long again to come to the same.
         """
-        from dodo_claude.plugin import explained
+        from dodo_claude.plugin import explain
 
         if reporter != "orchestrate" or not self._own_backend():
             return []
         names = []
         with self.dep_manager.backend.at_once():
-            for task in explained.chosen(self.control):
+            for task in explain.chosen(self.control):
                 if task.has_subtask and not task.actions and task.loader is None:
                     continue
-                if not explained.is_done(task, self.control, self.dep_manager):
+                if not explain.is_done(task, self.control, self.dep_manager):
                     return []
                 names.append(task.name)
         return names
@@ -279,11 +221,11 @@ class Orchestrate(DoitRun):
 
     def _need_files(self) -> None:
         """Refuse a run that would come to a stage which reads what nobody makes. InvalidDodoFile."""
-        from dodo_claude.plugin import explained
+        from dodo_claude.plugin import explain
 
         config = self.loader.stage_config
         if config is not None and config.absent:
-            tasks = explained.chosen(self.control)
+            tasks = explain.chosen(self.control)
             problems = config.absent_for(
                 {task.name for task in tasks if not self.dep_manager.status_is_ignore(task)}
             )
@@ -294,10 +236,10 @@ class Orchestrate(DoitRun):
 
     def _stages(self) -> list[Stage]:
         """Those that were chosen on the command line, with what they need."""
-        from dodo_claude.plugin import explained
+        from dodo_claude.plugin import explain
         from dodo_claude.plugin.tasks import stage_of
 
-        return [stage for task in explained.chosen(self.control) if (stage := stage_of(task)) is not None]
+        return [stage for task in explain.chosen(self.control) if (stage := stage_of(task)) is not None]
 
     def _own_backend(self) -> bool:
         from dodo_claude.plugin.backend import DurableDB
@@ -314,6 +256,7 @@ class Orchestrate(DoitRun):
         self, outfile: Any, reporter: Any, stream: Stream, num_process: int | None, always: bool,
         continue_: bool, failure_verbosity: int, *, quiet: bool, board: bool | None,
     ) -> int:  # fmt: skip
+        from dodo_claude.plugin.reporter import StageReporter
         from dodo_claude.plugin.runner import StageRunner
 
         run, config = self.loader.run, self.loader.stage_config
@@ -321,16 +264,10 @@ class Orchestrate(DoitRun):
         reporter_class = self.reporters[reporter] if isinstance(reporter, str) else reporter
         with _opened(outfile) as self.outstream:
             report = reporter_class(self.outstream, {"failure_verbosity": failure_verbosity})
-            if hasattr(report, "progress") and run is not None:
-                report.config, report.quiet = config, quiet
-                run.report, run.workers = report.progress, workers
-                run.overwritten = report.overwritten
-                run.asking = report.asking
-                report.fleet, report.current, report.workers = lambda: run.fleet, lambda: run.config, workers
-                report.board = (
-                    _shows(self.outstream, quiet) if board is None else board and self.outstream.isatty()
-                )
-                report.past, report.stopped = self._past, run.stopped
+            if run is not None and isinstance(report, StageReporter):
+                run.workers = workers
+                shows = _shows(self.outstream, quiet) if board is None else board and self.outstream.isatty()
+                report.attend(run, quiet=quiet, board=shows, workers=workers, past=self._past)
             runner = StageRunner(
                 self.dep_manager, report, continue_, always, stream, workers, run=run, stages=self._stages(),
                 past=self._past,
@@ -340,47 +277,13 @@ class Orchestrate(DoitRun):
             try:
                 return runner.run_all(self.control.task_dispatcher())
             finally:
-                if hasattr(report, "close"):
+                if isinstance(report, StageReporter):
                     report.close()
 
     def _past(self, name: str) -> float | None:
         """How long a stage took when it last ran."""
         seconds = (self.dep_manager.get_values(name) or {}).get("seconds")
         return float(seconds) if isinstance(seconds, int | float) else None
-
-
-def _stop(number: int, frame: object) -> None:
-    raise KeyboardInterrupt(number)
-
-
-class _Late:
-    """What comes when all is over would only keep it from being put away. Who insists, by a second one, ends it at once."""
-
-    def __init__(self) -> None:
-        self.number = 0
-
-    def __call__(self, number: int, frame: object) -> None:
-        if self.number:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        self.number = number
-
-
-def _signal_in(error: BaseException | None) -> KeyboardInterrupt | None:
-    """The signal that an error is made of: in the midst of an import one may come out as the error of a class that was
-    being made (Python 3.11: "Error calling __set_name__")."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
-        error = error.__cause__
-    return error
-
-
-def _mind_signals(handler: Callable[[int, Any], object]) -> dict[int, Any]:
-    """What minded them before."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    return {
-        number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-    }
 
 
 def _shows(stream: TextIO, quiet: bool) -> bool:

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dodo_claude.plugin import runner
-from dodo_claude.plugin.dispatch import Ready, ways
+from dodo_claude.plugin.order import Ready, ways
 
 
 def task(name: str, *needs: str, setup: Iterable[str] = ()) -> Any:

@@ -7,7 +7,8 @@ from typing import Any
 
 from doit.task import Task
 
-from dodo_claude.plugin.tasks import NOT_DONE, freshness_of, late_of, stage_of
+from dodo_claude.plugin.freshness import NOT_DONE
+from dodo_claude.plugin.tasks import freshness_of, late_of, stage_of
 
 
 def chosen(control: Any, *, setup: bool = True) -> list[Task]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from dodo_claude.plugin.commands import Orchestrate
 from dodo_claude.plugin.loader import StageLoader
+from dodo_claude.plugin.orchestrate import Orchestrate
 
 
 def told(config: dict[str, Any]) -> str:
