@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from dodo_claude.run.fleet import Limits
-from dodo_claude.run.memory import 
 from tests.samples.fleets import Rig
 
 
