@@ -4,7 +4,7 @@ from dodo_claude.machine import importing
 
 importing.leave_folder()
 
-from dodo_claude.commands.cli import main  # noqa: E402
+from dodo_claude.commands.main import main  # noqa: E402
 
 if __name__ == "__main__":
     main(prog_name="dodo-claude")

@@ -14,7 +14,7 @@ ROWS = ["text", "config machine", "state", "agents", "worker", "report", "run", 
 DOORS = {"__init__", "__main__", "stages"}  # what users and installers name; they may import all
 THIRD_PARTIES = {
     "libtmux": "machine", "jinja2": "config", "jsonschema": "config", "toml": "run", "doit": "plugin", "rich": "plugin dashboard",
-    "textual": "dashboard", "aiohttp": "dashboard", "click": "commands", "mcp": "commands",
+    "textual": "dashboard", "aiohttp": "dashboard", "click": "commands", "mcp": "commands", "psutil": "machine",
 }  # fmt: skip
 
 

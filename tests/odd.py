@@ -43,7 +43,8 @@ from pathlib import Path
 from doit import cmd_run
 from doit.doit_cmd import DoitMain
 
-from dodo_claude.commands import cli, mcp_server
+from dodo_claude.commands import mcp
+from dodo_claude.commands.main import main as dodo_claude
 from dodo_claude.machine import streams
 from dodo_claude.text.errors import DodoClaudeError
 from tests import warm
@@ -844,7 +845,7 @@ def _approve(place: Place) -> None:
 
 
 def _dodo_claude(words: list[str]) -> int:
-    cli.main(words, prog_name="dodo-claude")
+    dodo_claude(words, prog_name="dodo-claude")
     return 0
 
 
@@ -865,9 +866,7 @@ def _tool(words: list[str]) -> int:
 
     names = {"notes": ["add"], "stop": ["worker"]}.get(words[0], ["worker", "text"])
     try:
-        result = asyncio.run(
-            mcp_server._server().call_tool(words[0], dict(zip(names, words[1:], strict=False)))
-        )
+        result = asyncio.run(mcp._server().call_tool(words[0], dict(zip(names, words[1:], strict=False))))
         print("\n".join(content.text for content in result.content))
     except ToolError as error:
         print(error, file=sys.stderr)

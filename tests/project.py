@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 from click.testing import CliRunner
 
-from dodo_claude.commands import cli
+from dodo_claude.commands import main
 from dodo_claude.config.config import Blueprint
 from dodo_claude.run import approval
 from dodo_claude.state.journal import Attempt, StageLog
@@ -111,7 +111,7 @@ class Project:
     def begin(self, *argv: str) -> Ran:
         """`dodo-claude` in this process, for what a test begins with: a process of its own costs half a second."""
         with patch.dict(os.environ, self.environ(), clear=True), chdir(self.root):
-            done = CliRunner().invoke(cli.main, argv)
+            done = CliRunner().invoke(main.main, argv)
         assert done.exit_code == 0, done.output
         return Ran(done.exit_code, done.output, "")
 

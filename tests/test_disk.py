@@ -25,7 +25,8 @@ from dodo_claude.agents import agents, trust
 from dodo_claude.config.config import load_config
 from dodo_claude.config.records import Stage
 from dodo_claude.machine import files, processes
-from dodo_claude.machine.files import NotOursError, make_folder, make_state_dir, write_atomic
+from dodo_claude.machine.files import make_folder, make_state_dir, write_atomic
+from dodo_claude.machine.ours import NotOursError
 from dodo_claude.machine.terminal import Pane
 from dodo_claude.plugin.backend import DurableDB
 from dodo_claude.run import approval

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.commands.cli import templates_dir
+from dodo_claude.commands.start import templates_dir
 from tests.project import Project
 
 STAGES = ("reader:code", "reader:notes", "writer:code", "writer:notes", "join")

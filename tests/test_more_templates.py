@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from dodo_claude.commands.cli import templates_dir
+from dodo_claude.commands.start import templates_dir
 from dodo_claude.state.mail import DELIVERED, STATES, Mailbox
 from tests.project import Project
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dodo_claude.commands import cli
+from dodo_claude.commands import main
 from tests import odd
 from tests.odd import Bench, Input
 
@@ -28,7 +28,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 def test_every_command_is_in_the_table() -> None:
     theirs = {line.split()[1] for _, line in odd.ALL if line.startswith("dodo-claude ")}
-    assert theirs >= cli.main.commands.keys()
+    assert theirs >= main.main.commands.keys()
 
 
 def test_odd_inputs_break_no_command(bench: Bench) -> None:

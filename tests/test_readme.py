@@ -51,7 +51,7 @@ def _each(part: dict[str, Any]) -> dict[str, Any]:
 def test_every_option_that_it_names_exists() -> None:
     from click.testing import CliRunner
 
-    from dodo_claude.commands.cli import main
+    from dodo_claude.commands.main import main
     from dodo_claude.plugin.orchestrate import Orchestrate
 
     rows = [
@@ -103,7 +103,7 @@ def test_the_example_loads(tmp_path: Path) -> None:
 
 
 def test_every_command_that_it_names_exists() -> None:
-    from dodo_claude.commands.cli import main
+    from dodo_claude.commands.main import main
 
     named = set(re.findall(r"dodo-claude ([a-z]+)", README.read_text())) | {
         "attach",

@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from dodo_claude.commands import cli, mcp_server
+from dodo_claude.commands import main, mcp, see
 from dodo_claude.control.project import find_config, find_status
 from dodo_claude.dashboard import desk
 from dodo_claude.machine import tmux
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.plugin import reporter
 from dodo_claude.report import board, details
 from dodo_claude.run import approval
@@ -187,7 +187,7 @@ CALLS: dict[str, list[list[str]] | None] = {
 
 
 def test_every_command_is_called_or_has_a_reason() -> None:
-    assert CALLS.keys() == cli.main.commands.keys()
+    assert CALLS.keys() == main.main.commands.keys()
 
 
 @pytest.mark.parametrize("is_held", [True, False], ids=["run in progress", "no run"])
@@ -197,7 +197,7 @@ def test_no_command_shows_it_raw(clone: Project, monkeypatch: pytest.MonkeyPatch
     shown = ""
     for name, calls in CALLS.items():
         for arguments in calls or ():
-            result = CliRunner().invoke(cli.main, [name, *arguments], prog_name="dodo-claude")
+            result = CliRunner().invoke(main.main, [name, *arguments], prog_name="dodo-claude")
             assert isinstance(result.exception, SystemExit | None), (name, result.exc_info)
             shows_nothing_raw(f"{name} {arguments}", result.output)
             shown += result.output
@@ -212,13 +212,13 @@ def test_no_line_of_a_log_is_endless(clone: Project) -> None:
         json.dumps({"result": "odd" * 30_000, "reason": "x" * 100_000}),
     )
     for stage in ("failed", "good", "stopped"):
-        output = CliRunner().invoke(cli.main, ["log", stage]).output
+        output = CliRunner().invoke(main.main, ["log", stage]).output
         assert "more characters" in output
         assert max(map(len, output.splitlines())) < 2_500
 
 
 def test_no_tool_of_mcp_gives_it_raw(clone: Project) -> None:
-    tools = mcp_server.Desk()
+    tools = mcp.Tools()
     told = {
         "list_workers": tools.list_workers(),
         "status": tools.status(),
@@ -278,10 +278,10 @@ class Screen:
 
 
 def test_a_captured_screen_is_text(clone: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (cli, mcp_server):
+    for module in (see, mcp):
         monkeypatch.setattr(module, "find_session", lambda worker: (Screen(), worker))
-    captured = CliRunner().invoke(cli.main, ["capture", "asks"]).output
-    for text in (captured, mcp_server.Desk().read_screen("asks")):
+    captured = CliRunner().invoke(main.main, ["capture", "asks"]).output
+    for text in (captured, mcp.Tools().read_screen("asks")):
         assert "screen asks" in text
         shows_nothing_raw("a screen", text)
 
@@ -312,9 +312,9 @@ def test_no_line_of_a_run_has_it() -> None:
         assert "\n" not in text
 
 
-@pytest.mark.parametrize("name", ["cli", "look", "talk", "face"])
+@pytest.mark.parametrize("name", ["main", "start", "see", "say", "manage", "face"])
 def test_the_commands_have_one_way_out(name: str) -> None:
-    source = next(Path(cli.__file__).parents[1].glob(f"*/{name}.py")).read_text(encoding="utf-8")
+    source = next(Path(main.__file__).parents[1].glob(f"*/{name}.py")).read_text(encoding="utf-8")
     assert source.count("click.echo") == (name == "face")
     assert not re.findall(r"std(out|err)\.write", source)
 
@@ -327,7 +327,7 @@ def test_a_damaged_result_is_no_fault_of_ours(clone: Project) -> None:
         "[1]",
     ):
         path.write_text(text)
-        result = CliRunner().invoke(cli.main, ["log", "failed"])
+        result = CliRunner().invoke(main.main, ["log", "failed"])
         assert result.exit_code == 0, result.exc_info
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.commands.cli import template_names, templates_dir
+from dodo_claude.commands.start import template_names, templates_dir
 from tests.project import Project
 
 STAGES = ("frontend", "backend", "tests")

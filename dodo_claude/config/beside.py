@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from dodo_claude.config import prompts
 from dodo_claude.config.findings import Findings, did_you_mean, listed, show
 from dodo_claude.config.locate import KeyPath
 from dodo_claude.config.paths import BadPathError, Project
 from dodo_claude.config.records import Monitor, Stage
+from dodo_claude.config.uses import LITERAL, analyse
 from dodo_claude.text import durations
 
 # A command that is run more often keeps a core busy, and its worker waiting.
@@ -156,12 +156,12 @@ def _judge(table: Table, given: Mapping[str, Any], groups: set[str]) -> None:
 
 
 def _judge_message(table: Table, key: str, known: tuple[str, ...]) -> None:
-    uses = prompts.analyse(table.values.get(key) or "", known=known)
+    uses = analyse(table.values.get(key) or "", known=known)
     place = ("monitors", table.name, key)
     if uses.error is not None:
         table.findings.add_once(place, uses.error[0])
     for name, _ in uses.undefined:
-        remedy = did_you_mean(name, known, f"a template here knows {listed(known)}; {prompts.LITERAL}")
+        remedy = did_you_mean(name, known, f"a template here knows {listed(known)}; {LITERAL}")
         table.findings.add_once(place, f"{show(name)} is undefined", remedy)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from dodo_claude.config import inputs
-from dodo_claude.config.expand import Draft
+from dodo_claude.config.drafts import Draft
 from dodo_claude.config.findings import At, did_you_mean_file, listed, show
-from dodo_claude.config.foreach import Group, Late
+from dodo_claude.config.groups import Group, Late
 from dodo_claude.config.paths import Made, Project, is_glob, is_utf8, too_much, tried_too_much
 from dodo_claude.config.records import Absent, Stage, enclosing
 from dodo_claude.text.errors import Problem

@@ -28,9 +28,12 @@ from dodo_claude.config import (
     paths,
     plans,
     profiles,
+    shapes,
 )
 from dodo_claude.config.documents import Documents, Table
+from dodo_claude.config.drafts import Draft, Surroundings
 from dodo_claude.config.findings import Findings, comparing, did_you_mean, listed, show
+from dodo_claude.config.groups import Group, Late
 from dodo_claude.config.records import (
     ORDERS,
     Absent,
@@ -170,7 +173,7 @@ class Blueprint:
         for table, path, file in found.plans:
             if file is None:
                 makers = (table.by_planner.full_name,)
-                groups[table.full_name] = foreach.Group(table, items=None, makers=makers, plan=path)
+                groups[table.full_name] = Group(table, items=None, makers=makers, plan=path)
         stages, templates, absent, notes = self._stages(found, name, groups)
         _judge_emptiness(found)
         made = Config(
@@ -201,7 +204,7 @@ class Blueprint:
         return made
 
     def _stages(
-        self, found: Documents, name: str, groups: Mapping[str, foreach.Group]
+        self, found: Documents, name: str, groups: Mapping[str, Group]
     ) -> tuple[tuple[Stage, ...], tuple[Foreach, ...], tuple[Absent, ...], list[str]]:
         """All stages, judged alone and together; and what those are made from whose items are files or lines.
 
@@ -215,7 +218,7 @@ class Blueprint:
         for table in found.includes:
             _judge_shared(table, shared[table.full_name], found, groups)
         drafts, templates = [], []
-        unknown: list[tuple[str, expand.Draft]] = []  # of each group whose items are not known
+        unknown: list[tuple[str, Draft]] = []  # of each group whose items are not known
         for table in found.tables:
             group, document = groups.get(table.full_name), table.document
             made = expand.expand(table, around[document.prefix], group)
@@ -232,7 +235,7 @@ class Blueprint:
             late_plan = groups.get(f"{document.prefix}{table.name}") if table.is_planner else None
             if late_plan is not None:
                 templates.append(_foreach(late_plan, made[0].stage))
-        late = foreach.Late(group for group in groups.values() if group.items is None)
+        late = Late(group for group in groups.values() if group.items is None)
         files = list(documents.files(self.file))
         orders = [self.path.name, *(file.name for file in files)]
         names = [*groups, *_standing(found)]
@@ -259,8 +262,8 @@ class Blueprint:
         return stages, tuple(templates), lacking, notes
 
     def _surroundings(
-        self, found: Documents, name: str, groups: Mapping[str, foreach.Group]
-    ) -> dict[str, expand.Surroundings]:
+        self, found: Documents, name: str, groups: Mapping[str, Group]
+    ) -> dict[str, Surroundings]:
         """Of each file, by the prefix of its stages, what they are read against."""
         findings = found.main.findings
         names = [stage for table in found.tables for stage in _names(table, groups.get(table.full_name))]
@@ -272,7 +275,7 @@ class Blueprint:
         names.sort()
         late = sorted([*found.faulty, *(group.name for group in groups.values() if group.items is None)])
         of_foreach, elsewhere = sorted(groups), sorted(table.full_name for table in found.includes)
-        around: dict[str, expand.Surroundings] = {}
+        around: dict[str, Surroundings] = {}
         chosen = None
         for document in found.all:
             if document.planner is not None:
@@ -295,7 +298,7 @@ class Blueprint:
                 defaults.get("protect"), ("defaults", "protect"), document.project, document.findings
             )
             _judge_protected(document, protect)
-            around[document.prefix] = expand.Surroundings(
+            around[document.prefix] = Surroundings(
                 name=name,
                 project=document.project,
                 defaults={key: value for key, value in defaults.items() if value is not None},
@@ -333,7 +336,7 @@ def _judge_protected(document: documents.Document, protect: Collection[str]) -> 
         owner.findings.raise_any()
 
 
-def _judge_shared(table: Table, draft: expand.Draft, found: Documents, groups: Mapping[str, foreach.Group]) -> None:  # fmt: skip
+def _judge_shared(table: Table, draft: Draft, found: Documents, groups: Mapping[str, Group]) -> None:  # fmt: skip
     start = f"{table.full_name}:"
     count = len(draft.file_dep)
     stages = count and sum(
@@ -383,20 +386,20 @@ def _standing(found: Documents) -> list[str]:
     return [table.full_name for table in (*found.includes, *(table for table, _, _ in found.plans))]
 
 
-def _names(table: Table, group: foreach.Group | None) -> list[str]:
+def _names(table: Table, group: Group | None) -> list[str]:
     if group is None:
         return [table.full_name]
     return [f"{table.full_name}:{item}" for item in group.items or ()]
 
 
-def _foreach(group: foreach.Group, template: Stage) -> Foreach:
+def _foreach(group: Group, template: Stage) -> Foreach:
     return Foreach(
         group=group.name,
         template=template,
         source=group.source,
         makers=group.makers,
         late=group.items is None,
-        targets=tuple(foreach.expression_of(shape) for shape in group.shapes),
+        targets=tuple(shapes.expression_of(shape) for shape in group.shapes),
         plan=group.plan is not None,
     )
 

@@ -11,24 +11,22 @@ import hashlib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from dodo_claude.config import beside, language, prompts
+from dodo_claude.config import beside, templates
 from dodo_claude.config.documents import Table
-from dodo_claude.config.findings import At, Findings, did_you_mean, dotted, first_of, listed, show
-from dodo_claude.config.foreach import Group
+from dodo_claude.config.drafts import Draft, Surroundings
+from dodo_claude.config.findings import At, Findings, did_you_mean, listed, show
+from dodo_claude.config.groups import Group
 from dodo_claude.config.locate import KeyPath
 from dodo_claude.config.paths import BadPathError, Project, escaped, is_glob
-from dodo_claude.config.records import AgentProfile, Phase, Stage, enclosing
-from dodo_claude.config.sources import UnreadableError, read_text
+from dodo_claude.config.records import AgentProfile, Phase, Stage
+from dodo_claude.config.stage_prompts import PromptRead, StagePrompts, judged
+from dodo_claude.config.values import Values, has_template, untemplated
 from dodo_claude.text import durations
-from dodo_claude.text.errors import DodoClaudeError, Problem
 
-# Same as the schema's limit for a prompt that stands in orchestrate.toml, in bytes.
-MAX_PROMPT = 1_000_000
 # tmux would take more, but a name must fit a status line and `attach -t`.
 MAX_SESSION = 48
 
@@ -36,57 +34,6 @@ _SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,47}")
 _AGENT_KEYS = (
     "agent", "model", "allowed_tools", "repairs", "idle_timeout", "person_timeout", "on_permission", "max_turns"
 )  # fmt: skip
-
-
-@dataclass(slots=True)
-class Draft:
-    """A stage, and where in the file each thing it names stands."""
-
-    stage: Stage
-    at: At
-    session: At
-    targets: dict[str, At] = field(default_factory=dict)
-    file_dep: dict[str, At] = field(default_factory=dict)
-    globs: dict[str, At] = field(default_factory=dict)
-    prompt_globs: dict[str, At] = field(default_factory=dict)
-    found: dict[str, tuple[str, ...]] = field(default_factory=dict)  # of each glob its files
-    after: dict[str, At] = field(default_factory=dict)
-    report: At | None = None  # the prompt that uses the report
-    said: dict[str, Callable[[], Problem]] = field(
-        default_factory=dict
-    )  # of each file in a prompt: where it is
-
-    def take(self, other: Draft) -> None:
-        """What is said of all stages of an included file, is said of this one."""
-        for name in ("file_dep", "globs", "after"):
-            mine, theirs = getattr(self, name), getattr(other, name)
-            for key, at in theirs.items():
-                mine.setdefault(key, at)
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a stage's table is read against."""
-
-    name: str
-    project: Project
-    defaults: Mapping[str, Any]
-    agents: Mapping[str, AgentProfile]
-    agent: AgentProfile | None  # stands in for every stage's own
-    known: frozenset[str]  # names of all stages, those of items and groups too, as this file writes them
-    late: frozenset[str]  # of these the groups whose items are not known yet
-    tasks: frozenset[str]  # of dodo.py
-    findings: Findings
-    monitors: beside.Monitors = field(default_factory=beside.Monitors)
-    protect: tuple[str, ...] = ()  # of [defaults]: one for all stages
-
-
-@dataclass(frozen=True, slots=True)
-class _Prompt:
-    source: str
-    place: KeyPath
-    file: str | None
-    uses: prompts.Uses
 
 
 def expand(table: Table, around: Surroundings, group: Group | None) -> list[Draft]:
@@ -111,18 +58,10 @@ def protected(values: Collection[str | None] | None, place: KeyPath, project: Pr
     for index, value in enumerate(values or ()):
         if value is not None:
             wild = _is_pattern(value, project)
-            path = _judged(value, (*place, index), project.inside if wild else project.file, findings)
+            path = judged(value, (*place, index), project.inside if wild else project.file, findings)
             if path is not None:
                 found[path if wild else escaped(path)] = None
     return tuple(found)
-
-
-def _judged(value: str, place: KeyPath, judge: Callable[[str], str], findings: Findings) -> str | None:
-    try:
-        return judge(value)
-    except BadPathError as bad:
-        findings.add_once(place, bad.text, bad.remedy)
-        return None
 
 
 def _is_pattern(path: str, project: Project) -> bool:
@@ -153,33 +92,33 @@ class _Expansion:
         self._group = group
         given = {key: value for key, value in table.values.items() if value is not None}
         self._table = {**around.defaults, **given}
-        self._prompts: dict[KeyPath, _Prompt | None] = {}  # by the place of their tables
         self._agent = None if "command" in self._own else self._profile()
+        self._prompts = StagePrompts(table, around, self._agent)
 
     def drafts(self) -> list[Draft]:
-        prompt = self._prompt()
+        prompt = self._prompts.of()
         self._judge_command()
         self._judge_phases()
         if self._group is None:
             return [self._draft(None, prompt)]
         if self._group.items is None:
-            self._stage(_Values(self._findings, None, self._name, raw=True), prompt)  # for its faults
+            self._stage(Values(self._findings, None, self._name, raw=True), prompt)  # for its faults
         return [self._draft(item, prompt) for item in self._group.items or ()]
 
     def template(self) -> Stage:
-        return self._stage(_Values(self._findings, None, self._name, raw=True), self._prompt())
+        return self._stage(Values(self._findings, None, self._name, raw=True), self._prompts.of())
 
     def common(self) -> Draft:
         at = self._at(("stages", self._name))
         draft = Draft(self.template(), at, at)
         project = self._around.project
         for value, place in self._strings("file_dep"):
-            if not is_glob(value) and not prompts.is_template(value):
+            if not is_glob(value) and not templates.is_template(value):
                 path = self._path(value, place, project.file)
                 if path is not None:
                     draft.file_dep.setdefault(path, self._at(place))
         draft.targets = {value: self._at(place) for value, place in self._strings("targets")}
-        prompt = self._prompt()
+        prompt = self._prompts.of()
         if prompt is not None:
             names = tuple(self._prefix + name for name in prompt.uses.stages)
             draft.stage = draft.stage.with_values(messages=names)
@@ -189,7 +128,7 @@ class _Expansion:
                 path = project.file(written)
                 draft.file_dep.setdefault(path, self._at(prompt.place))
                 line = prompt.uses.line("files", written)
-                draft.said.setdefault(path, partial(self._problem, prompt, line, ""))
+                draft.said.setdefault(path, partial(self._prompts.problem, prompt, line, ""))
         return draft
 
     def _place(self, key: str) -> KeyPath:
@@ -198,21 +137,21 @@ class _Expansion:
     def _at(self, place: KeyPath) -> At:
         return At(self._findings, place)
 
-    def _draft(self, item: str | None, prompt: _Prompt | None) -> Draft:
+    def _draft(self, item: str | None, prompt: PromptRead | None) -> Draft:
         name = self._local_name if item is None else f"{self._name}:{item}"
-        text = _Values(self._findings, item, name)
+        text = Values(self._findings, item, name)
         at = self._at(("stages", self._name))
         draft = Draft(self._stage(text, prompt), at, at)
         self._name_session(draft, text)
         self._name_files(draft, text)
         self._name_stages(draft)
-        if prompt is not None and (used := self._name_uses(draft, prompt)):
+        if prompt is not None and (used := self._prompts.name_uses(draft, prompt)):
             draft.stage = draft.stage.with_values(**used)
         if draft.stage.phases:
             self._name_phases(draft)
         return draft
 
-    def _stage(self, text: _Values, prompt: _Prompt | None) -> Stage:
+    def _stage(self, text: Values, prompt: PromptRead | None) -> Stage:
         """The stage with what stands in its table alone."""
         name, item = text.stage, text.item
         stage = Stage(
@@ -264,12 +203,12 @@ class _Expansion:
     def _plan_file(self) -> str | None:
         return self._path(self._own.get("plan"), ("stages", self._name, "plan"), self._around.project.target)
 
-    def _env(self, text: _Values) -> tuple[tuple[str, str], ...]:
+    def _env(self, text: Values) -> tuple[tuple[str, str], ...]:
         """Its own and that of [defaults]: what needs no rendering is one and the same for all stages."""
         own, shared = self._own.get("env") or {}, self._around.defaults.get("env") or {}
         if not own and not shared:
             return ()
-        common = _untouched(tuple(shared.items()))
+        common = untemplated(tuple(shared.items()))
         if common is None:
             common = tuple(
                 (key, text.of(value, ("defaults", "env", key)) or "")
@@ -300,7 +239,7 @@ class _Expansion:
         mine = protected(own, place, self._around.project, self._findings)
         return tuple(dict.fromkeys((*self._around.protect, *mine)))
 
-    def _cwd(self, text: _Values) -> str:
+    def _cwd(self, text: Values) -> str:
         if not self._table.get("cwd"):
             return self._around.project.base or "."
         place = self._place("cwd")
@@ -323,14 +262,14 @@ class _Expansion:
         model = self._table.get("model") or agent.model
         return agent if model == agent.model else replace(agent, model=model)
 
-    def _with_tools(self, text: _Values) -> AgentProfile | None:
+    def _with_tools(self, text: Values) -> AgentProfile | None:
         """The agent with what this stage, for this item, allows besides."""
         if self._agent is None:
             return None
         given = self._table.get("allowed_tools")
         if not given:
             return self._agent
-        if _has_template(tuple(given)):
+        if has_template(tuple(given)):
             place = self._place("allowed_tools")
             given = [text.of(tool, (*place, index)) for index, tool in enumerate(given)]
         return _allowing(self._agent, tuple(given))
@@ -342,7 +281,7 @@ class _Expansion:
                     place = ("stages", self._name, key)
                     self._findings.add(place, "has no meaning here", "a command has no agent", key=True)
 
-    def _name_session(self, draft: Draft, text: _Values) -> None:
+    def _name_session(self, draft: Draft, text: Values) -> None:
         place = ("stages", self._name, "session")
         session = text.of(self._own.get("session"), place)
         if session is None:
@@ -353,7 +292,7 @@ class _Expansion:
             draft.session.complain(f"{show(session)} is not a session name", remedy)
         draft.stage = draft.stage.with_values(session=session)
 
-    def _name_files(self, draft: Draft, text: _Values) -> None:
+    def _name_files(self, draft: Draft, text: Values) -> None:
         project = self._around.project
         if draft.stage.plan is not None:
             draft.targets[draft.stage.plan] = self._at(("stages", self._name, "plan"))
@@ -387,23 +326,15 @@ class _Expansion:
 
     def _name_stages(self, draft: Draft) -> None:
         for name, place in self._strings("after"):
-            if (known := self._known(name)) is not None:
+            if (known := self._around.known_name(name, self._prefix)) is not None:
                 draft.after.setdefault(known, self._at(place))
             elif name in self._around.tasks:
                 remedy = "order it by a file_dep on one of its targets"
                 self._findings.add_once(place, f"{show(name)} is a task of dodo.py, not a stage", remedy)
             else:
-                self._findings.add_once(place, f"unknown stage {show(name)}", self._nearest_stage(name))
-
-    def _known(self, name: str) -> str | None:
-        """The full name of the stage or group to wait for: for an item that is not known yet, its group."""
-        if name not in self._around.known:
-            name = next((group for group in enclosing(name) if group in self._around.late), "")
-        return self._prefix + name if name else None
-
-    def _nearest_stage(self, name: str) -> str:
-        known = self._around.known
-        return did_you_mean(name, known, f"known stages: {first_of(known)}")
+                self._findings.add_once(
+                    place, f"unknown stage {show(name)}", self._around.nearest_stage(name)
+                )
 
     # Phases: each is judged like a stage's own prompt, targets and check.
 
@@ -412,11 +343,11 @@ class _Expansion:
             if table is not None:
                 yield table, ("stages", self._name, "phases", index)
 
-    def _phases(self, text: _Values) -> tuple[Phase, ...]:
+    def _phases(self, text: Values) -> tuple[Phase, ...]:
         """Of those whose prompt can be read; of the others it was reported."""
         found = []
         for table, place in self._phase_tables():
-            prompt = self._prompt(table, place)
+            prompt = self._prompts.of(table, place)
             if prompt is None:
                 continue
             targets = [
@@ -447,10 +378,10 @@ class _Expansion:
         readable = [
             (table, place, prompt)
             for table, place in self._phase_tables()
-            if (prompt := self._prompt(table, place)) is not None
+            if (prompt := self._prompts.of(table, place)) is not None
         ]
         for (_, place, prompt), phase in zip(readable, draft.stage.phases, strict=True):
-            uses = self._name_uses(draft, prompt, made)
+            uses = self._prompts.name_uses(draft, prompt, made)
             phases.append(replace(phase, prompt_files=uses.get("prompt_files", ())))
             for index, path in enumerate(phase.targets):
                 if path in draft.targets:
@@ -487,202 +418,13 @@ class _Expansion:
                 yield value, ("stages", self._name, key, index)
 
     def _path(self, value: str | None, place: KeyPath, judge: Callable[[str], str]) -> str | None:
-        return None if value is None else _judged(value, place, judge, self._findings)
-
-    # The prompt. It is read once for all items: its text is the same for them.
-
-    def _prompt(self, table: Mapping[str, Any] | None = None, of: KeyPath = ()) -> _Prompt | None:
-        """The prompt of the stage, or of a phase: its table, and the place of that."""
-        table = self._own if table is None else table
-        of = of or ("stages", self._name)
-        if of not in self._prompts:
-            self._prompts[of] = self._read_prompt(table, of)
-        return self._prompts[of]
-
-    def _read_prompt(self, table: Mapping[str, Any], of: KeyPath) -> _Prompt | None:
-        key = "prompt" if "prompt" in table else "prompt_file"
-        place: KeyPath = (*of, key)
-        value = table.get(key)
-        if value is None:
-            return None
-        file = None
-        if key == "prompt_file":
-            file = self._path(value, place, self._around.project.file)
-            source = None if file is None else self._read(file, place)
-            if file is None or source is None:
-                return None
-        else:
-            source = value
-        known = prompts.PROMPT_NAMES if "foreach" in self._own else prompts.PROMPT_NAMES[1:]
-        if not source.strip():
-            self._findings.add(place, "the prompt is empty" if file is None else f"{file} is empty")
-            return None
-        if "\0" in source:
-            self._findings.add(place, "the prompt holds a NUL character")
-            return None
-        prompt = _Prompt(source, place, file, prompts.analyse(source, known=known))
-        self._judge_prompt(prompt)
-        return prompt
-
-    def _read(self, file: str, place: KeyPath) -> str | None:
-        try:
-            path = Path(self._around.project.root, file)
-            return read_text(path, MAX_PROMPT).replace("\r\n", "\n")
-        except UnreadableError as error:
-            if (error.line, error.column) == (1, 1):
-                self._findings.add(place, f"{file}: {error.text}", error.remedy)
-            else:
-                self._findings.put(
-                    Problem(file, error.line, error.column, dotted(place), error.text, error.remedy)
-                )
-            return None
-
-    def _judge_prompt(self, prompt: _Prompt) -> None:
-        uses = prompt.uses
-        if uses.error is not None:
-            self._in_prompt(prompt, uses.error[1], uses.error[0])
-            if language.is_used_up():
-                self._findings.raise_any()
-        for name, line in uses.undefined:
-            self._in_prompt(prompt, line, *_undefined(name, prompts.PROMPT_NAMES))
-        allowed = {*(self._around.defaults.get("env") or {}), *(self._own.get("env") or {})}
-        allowed |= set(self._agent.env_pass if self._agent else ())
-        for name in uses.env:
-            if name not in allowed:
-                remedy = did_you_mean(name, allowed, "name it in the stage's env or the agent's env_pass")
-                self._in_prompt(
-                    prompt, uses.line("env", name), f"env.{name} is not given to this stage", remedy
-                )
-        for name in uses.stages:
-            if self._known(name) is None:
-                line = uses.line("stages", name)
-                self._in_prompt(prompt, line, f"unknown stage {show(name)}", self._nearest_stage(name))
-
-    def _name_uses(self, draft: Draft, prompt: _Prompt, own: Collection[str] = ()) -> dict[str, Any]:
-        """What a prompt uses, for the stage or the phase; `own`: what earlier phases made, which is no file_dep."""
-        files, project = [], self._around.project
-        for table, written, line in self._paths_used(draft.stage, prompt):
-            try:
-                path = project.file(written) if table == "files" else project.inside(written)
-            except BadPathError as bad:
-                self._in_prompt(prompt, line, bad.text, bad.remedy)
-                continue
-            if table == "files":
-                files.append(path)
-                draft.said.setdefault(path, partial(self._problem, prompt, line, ""))
-            elif is_glob(path):
-                draft.prompt_globs.setdefault(path, self._at(prompt.place))
-            else:
-                self._in_prompt(prompt, line, f"{show(path)} is no glob", f"write files[{path!r}]")
-        made = {project.real(path) for path in own}
-        for path in [*files, *([prompt.file] if prompt.file else [])]:
-            if not made or project.real(path) not in made:
-                draft.file_dep.setdefault(path, self._at(prompt.place))
-        for name in prompt.uses.stages:
-            if (known := self._known(name)) is not None:
-                draft.after.setdefault(known, self._at(prompt.place))
-        if prompt.uses.report:
-            draft.report = self._at(prompt.place)
-        found = {
-            "prompt_files": tuple(dict.fromkeys(files)),
-            "messages": tuple(self._prefix + name for name in prompt.uses.stages),
-            "prompt_env": prompt.uses.env,
-        }
-        return {key: names for key, names in found.items() if names}
-
-    def _paths_used(self, stage: Stage, prompt: _Prompt) -> Iterator[tuple[str, str, int]]:
-        """(files | globs, path, line) of each path that the prompt names, for this stage's item."""
-        uses = prompt.uses
-        yield from (("files", path, uses.line("files", path)) for path in uses.files)
-        yield from (("globs", path, uses.line("globs", path)) for path in uses.globs)
-        for table, made in uses.made:
-            try:
-                yield table, made.of(stage.item, stage.local_name(stage.name)), made.line
-            except DodoClaudeError as error:
-                self._in_prompt(prompt, made.line, str(error))
-
-    def _in_prompt(self, prompt: _Prompt, line: int, text: str, remedy: str = "") -> None:
-        self._findings.put(self._problem(prompt, line, text, remedy))
-
-    def _problem(self, prompt: _Prompt, line: int, text: str, remedy: str = "") -> Problem:
-        """One in a line of the prompt: in its own file, or in the line of orchestrate.toml that it is."""
-        if prompt.file is not None:
-            return Problem(prompt.file, line, 1, dotted(prompt.place), text, remedy)
-        start, column = self._findings.positions.of(prompt.place)
-        found = self._toml_line(prompt, start, line)
-        place = (start, column) if found is None else (found, 1)
-        return Problem(self._findings.file, *place, dotted(prompt.place), text, remedy)
-
-    def _toml_line(self, prompt: _Prompt, start: int, line: int) -> int | None:
-        """The line of the file that is a multi-line string's `line`; None where escapes make them differ."""
-        opening = self._findings.positions.opening(prompt.place)
-        if opening[:3] not in ('"""', "'''"):
-            return None
-        found = start + line - (0 if opening[3:] == "\n" else 1)
-        wanted = prompt.source.split("\n")[line - 1]
-        return found if found > start and wanted in self._findings.positions.line_text(found) else None
-
-
-class _Values:
-    """Renders the short values of one stage: a target, a check, a variable. `raw`: judges and leaves them as they are."""
-
-    def __init__(self, findings: Findings, item: str | None, stage: str, *, raw: bool = False) -> None:
-        self._findings = findings
-        self.item = item
-        self.stage = stage
-        self.raw = raw
-        self._known = prompts.VALUE_NAMES if item is not None or raw else ("stage",)
-
-    def of(self, source: str | None, place: KeyPath, *, quoted: bool = False) -> str | None:
-        """The value, or None when there is none or it is no template."""
-        if source is None or not prompts.is_template(source):
-            return source
-        if self._findings.complained(place):  # to fail takes jinja2 longer than to render
-            return None
-        uses = prompts.analyse(source, known=self._known)
-        if uses.error is not None:
-            self._findings.add_once(place, uses.error[0])
-            if language.is_used_up():
-                self._findings.raise_any()
-            return None
-        for name, _ in uses.undefined:
-            self._findings.add_once(place, *_undefined(name, prompts.VALUE_NAMES))
-            return None
-        if self.raw:
-            return source
-        try:
-            return prompts.render_value(source, item=self.item, stage=self.stage, quoted=quoted)
-        except DodoClaudeError as error:
-            self._findings.add_once(place, str(error))
-            if language.is_used_up():
-                self._findings.raise_any()
-            return None
+        return None if value is None else judged(value, place, judge, self._findings)
 
 
 # What [defaults] say, each of many stages asks.
 
 
 @functools.lru_cache(maxsize=64)
-def _has_template(values: tuple[str | None, ...]) -> bool:
-    return any(value is not None and prompts.is_template(value) for value in values)
-
-
-@functools.lru_cache(maxsize=64)
-def _untouched(env: tuple[tuple[str, str | None], ...]) -> tuple[tuple[str, str], ...] | None:
-    """Variables in their order; None: some are templates."""
-    if _has_template(tuple(value for _, value in env)):
-        return None
-    return tuple(sorted((key, value or "") for key, value in env))
-
-
-@functools.lru_cache(maxsize=64)
 def _allowing(agent: AgentProfile, tools: tuple[str | None, ...]) -> AgentProfile:
     more = (tool for tool in tools if tool is not None)
     return replace(agent, allowed_tools=tuple(dict.fromkeys((*agent.allowed_tools, *more))))
-
-
-def _undefined(name: str, known: tuple[str, ...]) -> tuple[str, str]:
-    if name == "item":
-        return "'item' is only defined in a stage with foreach", "add foreach = ['…'] or leave {{ item }} out"
-    remedy = did_you_mean(name, known, f"a template here knows {listed(known)}; {prompts.LITERAL}")
-    return f"{show(name)} is undefined", remedy

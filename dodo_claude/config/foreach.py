@@ -7,12 +7,9 @@ but a name, and shapes of what they may make.
 
 from __future__ import annotations
 
-import functools
-import itertools
 import os
 import posixpath
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +18,14 @@ from typing import TypeVar
 from dodo_claude.config import inputs, prompts, schema
 from dodo_claude.config.documents import Table
 from dodo_claude.config.findings import dotted, listed, show
+from dodo_claude.config.groups import Concerned, Group, KnownTargets, Late
 from dodo_claude.config.locate import KeyPath
-from dodo_claude.config.paths import BadPathError, Made, Project, is_glob, too_much, tried_too_much
+from dodo_claude.config.paths import BadPathError, is_glob, too_much, tried_too_much
+from dodo_claude.config.shapes import (
+    EXPRESSION,
+    Shape,
+    shape_of,
+)
 from dodo_claude.config.sources import UnreadableError, read_text
 from dodo_claude.text.errors import DodoClaudeError, Problem
 
@@ -32,194 +35,8 @@ MAX_LINES_FILE = 10_000_000
 # How often items are looked for anew as they become known: so many groups may be made of each other's targets in a row.
 MAX_ROUNDS = 25
 
-# Characters of targets of groups whose items are not known, each counted for each path that it is compared with: what ends
-# like it, and begins like it. Some seconds at most.
-MOST_COMPARED = 3_000_000
-
-# A shape is a list of (what characters, any number of them?): "" any, NUL any but a slash, else the one itself.
-Shape = tuple[tuple[str, bool], ...]
-# Stands for what a plan's stages may make, which is the same for each plan; no target has it, as a part is one character.
-_ANY_PLAN: Shape = (("a plan", False),)
-_EXPRESSION = re.compile(r"\{\{.*?\}\}|\{[%#].*[%#]\}", re.S)
-_MAGIC = re.compile(r"[*?[]")
-_GLOB_PART = re.compile(r"\*\*/?|\*|\?|\[!?\]?[^\]]*\]|.", re.S)
-
 
 Found = TypeVar("Found")
-
-
-@dataclass(slots=True)
-class Group:
-    """One foreach, while its items are sought."""
-
-    table: Table
-    globs: tuple[str, ...] = ()
-    lines: str | None = None  # the file whose lines are the items
-    items: tuple[str, ...] | None = ()  # None: not known yet
-    makers: tuple[str, ...] = ()  # stages and groups that come first: they make what the items are
-    shapes: tuple[Shape, ...] = ()  # of its targets
-    written: bool = False  # the items stand in the file itself
-    plan: str | None = None  # of the stages of a plan: its file
-    _read: tuple[tuple[str, ...], tuple[Problem, ...]] | None = None
-
-    @property
-    def name(self) -> str:
-        """Of the group, as doit knows it."""
-        return self.table.full_name
-
-    @property
-    def place(self) -> KeyPath:
-        """In its file."""
-        return (*self.table.place, "plan" if self.plan else "foreach")
-
-    def complain(self, place: KeyPath, text: str, remedy: str = "") -> None:
-        """A problem in its file."""
-        self.table.document.findings.add(place, text, remedy)
-
-    @property
-    def source(self) -> str:
-        """Where its items come from, in words."""
-        if self.plan:
-            return f"the stages of {self.plan}"
-        return f"the lines of {self.lines}" if self.lines else f"the files {listed(self.globs)}"
-
-    def may_make(self, path: str) -> bool:
-        """Could one of its stages, whatever its item is, make `path`, a path or a glob?
-
-        A plan's could make whatever is not there.
-        """
-        project = self.table.document.project
-        if self.plan:
-            there = (
-                project.files(path) if is_glob(path) else inputs.is_there(os.path.join(project.root, path))
-            )
-            return not there
-        wanted = _wanted(project, path)
-        return any(overlap(shape, found) for shape in self.shapes for found in wanted)
-
-
-class _Targets:
-    """All targets that are known, asked by many groups."""
-
-    def __init__(self, makers: dict[str, str], project: Project) -> None:
-        self.makers = makers
-        self.project = project
-
-    @functools.cached_property
-    def all(self) -> Made:
-        """For globs."""
-        return Made(self.project, self.makers)
-
-    @functools.cached_property
-    def _reals(self) -> dict[str, str]:
-        return {self.project.real(name): maker for name, maker in reversed(self.makers.items())}
-
-    def maker(self, path: str) -> str | None:
-        """Who makes that file, under whichever name."""
-        return self.makers.get(path) or self._reals.get(self.project.real(path))
-
-
-class Late:
-    """Groups whose stages are not known yet, asked which may make a path. Most are ruled out by what their targets begin
-    with: of thousands of groups few are compared."""
-
-    def __init__(self, groups: Iterable[Group]) -> None:
-        self.groups = tuple(groups)
-        self.names = {group.name: index for index, group in enumerate(self.groups)}
-        self._plans = {index for index, group in enumerate(self.groups) if group.plan}
-        self._starts: dict[str, set[int]] = {}
-        for index, group in enumerate(self.groups):
-            for shape in group.shapes:
-                self._starts.setdefault(_start(shape), set()).add(index)
-        self._sorted = sorted(self._starts)
-        self._lengths = sorted({*map(len, self._starts)})
-        self._found: dict[str, tuple[Group, ...]] = {}
-        self._left = MOST_COMPARED
-
-    def makers(self, path: str) -> tuple[Group, ...]:
-        """Those that may make `path`, a path or a glob."""
-        if not self.groups:
-            return ()
-        found = self._found.get(path)
-        if found is None:
-            near = (self.groups[index] for index in sorted(self._near(path)))
-            fitting: dict[Shape, bool] = {}  # of many groups the targets may be alike
-            found = self._found[path] = tuple(group for group in near if self._may_make(group, path, fitting))
-        return found
-
-    def _may_make(self, group: Group, path: str, fitting: dict[Shape, bool]) -> bool:
-        if group.plan:
-            if _ANY_PLAN not in fitting:
-                fitting[_ANY_PLAN] = group.may_make(path)
-            return fitting[_ANY_PLAN]
-        for shape in group.shapes:
-            if shape not in fitting:
-                fitting[shape] = self._fits(group, shape, path)
-            if fitting[shape]:
-                return True
-        return False
-
-    def _fits(self, group: Group, shape: Shape, path: str) -> bool:
-        for wanted in _wanted(group.table.document.project, path):
-            differ = _ends_differ(shape, wanted)
-            self._left -= 1 if differ else len(shape)
-            if self._left < 0:
-                most = f"{MOST_COMPARED:,}".replace(",", " ")
-                text = (
-                    f"what its stages may make takes more than {most} steps to compare with what others read"
-                )
-                remedy = "let its targets begin with a folder of their own, or name them with fewer stars"
-                group.complain(group.place, text, remedy)
-                group.table.document.findings.raise_any()
-            if not differ and overlap(shape, wanted):
-                return True
-        return False
-
-    def _near(self, path: str) -> set[int]:
-        near = {*self._plans}
-        # A path is from the root, whichever of the files names it.
-        for shape in _wanted(self.groups[0].table.document.project, path) if self._starts else ():
-            start = _start(shape)
-            for length in self._lengths[: bisect_right(self._lengths, len(start))]:
-                near |= self._starts.get(start[:length], set())
-            if len(start) < len(shape):
-                for other in itertools.takewhile(
-                    lambda other, start=start: other.startswith(start),  # type: ignore[misc]
-                    self._sorted[bisect_left(self._sorted, start) :],
-                ):
-                    near |= self._starts[other]
-        return near
-
-
-class _Concerned:
-    """Which groups may find other items when targets came, went, or have another maker: those whose globs begin with a
-    folder that these are in, and those of a file's lines."""
-
-    def __init__(self, groups: Iterable[Group]) -> None:
-        self._groups = tuple(groups)
-        self._always = {index for index, group in enumerate(self._groups) if group.lines is not None}
-        self._in: dict[str, set[int]] = {}
-        for index, group in enumerate(self._groups):
-            for glob in group.globs:
-                for name in {glob, group.table.document.project.plain_glob(glob)[0]}:
-                    folder = _MAGIC.split(name, maxsplit=1)[0].rpartition("/")[0]
-                    self._in.setdefault(folder, set()).add(index)
-
-    def by(self, targets: Iterable[str], project: Project) -> list[Group]:
-        folders = {""}
-        for name in {name for target in targets for name in (target, project.plain(target))}:
-            while name not in folders:
-                folders.add(name)
-                name = name.rpartition("/")[0]
-        found = self._always.union(*(self._in.get(folder, ()) for folder in folders))
-        return [self._groups[index] for index in sorted(found)]
-
-
-def _start(shape: Shape) -> str:
-    """What all that has that shape begins with."""
-    return "".join(
-        char for char, _ in itertools.takewhile(lambda part: part[0] not in ("", "\0") and not part[1], shape)
-    )
 
 
 @dataclass(slots=True)
@@ -262,7 +79,7 @@ class Search:
 
     def _settle(self) -> list[Group]:
         """Look for all items until nothing changes; the groups that never stop changing."""
-        concerned = _Concerned(self.groups.values())
+        concerned = Concerned(self.groups.values())
         looking: Collection[Group] = self.groups.values()
         made = self._targets()
         # One group's items make targets that may be another's items: no chain of them is longer than there are groups.
@@ -320,13 +137,13 @@ class Search:
         project = table.document.project
         target = posixpath.normpath(f"{project.base}/{target}" if project.base else target)
         yield shape_of(target)
-        folder = posixpath.dirname(_EXPRESSION.split(target, maxsplit=1)[0])
+        folder = posixpath.dirname(EXPRESSION.split(target, maxsplit=1)[0])
         if folder and not folder.startswith(("/", "..")) and (plain := project.plain(folder)) != folder:
             yield shape_of(plain + target[len(folder) :])
 
     # -- what they are
 
-    def _targets(self) -> _Targets:
+    def _targets(self) -> KnownTargets:
         """Of each target that is known so far the stage that makes it."""
         made = {**(self.made_by or {})}
         for table in self.tables:
@@ -336,7 +153,7 @@ class Search:
             if known is None or known[0] != items:
                 known = self._rendered[table.full_name] = (items, self._made(table, items))
             made |= known[1]
-        return _Targets(made, next(iter(self.tables)).document.project)
+        return KnownTargets(made, next(iter(self.tables)).document.project)
 
     def _made(self, table: Table, items: Iterable[str | None]) -> dict[str, str]:
         made = {}
@@ -362,7 +179,7 @@ class Search:
         found.discard(group.name)
         return sorted(found, key=self._makers.names.__getitem__)
 
-    def _look(self, group: Group, made: _Targets) -> bool:
+    def _look(self, group: Group, made: KnownTargets) -> bool:
         """Look for the items once more; true when they, or who makes them, changed."""
         before = (group.items, group.makers)
         if group.globs:
@@ -377,7 +194,7 @@ class Search:
             self._unknown.discard(group.name)
         return (group.items, group.makers) != before
 
-    def _find(self, group: Group, made: _Targets) -> None:
+    def _find(self, group: Group, made: KnownTargets) -> None:
         project = group.table.document.project
         late = self._late(group, group.globs)
         settled = self.settled is not None and group.name in self.settled
@@ -443,7 +260,7 @@ class Search:
 
     # -- what is wrong with it
 
-    def _report(self, made: _Targets) -> None:
+    def _report(self, made: KnownTargets) -> None:
         for group in self.groups.values():
             if group.lines is not None and group._read is not None and group.items is not None:
                 for problem in group._read[1]:
@@ -453,7 +270,7 @@ class Search:
             if group.globs and group.items is not None:
                 self._report_files(group, made)
 
-    def _report_files(self, group: Group, made: _Targets) -> None:
+    def _report_files(self, group: Group, made: KnownTargets) -> None:
         place = (*group.place, "glob")
         if not group.items:
             text = f"{listed(group.globs)} matches no file and no target of another stage"
@@ -487,108 +304,3 @@ def fault_of(item: str) -> tuple[str, str] | None:
 
 
 # -- what a path may be
-
-
-def shape_of(template: str) -> Shape:
-    """All that a target's template may become."""
-    shape: list[tuple[str, bool]] = []
-    at = 0
-    for found in _EXPRESSION.finditer(template):
-        shape += [(char, False) for char in template[at : found.start()]] + [("", True)]
-        at = found.end()
-    return (*shape, *((char, False) for char in template[at:]))
-
-
-@functools.lru_cache(maxsize=1024)  # every late group is asked about the same paths
-def _wanted(project: Project, path: str) -> tuple[Shape, ...]:
-    """The shapes of a path, or of a glob, under each name that it has."""
-    plain = project.plain_glob(path)[0] if is_glob(path) else project.plain(path)
-    names = dict.fromkeys((path, plain))
-    return tuple(
-        shape_of_glob(name) if is_glob(name) else tuple((char, False) for char in name) for name in names
-    )
-
-
-def shape_of_glob(glob: str) -> Shape:
-    """All that a glob finds, and a little more: of `[ab]` any character."""
-    shape: list[tuple[str, bool]] = []
-    for part in _GLOB_PART.findall(glob):
-        if part[:2] == "**":
-            shape.append(("", True))
-        else:
-            magic = part in "*?" or len(part) > 1
-            shape.append(("\0", part == "*") if magic else (part, False))
-    return tuple(shape)
-
-
-def expression_of(shape: Shape) -> str:
-    """A shape as a regular expression for the whole of a path."""
-    words = {"": ".", "\0": "[^/]"}
-    return "".join(words.get(char, re.escape(char)) + ("*" if many else "") for char, many in shape) + r"\Z"
-
-
-def overlap(one: Shape, other: Shape) -> bool:
-    """Is there a text that has both shapes?
-
-    All places in `other` that may be reached are one number, a bit for each: a pattern of a thousand signs is a
-    thousand steps, and not a million.
-    """
-    places = _places(other)
-    many = places.many
-    reached = _spread(1, many)
-    for chars, more in one:
-        alike = places.alike(chars)
-        if more:
-            reached = _spread(reached, alike | many)
-        else:
-            taken = reached & alike
-            reached = _spread((taken & ~many) << 1 | taken & many, many)
-        if not reached:
-            return False
-    return bool(reached >> len(other) & 1)
-
-
-def _spread(reached: int, through: int) -> int:
-    """With all places that are reached by going on through places of `through`: the carry of an addition runs through all
-    ones in a row, and ends behind them."""
-    return reached | (through ^ (through + (reached & through)))
-
-
-def _ends_differ(one: Shape, other: Shape) -> bool:
-    """Do the characters differ that all of the one, and all of the other, begin or end with?"""
-    for pairs in (zip(one, other, strict=False), zip(reversed(one), reversed(other), strict=False)):
-        for (char, more), (another, any_more) in pairs:
-            if more or any_more or char in ("", "\0") or another in ("", "\0"):
-                break
-            if char != another:
-                return True
-    return False
-
-
-class _Places:
-    """Of a shape, as bits: which parts stand for any number of characters, and which for some character."""
-
-    def __init__(self, shape: Shape) -> None:
-        self._shape = shape
-        self.many = sum(1 << index for index, (_, more) in enumerate(shape) if more)
-        self._alike: dict[str, int] = {}
-
-    def alike(self, chars: str) -> int:
-        found = self._alike.get(chars)
-        if found is None:
-            bits = (1 << index for index, (others, _) in enumerate(self._shape) if _alike(chars, others))
-            found = self._alike[chars] = sum(bits)
-        return found
-
-
-@functools.lru_cache(maxsize=1024)
-def _places(shape: Shape) -> _Places:
-    return _Places(shape)
-
-
-def _alike(chars: str, others: str) -> bool:
-    if "" in (chars, others):
-        return True
-    if "\0" in (chars, others):
-        return "/" not in (chars, others)
-    return chars == others

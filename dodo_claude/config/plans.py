@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dodo_claude.config import documents, schema
-from dodo_claude.config.expand import Draft
+from dodo_claude.config.drafts import Draft
 from dodo_claude.config.findings import Findings, did_you_mean, listed, show
 from dodo_claude.config.locate import KeyPath
 from dodo_claude.config.paths import RESERVED, is_glob, matching

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dodo_claude.control.project import find_config, find_root, stage_name
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.machine.processes import NONCE
 from dodo_claude.state import basis
 from dodo_claude.state.journal import Attempt, StageLog

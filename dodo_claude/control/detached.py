@@ -73,28 +73,28 @@ def start(run: Run, arguments: Sequence[str]) -> str:
 
 def stop(config: Config, tmux: Tmux) -> bool:
     """End a detached run as Ctrl-C would, then remove its session. False if there is none."""
-    session, mark = tmux.sessions().get(session_name(config), ("", ""))
+    session, mark = tmux.server.sessions().get(session_name(config), ("", ""))
     if not mark:
         return False
-    for pid in tmux.pids(session):
+    for pid in tmux.server.pids(session):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
-    while tmux.session_lives(session) and time.monotonic() < deadline:
+    while tmux.server.lives(session) and time.monotonic() < deadline:
         time.sleep(0.05)  # its end is an event of another process's
-    tmux.remove_session(session)
+    tmux.server.remove(session)
     return True
 
 
 def under_way(config: Config, tmux: Tmux) -> bool:
     """Is a run in progress, or does a detached one begin, which takes the lock a moment later?"""
-    from dodo_claude.machine.tmux import TmuxError
+    from dodo_claude.machine.server import TmuxError
 
     if holder(config.root) is not None:
         return True
-    session, mark = tmux.sessions().get(session_name(config), ("", ""))
+    session, mark = tmux.server.sessions().get(session_name(config), ("", ""))
     with contextlib.suppress(TmuxError):  # gone meanwhile
-        return bool(mark) and tmux.session_lives(session)
+        return bool(mark) and tmux.server.lives(session)
     return False
 
 

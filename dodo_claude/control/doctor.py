@@ -25,7 +25,8 @@ from dodo_claude.config.records import AgentProfile, Config
 from dodo_claude.control import drift, trial
 from dodo_claude.control.finding import NOTE, OK, WRONG, Finding, wrong
 from dodo_claude.machine import watch
-from dodo_claude.machine.files import STATE_DIR, disk_problem
+from dodo_claude.machine.files import disk_problem
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.run import approval, preflight, safeguards
 from dodo_claude.state.events import OUTCOME
 from dodo_claude.state.journal import StageLog
@@ -132,7 +133,7 @@ def _versions() -> Finding:
 
 
 def _tmux() -> Finding:
-    from dodo_claude.machine.tmux import PROVED, check_version
+    from dodo_claude.machine.server import PROVED, check_version
 
     return Finding("tmux", OK, f"{check_version()} (proved on {', '.join(PROVED)})")
 

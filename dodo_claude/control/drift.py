@@ -24,9 +24,9 @@ from dodo_claude.config.config import load_config
 from dodo_claude.control import trial
 from dodo_claude.control.finding import NOTE, OK, WRONG, Finding
 from dodo_claude.control.loopback import Answer, Asked, Call, Loopback
-from dodo_claude.machine.files import STATE_DIR
-from dodo_claude.machine.tmux import program
-from dodo_claude.run import approval, server
+from dodo_claude.machine.ours import STATE_DIR
+from dodo_claude.machine.server import program
+from dodo_claude.run import approval, project_tmux
 from dodo_claude.state.events import OUTCOME
 from dodo_claude.state.journal import StageLog
 from dodo_claude.state.mail import Mailbox, RefusedError
@@ -251,12 +251,12 @@ def _start_fault(root: Path, said: str) -> Finding:
 
 
 def _attach_and_leave(root: Path) -> None:
-    tmux = server.own_tmux(root, os.environ)
+    tmux = project_tmux.own_tmux(root, os.environ)
     main, side = pty.openpty()
     drain = threading.Thread(target=_drain, args=(main,), daemon=True)
     try:
         looking = subprocess.Popen(
-            [program(), "-S", str(tmux.socket), "attach-session"], stdin=side, stdout=side, stderr=side,
+            [program(), "-S", str(tmux.server.socket), "attach-session"], stdin=side, stdout=side, stderr=side,
             env={**os.environ, "TERM": "xterm-256color"}, start_new_session=True,
         )  # fmt: skip
     finally:
@@ -264,9 +264,9 @@ def _attach_and_leave(root: Path) -> None:
     drain.start()
     try:
         deadline = time.monotonic() + START_SECONDS
-        while not tmux.somebody_looks() and looking.poll() is None and time.monotonic() < deadline:
+        while not tmux.server.somebody_looks() and looking.poll() is None and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
-        tmux.send_away()
+        tmux.server.send_away()
         looking.wait(START_SECONDS)
     finally:
         looking.kill()
@@ -381,7 +381,7 @@ def _reach(command: Sequence[str], root: Path, env: Mapping[str, str], session: 
     prompt = "A folder that nobody trusted."
     words = [f"{key}={value}" for key, value in {**env, "DODO_CLAUDE_NONCE": root.name}.items()]
     words += [*command, "--setting-sources", "user", "--permission-mode", "dontAsk", "--", prompt]
-    tmux = server.own_tmux(root, env)
+    tmux = project_tmux.own_tmux(root, env)
     pane = tmux.spawn(
         "doctor-inner", ["env", "-i", "TERM=screen-256color", *words], inner, root.name, "inner"
     )

@@ -51,7 +51,7 @@ def find_config() -> Config:
 
 def project_tmux(config: Config) -> Tmux:
     """The tmux server of a project's workers."""
-    from dodo_claude.run.server import open_tmux
+    from dodo_claude.run.project_tmux import open_tmux
 
     return open_tmux(config, os.environ)
 
@@ -100,7 +100,7 @@ def find_session(worker: str) -> tuple[Tmux, str]:
         name = stage_name(config, worker)
         session = next(stage.session for stage in config.stages if stage.name == name)
     tmux = project_tmux(config)
-    there = tmux.sessions().get(session)
+    there = tmux.server.sessions().get(session)
     if there is None or not there[1]:
         raise DodoClaudeError(
             f"'{name}': has no session in tmux now (dodo-claude log NAME tells how a stage went)"
@@ -116,5 +116,5 @@ def find_status() -> Status:
     config = find_config()
     tmux = project_tmux(config)
     return now.look(
-        config, detached.holder(config.root), tmux.living(), detached.session_name(config), Redactor(os.environ)
+        config, detached.holder(config.root), tmux.server.living(), detached.session_name(config), Redactor(os.environ)
     )  # fmt: skip

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.control import detached
 from dodo_claude.control.project import RUN, project_tmux, stage_name
-from dodo_claude.machine.files import STATE_DIR
-from dodo_claude.machine.tmux import Tmux, TmuxError
+from dodo_claude.machine.ours import STATE_DIR
+from dodo_claude.machine.server import TmuxError
+from dodo_claude.machine.tmux import Tmux
 from dodo_claude.report import runs, status
 from dodo_claude.report.attempts import touched
 from dodo_claude.report.status import StageStatus
@@ -61,7 +62,7 @@ def stop(config: Config, worker: str | None, sender: str = USER) -> list[str]:
             if not any(line.startswith(f"{stage.name}: ") for line in lines):
                 log = StageLog(config.root / STATE_DIR, stage.name)
                 lines.append(f"{stage.name}: {_came_to(log, reason(sender))}")
-    tmux.stop_server_if_empty()
+    tmux.server.stop_if_empty()
     return lines
 
 
@@ -101,7 +102,7 @@ def _by_the_run(
 ) -> list[str] | None:
     """Have the run `holder` end them. None: it is gone before it did."""
     state = config.root / STATE_DIR
-    stops, sessions = Stops(state), tmux.sessions()
+    stops, sessions = Stops(state), tmux.server.sessions()
     now = {each.name: each for each in _status(config, holder, tmux).stages}
     began = runs.last_start(state)
     asked: list[tuple[Stage, bool]] = []
@@ -137,7 +138,7 @@ def _by_the_run(
             lines.append(f"{stage.name}: is being stopped")
         else:
             lines.append(f"{stage.name}: {_came_to(log, reason(sender))}")
-            _take_down(tmux, tmux.sessions(), stage)  # of the attempt before, which had failed
+            _take_down(tmux, tmux.server.sessions(), stage)  # of the attempt before, which had failed
     return lines
 
 
@@ -190,7 +191,7 @@ def _without_a_run(
     for name in [*(stage.name for stage in stages), *([ALL] if everything else [])]:
         stops.over(name)
     now: dict[str, StageStatus] = {}
-    sessions = tmux.sessions()
+    sessions = tmux.server.sessions()
     for stage in stages:
         taken = _take_down(tmux, sessions, stage)
         if stage in left or (everything and not taken):
@@ -209,11 +210,11 @@ def _take_down(tmux: Tmux, sessions: Mapping[str, tuple[str, str]], stage: Stage
     if not mark:
         return False
     try:
-        tmux.end_session(session, mark)
+        tmux.server.end(session, mark)
     except TmuxError:
         return False  # it went meanwhile
     return True
 
 
 def _status(config: Config, holder: str | None, tmux: Tmux) -> status.Status:
-    return status.look(config, holder, tmux.living(), detached.session_name(config))
+    return status.look(config, holder, tmux.server.living(), detached.session_name(config))

@@ -36,7 +36,7 @@ from dodo_claude.dashboard.dialogs import Say, Sure, box_width, yes_no
 from dodo_claude.dashboard.following import Following
 from dodo_claude.dashboard.panes import Clicked, Listed, Scrolled, Still, painted
 from dodo_claude.machine import files, importing, mirror
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.machine.tmux import Tmux
 from dodo_claude.report import report
 from dodo_claude.report.board import Line
@@ -167,7 +167,10 @@ class Dashboard(App[None]):
 
     def _follow(self, changed: Callable[[], None]) -> Following:
         return Following(
-            project.find_config, lambda config: project.project_tmux(config).living(), changed, self._redact
+            project.find_config,
+            lambda config: project.project_tmux(config).server.living(),
+            changed,
+            self._redact,
         )
 
     # -- what is there
@@ -441,14 +444,14 @@ class Dashboard(App[None]):
         except DodoClaudeError as error:
             self._seen(wanted, str(error))
             return
-        await mirror.follow(tmux.following(session), session, lambda text: self._seen(wanted, text))
+        await mirror.follow(tmux.server.following(session), session, lambda text: self._seen(wanted, text))
 
     def _session(self, name: str) -> tuple[Tmux, str]:
         """The tmux server and the session's id of a stage's worker."""
         config = self.following.config
         wanted = next((stage.session for stage in config.stages if stage.name == name), "")
         tmux = project.project_tmux(config)
-        session, mark = tmux.sessions().get(wanted, ("", ""))
+        session, mark = tmux.server.sessions().get(wanted, ("", ""))
         if not mark:
             raise DodoClaudeError(f"'{name}': has no session in tmux now")
         return tmux, session

@@ -22,7 +22,8 @@ from dodo_claude.dashboard import desk
 from dodo_claude.dashboard.desk import Desk
 from dodo_claude.machine import files
 from dodo_claude.machine.changes import Change, Changes
-from dodo_claude.machine.files import STATE_DIR, disk_problem
+from dodo_claude.machine.files import disk_problem
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.report import attempts, board, runs, status
 from dodo_claude.report.status import StageStatus
 from dodo_claude.state.bus import Bus

@@ -18,110 +18,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
+from dodo_claude.machine import ours
 from dodo_claude.text.clean import one_line
 from dodo_claude.text.errors import DodoClaudeError
 
-STATE_DIR = ".orchestrate"
 # The largest file of ours that is read as a whole. A journal, which may be longer, is read line by line.
 LARGEST = 256_000_000  # bytes
 LITTLE = 16_384  # bytes; with less free the disk is full
 # No room: on the disk, of the user's quota, below the limit on a file's size.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_MARK = f"/{STATE_DIR}"
-# The state folders of the runs of this process, each with its inode and device when the run began.
-_held: dict[str, tuple[int, int]] = {}
-
-
-class NotOursError(DodoClaudeError):
-    """What stands in a place of ours is nothing that we put there."""
-
-
-class GoneError(DodoClaudeError):
-    """The project's folder, or its state folder, was moved, removed or replaced while a run was at work in it."""
-
-
-# -- what may be touched
-
-
-def check(path: Path | str) -> str:
-    """`path` as text, if every folder on the way to it, from the state folder on, is a folder and no link.
-
-    NotOursError for what is none, GoneError for a state folder that a run lost, FileNotFoundError for one that is not there.
-    """
-    text = os.fspath(path)
-    if not text.startswith("/"):  # doit's name of its database is relative
-        text = os.path.join(os.getcwd(), text)
-    end = text.find(_MARK) + len(_MARK)
-    while end >= len(_MARK) and text[end : end + 1] not in ("", "/"):  # '.orchestrated', say
-        end = text.find(_MARK, end) + len(_MARK)
-    if end < len(_MARK):
-        return text
-    held = _held.get(text[:end]) if _held else None
-    if held is not None:
-        _check_held(text[:end], held)
-    while 0 < end < len(text):
-        if not stat.S_ISDIR(mode := os.lstat(text[:end]).st_mode):
-            raise _not_ours(text[:end], mode, "a folder")
-        end = text.find("/", end + 1)
-    return text
-
-
-def hold(state: Path) -> None:
-    """From now on only this very folder is the project's state folder, until `let_go`. Raises `OSError`."""
-    status = os.lstat(state)
-    _held[os.fspath(state)] = (status.st_ino, status.st_dev)
-
-
-def let_go(state: Path) -> None:
-    """The run is over."""
-    _held.pop(os.fspath(state), None)
-
-
-def lost(state: Path) -> str | None:
-    """What became of a state folder that is held, in words; None: it is there."""
-    try:
-        held = _held.get(os.fspath(state))
-        if held is not None:
-            _check_held(os.fspath(state), held)
-    except GoneError as error:
-        return str(error)
-    return None
-
-
-def _check_held(state: str, held: tuple[int, int]) -> None:
-    try:
-        status = os.lstat(state)
-        fact = None if (status.st_ino, status.st_dev) == held else "is another folder now"
-    except OSError:
-        fact = "is gone"
-    if fact is not None:
-        root = os.path.dirname(state)
-        place = root if not os.path.lexists(root) else state
-        raise GoneError(
-            f"{one_line(place)}: {fact}: it was moved or removed while the run was at work in it (run again where it is now)"
-        )
-
-
-_KINDS = {
-    stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFREG: "a file",
-}  # fmt: skip
-
-
-def _not_ours(path: str, mode: int, wanted: str) -> NotOursError:
-    kind = _KINDS.get(stat.S_IFMT(mode), "a device or a socket")
-    return NotOursError(
-        f"{one_line(path)}: is {kind} where {wanted} of ours belongs (remove it; then run again)"
-    )
-
-
-def _refused(path: str, error: OSError) -> BaseException:
-    """Why a file could not be opened: what stands there is not ours, if that is why."""
-    if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.EOPNOTSUPP):
-        with contextlib.suppress(OSError):
-            mode = os.lstat(path).st_mode
-            if not stat.S_ISREG(mode):
-                return _not_ours(path, mode, "a file")
-    return error
 
 
 # -- files
@@ -129,21 +34,21 @@ def _refused(path: str, error: OSError) -> BaseException:
 
 def open_file(path: Path | str, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
     """A descriptor of a plain file. Raises `OSError`; NotOursError for a link, a folder, a pipe."""
-    text = check(path)
+    text = ours.check(path)
     try:
         fd = os.open(text, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     except OSError as error:
-        raise _refused(text, error) from None
+        raise ours.refused(text, error) from None
     if not stat.S_ISREG(kind := os.fstat(fd).st_mode):
         os.close(fd)
-        raise _not_ours(text, kind, "a file")
+        raise ours.not_ours(text, kind, "a file")
     return fd
 
 
 def open_any(path: Path | str) -> int:
     """A descriptor of a file of the user's, behind whatever link, or of one of ours by our rules. Raises as `open_file`."""
     text = os.fspath(path)
-    if f"{_MARK}/" in text:
+    if f"{ours.MARK}/" in text:
         return open_file(text)
     fd = os.open(text, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -162,7 +67,7 @@ def read(path: Path | str, limit: int | None = LARGEST) -> bytes:
     with opened(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if limit is not None and size > limit:
-            raise NotOursError(
+            raise ours.NotOursError(
                 f"{one_line(os.fspath(path))}: is larger than {limit} bytes, which none of ours is (remove it; then run again)"
             )
         # Room is made at once for all that is asked for: of more than there is, memory stays in holes.
@@ -177,7 +82,7 @@ def read_text(path: Path | str, errors: str = "strict", limit: int = LARGEST) ->
 def status(path: Path | str) -> os.stat_result | None:
     """Of what stands there, of a link itself; None: nothing does. Raises `OSError`, NotOursError for what leads there."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        return os.lstat(check(path))
+        return os.lstat(ours.check(path))
     return None
 
 
@@ -195,7 +100,7 @@ def _is(path: Path | str, right: Callable[[int], bool], wanted: str) -> bool:
     with contextlib.suppress(OSError):
         found = status(path)
         if found is not None and not right(found.st_mode):
-            raise _not_ours(os.fspath(path), found.st_mode, wanted)
+            raise ours.not_ours(os.fspath(path), found.st_mode, wanted)
         return found is not None
     return False
 
@@ -204,13 +109,13 @@ def names(folder: Path | str) -> list[str]:
     """What is in a folder; nothing if it is not there. Raises `OSError`, and NotOursError for what is no folder."""
     if is_folder(folder):
         with contextlib.suppress(FileNotFoundError):  # it went since
-            return os.listdir(check(folder))
+            return os.listdir(ours.check(folder))
     return []
 
 
 def listing(folder: Path) -> list[str]:
     """What is in a folder that has to be there. Raises as `names`, and FileNotFoundError."""
-    return os.listdir(check(f"{folder}/"))
+    return os.listdir(ours.check(f"{folder}/"))
 
 
 def find(folder: Path, pattern: str) -> Iterator[Path]:
@@ -247,7 +152,7 @@ def append(path: Path, data: bytes) -> None:
 def poke(fifo: Path, data: bytes) -> bool:
     """Wake whoever sleeps on a pipe, by a word or by its end. False: nobody does, or there is none."""
     try:
-        fd = os.open(check(fifo), os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(ours.check(fifo), os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:
@@ -262,7 +167,7 @@ def poke(fifo: Path, data: bytes) -> bool:
 def remove(path: Path, *, missing_ok: bool = False) -> None:
     """Remove a file, or a link itself."""
     try:
-        os.unlink(check(path))
+        os.unlink(ours.check(path))
     except FileNotFoundError:
         if not missing_ok:
             raise
@@ -270,13 +175,13 @@ def remove(path: Path, *, missing_ok: bool = False) -> None:
 
 def move(path: Path, place: Path) -> None:
     """Rename a file or folder, over a file that is there."""
-    os.replace(check(path), check(place))
+    os.replace(ours.check(path), ours.check(place))
 
 
 def remove_tree(path: Path) -> None:
     """Remove a folder with all in it, links themselves; fine if it is not there."""
     if is_folder(path):
-        shutil.rmtree(check(path))
+        shutil.rmtree(ours.check(path))
 
 
 # -- writing
@@ -303,7 +208,7 @@ def disk_problem(error: OSError, place: Path | str) -> str:
         return f"{error}"  # of our own making: it says all
     if is_full(error):
         return f"disk full while writing {name}: {error.strerror} (free it; then run again)"
-    if isinstance(error, FileNotFoundError) and _MARK in f"{name}":
+    if isinstance(error, FileNotFoundError) and ours.MARK in f"{name}":
         return f"{name}: is gone: somebody removed or moved it (run again)"
     return f"{name}: {error.strerror or error} (free it, or mend its mode; then run again)"
 
@@ -326,14 +231,14 @@ def write_atomic(path: Path, text: str, mode: int = 0o600, *, durable: bool = Tr
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with naming(path):
-        check(path)
+        ours.check(path)
     try:
         with naming(path):
             _write(temporary, text, mode, durable=durable)
             try:
                 os.replace(temporary, path)
             except IsADirectoryError:
-                raise _not_ours(str(path), stat.S_IFDIR, "a file") from None
+                raise ours.not_ours(str(path), stat.S_IFDIR, "a file") from None
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -371,13 +276,13 @@ def lives(pid: str) -> bool:
 
 def make(path: Path, mode: int = 0o600) -> int:
     """A descriptor to write to a file that was not there before."""
-    text = check(path)
+    text = ours.check(path)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(text, flags, mode)
     except FileExistsError:
         if not stat.S_ISREG(kind := os.lstat(text).st_mode):
-            raise _not_ours(text, kind, "a file") from None
+            raise ours.not_ours(text, kind, "a file") from None
         os.unlink(text)  # left by a process of the same number that was killed
         return os.open(text, flags, mode)
 
@@ -388,42 +293,44 @@ def make(path: Path, mode: int = 0o600) -> int:
 def make_folder(path: Path) -> None:
     """A private folder, with those above it that are missing, but for the state folder and what is above that. A link in its
     place is refused."""
-    if path.name == STATE_DIR and os.fspath(path).find(_MARK) == len(os.fspath(path)) - len(_MARK):
+    if path.name == ours.STATE_DIR and os.fspath(path).find(ours.MARK) == len(os.fspath(path)) - len(
+        ours.MARK
+    ):
         if not is_folder(path):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         return
     with contextlib.suppress(FileExistsError):
         try:
-            os.mkdir(check(path), 0o700)
+            os.mkdir(ours.check(path), 0o700)
         except FileNotFoundError:
             make_folder(path.parent)
-            os.mkdir(check(path), 0o700)
+            os.mkdir(ours.check(path), 0o700)
         return
     if not stat.S_ISDIR(mode := path.lstat().st_mode):
-        raise _not_ours(str(path), mode, "a folder")
+        raise ours.not_ours(str(path), mode, "a folder")
 
 
 def make_new_folder(path: Path) -> None:
     """A private folder that was not there. Raises FileExistsError if something is."""
-    os.mkdir(check(path), 0o700)
+    os.mkdir(ours.check(path), 0o700)
 
 
 def remove_folder(path: Path) -> None:
     """Remove an empty folder. Raises `OSError` if it is not."""
-    os.rmdir(check(path))
+    os.rmdir(ours.check(path))
 
 
 def make_state_dir(root: Path) -> Path:
     """The project's state folder, private to its user and unseen by git."""
-    state = root / STATE_DIR
-    if (held := _held.get(os.fspath(state))) is not None:
-        _check_held(os.fspath(state), held)
+    state = root / ours.STATE_DIR
+    if (held := ours.held_folders.get(os.fspath(state))) is not None:
+        ours.check_held(os.fspath(state), held)
     with contextlib.suppress(FileExistsError):
         state.mkdir(mode=0o700)
     # What a clone brought along leads nowhere else, and is nobody else's to read.
     mode = state.lstat().st_mode
     if not stat.S_ISDIR(mode):
-        raise _not_ours(str(state), mode, "a folder")
+        raise ours.not_ours(str(state), mode, "a folder")
     if mode & 0o077:
         state.chmod(0o700)
     # A .gitignore inside the folder hides it in every clone and worktree without a write to .git.

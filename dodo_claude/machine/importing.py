@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 # What of others' our modules import, in part only when they need it.
-NEEDED = ("aiohttp", "click", "jinja2", "jsonschema", "libtmux", "mcp", "rich", "textual", "toml")
+NEEDED = ("aiohttp", "click", "jinja2", "jsonschema", "libtmux", "mcp", "psutil", "rich", "textual", "toml")
 
 
 def python(module: str, *arguments: str, deaf: bool = False) -> list[str]:

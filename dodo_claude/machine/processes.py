@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from dodo_claude.machine import files
+from dodo_claude.machine import files, kernel
 from dodo_claude.text.clean import MAX_OUTPUT, left_out
 from dodo_claude.text.redact import NOTHING, Redactor
 
@@ -161,36 +161,31 @@ class _Pump(threading.Thread):
 
 class Census:
     """What all processes that carry a nonce have used of the CPU, looked up for all who ask at once: to go through
-    /proc for each of a hundred silent workers would cost more than all else that is done for them."""
+    all of them for each of a hundred silent workers would cost more than all else that is done for them."""
 
     def __init__(self, seconds: float = CENSUS_SECONDS) -> None:
         self._seconds = seconds
         self._lock = threading.Lock()
         self._at = float("-inf")
-        self._found: dict[bytes, dict[int, int]] = {}  # nonce -> process id -> ticks
+        self._used: dict[bytes, dict[int, float]] = {}  # nonce -> process id -> seconds
 
     def cpu_seconds(self, nonce: str, but: int) -> float:
         """CPU time of the living processes that carry `nonce`, without process `but`, some seconds ago at most."""
         with self._lock:
             if time.monotonic() - self._at >= self._seconds:
-                self._found = _ticks()
+                self._used = _cpu_seconds()
                 self._at = time.monotonic()
-            ticks = self._found.get(nonce.encode(), {})
-            return sum(each for pid, each in ticks.items() if pid != but) / os.sysconf("SC_CLK_TCK")
+            return sum(seconds for pid, seconds in self._used.get(nonce.encode(), {}).items() if pid != but)
 
 
-def _ticks() -> dict[bytes, dict[int, int]]:
-    found: dict[bytes, dict[int, int]] = {}
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir("/proc"):
-            if name.isdigit():
-                with contextlib.suppress(OSError, ValueError, IndexError):
-                    _, mark, rest = (b"\0" + _read(int(name), "environ")).partition(f"\0{NONCE}=".encode())
-                    if mark:
-                        fields = _read(int(name), "stat").rpartition(b")")[2].split()
-                        ticks = int(fields[11]) + int(fields[12])  # utime, stime
-                        found.setdefault(rest.partition(b"\0")[0], {})[int(name)] = ticks
-    return found
+def _cpu_seconds() -> dict[bytes, dict[int, float]]:
+    used: dict[bytes, dict[int, float]] = {}
+    for pid in kernel.pids():
+        with contextlib.suppress(OSError, ValueError):
+            _, mark, rest = (b"\0" + kernel.environ(pid)).partition(f"\0{NONCE}=".encode())
+            if mark:
+                used.setdefault(rest.partition(b"\0")[0], {})[pid] = kernel.cpu_seconds(pid)
+    return used
 
 
 def end_tree(
@@ -245,7 +240,7 @@ def _kill_rest(pid: int, nonce: str) -> None:
 def nonce_of(pid: int) -> str | None:
     """The nonce that process `pid` carries. None where it has none, or that can't be seen."""
     with contextlib.suppress(OSError):
-        for entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+        for entry in kernel.environ(pid).split(b"\0"):
             name, _, value = entry.partition(b"=")
             if name == NONCE.encode():
                 return value.decode("utf-8", "replace")
@@ -255,18 +250,18 @@ def nonce_of(pid: int) -> str | None:
 def below_a_worker() -> bool:
     """Did a worker start this process, or what started it? What it may have taken out of its environment, that still has."""
     pid = os.getpid()
-    with contextlib.suppress(OSError, ValueError, IndexError):
+    with contextlib.suppress(OSError, ValueError):
         while pid > 1:
             if nonce_of(pid) is not None:
                 return True
-            pid = int(_read(pid, "stat").rpartition(b")")[2].split()[1])
+            pid = kernel.parent(pid)
     return False
 
 
 def ours(pid: int, nonce: str) -> bool | None:
-    """Does process `pid` carry `nonce`? None where that can't be seen (no /proc, or it is gone)."""
+    """Does process `pid` carry `nonce`? None where that can't be seen, or it is gone."""
     try:
-        environ = _read(pid, "environ")
+        environ = kernel.environ(pid)
     except OSError:
         return None
     return _carries(environ, f"{NONCE}={nonce}".encode()) if environ else None
@@ -274,19 +269,6 @@ def ours(pid: int, nonce: str) -> bool | None:
 
 def _carries(environ: bytes, mark: bytes) -> bool:
     return mark in environ and mark in environ.split(b"\0")
-
-
-def _read(pid: int, name: str) -> bytes:
-    """A file of /proc. By no `Path`, which interns the parts of its name: a stage asks about thousands, and Python
-    then makes its table of interned strings (1 MB) anew every 50 stages, in whichever thread it is."""
-    fd = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        data = b""
-        while chunk := os.read(fd, 65_536):
-            data += chunk
-        return data
-    finally:
-        os.close(fd)
 
 
 def lives(pid: int, nonce: str) -> bool:
@@ -297,7 +279,7 @@ def lives(pid: int, nonce: str) -> bool:
 def has_word(pid: int, word: str) -> bool:
     """Was process `pid` started with that word? False where nobody can tell."""
     with contextlib.suppress(OSError):
-        return pid > 0 and os.fsencode(word) in _read(pid, "cmdline").split(b"\0")
+        return pid > 0 and os.fsencode(word) in kernel.argv(pid)
     return False
 
 
@@ -310,23 +292,19 @@ def runs(pid: int) -> bool:
     except PermissionError:
         return True
     with contextlib.suppress(OSError):  # a zombie has ended; its parent just has not looked
-        return _read(pid, "stat").rpartition(b")")[2].split()[0] != b"Z"
+        return not kernel.is_zombie(pid)
     return True
 
 
 def _tree(leader: int, nonce: str) -> list[int]:
     """Living processes that carry `nonce`, wherever they hide, or belong to the leader's session."""
     found = []
-    try:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except FileNotFoundError:
-        return [-leader] if leader > 1 and _group_lives(leader) else []
     # A stranger that got the leader's id later may lead a session, too.
     sessions = {leader} if leader > 1 and ours(leader, nonce) is not False else set()
     own, mark = os.getpid(), f"{NONCE}={nonce}".encode()
-    for pid in pids:  # of which there are hundreds, and this is done twice for each stage
+    for pid in kernel.pids():  # of which there are hundreds, and this is done twice for each stage
         try:
-            mine = _carries(_read(pid, "environ"), mark)
+            mine = _carries(kernel.environ(pid), mark)
         except OSError:
             mine = False
         mine = mine or (bool(sessions) and _session(pid) in sessions)
@@ -340,11 +318,3 @@ def _session(pid: int) -> int:
         return os.getsid(pid)
     except OSError:
         return 0
-
-
-def _group_lives(leader: int) -> bool:
-    try:
-        os.killpg(leader, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True

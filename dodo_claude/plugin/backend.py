@@ -25,8 +25,9 @@ from doit.dependency import MD5Checker, SqliteDB, get_file_md5
 from doit.exceptions import InvalidCommand
 
 from dodo_claude.config import inputs
-from dodo_claude.machine import files
-from dodo_claude.machine.files import STATE_DIR, disk_problem, make_state_dir, no_room, write_atomic
+from dodo_claude.machine import files, ours
+from dodo_claude.machine.files import disk_problem, make_state_dir, no_room, write_atomic
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.state.journal import StageLog, forget_all, reopen_all
 from dodo_claude.text.clean import one_line
 from dodo_claude.text.errors import DodoClaudeError
@@ -252,7 +253,7 @@ class DurableDB(SqliteDB):
 
     def _commit(self, statement: str, values: tuple[object, ...]) -> bool:
         try:
-            files.check(self.name)  # sqlite would write into a state folder that was moved away
+            ours.check(self.name)  # sqlite would write into a state folder that was moved away
             self._conn.execute(statement, values)
             self._conn.commit()
         except (sqlite3.Error, OSError, DodoClaudeError) as error:
@@ -269,7 +270,7 @@ class DurableDB(SqliteDB):
             self._complain(error)  # an attempt that stays open is looked at once more, that is all
 
     def _complain(self, error: sqlite3.Error | OSError | DodoClaudeError) -> None:
-        if not self._failed and not isinstance(error, files.GoneError):  # which the run says
+        if not self._failed and not isinstance(error, ours.GoneError):  # which the run says
             self._failed = True
             _warn(f"{self.name}: state not saved: {error} (a rerun takes over what was finished)")
 

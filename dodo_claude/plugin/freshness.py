@@ -16,7 +16,7 @@ from doit.dependency import UptodateCalculator
 from doit.task import Task
 
 from dodo_claude.config.records import Config, Stage
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.state.left import Left
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.text.redact import NOTHING

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.machine import notify
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.state.events import Ask, State, View
 from dodo_claude.text.clean import clean_line
 

@@ -22,7 +22,7 @@ from doit.task import Task
 
 from dodo_claude.control.project import here
 from dodo_claude.machine import importing, ownership
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.plugin.backend import ContentChecker, DurableDB, keep_unrun
 from dodo_claude.plugin.freshness import definition_digests
 from dodo_claude.plugin.tasks import stage_tasks

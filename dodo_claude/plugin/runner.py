@@ -17,7 +17,8 @@ from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
 from doit.runner import FAILURE, MThreadRunner
 
 from dodo_claude.config.records import Stage
-from dodo_claude.machine.files import STATE_DIR, disk_problem
+from dodo_claude.machine.files import disk_problem
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.plugin import signals
 from dodo_claude.plugin.backend import DurableDB
 from dodo_claude.plugin.order import Ready, ways

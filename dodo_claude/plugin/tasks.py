@@ -14,7 +14,8 @@ from doit.exceptions import TaskError, TaskFailed, UnmetDependency
 from doit.task import Task
 
 from dodo_claude.config.records import Config, Foreach, Stage, enclosing
-from dodo_claude.machine.files import STATE_DIR, GoneError, disk_problem, write_atomic
+from dodo_claude.machine.files import disk_problem, write_atomic
+from dodo_claude.machine.ours import STATE_DIR, GoneError
 from dodo_claude.plugin.freshness import Freshness, definition, definition_digest, digest_text
 from dodo_claude.text.clean import clean_text
 from dodo_claude.text.errors import DodoClaudeError

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from dodo_claude.config.records import Stage
-from dodo_claude.machine import files
+from dodo_claude.machine import files, ours
 from dodo_claude.state import basis
 from dodo_claude.state.events import BEGUN, Result, View
 from dodo_claude.state.journal import Attempt, StageLog
@@ -84,7 +84,7 @@ def touched(attempt: Attempt) -> float:
     """When its journal was last written; that of one which has none yet, when its folder was made."""
     for path in (attempt.journal, attempt.dir):
         with contextlib.suppress(OSError):
-            return os.lstat(files.check(path)).st_mtime
+            return os.lstat(ours.check(path)).st_mtime
     return 0.0
 
 

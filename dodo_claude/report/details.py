@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.machine import files
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.report import attempts, history
 from dodo_claude.report.attempts import Told, Version, read, versions
 from dodo_claude.report.history import Reader

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,18 +19,18 @@ from typing import Any
 from dodo_claude.agents.usage import TranscriptReader, cost_of
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.machine import files
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.report.attempts import (
     Told,
-    Version,
     as_number,
     brief,
-    content,
     nothing,
     read,
     touched,
     versions,
 )
+from dodo_claude.report.between import groups_of, totals_of, with_needs, with_waits
+from dodo_claude.report.compared import compared
 from dodo_claude.report.report import (
     FAILED,
     NOT_RUN,
@@ -41,15 +40,12 @@ from dodo_claude.report.report import (
     AttemptReport,
     CheckReport,
     FileReport,
-    GroupReport,
     Left,
     MessageReport,
     OverwrittenReport,
     RunReport,
     StageReport,
-    Totals,
     UndeclaredReport,
-    counted,
     sum_costs,
     why,
 )
@@ -71,8 +67,6 @@ _STATE_OF = {
     Result.TIMED_OUT.value: FAILED,
     Result.ABORTED.value: STOPPED,
 }
-# Lines of a larger file are not counted.
-MOST_COUNTED = 5_000_000  # bytes
 # An attempt goes on with the session of one of so many before it.
 LOOK_BACK = 20
 
@@ -99,7 +93,7 @@ def report(
     reader = Reader(config, span, redact, over=said is not None)
     stages = [reader.stage(stage, (said or {}).get(stage.name)) for stage in config.stages
               if stage.name in chosen]  # fmt: skip
-    stages = _with_waits(config, _with_needs(config, stages), live=span.live)
+    stages = with_waits(config, with_needs(config, stages), live=span.live)
     if span.live:
         stages = _with_stops(stages, Stops(config.root / STATE_DIR, span.holder), reader)
     ended = span.ended or (None if span.live else reader.latest or None)
@@ -112,7 +106,7 @@ def report(
         started=round(span.started, 3),
         ended=None if ended is None else round(ended, 3),
         seconds=round(max(0.0, (ended or reader.now) - span.started), 3),
-        totals=_totals(stages),
+        totals=totals_of(stages),
         left=(
             *(Left(stage.name, why(stage)) for stage in stages if stage.state not in SETTLED),
             # Of stages that could not be made known nothing else tells.
@@ -122,7 +116,7 @@ def report(
                 if (told := (said or {}).get(late.group)) is not None and told.state == FAILED
             ),
         ),
-        groups=_groups(config, stages),
+        groups=groups_of(config, stages),
         stages=tuple(stages),
         overwritten=tuple(
             OverwrittenReport(
@@ -149,47 +143,6 @@ def as_they_were(config: Config) -> frozenset[str]:
     return frozenset(stage.name for stage, told in good if told is not None and reader.as_it_was(stage, told))
 
 
-def _with_needs(config: Config, stages: list[StageReport]) -> list[StageReport]:
-    """What each comes after. A group stands for its stages, also where they were named one by one."""
-    makers = {target: stage.name for stage in config.stages for target in stage.targets}
-    plain = {stage.name: stage for stage in config.stages}
-    members = {name: frozenset(stages) for name, stages in config.groups}
-    found = []
-    for told in stages:
-        stage = plain[told.name]
-        needs = dict.fromkeys([*stage.after, *(makers[name] for name in stage.file_dep if name in makers)])
-        for group in {plain[name].group for name in needs if name in plain} - {None}:
-            if group is not None and members.get(group, {""}) <= needs.keys():
-                needs = {group: None} | needs
-        covered = frozenset[str]().union(*(members[name] for name in needs if name in members))
-        found.append(replace(told, needs=tuple(name for name in needs if name not in covered)))
-    return found
-
-
-def _with_waits(config: Config, stages: list[StageReport], *, live: bool) -> list[StageReport]:
-    """What nobody has looked at waits for those of its needs that are not done."""
-    needs = config.needs()
-    unsettled = {stage.name for stage in stages if stage.state not in SETTLED}
-    # Of a run in progress that one is up to date is what we infer: once its needs are done, it is looked at again.
-    inferred = {stage.name for stage in stages if live and stage.state == UP_TO_DATE}
-    after: dict[str, list[str]] = {}
-    for name in inferred:
-        for need in needs[name]:
-            after.setdefault(need, []).append(name)
-    open_ends = list(unsettled)
-    while open_ends:
-        new = [name for name in after.get(open_ends.pop(), ()) if name not in unsettled]
-        unsettled.update(new)
-        open_ends += new
-    found = []
-    for told in stages:
-        if told.state == WAITING or (told.name in inferred and told.name in unsettled):
-            waits = tuple(name for name in needs[told.name] if name in unsettled)
-            told = replace(told, state=WAITING if live else NOT_RUN, waits_for=waits)
-        found.append(told)
-    return found
-
-
 def _with_stops(stages: Sequence[StageReport], stops: Stops, reader: Reader) -> list[StageReport]:
     """What the run in progress was told not to begin waits for nothing."""
     told = stops.among(stage.name for stage in stages if stage.state == WAITING)
@@ -199,40 +152,6 @@ def _with_stops(stages: Sequence[StageReport], stops: Stops, reader: Reader) -> 
         else stage
         for stage in stages
     ]
-
-
-def _totals(stages: Sequence[StageReport]) -> Totals:
-    changed = [file for stage in stages for file in stage.files if file.change in ("new", "changed")]
-    return Totals(
-        states=counted(stage.state for stage in stages),
-        checks=counted(check.result for stage in stages for check in stage.checks),
-        attempts=sum(len(stage.attempts) for stage in stages),
-        repairs=sum(stage.repairs for stage in stages),
-        seconds=round(sum(stage.seconds for stage in stages), 3),
-        tokens=sum(stage.tokens for stage in stages),
-        cost_usd=sum_costs(stage.cost_usd for stage in stages),
-        files=len(changed),
-        added=sum(file.added or 0 for file in changed),
-        removed=sum(file.removed or 0 for file in changed),
-    )
-
-
-def _groups(config: Config, stages: Sequence[StageReport]) -> tuple[GroupReport, ...]:
-    found = []
-    for name, _ in config.groups:
-        members = [stage for stage in stages if stage.group == name]
-        if members:
-            found.append(
-                GroupReport(
-                    name,
-                    counted(stage.state for stage in members),
-                    round(sum(stage.seconds for stage in members), 3),
-                    sum(stage.tokens for stage in members),
-                    sum_costs(stage.cost_usd for stage in members),
-                    tuple(stage.name for stage in members),
-                )
-            )
-    return tuple(found)
 
 
 # -- reading the journals
@@ -454,25 +373,9 @@ class Reader:
     # files
 
     def _files(self, stage: Stage, told: Told) -> Iterator[FileReport]:
-        return (self._compared(found) for found in versions(self.root, stage, told))
-
-    def _compared(self, found: Version) -> FileReport:
-        new = _lines(found.now) if found.now is not None else None
-        had = _lines(found.before) if found.before is not None else Counter[bytes]()
-        counts = None if new is None or had is None else ((new - had).total(), (had - new).total())
-        size = found.size
-        if found.now is not None:
-            with contextlib.suppress(OSError):
-                size = found.now.stat().st_size
-        return FileReport(
-            path=self.line(found.name),
-            change=found.change,
-            bytes=size,
-            lines=None if new is None else new.total(),
-            added=None if counts is None else counts[0],
-            removed=None if counts is None else counts[1],
-            kept=None if found.kept is None else self._relative(found.kept),
-        )
+        for version in versions(self.root, stage, told):
+            kept = None if version.kept is None else self._relative(version.kept)
+            yield compared(version, self.line(version.name), kept)
 
     def _undeclared(self, told: Told) -> Iterator[UndeclaredReport]:
         found = (told.result or {}).get("undeclared")  # an older version's has none
@@ -538,18 +441,6 @@ class Reader:
         for kind, command in (("command", stage.command), *(("check", check) for check in stage.checks)):
             if command is not None:
                 yield CheckReport(kind, self.line(command), "not run", "")
-
-
-def _lines(path: Path) -> Counter[bytes] | None:
-    """How often each line stands in a file; None for one that is not text, or too large."""
-    data = content(path, MOST_COUNTED)
-    with contextlib.suppress(UnicodeDecodeError):
-        if data is None or b"\0" in data:
-            return None
-        data.decode("utf-8")
-        lines = data.split(b"\n")
-        return Counter(lines if lines[-1] else lines[:-1])
-    return None
 
 
 def _count(value: object) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from dodo_claude.agents import faults
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.machine import processes
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.report import history, runs
 from dodo_claude.report.report import StageReport
 from dodo_claude.state import basis

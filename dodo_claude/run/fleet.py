@@ -19,8 +19,9 @@ from datetime import tzinfo
 from dodo_claude.agents import faults
 from dodo_claude.agents.usage import Usage
 from dodo_claude.config.records import Budget, Config
+from dodo_claude.machine import kernel
 from dodo_claude.run.breaker import Breaker
-from dodo_claude.run.memory import Memory, available_memory
+from dodo_claude.run.memory import Memory
 from dodo_claude.run.pauses import Clock, Pauses, in_its_words, local_zone
 from dodo_claude.run.spending import Spending
 
@@ -62,7 +63,7 @@ class Fleet:
         clock: Clock = time,
         random: Callable[[], float] = random.random,
         *,
-        memory: Callable[[], int | None] = available_memory,
+        memory: Callable[[], int | None] = kernel.available_memory,
         zone: tzinfo | None = None,
         listener: Callable[[], object] = lambda: None,
     ) -> None:

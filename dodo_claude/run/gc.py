@@ -18,7 +18,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from dodo_claude.machine import files
-from dodo_claude.machine.files import STATE_DIR, make_folder
+from dodo_claude.machine.files import make_folder
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.report import runs
 from dodo_claude.report.attempts import COPIES, TEMPORARY, touched
 from dodo_claude.run.garbage import Garbage, OldAttempt, OldCopy, OldRun

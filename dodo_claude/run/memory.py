@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Hashable
-from pathlib import Path
 
 # A worker takes its memory (a client some 230 MB) within this; until then it is counted as not taken yet.
 SETTLING_SECONDS = 10.0
@@ -13,15 +11,6 @@ SETTLING_SECONDS = 10.0
 MEMORY_MARGIN = 100_000_000
 # What a worker that is no client needs, in bytes: the scripted agent, a command.
 SMALL_WORKER = 60_000_000
-
-
-def available_memory() -> int | None:
-    """Bytes that new processes can have; None where the system does not tell."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 class Memory:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dodo_claude.agents import clients, trust
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.machine import files, watch
-from dodo_claude.machine.files import STATE_DIR, disk_problem, make_state_dir, write_atomic
+from dodo_claude.machine.files import disk_problem, make_state_dir, write_atomic
+from dodo_claude.machine.ours import STATE_DIR, NotOursError
 from dodo_claude.run import approval, programs
 from dodo_claude.text.errors import DodoClaudeError
 
@@ -40,10 +41,10 @@ def lacking(config: Config, stages: list[Stage], environ: Mapping[str, str]) -> 
     missing = set()
     profiles = {stage.agent.full_name: stage.agent for stage in stages if stage.agent is not None}
     if profiles:
-        from dodo_claude.machine import tmux
+        from dodo_claude.machine import server
 
         try:
-            tmux.check_version()
+            server.check_version()
         except DodoClaudeError as error:
             problems.append(str(error))
     for profile in profiles.values():
@@ -95,7 +96,7 @@ def closed(config: Config) -> list[str]:
             os.close(files.open_file(config.root / STATE_DIR / name, os.O_RDWR))
         except FileNotFoundError:
             continue  # it is made
-        except files.NotOursError as error:
+        except NotOursError as error:
             problems.append(str(error))
         except OSError as error:
             problems.append(disk_problem(error, config.root))

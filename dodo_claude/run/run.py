@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dodo_claude.config.records import Config, Plan, Prompt, Stage
-from dodo_claude.machine import files, watch
+from dodo_claude.machine import files, ours, watch
 from dodo_claude.machine.files import (
-    STATE_DIR,
     disk_problem,
     make_folder,
     make_state_dir,
     write_atomic,
 )
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.run import lock
 from dodo_claude.state import left
 from dodo_claude.state.journal import Attempt, StageLog
@@ -135,7 +135,7 @@ class Run:
             raise PreflightError(disk_problem(error, self.config.root)) from error
         self._lock_fd = fd
         self.holder = lock.held_by(fd)
-        files.hold(state)
+        ours.hold(state)
         for name in ("stages", "runs", "stops"):
             files.is_folder(state / name)  # what is none is said before anybody works
         files.is_file(state / "notes.md")
@@ -253,7 +253,7 @@ class Run:
     @property
     def lost(self) -> str | None:
         """What became of the project's folder, or its state folder, if this run has no place any more."""
-        return files.lost(self.config.root / STATE_DIR)
+        return ours.lost(self.config.root / STATE_DIR)
 
     def _look_whether_lost(self) -> None:
         if (reason := self.lost) is not None and self.fleet is not None:
@@ -265,9 +265,9 @@ class Run:
         """The tmux server of this project. libtmux is imported only when a worker starts."""
         with self._lock:
             if self._tmux is None:
-                from dodo_claude.run import server
+                from dodo_claude.run import project_tmux
 
-                self._tmux = server.open_tmux(self.config, self.environ)
+                self._tmux = project_tmux.open_tmux(self.config, self.environ)
             return self._tmux
 
     def stop(self, *, hurry: bool = False) -> None:
@@ -291,7 +291,7 @@ class Run:
 
     def close(self) -> None:
         """Let go of everything. Workers that are kept stay in tmux."""
-        from dodo_claude.run import server
+        from dodo_claude.run import project_tmux
 
         self.settle()
         with self._lock:
@@ -302,12 +302,12 @@ class Run:
             if self._watcher is not None:
                 self._watcher.close()
                 self._watcher = None
-            if self._tmux is None and self._lock_fd is not None and server.is_left(self.config):
-                self._tmux = server.open_tmux(self.config, self.environ)
+            if self._tmux is None and self._lock_fd is not None and project_tmux.is_left(self.config):
+                self._tmux = project_tmux.open_tmux(self.config, self.environ)
             if self._tmux is not None:
                 if self._lock_fd is not None:
                     self._take_down_left(self._tmux)
-                self._tmux.stop_server_if_empty()
+                self._tmux.server.stop_if_empty()
                 self._tmux = None
             if self._services is not None and self._started:
                 with contextlib.suppress(DodoClaudeError):
@@ -316,7 +316,7 @@ class Run:
             if self._lock_fd is not None:
                 with contextlib.suppress(OSError, DodoClaudeError):
                     self._look_what_is_left()
-                files.let_go(self.config.root / STATE_DIR)
+                ours.let_go(self.config.root / STATE_DIR)
                 os.close(self._lock_fd)
                 self._lock_fd = None
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from dodo_claude.machine import files
+from dodo_claude.machine import files, ours
 from dodo_claude.state.events import DENIED, PERMITTED, POSTED, Event
 from dodo_claude.state.journal import Attempt, parse_event
 from dodo_claude.state.lifecycle import doing
@@ -98,7 +98,7 @@ class Bus:
     def pass_over(self, attempt: Attempt) -> None:
         """Tell nothing of what one attempt's journal has by now."""
         with contextlib.suppress(OSError):
-            self._at[attempt.journal] = os.lstat(files.check(attempt.journal)).st_size
+            self._at[attempt.journal] = os.lstat(ours.check(attempt.journal)).st_size
 
     def _journals(self) -> Iterator[tuple[Path, str, int]]:
         for name in files.names(self._folder):
@@ -112,7 +112,7 @@ class Bus:
     def _new(self, path: Path, stage: str, number: int) -> Iterator[Told]:
         start = self._at.get(path, 0)
         try:
-            if os.lstat(files.check(path)).st_size <= start:
+            if os.lstat(ours.check(path)).st_size <= start:
                 return
             with files.opened(path) as stream:
                 stream.seek(start)
@@ -135,7 +135,7 @@ class Tail:
         self.attempt = attempt
         self._at = 0
         with contextlib.suppress(OSError):
-            size = os.lstat(files.check(attempt.journal)).st_size
+            size = os.lstat(ours.check(attempt.journal)).st_size
             if size > most:
                 with files.opened(attempt.journal) as stream:
                     stream.seek(size - most)

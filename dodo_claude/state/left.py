@@ -13,7 +13,7 @@ import functools
 from collections.abc import Iterable
 from pathlib import Path
 
-from dodo_claude.machine import files
+from dodo_claude.machine import files, ours
 from dodo_claude.machine.files import write_atomic
 from dodo_claude.state.journal import StageLog
 
@@ -40,7 +40,7 @@ def may_be(state: Path) -> bool:
     """May an attempt be left of an earlier run?"""
     try:
         return not files.is_file(state / SETTLED)
-    except files.NotOursError:  # nobody of us put it there
+    except ours.NotOursError:  # nobody of us put it there
         return True
 
 

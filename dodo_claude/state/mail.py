@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dodo_claude.machine import files
+from dodo_claude.machine import files, ours
 from dodo_claude.machine.files import make_folder, write_atomic
 from dodo_claude.state.events import State
 from dodo_claude.state.journal import Attempt, StageLog
@@ -224,7 +224,7 @@ class Mailbox:
         """
         fifo = self.dir / "asks" / question
         make_folder(fifo.parent)
-        os.mkfifo(files.check(fifo), 0o600)
+        os.mkfifo(ours.check(fifo), 0o600)
         fd = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
 
         def answer(seconds: float) -> str | None:

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dodo_claude.machine import files
+from dodo_claude.machine import files, ours
 from dodo_claude.machine.files import write_atomic
 from dodo_claude.state.events import PERMITTED
 from dodo_claude.state.journal import Attempt
@@ -88,7 +88,7 @@ def let_go(attempt: Attempt, request: str) -> None:
 
 def sweep(attempt: Attempt) -> None:
     """Its worker is gone: what is left of its requests is nobody's."""
-    with contextlib.suppress(OSError, files.NotOursError):
+    with contextlib.suppress(OSError, ours.NotOursError):
         files.remove_tree(folder(attempt))
 
 
@@ -97,7 +97,7 @@ def _claim(attempt: Attempt, request: str) -> bool:
     if not _ID.fullmatch(request):
         return False
     try:
-        claim = files.check(folder(attempt) / f"{request}.claim")
+        claim = ours.check(folder(attempt) / f"{request}.claim")
         os.close(os.open(claim, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except (FileExistsError, FileNotFoundError):
         return False

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dodo_claude.machine import files
+from dodo_claude.machine import files, ours
 from dodo_claude.text.clean import MAX_OUTPUT, left_out
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def read_event(path: Path, at: float, name: str) -> Event | None:
     try:
         # NaN and what is too large for a number are not JSON, though Python reads them.
         value = json.loads(files.read(path, MAX_EVENT), parse_constant=_finite, parse_float=_finite)
-    except files.NotOursError:
+    except ours.NotOursError:
         return None  # a link, a pipe, one that is too large: it is set aside
     except (OSError, ValueError, RecursionError):
         return None
@@ -98,7 +98,7 @@ def shorten(path: Path) -> None:
     """Leave of a file the first and the last half of what is kept of any output. Of a link nothing is lost."""
     try:
         fd = files.open_file(path, os.O_RDWR)
-    except (OSError, files.NotOursError):
+    except (OSError, ours.NotOursError):
         return
     try:
         status, half = os.fstat(fd), MAX_OUTPUT // 2

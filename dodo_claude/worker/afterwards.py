@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from dodo_claude.config.records import Stage
 from dodo_claude.machine import files
@@ -19,17 +19,11 @@ from dodo_claude.state.journal import Attempt, StageLog
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.text.redact import Redactor
 
+if TYPE_CHECKING:
+    from dodo_claude.machine.tmux import Tmux
+
 # Lines of the pane kept in screen.txt when a worker ends.
 SCREEN_LINES = 2_000
-
-
-class Sessions(Protocol):
-    """What `take_down_left` needs of `tmux.Tmux`."""
-
-    def living(self) -> Mapping[str, bool]: ...
-    def sessions(self) -> Mapping[str, tuple[str, str]]: ...
-    def capture_session(self, session_id: str, *, history: int) -> str: ...
-    def remove_session(self, session_id: str) -> None: ...
 
 
 class Afterwards:
@@ -70,10 +64,10 @@ def keep_screen(attempt: Attempt, screen: str, redact: Redactor) -> None:
             write_atomic(attempt.dir / "screen.txt", text, durable=False)
 
 
-def take_down_left(tmux: Sessions, stages: Iterable[Stage], state: Path, redact: Redactor) -> None:
+def take_down_left(tmux: Tmux, stages: Iterable[Stage], state: Path, redact: Redactor) -> None:
     """Take down the sessions that a killed run left of workers that did well: nothing runs in them any more."""
-    ended = {name for name, lives in tmux.living().items() if not lives}
-    there = tmux.sessions() if ended else {}
+    ended = {name for name, lives in tmux.server.living().items() if not lives}
+    there = tmux.server.sessions() if ended else {}
     for stage in stages:
         if (
             stage.session not in ended
@@ -87,4 +81,4 @@ def take_down_left(tmux: Sessions, stages: Iterable[Stage], state: Path, redact:
         session, _ = there[stage.session]
         if not files.is_file(last.dir / "screen.txt"):
             keep_screen(last, tmux.capture_session(session, history=SCREEN_LINES), redact)
-        tmux.remove_session(session)
+        tmux.server.remove(session)

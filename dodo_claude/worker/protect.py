@@ -26,8 +26,9 @@ from pathlib import Path
 
 from dodo_claude.config import paths, shell
 from dodo_claude.config.records import ORDERS, Stage
-from dodo_claude.machine import files, repository
-from dodo_claude.machine.files import STATE_DIR, make_folder, write_atomic
+from dodo_claude.machine import files, ours, repository
+from dodo_claude.machine.files import make_folder, write_atomic
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.worker import verify
 
 # What the tools read as code or as orders, whoever wrote it.
@@ -313,7 +314,7 @@ class Guard:
     def was_cut_off(self, began: float) -> bool:
         """Did a run die in a check, any stage's, since an attempt began (wall time)? So its own marks are too old."""
         with contextlib.suppress(OSError):
-            return os.lstat(files.check(self._state / CUT_OFF)).st_mtime >= began
+            return os.lstat(ours.check(self._state / CUT_OFF)).st_mtime >= began
         return False
 
     # -- as an attempt writes it down

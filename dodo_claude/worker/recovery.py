@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dodo_claude.config.config import Stage
-from dodo_claude.machine.files import STATE_DIR, disk_problem
+from dodo_claude.machine.files import disk_problem
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.state import basis
 from dodo_claude.state.events import SERVER_DIED, Outcome, Result
 from dodo_claude.state.journal import Attempt, StageLog

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dodo_claude.agents import faults
 from dodo_claude.config.records import Stage
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.state.journal import Attempt, StageLog
 from dodo_claude.text.clean import clean_line
 from dodo_claude.worker import verify

@@ -21,8 +21,9 @@ import threading
 from collections.abc import Collection
 from pathlib import Path
 
-from dodo_claude.machine import files
-from dodo_claude.machine.files import NotOursError, being_written, make_folder
+from dodo_claude.machine import files, ours
+from dodo_claude.machine.files import being_written, make_folder
+from dodo_claude.machine.ours import NotOursError
 from dodo_claude.worker import verify
 
 FOLDER = "store"
@@ -61,7 +62,7 @@ def has(state: Path, digest: str, size: int) -> bool:
     """Does a copy seem to be there? Its bytes are compared when it is needed."""
     with contextlib.suppress(OSError, NotOursError):
         status = os.lstat(
-            files.check(f"{state}/{FOLDER}/{digest}")
+            ours.check(f"{state}/{FOLDER}/{digest}")
         )  # a Path's making takes longer than the look
         return stat.S_ISREG(status.st_mode) and status.st_size == size
     return False

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dodo_claude.config import inputs
-from dodo_claude.machine import files
+from dodo_claude.machine import files, ours
 from dodo_claude.state.journal import StageLog
 from dodo_claude.worker import store, verify
 
@@ -363,7 +363,7 @@ class Witness:
                 return True, kept
             if place is not None:  # the copy is damaged: what stood there is better than nothing
                 verify.move(place, path)
-        except (OSError, files.NotOursError):  # no room, no right, no store: it is named all the same
+        except (OSError, ours.NotOursError):  # no room, no right, no store: it is named all the same
             pass
         return False, ""
 

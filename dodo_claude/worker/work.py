@@ -22,7 +22,7 @@ from dodo_claude.agents import agents
 from dodo_claude.agents.usage import Usage
 from dodo_claude.config import shell
 from dodo_claude.config.config import Stage
-from dodo_claude.machine import files, processes
+from dodo_claude.machine import files, ours, processes
 from dodo_claude.machine.files import disk_problem, write_atomic
 from dodo_claude.state import events as life
 from dodo_claude.state import lifecycle
@@ -563,7 +563,7 @@ class Work(ABC):
     def finish(self, outcome: Outcome) -> Done:
         """Write the attempt's end down; set half-made targets aside when it is not a success."""
         stage, root = self.stage, self.services.root
-        files.check(self.attempt.dir)  # before anything of a folder that is not ours any more is set aside
+        ours.check(self.attempt.dir)  # before anything of a folder that is not ours any more is set aside
         outcome = self._answered_for(outcome)
         outcome = replace(outcome, reason=self.services.redact.text(outcome.reason))
         moved: list[str] = []

@@ -59,7 +59,7 @@ def mirrors(project: Project) -> None:
     async def follow() -> None:
         tmux = Tmux(socket)
         mirrored = asyncio.create_task(
-            mirror.follow(tmux.following("=p-a"), "=p-a", lambda text: seen.set(), project.environ())
+            mirror.follow(tmux.server.following("=p-a"), "=p-a", lambda text: seen.set(), project.environ())
         )
         while not seen.is_set():
             await asyncio.sleep(0.01)

@@ -522,7 +522,7 @@ def test_a_worker_that_stops_another_is_named(project: Project) -> None:
 @pytest.mark.parametrize(
     ("call", "sender"),
     [
-        ("mcp_server.Desk().stop('one')", "the orchestrator"),
+        ("mcp.Tools().stop('one')", "the orchestrator"),
         ("'; '.join(stopping.stop(project.find_config(), 'one'))", "you"),
     ],
 )
@@ -531,7 +531,7 @@ def test_the_other_ways_do_the_same(project: Project, call: str, sender: str) ->
     with project.started() as live:
         at_gate(project, "go")
         at_gate(project, "other.go")
-        code = f"from dodo_claude.commands import mcp_server; from dodo_claude.control import project, stopping; print({call})"
+        code = f"from dodo_claude.commands import mcp; from dodo_claude.control import project, stopping; print({call})"
         said = project.run("python", "-c", code, check=0).out
         assert said == "one: stopped; doit orchestrate goes on with it\n"
         open_gate(project, "other.go")

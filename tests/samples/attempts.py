@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dodo_claude.config.records import AgentProfile, Prompt, Stage
-from dodo_claude.machine.files import STATE_DIR, make_state_dir
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.state import events as life
 from dodo_claude.state.events import Outcome, Result
 from dodo_claude.state.journal import Attempt, StageLog

@@ -11,13 +11,13 @@ import click
 import pytest
 from doit.cmdparse import CmdOption, CmdParse, CmdParseError
 
-from dodo_claude.commands import cli
-from dodo_claude.commands.mcp_server import TOOLS
+from dodo_claude.commands import main, start
+from dodo_claude.commands.mcp import TOOLS
 from dodo_claude.config.config import load_config
 from dodo_claude.plugin.orchestrate import Orchestrate
 from tests.project import Project
 
-FOLDER = Path(cli.__file__).parents[1] / "claude"
+FOLDER = Path(main.__file__).parents[1] / "claude"
 FILES = sorted(FOLDER.glob("*.md"))
 # As code in a line, as an indented block, as a rule of allowed-tools.
 _CODE = re.compile(r"`([^`\n]+)`|^ {4}(\S.*)$|Bash\(([^)]+)\)", re.M)
@@ -44,7 +44,7 @@ def fault(words: list[str]) -> str | None:
         except CmdParseError as error:
             return str(error)
         return None if name == "orchestrate" else f"doit {name}"
-    command = cli.main.get_command(click.Context(cli.main), name)
+    command = main.main.get_command(click.Context(main.main), name)
     if command is None:
         return f"no command {name}"
     if rest == ["*"]:  # a rule for all arguments
@@ -87,7 +87,7 @@ def test_all_steps_of_an_orchestration_are_told_of() -> None:
     assert ["doit", "orchestrate", "--detach"] in commands(text)
     templates = re.search(r"`dodo-claude init ([\w-]+)` \(or ([^)]+)\)", text)
     assert templates is not None
-    assert {templates[1], *re.split(r",\s+", templates[2])} == set(cli.template_names())
+    assert {templates[1], *re.split(r",\s+", templates[2])} == set(start.template_names())
 
 
 def test_the_tools_that_it_names_exist() -> None:

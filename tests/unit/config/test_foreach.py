@@ -12,15 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude.config import foreach
+from dodo_claude.config import foreach, groups, shapes
 from dodo_claude.config.config import Blueprint, load_config
 from dodo_claude.config.documents import Document, Table
 from dodo_claude.config.findings import Findings
-from dodo_claude.config.foreach import Late, overlap, shape_of, shape_of_glob
+from dodo_claude.config.groups import Concerned, Group, Late
 from dodo_claude.config.locate import locate
 from dodo_claude.config.paths import Project as Folder
 from dodo_claude.config.paths import matcher
 from dodo_claude.config.records import Config
+from dodo_claude.config.shapes import overlap, shape_of, shape_of_glob
 from dodo_claude.run import approval
 from dodo_claude.text.errors import ConfigError
 
@@ -243,7 +244,7 @@ PARTS = st.lists(st.tuples(st.sampled_from(["a", "b", "/", "", "\0"]), st.boolea
 
 
 @given(PARTS, PARTS)
-def test_shapes_overlap_that_have_a_text_in_common(one: foreach.Shape, other: foreach.Shape) -> None:
+def test_shapes_overlap_that_have_a_text_in_common(one: shapes.Shape, other: shapes.Shape) -> None:
     seen, waiting = set(), [(0, 0)]
     while waiting:
         at = waiting.pop()
@@ -253,20 +254,20 @@ def test_shapes_overlap_that_have_a_text_in_common(one: foreach.Shape, other: fo
     assert overlap(one, other) is overlap(other, one) is ((len(one), len(other)) in seen)
 
 
-def steps(one: foreach.Shape, other: foreach.Shape, at: int, to: int) -> Iterator[tuple[int, int]]:
+def steps(one: shapes.Shape, other: shapes.Shape, at: int, to: int) -> Iterator[tuple[int, int]]:
     """Where two readers of the same text may stand after one more character, or after none."""
     if one[at:] and one[at][1]:
         yield at + 1, to
     if other[to:] and other[to][1]:
         yield at, to + 1
-    if one[at:] and other[to:] and foreach._alike(one[at][0], other[to][0]):
+    if one[at:] and other[to:] and shapes._alike(one[at][0], other[to][0]):
         yield at + (not one[at][1]), to + (not other[to][1])
 
 
 def test_a_part_of_any_length_is_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    spread = foreach._spread
-    monkeypatch.setattr(foreach, "_spread", lambda *bits: (asked.append(bits), spread(*bits))[1])
+    spread = shapes._spread
+    monkeypatch.setattr(shapes, "_spread", lambda *bits: (asked.append(bits), spread(*bits))[1])
     assert overlap(shape_of("{{ item }}a" * 50), shape_of_glob("*a" * 200))
     assert len(asked) <= 101
 
@@ -275,7 +276,9 @@ def test_of_many_late_groups_each_shape_is_compared_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(foreach, "overlap", lambda *shapes: (asked.append(shapes), overlap(*shapes))[1])
+    monkeypatch.setattr(
+        "dodo_claude.config.groups.overlap", lambda *pair: (asked.append(pair), overlap(*pair))[1]
+    )
     groups = late(tmp_path, *["{{ item }}a"] * 30, "{{ item }}b", "{{ item }}.txt")
     assert len(groups.makers("*a")) == 30
     assert len(asked) == 1  # what ends otherwise is not compared
@@ -285,8 +288,8 @@ def test_a_reader_of_one_late_group_does_not_look_at_all(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    name = foreach.Group.name.fget
-    monkeypatch.setattr(foreach.Group, "name", property(lambda group: (asked.append(group), name(group))[1]))
+    name = Group.name.fget
+    monkeypatch.setattr(Group, "name", property(lambda group: (asked.append(group), name(group))[1]))
     text = '[stages.m]\ncommand = "x"\ntargets = ["l.txt"]\n' + "".join(
         f'[stages.g{number}]\ncommand = "x"\nforeach = {{ lines = "l.txt" }}\ntargets = ["g{number}/{{{{ item }}}}"]\n'
         f'[stages.r{number}]\ncommand = "x"\nfile_dep = ["g{number}/a", "g{39 - number}/b"]\n'
@@ -315,7 +318,7 @@ def test_whether_a_file_is_there_is_asked_once_for_all_plans(
 def test_how_much_late_groups_are_compared_has_a_limit(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(foreach, "MOST_COMPARED", 21)
+    monkeypatch.setattr(groups, "MOST_COMPARED", 21)
     text = (
         '[stages.s]\ncommand = "x"\ntargets = ["l.txt"]\n'
         '[stages.g]\ncommand = "x"\nforeach = { lines = "l.txt" }\ntargets = ["{{ item }}xyz"]\n'
@@ -340,7 +343,7 @@ def test_the_search_costs_little(project: Project) -> None:
 
 def late(root: Path, *targets: str) -> Late:
     document = Document({}, Findings("orchestrate.toml", locate("")), Folder(str(root)))
-    groups = (foreach.Group(Table(f"g{number}", {}, document), items=None) for number in range(len(targets)))
+    groups = (Group(Table(f"g{number}", {}, document), items=None) for number in range(len(targets)))
     made = []
     for group, target in zip(groups, targets, strict=True):
         group.shapes = (shape_of(target),)
@@ -427,7 +430,7 @@ def test_who_is_not_looked_at_again_would_have_found_the_same(
         for settled in (None, set[str](), {"s0", "s1"}):
             some = told(settled)
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(foreach._Concerned, "by", lambda self, targets, project: list(self._groups))
+                patch.setattr(Concerned, "by", lambda self, targets, project: list(self._groups))
                 assert told(settled) == some
 
 

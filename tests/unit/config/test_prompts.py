@@ -13,8 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude.config import language, prompts
-from dodo_claude.config.prompts import Uses, analyse, fence, render, render_value
+from dodo_claude.config import language, prompts, templates, uses
+from dodo_claude.config.prompts import fence, render, render_value
+from dodo_claude.config.uses import Uses, analyse
 from dodo_claude.text.errors import DodoClaudeError
 
 MARK = "k3f9k3f9"
@@ -130,9 +131,9 @@ def test_analyse_raises_nothing_and_render_only_our_error(source: str) -> None:
     try:
         say(source)
     except DodoClaudeError:
-        assert prompts.is_template(source)
+        assert templates.is_template(source)
     else:
-        assert uses.error is None or prompts.is_template(source)
+        assert uses.error is None or templates.is_template(source)
 
 
 def test_paths_made_of_the_item() -> None:
@@ -327,7 +328,7 @@ def test_the_short_way_says_what_jinja2_says(source: str) -> None:
 
 def test_a_plain_template_does_not_import_jinja2() -> None:
     code = (
-        "import sys; from dodo_claude.config import prompts as p; p.analyse('{{ item }} x'); "
+        "import sys; from dodo_claude.config import prompts as p, uses; uses.analyse('{{ item }} x'); "
         "p.render_value('{{ item }}.md', item='a', stage='s'); sys.exit('jinja2' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -506,7 +507,7 @@ TEMPLATES = st.recursive(
 def test_no_template_makes_more_than_it_may(source: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(language, "MOST", 3000)
-        prompts._analysed.__wrapped__(source, prompts.PROMPT_NAMES)
+        uses._analysed.__wrapped__(source, uses.PROMPT_NAMES)
         with contextlib.suppress(DodoClaudeError):
             made = render(
                 source,
@@ -545,15 +546,15 @@ def test_a_text_that_is_made_counts_however_short_it_is(monkeypatch: pytest.Monk
         "{{ files['x'] }} {{ env.A }} {{ stages.b.message }} {{ report }} {{ item }}", "{ {{ files['x'] }} }",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("known", [prompts.PROMPT_NAMES, prompts.PROMPT_NAMES[1:], prompts.VALUE_NAMES])
+@pytest.mark.parametrize("known", [uses.PROMPT_NAMES, uses.PROMPT_NAMES[1:], uses.VALUE_NAMES])
 def test_what_is_looked_up_plainly_is_read_as_jinja2_reads_it(source: str, known: tuple[str, ...]) -> None:
-    assert prompts._looked_up(source, known) == analyse(source + "{# jinja2 reads this #}", known=known)
+    assert uses._looked_up(source, known) == analyse(source + "{# jinja2 reads this #}", known=known)
 
 
 @pytest.mark.parametrize("source", ["{{ files[item] }}", "{{{ files['x'] }}}", "{{ files['x'] }}{% if 1 %}{% endif %}", "{{ files['\\n'] }}",
     "{{- env.A }}", "{{ files['x'] | upper }}", "{{ stages.a }}", "{{ env.A }}\r\n", "{{ env.A }}" * 5000])  # fmt: skip
 def test_what_is_more_than_a_plain_look_up_is_left_to_jinja2(source: str) -> None:
-    assert prompts._looked_up(source, prompts.PROMPT_NAMES) is None
+    assert uses._looked_up(source, uses.PROMPT_NAMES) is None
 
 
 @pytest.mark.parametrize(
@@ -568,10 +569,14 @@ def test_what_is_more_than_a_plain_look_up_is_left_to_jinja2(source: str) -> Non
 def test_the_one_expression_of_a_line_is_read_without_what_is_around_it(
     source: str, core: str | None
 ) -> None:
-    assert prompts._core(source) == ("", source, "") if core is None else prompts._core(source)[1] == core
-    assert "".join(prompts._core(source)) == source
+    assert (
+        templates.core_of(source) == ("", source, "")
+        if core is None
+        else templates.core_of(source)[1] == core
+    )
+    assert "".join(templates.core_of(source)) == source
     known = ("stage", "files")
-    assert analyse(source, known=known) == prompts._analysed.__wrapped__(source, known)
+    assert analyse(source, known=known) == uses._analysed.__wrapped__(source, known)
     with_it, without = (
         outcome(lambda text=text: text())
         for text in (
@@ -609,11 +614,11 @@ def test_what_jinja2_reads_for_one_load_has_a_limit(monkeypatch: pytest.MonkeyPa
     for _ in range(2):
         with language.together():
             assert [analyse(source, known=("stage",)).error for source in sources[:2]] == [None, None]
-            prompts._analysed.cache_clear()
+            uses._analysed.cache_clear()
             assert analyse(sources[0], known=("stage",)).error == (text, 1)
             assert language.is_used_up()
     assert analyse(sources[2], known=("stage",)).error is None
-    prompts._template.cache_clear()
+    templates.compiled.cache_clear()
     with language.together(), pytest.raises(DodoClaudeError, match="has more than 2 templates to read"):
         render_value(sources[0], item=None, stage="a") and render_value(sources[1], item=None, stage="a")
 
@@ -631,5 +636,5 @@ def test_what_jinja2_reads_for_one_load_has_a_limit(monkeypatch: pytest.MonkeyPa
 def test_the_names_from_outside_are_those_that_jinja2_finds(source: str) -> None:
     from jinja2 import meta
 
-    tree = language.parsed(prompts._environment(), source)
-    assert prompts._free(tree) == meta.find_undeclared_variables(tree)
+    tree = language.parsed(templates.environment_for(), source)
+    assert uses._free(tree) == meta.find_undeclared_variables(tree)

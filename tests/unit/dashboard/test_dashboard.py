@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from textual.pilot import Pilot
 
-from dodo_claude.commands import cli
+from dodo_claude.commands import main
 from dodo_claude.control import steering
 from dodo_claude.dashboard import dashboard as module
 from dodo_claude.dashboard import following
@@ -341,7 +341,7 @@ def test_one_that_only_shows_does_nothing(journals: Journals, monkeypatch: pytes
 
 
 def said_at_once() -> str:
-    result = CliRunner().invoke(cli.main, ["dashboard"])
+    result = CliRunner().invoke(main.main, ["dashboard"])
     assert result.exit_code == 2
     return result.stderr
 

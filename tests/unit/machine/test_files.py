@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.machine import files
+from dodo_claude.machine import files, ours
 from tests.project import BIN, Project
 
 
@@ -59,7 +59,7 @@ def test_no_way_leads_through_a_link(state: Path, tmp_path: Path) -> None:
         lambda path: files.remove_tree(path.parent), lambda path: [*files.find(state / "stages", "*")],
     ):  # fmt: skip
         with pytest.raises(
-            files.NotOursError, match=r"stages: is a symbolic link where a folder of ours belongs"
+            ours.NotOursError, match=r"stages: is a symbolic link where a folder of ours belongs"
         ):
             touch(path)
     assert [*files.find(state, "*/x")] == []
@@ -81,7 +81,7 @@ def test_a_relative_path_leads_through_no_link_either(
         files.is_file,
         lambda path: files.move(path, Path(".orchestrate/y")),
     ):
-        with pytest.raises(files.NotOursError, match="is a symbolic link where a folder of ours belongs"):
+        with pytest.raises(ours.NotOursError, match="is a symbolic link where a folder of ours belongs"):
             touch(path)
     assert os.listdir(tmp_path / "outside") == ["x"]
 
@@ -91,11 +91,11 @@ def test_a_file_is_a_plain_file(state: Path) -> None:
     (state / "folder").mkdir()
     for name, kind in (("pipe", "a pipe"), ("folder", "a folder")):
         for flags in (os.O_RDONLY, os.O_WRONLY, os.O_RDWR | os.O_CREAT):
-            with pytest.raises(files.NotOursError, match=f"{name}: is {kind} where a file of ours belongs"):
+            with pytest.raises(ours.NotOursError, match=f"{name}: is {kind} where a file of ours belongs"):
                 files.open_file(state / name, flags)
     (state / "large").write_bytes(b"x" * 11)
     assert len(files.read(state / "large", 11)) == 11
-    with pytest.raises(files.NotOursError, match="is larger than 10 bytes"):
+    with pytest.raises(ours.NotOursError, match="is larger than 10 bytes"):
         files.read(state / "large", 10)
 
 
@@ -121,21 +121,21 @@ def test_a_folder_of_a_like_name_is_none_of_ours(tmp_path: Path) -> None:
 
 
 def test_a_state_folder_that_is_held_is_that_one_or_none(state: Path, tmp_path: Path) -> None:
-    files.hold(state)
+    ours.hold(state)
     try:
         files.make_folder(state / "a/b")
         state.rename(tmp_path / "moved")
-        with pytest.raises(files.GoneError, match=r"\.orchestrate: is gone: it was moved or removed"):
+        with pytest.raises(ours.GoneError, match=r"\.orchestrate: is gone: it was moved or removed"):
             files.make_folder(state / "a/b")
         state.mkdir()
         for touch in (lambda: files.append(state / "x", b"x"), lambda: files.make_state_dir(tmp_path)):
-            with pytest.raises(files.GoneError, match="is another folder now"):
+            with pytest.raises(ours.GoneError, match="is another folder now"):
                 touch()
         assert os.listdir(state) == []
-        assert "another folder" in (files.lost(state) or "")
+        assert "another folder" in (ours.lost(state) or "")
     finally:
-        files.let_go(state)
-    assert files.lost(state) is None
+        ours.let_go(state)
+    assert ours.lost(state) is None
 
 
 def test_nobody_but_its_maker_makes_the_state_folder(tmp_path: Path) -> None:

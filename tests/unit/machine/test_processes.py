@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.machine import processes
+from dodo_claude.machine import kernel, processes
 from dodo_claude.machine.processes import NONCE, Census, Ended, end_tree, lives, ours, run_command
 from dodo_claude.text.clean import MAX_OUTPUT
 
@@ -26,6 +26,13 @@ def with_nonce(nonce: str) -> list[int]:
         if name.isdigit() and processes.runs(int(name)) and ours(int(name), nonce):
             found.append(int(name))
     return found
+
+
+@pytest.fixture(autouse=True, params=["/proc", "psutil"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every test asks the kernel in both ways."""
+    monkeypatch.setattr(kernel, "HAS_PROC", request.param == "/proc")
+    return str(request.param)
 
 
 @pytest.fixture
@@ -236,9 +243,11 @@ def test_a_damaged_record_hits_nobody(pid: int) -> None:
 
 
 def test_a_look_at_all_processes_fills_no_table_of_pythons(
-    nonce: str, monkeypatch: pytest.MonkeyPatch
+    nonce: str, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """Interned names of thousands of processes a stage cost each thread 1 MB, kept for the rest of the run."""
+    if way != "/proc":
+        pytest.skip("psutil does as it likes")
     interned: list[str] = []
     monkeypatch.setattr(sys, "intern", lambda text: interned.append(text) or text)
     end_tree(0, nonce)
@@ -270,12 +279,12 @@ def test_a_census_is_taken_once_for_all_who_ask(
             assert time.monotonic() < deadline
         assert Census().cpu_seconds(nonce, but=busy.pid) == 0
         looked: list[str] = []
-        listing = os.listdir
-        monkeypatch.setattr(os, "listdir", lambda path: looked.append(path) or listing(path))
+        pids = kernel.pids
+        monkeypatch.setattr(kernel, "pids", lambda: looked.append("all") or pids())
         census = Census(seconds=PATIENCE)
         assert census.cpu_seconds(nonce, but=0) == census.cpu_seconds(nonce, but=0) > 0
         assert census.cpu_seconds("another", but=0) == 0
-        assert looked == ["/proc"]
+        assert looked == ["all"]
         lasting = Census(seconds=0)
         lasting.cpu_seconds(nonce, but=0)
         lasting.cpu_seconds(nonce, but=0)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.commands import cli
+from dodo_claude.commands import main
 from dodo_claude.machine import streams
 from dodo_claude.text.errors import DodoClaudeError
 from tests import odd
@@ -30,7 +30,7 @@ targets = ["a.txt"]
 # worker, else what is wrong. `dashboard` has no terminal; `attach` is tmux's own.
 LINES = [line.replace("W", "a").split() for _, line in reversed(odd.ALL)]
 COMMANDS = {
-    words[1]: words[2:] for words in LINES if words[0] == "dodo-claude" and words[1] in cli.main.commands
+    words[1]: words[2:] for words in LINES if words[0] == "dodo-claude" and words[1] in main.main.commands
 }
 COMMANDS |= {
     "doctor": ["--help"],  # it starts sessions
@@ -54,7 +54,7 @@ STATES = {
 # of closed ones, is made by hand. The run below is started as a shell does it.
 DRIVER = """\
 import json, os, sys, traceback
-from dodo_claude.commands import cli; from dodo_claude.machine import streams
+from dodo_claude.commands import main; from dodo_claude.machine import streams
 
 def given(how, fd, path):
     if how == "c":
@@ -87,7 +87,7 @@ for state, folder, argv in json.load(open("cases.json")):
     os.makedirs(folder)
     start(state, ("/dev/null", f"{folder}/out", f"{folder}/err"))
     try:
-        cli.main(argv, prog_name="dodo-claude")
+        main.main(argv, prog_name="dodo-claude")
         code = 0
     except SystemExit as ended:
         code = ended.code
@@ -103,7 +103,7 @@ json.dump(codes, open("codes.json", "w"))
 
 
 def test_every_command_is_tried() -> None:
-    assert {*COMMANDS} == {*cli.main.commands}
+    assert {*COMMANDS} == {*main.main.commands}
 
 
 def test_every_command_with_every_state_of_its_streams(project: Project) -> None:

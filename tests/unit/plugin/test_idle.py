@@ -23,7 +23,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dodo_claude.config import inputs
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.plugin import explain, idle, kept
 from dodo_claude.plugin.backend import ContentChecker, DurableDB
 from dodo_claude.plugin.freshness import definition, definition_digest, digest_text

@@ -329,9 +329,9 @@ def test_a_home_that_can_not_be_written_keeps_nothing(root: Path) -> None:
 
 # What makes a configuration of files.
 MAKERS = (
-    "config.beside", "config.checks", "config.config", "config.documents", "config.expand", "config.findings",
-    "config.foreach", "config.language", "config.locate", "config.paths", "config.profiles", "config.prompts",
-    "config.records", "config.shape", "config.sources", "text.clean", "text.durations",
+    "config.beside", "config.checks", "config.config", "config.documents", "config.drafts", "config.expand", "config.findings",
+    "config.foreach", "config.groups", "config.language", "config.locate", "config.paths", "config.profiles", "config.prompts",
+    "config.records", "config.shape", "config.templates", "config.uses", "config.shapes", "config.sources", "config.stage_prompts", "config.values", "text.clean", "text.durations",
 )  # fmt: skip
 ASKING = {
     "access", "exists", "getcwd", "getmtime", "getsize", "glob", "is_dir", "is_file", "is_symlink", "isdir", "isfile",
@@ -340,7 +340,7 @@ ASKING = {
 }  # fmt: skip
 # Functions and methods of ours that ask by inputs.
 HARMLESS = {
-    ("sources", "read_text"), ("documents", "read_text"), ("expand", "read_text"), ("foreach", "read_text"),
+    ("sources", "read_text"), ("documents", "read_text"), ("stage_prompts", "read_text"), ("foreach", "read_text"),
     ("expand", "exists"),
 }  # fmt: skip
 
@@ -360,7 +360,9 @@ def test_only_inputs_asks_the_disk(name: str) -> None:
     name = name.rpartition(".")[2]
     asking = {word for word, of in asked_in(tree) if word in ASKING and of != "inputs"}
     allowed = {word for module, word in HARMLESS if module == name}
-    allowed |= {"glob"} if name in ("expand", "prompts", "foreach", "checks") else set()  # of a template's
+    allowed |= (
+        {"glob"} if name in ("expand", "prompts", "foreach", "checks", "groups", "shapes") else set()
+    )  # of a template's
     assert asking <= allowed
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.machine.files import NotOursError, make_state_dir
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.machine.ours import NotOursError
 from dodo_claude.run.lock import RunInProgressError
 from dodo_claude.run.run import Run
 

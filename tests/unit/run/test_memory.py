@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from dodo_claude.run.fleet import Limits
-from dodo_claude.run.memory import available_memory
 from tests.samples.fleets import Rig
 
 
@@ -73,8 +72,3 @@ def test_nobody_looks_or_nobody_knows(memory: int, free: int | None) -> None:
     rig = Rig(Limits(worker_memory=memory))
     rig.free = free
     assert [rig.fleet.admit(number) for number in range(50)] == [None] * 50
-
-
-def test_a_system_that_tells_of_its_memory() -> None:
-    found = available_memory()
-    assert found is None or found > 1_000_000

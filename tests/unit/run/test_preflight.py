@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dodo_claude.config.records import AgentProfile, Stage
-from dodo_claude.machine.files import NotOursError
+from dodo_claude.machine.ours import NotOursError
 from dodo_claude.run.preflight import PreflightError, lacking
 from dodo_claude.run.run import Run
 from tests.samples.stages import STAGE, config_of

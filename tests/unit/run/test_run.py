@@ -52,11 +52,14 @@ def test_close_leaves_no_empty_server_and_keeps_a_full_one(started: Run, root: P
     pane = terminal.spawn("w", ["sleep", "1000"], root, "m", "it")
     run.close()
     again = run.terminal()
-    assert again.sessions() == {"w": (pane.session, "m")}
+    assert again.server.sessions() == {"w": (pane.session, "m")}
     again.close("w", "m")
     run.close()
     done = subprocess.run(
-        ["tmux", "-S", str(terminal.socket), "list-sessions"], capture_output=True, text=True, check=False
+        ["tmux", "-S", str(terminal.server.socket), "list-sessions"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
 

@@ -17,7 +17,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude.machine.files import NotOursError, make_state_dir, write_atomic
+from dodo_claude.machine.files import make_state_dir, write_atomic
+from dodo_claude.machine.ours import NotOursError
 from dodo_claude.run.run import HOOK
 from dodo_claude.state import events as lifecycle
 from dodo_claude.state import journal, spool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dodo_claude.dashboard import desk
-from dodo_claude.machine import tmux
+from dodo_claude.machine import server
 from dodo_claude.report import board, markup, report, status
 from dodo_claude.state.events import State
 from dodo_claude.text import states
@@ -27,7 +27,7 @@ def test_page_and_dashboard_and_window_have_the_same() -> None:
         assert line[0][0] == f"{states.MARKS[state]} "
         assert state in board.LOOKS
     assert (f"{states.MARKS[states.BLOCKED]} ", f"{states.MARKS[states.ASKS]} ") == (_BLOCKED, _ASKS)
-    assert f"[{states.MARKS[states.ASKS]}{states.MARKS[states.BLOCKED]}] *" in tmux.WAITING
+    assert f"[{states.MARKS[states.ASKS]}{states.MARKS[states.BLOCKED]}] *" in server.WAITING
     assert _ENDED[True] == f"{states.MARKS[states.DONE]} "
 
 

@@ -59,9 +59,9 @@ def test_what_fails_there_fails_nobody(error: Exception) -> None:
 def server(runtime: Path) -> Iterator[Tmux]:
     made = Tmux(runtime / "tmux.sock", owner="p")
     yield made
-    for session, _ in made.sessions().values():
-        made.remove_session(session)
-    made.stop_server_if_empty()
+    for session, _ in made.server.sessions().values():
+        made.server.remove(session)
+    made.server.stop_if_empty()
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def leave(server: Tmux, state: Path, folder: Path, *, result: str | None, lives:
 
     def is_over() -> bool:
         server.exit_status(pane)  # tmux may notice an end only with its next child, which this gives it
-        return server.living() == {"w-api": False}
+        return server.server.living() == {"w-api": False}
 
     if not lives:
         server.press(pane, "Enter")
@@ -92,7 +92,7 @@ def leave(server: Tmux, state: Path, folder: Path, *, result: str | None, lives:
 def test_a_session_of_a_worker_that_did_well_is_taken_down(server: Tmux, state: Path, tmp_path: Path) -> None:
     screen = leave(server, state, tmp_path, result="succeeded")
     take_down_left(server, [STAGE], state, Redactor({}))
-    assert server.sessions() == {}
+    assert server.server.sessions() == {}
     assert screen.read_text().startswith("its last words [redacted]\n")
 
 
@@ -100,7 +100,7 @@ def test_a_screen_that_was_kept_stays(server: Tmux, state: Path, tmp_path: Path)
     screen = leave(server, state, tmp_path, result="succeeded")
     screen.write_text("of before")
     take_down_left(server, [STAGE], state, Redactor({}))
-    assert server.sessions() == {}
+    assert server.server.sessions() == {}
     assert screen.read_text() == "of before"
 
 
@@ -128,7 +128,7 @@ def test_all_others_stay(
 ) -> None:
     leave(server, state, tmp_path, result=result, lives=lives)
     take_down_left(server, [stage], state, Redactor({}))
-    assert set(server.sessions()) == {"w-api"}
+    assert set(server.server.sessions()) == {"w-api"}
 
 
 def test_without_a_server_there_is_nothing_to_do(server: Tmux, state: Path) -> None:

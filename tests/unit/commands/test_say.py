@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from dodo_claude.commands import cli
+from dodo_claude.commands import main
 from dodo_claude.control import caller
 from dodo_claude.control.steering import drop
 from dodo_claude.machine import processes
-from dodo_claude.machine.files import STATE_DIR, make_state_dir
+from dodo_claude.machine.files import make_state_dir
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.state.journal import Attempt, StageLog
 
 NONCE = {"a": "a" * 32, "b": "b" * 32}
@@ -37,7 +38,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def said(root: Path, *argv: str, stage: str | None = "a", nonce: str | None = NONCE["a"], text: str = "", number: str = "1") -> Result:  # fmt: skip
     env = {"DODO_CLAUDE_STAGE": stage, "DODO_CLAUDE_ATTEMPT": number, "DODO_CLAUDE_NONCE": nonce, "DODO_CLAUDE_ROOT": str(root)}  # fmt: skip
     given = {name: value if stage is not None else None for name, value in env.items()}
-    return CliRunner().invoke(cli.main, list(argv), env=given, input=text, prog_name="dodo-claude")
+    return CliRunner().invoke(main.main, list(argv), env=given, input=text, prog_name="dodo-claude")
 
 
 def heard(root: Path, stage: str) -> list[tuple[str, object]]:

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from click.testing import CliRunner
 
-from dodo_claude.commands import cli
+from dodo_claude.commands import main, start
 from dodo_claude.config.findings import MOST
 from dodo_claude.control import stopping
 from dodo_claude.text.clean import one_line
@@ -36,10 +36,10 @@ def test_there_are_enough_of_them() -> None:
 def test_check_says_exactly_what_is_wrong(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shutil.copytree(BROKEN, tmp_path / "broken", symlinks=True)
     monkeypatch.chdir(tmp_path / "broken")
-    result = CliRunner().invoke(cli.main, ["check", name])
+    result = CliRunner().invoke(main.main, ["check", name])
     assert result.exit_code == 2
     assert result.output.splitlines() == EXPECTED[name]
-    told = json.loads(CliRunner().invoke(cli.main, ["check", "--json", name]).output)
+    told = json.loads(CliRunner().invoke(main.main, ["check", "--json", name]).output)
     jsonschema.validate(told, shape("check"))
     for problem, line in zip(told["problems"], EXPECTED[name], strict=True):
         place = f"{problem['file']}:{problem['line']}:{problem['column']}: " if problem["line"] else ""
@@ -47,13 +47,15 @@ def test_check_says_exactly_what_is_wrong(name: str, monkeypatch: pytest.MonkeyP
 
 
 def test_check_is_content_with_every_template() -> None:
-    for name in cli.template_names():
-        result = CliRunner().invoke(cli.main, ["check", str(cli.templates_dir() / name / "orchestrate.toml")])
+    for name in start.template_names():
+        result = CliRunner().invoke(
+            main.main, ["check", str(start.templates_dir() / name / "orchestrate.toml")]
+        )
         assert result.exit_code == 0, result.output
         assert "no problems" in result.output
     told = json.loads(
         CliRunner()
-        .invoke(cli.main, ["check", "--json", str(cli.templates_dir() / "single/orchestrate.toml")])
+        .invoke(main.main, ["check", "--json", str(start.templates_dir() / "single/orchestrate.toml")])
         .output
     )
     jsonschema.validate(told, shape("check"))
@@ -65,14 +67,14 @@ def test_of_very_many_missing_files_check_tells_the_first(tmp_path: Path) -> Non
     path = tmp_path / "orchestrate.toml"
     names = [f"no{number}" for number in range(MOST + 50)]
     path.write_text(f"[stages.a]\ncommand = 'x'\nfile_dep = {names}\n")
-    lines = CliRunner().invoke(cli.main, ["check", str(path)]).output.splitlines()
+    lines = CliRunner().invoke(main.main, ["check", str(path)]).output.splitlines()
     assert len(lines) == MOST + 1
     assert lines[0] == (
         f"orchestrate.toml:1:1: has {MOST + 50} problems: these are the first {MOST} (mend them first)"
     )
     assert f"'no{MOST - 1}' is not there" in lines[-1]
     path.write_text(f"[stages.a]\ncommand = 'x'\nfile_dep = {names[:MOST]}\n")
-    assert len(CliRunner().invoke(cli.main, ["check", str(path)]).output.splitlines()) == MOST
+    assert len(CliRunner().invoke(main.main, ["check", str(path)]).output.splitlines()) == MOST
 
 
 def test_check_judges_the_scenario_too(project: Project) -> None:
@@ -99,7 +101,7 @@ def test_a_folder_that_is_gone_is_said_in_a_line(
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    result = CliRunner().invoke(cli.main, [command])
+    result = CliRunner().invoke(main.main, [command])
     assert (result.exit_code, result.output) == (2, "the folder where you are is gone (cd to the project)\n")
 
 
@@ -191,9 +193,9 @@ def test_a_wrong_name_gets_a_hint(project: Project) -> None:
     assert "name one worker, or --all" in project.run("dodo-claude", "stop", check=2).err
 
 
-@pytest.mark.parametrize("command", sorted(cli.main.commands))
+@pytest.mark.parametrize("command", sorted(main.main.commands))
 def test_every_command_has_help_with_an_example(command: str) -> None:
-    result = CliRunner().invoke(cli.main, [command, "--help"])
+    result = CliRunner().invoke(main.main, [command, "--help"])
     assert result.exit_code == 0
     assert f"Example: dodo-claude {command}" in result.output
 
@@ -207,9 +209,9 @@ def test_a_report_of_nothing_says_so_and_writes_nothing(project: Project) -> Non
 
 
 def test_the_help_says_whole_sentences() -> None:
-    output = CliRunner().invoke(cli.main, ["--help"]).output
+    output = CliRunner().invoke(main.main, ["--help"]).output
     assert "..." not in output.partition("Commands:")[2]
-    for name in cli.main.commands:
+    for name in main.main.commands:
         assert f"\n  {name} " in output
 
 
@@ -218,7 +220,7 @@ def test_the_help_says_whole_sentences() -> None:
 
 def examples(command: str) -> list[str]:
     """The command lines that a command's help gives as examples."""
-    shown = CliRunner().invoke(cli.main, [command, "--help"]).output
+    shown = CliRunner().invoke(main.main, [command, "--help"]).output
     return [line.strip().removeprefix("Example: ") for line in shown.splitlines() if "Example: " in line]
 
 
@@ -239,13 +241,13 @@ AT_WORK = [
 ]
 AFTER = ["log", "report", "doctor", "gc", "stop"]
 # These take over a terminal, or a pipe, or make a project, or need a dialog: see tests/unit/commands/test_look.py, test_dashboard.py,
-# test_mcp_server.py, above, tests/integration/test_permits.py; or a stage whose check failed: tests/integration/test_checks.py.
+# test_mcp.py, above, tests/integration/test_permits.py; or a stage whose check failed: tests/integration/test_checks.py.
 ELSEWHERE = {"attach", "dashboard", "mcp", "plan", "allow", "deny", "recheck"}
 
 
 def test_every_example_is_run_somewhere() -> None:
     listed = [*SAID, *AT_WORK, *AFTER, *ELSEWHERE]
-    assert sorted(listed) == sorted(cli.main.commands), "list a new command here, and run its example"
+    assert sorted(listed) == sorted(main.main.commands), "list a new command here, and run its example"
 
 
 @pytest.mark.tmux

@@ -29,7 +29,7 @@ from dodo_claude.control.project import (
     project_tmux,
 )
 from dodo_claude.machine import files, streams
-from dodo_claude.machine.files import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.report import rendered, runs
 from dodo_claude.report.status import StageStatus
 from dodo_claude.state import events as life
@@ -74,7 +74,7 @@ class _Cursor:
     rest: tuple[Told, ...] = ()
 
 
-class Desk:
+class Tools:
     """The tools. Each method is one; its docstring tells the model what it does."""
 
     def __init__(self) -> None:
@@ -261,9 +261,9 @@ def _server() -> MCPServer[Any]:
                 raise ToolError("; ".join(line.strip() for line in lines if line.strip())) from None
 
     server = Server("dodo-claude", version=__version__, instructions=INSTRUCTIONS, log_level="WARNING")
-    desk = Desk()
+    tools = Tools()
     for name in TOOLS:
-        server.add_tool(getattr(desk, name), name=name, structured_output=False)
+        server.add_tool(getattr(tools, name), name=name, structured_output=False)
     return server
 
 

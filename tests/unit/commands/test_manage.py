@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from dodo_claude.commands import cli
+from dodo_claude.commands import main
 from dodo_claude.commands.face import complete_stage
 from dodo_claude.state.journal import folder_name
 from tests.integration.scenes import (
@@ -195,7 +195,7 @@ def test_completion_never_fails(project: Project, text: str) -> None:
 def test_completion_imports_nothing_heavy(project: Project) -> None:
     project.write("orchestrate.toml", "[stages.backend]\nprompt = 'x'\n")
     code = (
-        "import sys\nfrom dodo_claude.commands.cli import main\n"
+        "import sys\nfrom dodo_claude.commands.main import main\n"
         "try:\n    main(prog_name='dodo-claude')\n"
         "except SystemExit:\n    pass\n"
         "print(sorted({'jsonschema', 'libtmux', 'jinja2', 'rich', 'doit'} & set(sys.modules)))\n"
@@ -209,7 +209,7 @@ def test_completion_imports_nothing_heavy(project: Project) -> None:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_is_a_script_for_the_shell(shell: str, tmp_path: Path) -> None:
-    result = CliRunner().invoke(cli.main, ["completion", shell])
+    result = CliRunner().invoke(main.main, ["completion", shell])
     assert result.exit_code == 0
     assert "_DODO_CLAUDE_COMPLETE" in result.output
     if shell == "bash":

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mcp import Client, StdioServerParameters
 
-from dodo_claude.commands import mcp_server
+from dodo_claude.commands import mcp
 from tests.integration.scenes import at_gate, bash, configure, gate, open_gate, patch, play, write
 from tests.project import BIN, PATIENCE, Project
 
@@ -63,7 +63,7 @@ def inside(text: str) -> str:
     found = re.search(r'^<data of="[^"]+" mark="(\w+)">\n(.*)\n</data mark="\1">$', text, re.S | re.M)
     assert found is not None, text
     before = text[: found.start()].rstrip("\n").splitlines()[-1]
-    assert before == mcp_server.DATA
+    assert before == mcp.DATA
     return found[2]
 
 
@@ -156,7 +156,7 @@ def test_a_run_from_its_start_to_its_report(project: Project) -> None:
             ]
             assert "PreToolUse" in {row["kind"] for row in rows(await tool("events", everything=True))}
             assert await tool("stop", everything=True) == "run: ended"
-            assert {each.name for each in (await tool.client.list_tools()).tools} == set(mcp_server.TOOLS)
+            assert {each.name for each in (await tool.client.list_tools()).tools} == set(mcp.TOOLS)
 
     asyncio.run(orchestrate())
     assert project.sessions() == []
@@ -170,8 +170,8 @@ def test_more_events_than_one_call_gives(project: Project) -> None:
     say = bash(f"for n in $(seq 1 15); do {BIN}/dodo-claude progress $n; done")
     play(project, {"one": [[say, write("it.txt")]]})
     project.orchestrate()
-    patch(project, f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); from dodo_claude.commands import mcp_server\n"
-          "mcp_server.MOST_EVENTS = 7\n")  # fmt: skip
+    patch(project, f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); from dodo_claude.commands import mcp\n"
+          "mcp.MOST_EVENTS = 7\n")  # fmt: skip
 
     async def read() -> list[dict[str, Any]]:
         seen: list[dict[str, Any]] = []
@@ -230,7 +230,7 @@ def test_the_readme_names_every_tool() -> None:
     text = (Path(__file__).parents[3] / "README.md").read_text()
     table = text.split("| tool | what it does |\n")[1].split("\n\n")[0]
     named = {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
-    assert named == set(mcp_server.TOOLS)
+    assert named == set(mcp.TOOLS)
 
 
 def test_without_the_sdk_it_says_what_to_install(project: Project) -> None:
