@@ -10,10 +10,9 @@ import contextlib
 import gc
 import os
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from textual import on, work
@@ -28,14 +27,14 @@ from textual.strip import Strip
 from textual.worker import Worker
 
 from dodo_claude.config.records import Config, Stage
-from dodo_claude.control import detached, project, steering, stopping
-from dodo_claude.control.caller import Caller
-from dodo_claude.dashboard import desk
+from dodo_claude.control import project
+from dodo_claude.dashboard import desk, keys
+from dodo_claude.dashboard.acts import ACTS, Acts
 from dodo_claude.dashboard.desk import Desk
-from dodo_claude.dashboard.dialogs import Say, Sure, box_width, yes_no
+from dodo_claude.dashboard.dialogs import Say, Sure, box_width
 from dodo_claude.dashboard.following import Following
 from dodo_claude.dashboard.panes import Clicked, Listed, Scrolled, Still, painted
-from dodo_claude.machine import files, importing, mirror
+from dodo_claude.machine import files, mirror
 from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.machine.tmux import Tmux
 from dodo_claude.report import report
@@ -45,10 +44,9 @@ from dodo_claude.report.status import StageStatus
 from dodo_claude.state.bus import Tail
 from dodo_claude.state.events import Event
 from dodo_claude.state.journal import Attempt, StageLog
-from dodo_claude.text.clean import clean_line, clean_screen, clean_text
+from dodo_claude.text.clean import clean_screen, clean_text
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.text.redact import Redactor
-from dodo_claude.text.states import AT_WORK, BLOCKED
 
 # Set for one that may show and do nothing.
 READ_ONLY = "DODO_CLAUDE_READ_ONLY"
@@ -122,14 +120,14 @@ class Dashboard(App[None]):
         Binding("greater_than_sign,shift+right", "scroll_sideways(1)", show=False),
         Binding("z", "zoom", show=False),
         Binding("enter,a", "attach", show=False),
-        Binding("m", "message", show=False),
-        Binding("r", "answer", show=False),
-        Binding("y", "allow", show=False),
-        Binding("n", "deny", show=False),
-        Binding("i", "interrupt", show=False),
-        Binding("c", "compact", show=False),
-        Binding("x", "stop", show=False),
-        Binding("t", "retry", show=False),
+        Binding("m", "act('message')", show=False),
+        Binding("r", "act('answer')", show=False),
+        Binding("y", "act('allow')", show=False),
+        Binding("n", "act('deny')", show=False),
+        Binding("i", "act('interrupt')", show=False),
+        Binding("c", "act('compact')", show=False),
+        Binding("x", "act('stop')", show=False),
+        Binding("t", "act('retry')", show=False),
         Binding("T", "run_all", show=False),
         Binding("question_mark", "help", show=False),
         Binding("q", "quit", show=False),
@@ -139,6 +137,7 @@ class Dashboard(App[None]):
         """Raises `DodoClaudeError` when there is no project here, or its file is wrong."""
         super().__init__()
         self._redact = Redactor(os.environ)
+        self._acts = Acts(self)
         self.following = (following or self._follow)(self._heard)
         self.desk: Desk = desk.EMPTY
         self.chosen: str | None = None
@@ -275,11 +274,11 @@ class Dashboard(App[None]):
             right.show(desk.title(stage, right.size.width))
             bar, self._tabs = desk.tab_bar(self.tab, right.size.width)
             main.query_one("#tabs", Still).show([bar])
-        keys = desk.keys(
+        useful = keys.keys(
             stage, live=self.desk.run.live, attaches=not self.is_web, filtered=bool(self.words),
             shows_only=self.shows_only,
         )  # fmt: skip
-        foot, self._keys = desk.foot(keys, width)
+        foot, self._keys = keys.foot(useful, width)
         main.query_one("#foot", Still).show([foot])
         self._fill()
 
@@ -332,7 +331,7 @@ class Dashboard(App[None]):
             self._lines = [(("no worker of it is in tmux", "dim"),)]
             if stage.attempt is not None:
                 with contextlib.suppress(OSError):
-                    path = self._attempt(stage).dir / "screen.txt"
+                    path = self.attempt_of(stage).dir / "screen.txt"
                     text = clean_text(self._redact.text(files.read_text(path, "replace"))).rstrip()
                     self._lines = [
                         (("its last screen:", "dim"),),
@@ -345,7 +344,7 @@ class Dashboard(App[None]):
             body.show([(("it has not run yet", "dim"),)])
             return
         if self._tail is None or self._tail.attempt.number != stage.attempt:
-            self._tail = Tail(self._attempt(stage), MOST_BYTES)
+            self._tail = Tail(self.attempt_of(stage), MOST_BYTES)
             self._told_events = []
         new = self._tail.read()
         first = not self._told_events
@@ -394,7 +393,7 @@ class Dashboard(App[None]):
     def _plain(self, stage: StageStatus) -> Stage | None:
         return next((each for each in self.following.config.stages if each.name == stage.name), None)
 
-    def _attempt(self, stage: StageStatus) -> Attempt:
+    def attempt_of(self, stage: StageStatus) -> Attempt:
         return Attempt(StageLog(self.following.config.root / STATE_DIR, stage.name), stage.attempt or 0)
 
     def _read(self, stage: StageStatus) -> None:
@@ -416,7 +415,7 @@ class Dashboard(App[None]):
                 latest, config, stage, self.desk.started, live=self.desk.run.live, redact=self._redact
             )
         except OSError as error:
-            self._told(f"{stage.name}: {error.strerror}", severity="error")
+            self.told(f"{stage.name}: {error.strerror}", severity="error")
         finally:
             self._reading, self._read_at = False, time.monotonic()
         self._details = (key, told)
@@ -440,13 +439,13 @@ class Dashboard(App[None]):
     async def _mirror_it(self, wanted: tuple[str, str | None]) -> None:
         await asyncio.sleep(REST_SECONDS)
         try:
-            tmux, session = await asyncio.to_thread(self._session, wanted[0])
+            tmux, session = await asyncio.to_thread(self.session_of, wanted[0])
         except DodoClaudeError as error:
             self._seen(wanted, str(error))
             return
         await mirror.follow(tmux.server.following(session), session, lambda text: self._seen(wanted, text))
 
-    def _session(self, name: str) -> tuple[Tmux, str]:
+    def session_of(self, name: str) -> tuple[Tmux, str]:
         """The tmux server and the session's id of a stage's worker."""
         config = self.following.config
         wanted = next((stage.session for stage in config.stages if stage.name == name), "")
@@ -472,7 +471,7 @@ class Dashboard(App[None]):
     def action_next_for_me(self) -> None:
         found = desk.next_for_a_person(self.desk, self._shown, self.chosen)
         if found is None:
-            self._told("nobody waits for you, and nothing failed")
+            self.told("nobody waits for you, and nothing failed")
         else:
             self._choose(found)
             self.paint()
@@ -522,7 +521,7 @@ class Dashboard(App[None]):
         self.call_after_refresh(self.paint)
 
     def action_help(self) -> None:
-        self.push_screen(Sure(desk.help_lines(box_width(self))))
+        self.push_screen(Sure(keys.help_lines(box_width(self))))
 
     @on(Clicked)
     def _on_clicked(self, event: Clicked) -> None:
@@ -539,16 +538,36 @@ class Dashboard(App[None]):
 
     # -- keys: what is done
 
+    def action_act(self, name: str) -> None:
+        """Do what `acts.ACTS` has under that name to the chosen stage."""
+        if self._may() and self.stage is not None:
+            self.run_worker(ACTS[name](self._acts, self.stage))
+
+    def action_attach(self) -> None:
+        if self.is_web and self._may():
+            self.told("attach works in a terminal: dodo-claude dashboard, or dodo-claude attach NAME")
+        elif not self.is_web:
+            self.action_act("attach")
+
+    @work
+    async def action_run_all(self) -> None:
+        if not self._may():
+            return
+        if self.desk.run.live:
+            self.told("a run is in progress")
+        else:
+            await self._acts.orchestrate()
+
     def pop_screen(self) -> AwaitComplete:
         """Textual's; once no dialog is there, with what was told meanwhile."""
         popped = super().pop_screen()
         if len(self.screen_stack) == 1:
             later, self._later = self._later, []
             for text, severity in later:
-                self._told(text, severity=severity)
+                self.told(text, severity=severity)
         return popped
 
-    def _told(self, text: str, *, severity: Any = "information") -> None:
+    def told(self, text: str, *, severity: Any = "information") -> None:
         lines = clean_text(text).split("\n")
         if len(lines) > MOST_LINES:  # too much to be read while it is there
             self.push_screen(Sure([((line.expandtabs(4), ""),) for line in lines]))
@@ -560,192 +579,27 @@ class Dashboard(App[None]):
             clean_text(text), severity=severity, markup=False, timeout=10 if severity == "error" else 5
         )
 
-    async def _do(self, what: Callable[[], str]) -> None:
+    async def do(self, what: Callable[[], str]) -> None:
         """Something that looks at files or asks tmux; what came of it is said."""
-        with self._said():
-            self._told(await asyncio.to_thread(what))
+        with self.said():
+            self.told(await asyncio.to_thread(what))
         self._details = ((), self._details[1])  # there may be another message
         self._fill()
 
     @contextlib.contextmanager
-    def _said(self) -> Iterator[None]:
+    def said(self) -> Iterator[None]:
         """A fault is told, and no end of the app."""
         try:
             yield
         except DodoClaudeError as error:
-            self._told(str(error), severity="error")
+            self.told(str(error), severity="error")
         except OSError as error:
-            self._told(f"{error.filename or ''}: {error.strerror}", severity="error")
+            self.told(f"{error.filename or ''}: {error.strerror}", severity="error")
 
     def _may(self) -> bool:
         if self.shows_only:
-            self._told("this one only shows: what is done is done in a terminal (dodo-claude dashboard)")
+            self.told("this one only shows: what is done is done in a terminal (dodo-claude dashboard)")
         return not self.shows_only
-
-    def _with_stage(self, what: Callable[[StageStatus], Coroutine[Any, Any, None]]) -> None:
-        if self._may() and self.stage is not None:
-            self.run_worker(what(self.stage))
-
-    def action_attach(self) -> None:
-        if self.is_web and self._may():
-            self._told("attach works in a terminal: dodo-claude dashboard, or dodo-claude attach NAME")
-        elif not self.is_web:
-            self._with_stage(self._attach_to)
-
-    async def _attach_to(self, stage: StageStatus) -> None:
-        try:
-            await asyncio.to_thread(self._session, stage.name)
-        except DodoClaudeError as error:
-            self._told(str(error), severity="error")
-            return
-        with self.suspend():
-            done = subprocess.run(
-                importing.python("dodo_claude", "attach", "--", stage.name),
-                stderr=subprocess.PIPE, text=True, errors="replace", check=False,
-            )  # fmt: skip
-        if done.returncode != 0:
-            self._told(done.stderr.strip() or f"tmux ended with {done.returncode}", severity="error")
-
-    def action_message(self) -> None:
-        self._with_stage(self._message)
-
-    def _works(self, stage: StageStatus) -> bool:
-        """Does a worker take messages there? If not, that is said."""
-        if stage.agent is not None and stage.state in AT_WORK:
-            return True
-        self._told(f"no worker is at work on {stage.name}")
-        return False
-
-    async def _message(self, stage: StageStatus) -> None:
-        if not self._works(stage):
-            return
-        text = await self.push_screen_wait(Say([(("message to ", ""), (clean_line(stage.name), "bold"))]))
-        if text and text.strip():
-            await self._do(lambda: _sent(stage.name, text))
-
-    def action_answer(self) -> None:
-        self._with_stage(self._answer)
-
-    async def _answer(self, stage: StageStatus) -> None:
-        view = await asyncio.to_thread(self._attempt(stage).view)
-        if stage.attempt is None or not view.asks:
-            self._told(f"{stage.name} asks nothing now (m sends it a message)")
-            return
-        ask = view.asks[0]
-        about: list[Line] = [((clean_line(stage.name), "bold"), (" asks:", "")), *(((line, "yellow"),) for line in clean_text(ask.text).split("\n"))]  # fmt: skip
-        text = await self.push_screen_wait(Say(about))
-        if text and text.strip():
-            await self._do(lambda: steering.reply(Caller(), stage.name, text, ask.id))
-
-    def action_allow(self) -> None:
-        self._with_stage(self._allow)
-
-    async def _allow(self, stage: StageStatus) -> None:
-        found = await self._dialog(stage)
-        if found is None:
-            return
-        request, what = found
-        about: list[Line] = [
-            ((clean_line(stage.name), "bold"), (" asks for:", "")),
-            *(((line, "yellow"),) for line in what.split("\n")),
-            (),
-            yes_no("allow it, this once", "not now"),
-        ]
-        if await self.push_screen_wait(Sure(about)):
-            await self._do(lambda: steering.permit(Caller(), stage.name, None, request)[1])
-
-    def action_deny(self) -> None:
-        self._with_stage(self._deny)
-
-    async def _deny(self, stage: StageStatus) -> None:
-        found = await self._dialog(stage)
-        if found is None:
-            return
-        request, what = found
-        about: list[Line] = [
-            (("deny ", ""), (clean_line(stage.name), "bold"), (":", "")),
-            *(((line, "yellow"),) for line in what.split("\n")),
-            (("Why not, or what is it to do instead? (may be empty; escape: not now)", ""),),
-        ]
-        text = await self.push_screen_wait(Say(about))
-        if text is not None:
-            await self._do(lambda: steering.permit(Caller(), stage.name, text.strip(), request)[1])
-
-    async def _dialog(self, stage: StageStatus) -> tuple[str, str] | None:
-        """What a worker asks to be permitted, with the request's id; None is said."""
-        if stage.state != BLOCKED:
-            self._told(f"{stage.name} asks for no permission now")
-        elif stage.request is None:
-            self._told(f"{stage.name}: its dialog can be answered in its own session only (a attaches)")
-        else:
-            with self._said():
-                request, call = await asyncio.to_thread(lambda: steering.requested(Caller(), stage.name))
-                if request:
-                    return request, clean_text(call)
-                self._told(f"{stage.name} asks for it no longer")
-        return None
-
-    def action_interrupt(self) -> None:
-        self._with_stage(lambda stage: self._do(lambda: steering.interrupt(Caller(), stage.name)))
-
-    def action_compact(self) -> None:
-        self._with_stage(self._compact)
-
-    async def _compact(self, stage: StageStatus) -> None:
-        if not self._works(stage):
-            return
-        about: list[Line] = [((clean_line(stage.name), "bold"), (" compacts its context when its turn ends. What is to be kept in view? (may be empty)", ""))]  # fmt: skip
-        goal = await self.push_screen_wait(Say(about))
-        if goal is not None:
-            await self._do(lambda: steering.compact(Caller(), stage.name, goal))
-
-    def action_stop(self) -> None:
-        self._with_stage(self._stop)
-
-    async def _stop(self, stage: StageStatus) -> None:
-        if not desk.stops(stage, live=self.desk.run.live):
-            self._told(f"{stage.name} is {stage.state}: there is nothing to stop")
-            return
-        about: list[Line] = [
-            (("Stop ", ""), (clean_line(stage.name), "bold"), ("?", "")),
-            (("This run tries it no more, and does not run what needs it.", "dim"),)
-            if self.desk.run.live
-            else (("Its session is removed. What it made stays.", "dim"),),
-            (("The next run goes on with it.", "dim"),),
-            (),
-            yes_no("stop it", "leave it"),
-        ]
-        if await self.push_screen_wait(Sure(about)):
-            await self._do(lambda: "; ".join(stopping.stop(self.following.config, stage.name)))
-
-    def action_retry(self) -> None:
-        self._with_stage(self._retry)
-
-    async def _retry(self, stage: StageStatus) -> None:
-        if self.desk.run.live:
-            self._told("a run is in progress: what failed can be tried again once it has ended")
-        elif stage.state not in desk.LEFT:
-            self._told(f"{stage.name} is {stage.state}: there is nothing to try again")
-        else:
-            await self._orchestrate(stage.name)
-
-    @work
-    async def action_run_all(self) -> None:
-        if not self._may():
-            return
-        if self.desk.run.live:
-            self._told("a run is in progress")
-        else:
-            await self._orchestrate()
-
-    async def _orchestrate(self, *names: str) -> None:
-        self._told(f"starts {', '.join(names) or 'all that is left'} …")
-        await self._do(lambda: detached.orchestrate(self.following.config.root, "--detach", *names))
-
-
-def _sent(worker: str, text: str) -> str:
-    mailbox, letter = steering.send(Caller(), worker, text)
-    return f"{worker}: message {steering.receipt(mailbox, letter, 0.0)}"
 
 
 def _columns(line: Line | Strip) -> int:

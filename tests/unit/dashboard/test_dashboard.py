@@ -20,7 +20,7 @@ from dodo_claude.control import steering
 from dodo_claude.dashboard import dashboard as module
 from dodo_claude.dashboard import following
 from dodo_claude.dashboard.dashboard import Dashboard
-from dodo_claude.dashboard.desk import HELP
+from dodo_claude.dashboard.keys import HELP
 from dodo_claude.state import events as life
 from dodo_claude.state.mail import Mailbox
 from tests.integration.scenes import at_gate, bash, configure, gate, happened, open_gate, play, write
@@ -130,12 +130,12 @@ def sit(
 
 def test_a_notice_lies_over_no_dialog_and_is_there_after_it(journals: Journals) -> None:
     async def look(hands: Hands) -> None:
-        hands.app._told("the first notice")
+        hands.app.told("the first notice")
         await hands.sees("the first notice")
         await hands.press("question_mark")
         await hands.sees(*(text for _, text in HELP if len(text) < 60))
         assert "notice" not in hands.text
-        hands.app._told("the second notice")
+        hands.app.told("the second notice")
         await hands.pilot.pause(0.1)
         assert "notice" not in hands.text
         await hands.press("escape")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dodo_claude.dashboard import desk
+from dodo_claude.dashboard import desk, keys
 from dodo_claude.dashboard.desk import Desk
 from dodo_claude.report.board import Line
 from dodo_claude.report.details import Change, Details, Excerpt, Remark
@@ -163,8 +163,8 @@ def test_the_tabs_stand_where_they_can_be_clicked(width: int) -> None:
 
 
 def test_the_keys_are_those_that_are_of_use() -> None:
-    def of(told: StageStatus | None, **keys: bool) -> str:
-        return "".join(key for key, _ in desk.keys(told, **{"live": True, "attaches": True, "filtered": False, **keys}) if len(key) == 1)  # fmt: skip
+    def of(told: StageStatus | None, **known: bool) -> str:
+        return "".join(key for key, _ in keys.keys(told, **{"live": True, "attaches": True, "filtered": False, **known}) if len(key) == 1)  # fmt: skip
 
     assert of(None) == "w/z?q"
     assert of(stage("a", "asks", in_tmux="running")) == "ramicxw/z?q"
@@ -178,9 +178,9 @@ def test_the_keys_are_those_that_are_of_use() -> None:
 
 
 def test_help_and_the_way_out_are_always_there() -> None:
-    found = desk.keys(stage("a", "asks", in_tmux="running"), live=True, attaches=True, filtered=True)
+    found = keys.keys(stage("a", "asks", in_tmux="running"), live=True, attaches=True, filtered=True)
     for width in (18, 40, 80, 200):
-        line, places = desk.foot(found, width)
+        line, places = keys.foot(found, width)
         text = plain(line)
         assert text.endswith(" ? help  q quit ")
         assert len(text) <= width
@@ -189,16 +189,16 @@ def test_help_and_the_way_out_are_always_there() -> None:
 
 @pytest.mark.parametrize("width", [40, 76, 100])
 def test_the_help_fits(width: int) -> None:
-    lines = desk.help_lines(width)
+    lines = keys.help_lines(width)
     assert all(len(text) <= width for text in plains(lines))
     assert width < 76 or len(lines) <= 20
     whole = " ".join(" ".join(plains(lines)).split())
-    assert all(" ".join(text.split()) in whole for _, text in desk.HELP if width == 100)
+    assert all(" ".join(text.split()) in whole for _, text in keys.HELP if width == 100)
 
 
 def test_every_key_is_in_the_help() -> None:
-    helped = [*" ".join(keys for keys, _ in desk.HELP).split(), "T"]
-    assert {key for state in ("asks", "blocked", "failed") for key, _ in desk.keys(stage("a", state, in_tmux="x", request="7-1"), live=False, attaches=True, filtered=False)} - {"1-6"} <= {*helped}  # fmt: skip
+    helped = [*" ".join(names for names, _ in keys.HELP).split(), "T"]
+    assert {key for state in ("asks", "blocked", "failed") for key, _ in keys.keys(stage("a", state, in_tmux="x", request="7-1"), live=False, attaches=True, filtered=False)} - {"1-6"} <= {*helped}  # fmt: skip
 
 
 # -- the tabs
