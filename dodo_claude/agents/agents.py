@@ -349,7 +349,7 @@ def settings(profile: AgentProfile, job: Job, config_dir: str | None = None) -> 
             "autoAllowBashIfSandboxed": False,
         }
     if profile.permission_mode == BYPASS:
-        # Its warning is a dialog that exits by default; who may use this mode is settled in approval.py.
+        # Its warning is a dialog that exits by default; who may use this mode is settled in safeguards.py.
         made["skipDangerousModePermissionPrompt"] = True
     return in_lines(made)
 

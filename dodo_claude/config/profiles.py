@@ -30,7 +30,7 @@ BUILT_IN = ("claude", "scripted")
 _ONLY = {"prompt_by": "command", "scenario": "scripted", "sandbox": "claude"}
 
 # What turns the client's questions off altogether, however it is spelled. As permission_mode it can be had, where
-# approval.py finds what it needs; as an argument nobody would look for it.
+# approvable.py finds what it needs; as an argument nobody would look for it.
 _BYPASS = ("dangerously-skip-permissions", "bypassPermissions")
 
 

@@ -26,7 +26,7 @@ from dodo_claude.control.finding import NOTE, OK, WRONG, Finding
 from dodo_claude.control.loopback import Answer, Asked, Call, Loopback
 from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.machine.server import program
-from dodo_claude.run import approval, server
+from dodo_claude.run import approval, project_tmux
 from dodo_claude.state.events import OUTCOME
 from dodo_claude.state.journal import StageLog
 from dodo_claude.state.mail import Mailbox, RefusedError
@@ -251,7 +251,7 @@ def _start_fault(root: Path, said: str) -> Finding:
 
 
 def _attach_and_leave(root: Path) -> None:
-    tmux = server.own_tmux(root, os.environ)
+    tmux = project_tmux.own_tmux(root, os.environ)
     main, side = pty.openpty()
     drain = threading.Thread(target=_drain, args=(main,), daemon=True)
     try:
@@ -381,7 +381,7 @@ def _reach(command: Sequence[str], root: Path, env: Mapping[str, str], session: 
     prompt = "A folder that nobody trusted."
     words = [f"{key}={value}" for key, value in {**env, "DODO_CLAUDE_NONCE": root.name}.items()]
     words += [*command, "--setting-sources", "user", "--permission-mode", "dontAsk", "--", prompt]
-    tmux = server.own_tmux(root, env)
+    tmux = project_tmux.own_tmux(root, env)
     pane = tmux.spawn(
         "doctor-inner", ["env", "-i", "TERM=screen-256color", *words], inner, root.name, "inner"
     )

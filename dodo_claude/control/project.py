@@ -51,7 +51,7 @@ def find_config() -> Config:
 
 def project_tmux(config: Config) -> Tmux:
     """The tmux server of a project's workers."""
-    from dodo_claude.run.server import open_tmux
+    from dodo_claude.run.project_tmux import open_tmux
 
     return open_tmux(config, os.environ)
 

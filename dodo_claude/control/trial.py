@@ -19,7 +19,7 @@ from types import FrameType
 from dodo_claude.machine import importing, processes, watch
 from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.report import runs
-from dodo_claude.run import server
+from dodo_claude.run import project_tmux
 from dodo_claude.state import slots
 from dodo_claude.text.errors import DodoClaudeError
 
@@ -121,7 +121,7 @@ def _clear(root: Path) -> None:
     runtime = watch.runtime_dir(root)
     pids: list[int] = []
     with contextlib.suppress(OSError, DodoClaudeError):
-        tmux = server.own_tmux(root, os.environ)
+        tmux = project_tmux.own_tmux(root, os.environ)
         for session_id, mark in tmux.server.sessions().values():
             pids += tmux.server.pids(session_id)
             tmux.server.end(session_id, mark)

@@ -16,7 +16,7 @@ from dodo_claude.text.clean import clean_line
 from dodo_claude.text.states import SETTLED
 
 if TYPE_CHECKING:
-    from dodo_claude.plugin.live import Screen
+    from dodo_claude.plugin.screen import Screen
     from dodo_claude.run.fleet import Fleet
 
 
@@ -81,7 +81,7 @@ class LiveBoard:
 
     def show(self, *, held: bool) -> Screen:
         """Put it on the terminal, with what a dodo.py's task prints by itself above it."""
-        from dodo_claude.plugin.live import Screen  # rich: not before there is something on it
+        from dodo_claude.plugin.screen import Screen  # rich: not before there is something on it
 
         self._screen = Screen(self._stream, self._draw, held=held)
         self._streams = Streams(self._screen.above)

@@ -23,7 +23,8 @@ from doit.task import Task
 from dodo_claude.control.project import here
 from dodo_claude.machine import importing, ownership
 from dodo_claude.machine.ours import STATE_DIR
-from dodo_claude.plugin.backend import ContentChecker, DurableDB, keep_unrun
+from dodo_claude.plugin.backend import DurableDB, keep_unrun
+from dodo_claude.plugin.checker import ContentChecker
 from dodo_claude.plugin.freshness import definition_digests
 from dodo_claude.plugin.tasks import stage_tasks
 from dodo_claude.text.clean import one_line

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
+from doit.exceptions import BaseFail, UnmetDependency
 from doit.runner import FAILURE, MThreadRunner
 
 from dodo_claude.config.records import Stage
@@ -21,14 +21,14 @@ from dodo_claude.machine.files import disk_problem
 from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.plugin import signals
 from dodo_claude.plugin.backend import DurableDB
+from dodo_claude.plugin.ends import Ends
 from dodo_claude.plugin.order import Ready, ways
 from dodo_claude.plugin.reporter import StageReporter
-from dodo_claude.plugin.tasks import StageStopped, UnmetNeeds, stage_of
+from dodo_claude.plugin.tasks import UnmetNeeds, stage_of
 from dodo_claude.run.run import Run
 from dodo_claude.text.errors import DodoClaudeError
 
 if TYPE_CHECKING:
-    from dodo_claude.report.history import Said
     from dodo_claude.worker.witness import Witness
 
 # A second signal within this time means: now.
@@ -67,8 +67,7 @@ class StageRunner(MThreadRunner):
         self._signalled = 0.0
         self._ready = False
         self._worked = False  # something was run: a stage, or another task
-        # Of each stage that doit is done with how that went: its failure, and the tasks that it needed.
-        self._ends: dict[str, tuple[str, BaseFail | None, tuple[str, ...]]] = {}
+        self._ends = Ends()
         self.final_result: int  # doit's exit code so far
 
     def select_task(self, node: Any, tasks_dict: Any) -> bool:
@@ -79,7 +78,7 @@ class StageRunner(MThreadRunner):
             self._ready = True
             self._what_stands()
         if not chosen and node.run_status in ("up-to-date", "ignore"):
-            self._ends[node.task.name] = (node.run_status, None, ())
+            self._ends.add(node.task.name, node.run_status)
             self._holds(node)
         return chosen
 
@@ -180,7 +179,7 @@ class StageRunner(MThreadRunner):
         """A task came to its end."""
         super().process_task_result(node, base_fail)
         if node.run_status == "successful":
-            self._ends[node.task.name] = (node.run_status, None, ())
+            self._ends.add(node.task.name, node.run_status)
             self._holds(node)
             if stage_of(node.task) is not None:
                 # They are stored, and nobody asks the task for them: a run would keep those of all stages to its end.
@@ -239,9 +238,7 @@ class StageRunner(MThreadRunner):
             self.final_result = self.final_result or FAILURE
         held = self.run.held if self.run is not None else set()
         for name, text in witness.fallen.items():
-            status, _, needs = self._ends.get(name, ("", None, ()))
-            if status in ("successful", "up-to-date"):
-                self._ends[name] = ("failure", TaskFailed(text), needs)
+            if self._ends.fell(name, text):
                 held.discard(name)
                 if self._ours is not None:
                     self._ours.fell(name, text)
@@ -253,7 +250,7 @@ class StageRunner(MThreadRunner):
         if isinstance(base_fail, UnmetDependency):
             base_fail = UnmetNeeds(needs)
         super()._handle_task_error(node, base_fail)
-        self._ends[node.task.name] = (node.run_status, base_fail, needs)
+        self._ends.add(node.task.name, node.run_status, base_fail, needs)
         if isinstance(base_fail, UnmetDependency):
             self.final_result = before or FAILURE
 
@@ -273,7 +270,7 @@ class StageRunner(MThreadRunner):
     def _clear_left(self) -> None:
         """Stopped early, or stopped by a failure: what an earlier run had at work on the rest ends, resumable."""
         if self.run is not None and (self._ready or self.signal is not None) and self.run.lost is None:
-            done = {name for name, (status, _, _) in self._ends.items() if status == "successful"}
+            done = self._ends.successful()
             clear_left(
                 self.run, [stage for stage in (*self.stages, *self.run.learned) if stage.name not in done]
             )
@@ -284,7 +281,7 @@ class StageRunner(MThreadRunner):
             return
         said = []
         try:
-            path, write_page = self.run.write_report(self._said())
+            path, write_page = self.run.write_report(self._ends.said())
             said.append(f"report: {os.path.relpath(path, self.run.config.root)}")
             write_page()
         except (OSError, DodoClaudeError) as error:
@@ -295,22 +292,6 @@ class StageRunner(MThreadRunner):
             said.append(f"{'no page of it' if said else 'no report'}: {fault}")
         if self._ours is not None:
             self._ours.reported("; ".join(said))
-
-    def _said(self) -> dict[str, Said]:
-        """How doit is done with the stages that it came to, in the report's words."""
-        from dodo_claude.report import history, report
-
-        words = {"up-to-date": report.UP_TO_DATE, "ignore": report.IGNORED, "successful": report.DONE}
-        found = {}
-        for name, (status, fail, needs) in self._ends.items():
-            if fail is None:
-                found[name] = history.Said(words[status])
-            elif isinstance(fail, UnmetDependency):
-                found[name] = history.Said(report.NOT_RUN, waits_for=needs)
-            else:
-                state = report.STOPPED if isinstance(fail, StageStopped) else report.FAILED
-                found[name] = history.Said(state, fail.message)
-        return found
 
     def _signal(self, number: int) -> None:
         """First: start nothing more, end the workers, save; again within 3 s: kill. Doit's queue wakes up by itself."""

@@ -1,6 +1,6 @@
 """The board of a run as lines of text: what it shows of each stage, and what of it fits a terminal. Pure.
 
-live.py puts it on a terminal; reporter.py knows what happened.
+screen.py puts it on a terminal; live_board.py knows what happened.
 """
 
 from __future__ import annotations

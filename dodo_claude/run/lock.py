@@ -8,8 +8,9 @@ import os
 import time
 from pathlib import Path
 
-from dodo_claude.machine import files, ours
+from dodo_claude.machine import files
 from dodo_claude.machine.files import being_written, make_state_dir
+from dodo_claude.machine.ours import NotOursError
 from dodo_claude.text.errors import DodoClaudeError
 
 # Whoever asks who holds the lock has it, shared, for a moment: a status, a dashboard.
@@ -57,7 +58,7 @@ def sweep_state(state: Path, *, attempts: bool) -> None:
     if attempts:
         from dodo_claude.worker import store
 
-        with contextlib.suppress(OSError, ours.NotOursError):  # a store that is none fails nothing
+        with contextlib.suppress(OSError, NotOursError):  # a store that is none fails nothing
             store.sweep(state)
         # A stage that is up to date has nobody else who would: its screen is written after its end.
         with contextlib.suppress(OSError):

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 
 from dodo_claude.agents import clients, trust
 from dodo_claude.config.records import Config, Stage
-from dodo_claude.machine import files, ours, watch
+from dodo_claude.machine import files, watch
 from dodo_claude.machine.files import disk_problem, make_state_dir, write_atomic
-from dodo_claude.machine.ours import STATE_DIR
+from dodo_claude.machine.ours import STATE_DIR, NotOursError
 from dodo_claude.run import approval, programs
 from dodo_claude.text.errors import DodoClaudeError
 
@@ -96,7 +96,7 @@ def closed(config: Config) -> list[str]:
             os.close(files.open_file(config.root / STATE_DIR / name, os.O_RDWR))
         except FileNotFoundError:
             continue  # it is made
-        except ours.NotOursError as error:
+        except NotOursError as error:
             problems.append(str(error))
         except OSError as error:
             problems.append(disk_problem(error, config.root))

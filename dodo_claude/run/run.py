@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING
 
 from dodo_claude.config.records import Config, Plan, Prompt, Stage
 from dodo_claude.machine import files, ours, watch
-from dodo_claude.machine.files import disk_problem, make_folder, make_state_dir, write_atomic
+from dodo_claude.machine.files import (
+    disk_problem,
+    make_folder,
+    make_state_dir,
+    write_atomic,
+)
 from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.run import lock
 from dodo_claude.state import left
@@ -260,9 +265,9 @@ class Run:
         """The tmux server of this project. libtmux is imported only when a worker starts."""
         with self._lock:
             if self._tmux is None:
-                from dodo_claude.run import server
+                from dodo_claude.run import project_tmux
 
-                self._tmux = server.open_tmux(self.config, self.environ)
+                self._tmux = project_tmux.open_tmux(self.config, self.environ)
             return self._tmux
 
     def stop(self, *, hurry: bool = False) -> None:
@@ -286,7 +291,7 @@ class Run:
 
     def close(self) -> None:
         """Let go of everything. Workers that are kept stay in tmux."""
-        from dodo_claude.run import server
+        from dodo_claude.run import project_tmux
 
         self.settle()
         with self._lock:
@@ -297,8 +302,8 @@ class Run:
             if self._watcher is not None:
                 self._watcher.close()
                 self._watcher = None
-            if self._tmux is None and self._lock_fd is not None and server.is_left(self.config):
-                self._tmux = server.open_tmux(self.config, self.environ)
+            if self._tmux is None and self._lock_fd is not None and project_tmux.is_left(self.config):
+                self._tmux = project_tmux.open_tmux(self.config, self.environ)
             if self._tmux is not None:
                 if self._lock_fd is not None:
                     self._take_down_left(self._tmux)

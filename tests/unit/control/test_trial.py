@@ -11,7 +11,7 @@ import pytest
 
 from dodo_claude.control import trial
 from dodo_claude.machine import processes
-from dodo_claude.run import server
+from dodo_claude.run import project_tmux
 from tests.project import PATIENCE, Project
 
 pytestmark = pytest.mark.tmux
@@ -25,7 +25,7 @@ def test_what_writes_at_its_end_leaves_nothing(
     with contextlib.suppress(KeyError), trial.place(tmp_path) as root:
         late = f"trap 'sleep 0.2; mkdir -p {root}/state; echo x > {root}/state/late; exit' HUP TERM; echo > {root}/up; sleep 600 & wait"
         argv = ["env", f"DODO_CLAUDE_NONCE={nonce}", "sh", "-c", late]
-        pane = server.own_tmux(root, os.environ).spawn("trial", argv, root, "its-own", "trial")
+        pane = project_tmux.own_tmux(root, os.environ).spawn("trial", argv, root, "its-own", "trial")
         while not (root / "up").exists():
             time.sleep(0.01)
         raise KeyError  # its trial failed

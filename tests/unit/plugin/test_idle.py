@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from dodo_claude.config import inputs
 from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.plugin import explain, idle, kept
-from dodo_claude.plugin.backend import ContentChecker, DurableDB
+from dodo_claude.plugin.backend import DurableDB
+from dodo_claude.plugin.checker import ContentChecker
 from dodo_claude.plugin.freshness import definition, definition_digest, digest_text
 from dodo_claude.plugin.loader import StageLoader
 from dodo_claude.plugin.task_control import StageControl

@@ -149,7 +149,7 @@ def test_groups_and_setups_and_failures_are_doits(play: Play) -> None:
     assert sorted(play.log) == ["after", "bad", "before", "first"]
     assert play.log.index("first") < play.log.index("after")
     assert play.log.index("before") < play.log.index("after")
-    assert set(play.made._ends) >= {"never"}
+    assert set(play.made._ends.said()) >= {"never"}
 
 
 def test_what_is_up_to_date_is_not_run_and_what_waits_for_it_is(play: Play, tmp_path: Any) -> None:

@@ -12,7 +12,7 @@ import pytest
 from doit.dependency import get_file_md5
 
 from dodo_claude.config import inputs
-from dodo_claude.plugin.backend import ContentChecker
+from dodo_claude.plugin.checker import ContentChecker
 from dodo_claude.worker import verify
 from dodo_claude.worker.verify import (
     digest_file,

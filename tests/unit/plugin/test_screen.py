@@ -12,8 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from dodo_claude.machine.question import Above
-from dodo_claude.plugin import live
-from dodo_claude.plugin.live import Screen
+from dodo_claude.plugin.screen import ECHO, Screen
 from dodo_claude.report.board import Line
 
 
@@ -44,7 +43,7 @@ class Paper(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def _size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "size_of", lambda stream: (40, 20))
+    monkeypatch.setattr("dodo_claude.plugin.screen.size_of", lambda stream: (40, 20))
     monkeypatch.setenv("TERM", "xterm-256color")
 
 
@@ -93,7 +92,7 @@ def test_nothing_is_painted_when_nothing_changed(
 ) -> None:
     made, paper = screen
     before = paper.getvalue()
-    monkeypatch.setattr(live, "CLOCK_SECONDS", 0.26)
+    monkeypatch.setattr("dodo_claude.plugin.screen.CLOCK_SECONDS", 0.26)
     for _ in range(4):
         made.changed()
         made.paint()
@@ -107,7 +106,7 @@ def test_between_two_pictures_passes_a_moment_however_much_changes(
 ) -> None:
     paper, drawn = Paper(), []
     first = threading.Event()
-    monkeypatch.setattr(live, "PAINT_SECONDS", 1e6)
+    monkeypatch.setattr("dodo_claude.plugin.screen.PAINT_SECONDS", 1e6)
 
     def draw(width: int, height: int) -> list[Line]:
         drawn.append((width, height))
@@ -128,7 +127,7 @@ def test_a_ctrl_c_that_the_terminal_shows_is_wiped_with_the_board(
     made, paper = screen
     board[:] = [(("p", ""),), (("a  running  " + "x" * 60, ""),)]
     made.paint()
-    assert len(paper.shown[-1]) == 39 - live.ECHO
+    assert len(paper.shown[-1]) == 39 - ECHO
     paper.write("^C^C")
     made.above("SIGINT: stopping\n")
     assert paper.shown[:2] == ["SIGINT: stopping", "p"]
@@ -171,14 +170,14 @@ def test_one_that_begins_while_somebody_is_asked(board: list[Line]) -> None:
 def test_a_smaller_terminal_gets_a_smaller_board(screen: tuple[Screen, Paper], board: list[Line], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     made, paper = screen
     board[:] = [(("p", ""),)]
-    monkeypatch.setattr(live, "size_of", lambda stream: (10, 3))
+    monkeypatch.setattr("dodo_claude.plugin.screen.size_of", lambda stream: (10, 3))
     made.above("one\n")
     assert paper.getvalue().endswith("a  running\x1b[0m\r\x1b[K\x1b[1A\x1b[Kone\np")
     board[:] = [(("twelve columns", ""),)]
     made.above("two\n")  # it stands there as it is
-    monkeypatch.setattr(live, "size_of", lambda stream: (40, 20))
+    monkeypatch.setattr("dodo_claude.plugin.screen.size_of", lambda stream: (40, 20))
     made.paint()
-    monkeypatch.setattr(live, "size_of", lambda stream: (5, 20))
+    monkeypatch.setattr("dodo_claude.plugin.screen.size_of", lambda stream: (5, 20))
     made.above("three\n")  # by then it took three rows
     assert "\r\x1b[K\x1b[1A\x1b[K\x1b[1A\x1b[Kthree" in paper.getvalue()
 
