@@ -25,6 +25,8 @@ _OF_BASE: Mapping[str, Mapping[str, Any]] = {
     "command": {},
 }
 BUILT_IN = ("claude", "scripted")
+# Whose workers stay in a session, and can be spoken to.
+SESSIONS = ("claude", "scripted")
 
 # Keys that only one base has a use for.
 _ONLY = {"prompt_by": "command", "scenario": "scripted", "sandbox": "claude"}

@@ -24,7 +24,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from dodo_claude.agents import agents
+from dodo_claude.agents.claude import modes
+from dodo_claude.agents.table import agent_of
 from dodo_claude.config.records import AgentProfile, Config, Plan, Stage
 from dodo_claude.machine import ownership
 from dodo_claude.machine.files import make_private, user_state, write_atomic
@@ -136,7 +137,7 @@ def _facts(agent: AgentProfile) -> list[object]:
 def _worker(agent: AgentProfile) -> str:
     program = shlex.join([*agent.command, *agent.args]) or agent.base
     parts = [program]
-    if agent.base != "command":
+    if agent_of(agent).can.hooks:
         parts.append(f"permission mode {agent.permission_mode}")
         parts.append(f"may use {', '.join(agent.allowed_tools) or 'no tool that changes anything'}")
         if agent.sandbox:
@@ -165,7 +166,7 @@ def _files(config: Config) -> list[Item]:
             continue
         for name in _named([*agent.command, *agent.args], root):
             names.setdefault(name, f"named by agent '{agent.name}'")
-        for folder in (".", stage.cwd) if agent.base == "claude" else ():
+        for folder in (".", stage.cwd) if agent_of(agent).can.setup else ():
             for source, file in (("project", "settings.json"), ("local", "settings.local.json")):
                 path = os.path.normpath(os.path.join(folder, ".claude", file))
                 if source not in agent.setting_sources or path in names or not (root / path).is_file():
@@ -340,7 +341,7 @@ def unsafe_files(config: Config) -> list[str]:
     names += [plan.file for plan in config.plans if plan.digest is not None]
     for stage in config.workers:
         names += [stage.prompt_file] if stage.prompt_file is not None else []
-        if stage.agent is not None and stage.agent.base == "scripted":
+        if stage.agent is not None and agent_of(stage.agent).can.scenario:
             names.append(stage.agent.scenario or "scenario.toml")
     names += [item.name for item in _files(config)]
     found = [ownership.fault(config.root, name) for name in dict.fromkeys(names)]
@@ -360,16 +361,16 @@ def bypass_problems(config: Config, environ: Mapping[str, str], marks: Iterable[
     problems = []
     contained = any(mark.exists() for mark in marks)
     for name, agent in _agents(config).items():
-        if agent.permission_mode != agents.BYPASS:
+        if agent.permission_mode != modes.BYPASS:
             continue
         if environ.get(ALLOW_BYPASS) != "1":
             problems.append(
-                f"agents.{name}: permission_mode '{agents.BYPASS}' needs your consent for this run as well "
+                f"agents.{name}: permission_mode '{modes.BYPASS}' needs your consent for this run as well "
                 f"(--allow-bypass, or {ALLOW_BYPASS}=1; better: list what the worker may do in allowed_tools)"
             )
         if not contained and not agent.sandbox:
             problems.append(
-                f"agents.{name}: permission_mode '{agents.BYPASS}' needs a place where it can do no harm: this is no "
+                f"agents.{name}: permission_mode '{modes.BYPASS}' needs a place where it can do no harm: this is no "
                 "container (run it in one, or set sandbox = true)"
             )
     return problems
@@ -383,10 +384,10 @@ def sandbox_problems(config: Config, environ: Mapping[str, str]) -> list[str]:
     for name, agent in _agents(config).items():
         path = environ.get("PATH", os.defpath)
         missing = [
-            program for program in agents.SANDBOX_PROGRAMS if agent.sandbox and not shutil.which(program, path=path)
+            program for program in modes.SANDBOX_PROGRAMS if agent.sandbox and not shutil.which(program, path=path)
         ]  # fmt: skip
         if missing:
-            packages = " ".join(agents.SANDBOX_PROGRAMS[program] for program in missing)
+            packages = " ".join(modes.SANDBOX_PROGRAMS[program] for program in missing)
             problems.append(
                 f"agents.{name}: sandbox: {' and '.join(missing)} not found on PATH (apt install {packages})"
             )
@@ -424,7 +425,7 @@ def require(config: Config, environ: Mapping[str, str]) -> None:
 def warn(config: Config) -> None:
     """Say on stderr, on each run, which agents work without permission rules."""
     for name, agent in _agents(config).items():
-        if agent.permission_mode == agents.BYPASS:
+        if agent.permission_mode == modes.BYPASS:
             where = "in the client's sandbox" if agent.sandbox else "in this container"
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(

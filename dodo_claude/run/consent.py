@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from dodo_claude.agents import trust
+from dodo_claude.agents.table import agent_of
 from dodo_claude.config import plans
 from dodo_claude.config.records import Config, Plan
 from dodo_claude.machine import question
@@ -71,7 +72,7 @@ def _trust(run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None], b
     clients = {
         stage.agent.command[0]
         for stage in config.workers
-        if stage.agent is not None and stage.agent.base == "claude"
+        if stage.agent is not None and agent_of(stage.agent).can.setup
     }
     if not clients:
         return

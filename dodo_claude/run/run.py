@@ -269,7 +269,7 @@ class Run:
                     self.witness.stood(stage.name, stage.fixed(targets))
 
     def _make_services(self) -> Services:
-        from dodo_claude.agents.agents import BOX
+        from dodo_claude.agents.claude.screens import BOX
         from dodo_claude.run.fleet import Fleet, Limits, local_zone
         from dodo_claude.run.lookout import Lookout
         from dodo_claude.state.slots import Slots
@@ -704,6 +704,7 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
     import shutil
 
     from dodo_claude.agents import trust
+    from dodo_claude.agents.table import agent_of
     from dodo_claude.run import programs
 
     problems: list[str] = []
@@ -721,20 +722,20 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
         if command is not None and shutil.which(command, path=environ.get("PATH")) is None:
             hint = (
                 "npm install -g @anthropic-ai/claude-code, or --agent scripted"
-                if profile.base == "claude"
+                if agent_of(profile).can.setup
                 else ""
             )
             hint = hint or f"install it, or set agents.{profile.name}.command"
             problems.append(f"agent '{profile.name}': '{command}' not found on PATH ({hint})")
             missing.add(profile.full_name)
-        elif profile.base == "scripted":
+        elif agent_of(profile).can.scenario:
             scenario = config.root / (profile.scenario or "scenario.toml")
             if not scenario.is_file():
                 problems.append(
                     f"agent '{profile.name}': {profile.scenario} not found beside {config.path.name}; "
                     "the scripted agent plays what that file says (write it, or use another agent)"
                 )
-    ready = [stage for stage in stages if stage.agent is not None and stage.agent.base == "claude"
+    ready = [stage for stage in stages if stage.agent is not None and agent_of(stage.agent).can.setup
              and stage.agent.full_name not in missing]  # fmt: skip
     if ready:
         from dodo_claude.agents import clients

@@ -18,7 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Self
 
-from dodo_claude.agents import agents
+from dodo_claude.agents.table import agent_of
 from dodo_claude.agents.usage import Usage
 from dodo_claude.config import shell
 from dodo_claude.config.config import Stage
@@ -55,6 +55,7 @@ class Work(ABC):
         self, stage: Stage, definition: Mapping[str, object], services: Services, attempt: Attempt
     ) -> None:
         self.stage = stage
+        self.agent = agent_of(stage.agent)
         self.definition = definition
         self.services = services
         self.attempt = attempt
@@ -241,7 +242,7 @@ class Work(ABC):
             if self.alive():  # adopted: it runs already, whatever the fleet thinks of new ones
                 fleet.adopted(self.key)
                 return slot
-            left = fleet.pause_left() if self.base in ("claude", "scripted") else 0.0
+            left = fleet.pause_left() if self.agent.can.limits else 0.0
             why = (
                 f"waits with all others, {in_words(left)}: {fleet.paused_for}"
                 if left > 0
@@ -329,7 +330,7 @@ class Work(ABC):
             told = event.data.get("verified")
             self.verified = list(told) if isinstance(told, list) else []
         elif event.kind == "PostToolBatch":
-            self.wrote |= dict.fromkeys(agents.written(event.data, self.services.root), event.at)
+            self.wrote |= dict.fromkeys(self.agent.written(event.data, self.services.root), event.at)
         elif event.kind == life.CHECKING:
             self.checking = True
         elif event.kind == life.PHASE:

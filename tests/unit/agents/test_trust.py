@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.agents import agents, trust
+from dodo_claude.agents import trust
+from dodo_claude.agents.claude import first_run
 from dodo_claude.text.errors import DodoClaudeError
 from tests.samples.stages import STAGE, config_of
 
@@ -89,7 +90,7 @@ def test_the_clients_own_folder_goes_before_home(home: Path, tmp_path: Path) -> 
     write(home, READY)
     environ = {"HOME": str(tmp_path), "CLAUDE_CONFIG_DIR": str(home)}
     assert trust.is_trusted(Path("/site"), environ)
-    assert agents.state_file({"HOME": "/h", "CLAUDE_CONFIG_DIR": ""}) == Path("/h/.claude.json")
+    assert first_run.state_file({"HOME": "/h", "CLAUDE_CONFIG_DIR": ""}) == Path("/h/.claude.json")
 
 
 DAMAGED = ["", "{", "[]", "null", "7", '"text"', '{"a": \xff}', "[" * 100_000]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.agents import agents
+from dodo_claude.agents.claude import modes
 from dodo_claude.config.config import load_config
 from dodo_claude.config.records import Config
 from dodo_claude.machine import ownership
@@ -129,7 +129,7 @@ def test_each_change_is_asked_again_and_named(place: Place, change: str) -> None
     place.require()
     old, new, named = CHANGES[change]
     if change == "the sandbox":  # what it is made of need not be on this machine
-        for program in agents.SANDBOX_PROGRAMS:
+        for program in modes.SANDBOX_PROGRAMS:
             place.write(f"bin/{program}", "#!/bin/sh\n").chmod(0o755)
         place.environ["PATH"] += f":{place.root}/bin"
     place.edit(old, new)
