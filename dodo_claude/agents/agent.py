@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from dodo_claude.agents.usage import TranscriptReader
 from dodo_claude.config.records import AgentProfile
 from dodo_claude.state.vocabulary import Vocabulary
 
@@ -67,9 +68,10 @@ class Can:
     hooks: bool = False  # it stays in its pane, tells of itself by hooks and takes further prompts
     resume: bool = False  # a session that was cut off goes on in a new process
     mail: bool = False  # messages reach it
-    compact: bool = False  # it makes room in its context when told to, or forgets all of it
+    compact: bool = False  # "/compact …" and "/clear", as prompts, make room in its context
     limits: bool = False  # it asks an API, whose limits pause it and all others like it
     setup: bool = False  # the user's home holds what decides whether it starts: trust, a login, settings
+    large: bool = False  # a worker takes as much memory as `worker_memory` says; else some 10 MB
     scenario: bool = False  # it plays a file of the project
 
 
@@ -87,6 +89,8 @@ class Agent(Protocol):
     can: Can
     # What its hooks call what happens; None: as our own events are called.
     vocabulary: Vocabulary | None = None
+    # What its screen shows where its input box is, and nowhere else.
+    box: str = ""
 
     # -- its start
 
@@ -131,6 +135,14 @@ class Agent(Protocol):
         """What stands in the input box on `screen` (with its escape sequences): free, draft or absent."""
         return "absent"
 
+    def fault(self, error: str, text: str) -> str:
+        """The kind of a failed turn, one of those in faults.py where it is like one; `error` and `text` are as it told them."""
+        return error or "unknown"
+
+    def limit(self, text: str) -> str:
+        """What it says of a limit, with the limit's end as limits.py reads it."""
+        return text
+
     def no_answer(self, line: bytes) -> NoAnswer | None:
         """What a line of its log says of a request without an answer."""
         return None
@@ -138,6 +150,20 @@ class Agent(Protocol):
     def idle_since(self, env: Mapping[str, str], pid: int, session_id: str | None) -> float:
         """Since when it calls its session idle, besides its hooks, in wall time; 0 when it does not."""
         return 0.0
+
+    # -- what it uses
+
+    def transcript(self, path: Path) -> TranscriptReader:
+        """The reader of its transcript."""
+        return TranscriptReader(path)
+
+    def cost(self, status: Mapping[str, object]) -> float | None:
+        """The dollars that it told as its status; None if it told none."""
+        return None
+
+    def context(self, status: Mapping[str, object]) -> float | None:
+        """How full its context is, in percent, as it told as its status."""
+        return None
 
     # -- its tools, as events of our kinds tell of them
 

@@ -19,6 +19,11 @@ def agent_of(profile: AgentProfile | None) -> Agent:
     return AGENTS["command" if profile is None else profile.base]
 
 
+def boxes() -> list[str]:
+    """What shows that an input box is open, of whatever agent."""
+    return [*dict.fromkeys(agent.box for agent in AGENTS.values() if agent.box)]
+
+
 def agent_at(folder: Path) -> Agent:
     """The agent that works in the attempt's `folder` and is spoken to from elsewhere."""
     named = vocabulary.of_attempt(folder)

@@ -206,7 +206,7 @@ class Orchestrate(DoitRun):
                 )
                 consent.settle(
                     self.loader.run, give=trust, ask=ask, out=self.outstream,
-                    stale=lambda base: explained.is_stale(self.control, self.dep_manager, base),
+                    stale=lambda wanted: explained.is_stale(self.control, self.dep_manager, wanted),
                     dodo=self.loader.dodo,
                 )  # fmt: skip
                 if detach:

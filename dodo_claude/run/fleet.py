@@ -346,13 +346,13 @@ class Fleet:
 
     # -- who may start
 
-    def admit(self, key: Hashable, base: str = "claude") -> str | None:
-        """May a worker of an agent of `base` start? None: it counts as started, until `ended`. Else why not yet.
+    def admit(self, key: Hashable, *, large: bool = True) -> str | None:
+        """May a worker start? None: it counts as started, until `ended`. Else why not yet.
 
-        The first always may: nobody would make room for it.
+        `large`: it takes as much memory as `worker_memory` says. The first always may: nobody would make room for it.
         """
         with self._lock:
-            need = self._limits.worker_memory if base == "claude" else SMALL_WORKER
+            need = self._limits.worker_memory if large else SMALL_WORKER
             now = self._clock.monotonic()
             others = [worker for other, worker in self._workers.items() if other != key]
             if others and self._limits.worker_memory:

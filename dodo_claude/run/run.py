@@ -269,7 +269,7 @@ class Run:
                     self.witness.stood(stage.name, stage.fixed(targets))
 
     def _make_services(self) -> Services:
-        from dodo_claude.agents.claude.screens import BOX
+        from dodo_claude.agents.table import boxes
         from dodo_claude.run.fleet import Fleet, Limits, local_zone
         from dodo_claude.run.lookout import Lookout
         from dodo_claude.state.slots import Slots
@@ -287,7 +287,9 @@ class Run:
         stops = Stops(state, self.holder)
         make_folder(stops.folder)
         self._watcher.watch_folder(watch.EVERYBODY, stops.folder)
-        self._lookout = Lookout(lambda: self.terminal().without(BOX), self._watcher.ring)
+        self._lookout = Lookout(
+            lambda: set.intersection(*map(self.terminal().without, boxes())), self._watcher.ring
+        )
         self.fleet = Fleet(
             Limits.of(self.config), zone=local_zone(self.environ), listener=self._watcher.ring_all
         )

@@ -150,11 +150,6 @@ class Work(ABC):
         """Its name in the fleet's books."""
         return f"{self.stage.name} {self.attempt.number}"
 
-    @property
-    def base(self) -> str:
-        """What the work takes: the base of its agent, '' for a plain command."""
-        return self.stage.agent.base if self.stage.agent is not None else ""
-
     def alive(self) -> bool:
         """Is somebody at work on it now?"""
         return False
@@ -246,7 +241,7 @@ class Work(ABC):
             why = (
                 f"waits with all others, {in_words(left)}: {fleet.paused_for}"
                 if left > 0
-                else fleet.admit(self.key, self.base)
+                else fleet.admit(self.key, large=self.agent.can.large)
             )
             if why is None:
                 return slot
@@ -503,7 +498,7 @@ class Work(ABC):
         if not found:
             return outcome
         self.edited = tuple(change.name for change in found)
-        if self.base == "" and any(
+        if self.stage.agent is None and any(
             not (change.is_input or protect.is_order(change.name)) for change in found
         ):
             return Outcome(Result.FAILED, "; ".join(map(_accusation, found)))

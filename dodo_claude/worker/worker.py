@@ -25,7 +25,7 @@ from dodo_claude.agents import start
 from dodo_claude.agents.agent import CLIENT_LOG, Job, Launch, NoAnswer
 from dodo_claude.agents.closed import closed
 from dodo_claude.agents.turn import Signs
-from dodo_claude.agents.usage import CostMeter, Lines, TranscriptReader, Usage, context_used, cost_of
+from dodo_claude.agents.usage import CostMeter, Lines, TranscriptReader, Usage
 from dodo_claude.config.config import Stage
 from dodo_claude.config.records import Prompt
 from dodo_claude.machine import files, processes
@@ -206,7 +206,7 @@ class Worker(Work):
             self._begin()
             if isinstance(self.resume, Worker):
                 self.cost, self.past = self.resume.cost, self.resume.past
-                saved = TranscriptReader(Path(self.resume.view.transcript or os.devnull))
+                saved = self.agent.transcript(Path(self.resume.view.transcript or os.devnull))
                 self.earlier = self.past + saved.read()
                 self.cost.resumed(saved.saved_cost)
             self._spawn(slot)
@@ -422,7 +422,7 @@ class Worker(Work):
                 if self._may_paste(bell):
                     self._repair(problems)
             case policy.Pause(kind, text):
-                until = self.services.fleet.pause(kind, text)
+                until = self.services.fleet.pause(kind, self.agent.limit(text))
                 self._note(life.PAUSED, until=until, reason=f"{kind}: {text}")
             case policy.GoOn(nudge):
                 self._go_on(bell, nudge=nudge)
@@ -531,6 +531,7 @@ class Worker(Work):
             handover=coming is not None and coming.handover and self.agent.can.compact,
             context=self.context,
             context_stale=self.context_at < self.view.since,
+            kind_of=self.agent.fault,
             compact_at=stage.compact_at if self.agent.can.compact else None,
         )
 
@@ -603,14 +604,14 @@ class Worker(Work):
                 self.past = self.past + self.transcript.read()
                 self.cost.started()
             self.reading = self.view.transcript
-            self.transcript = TranscriptReader(Path(str(self.reading)))
+            self.transcript = self.agent.transcript(Path(str(self.reading)))
         with contextlib.suppress(OSError, ValueError, RecursionError):
             status = json.loads(files.read(self.attempt.dir / "status.json"))
             # What it last said of the session before a /clear was counted: it lags behind the hooks.
             if status.get("session_id") in (None, self.view.session_id):
-                self.context = context_used(status)
+                self.context = self.agent.context(status)
                 self.context_at = os.lstat(self.attempt.dir / "status.json").st_mtime
-                cost = cost_of(status)
+                cost = self.agent.cost(status)
                 if cost is not None:
                     self.cost.saw(cost)
 

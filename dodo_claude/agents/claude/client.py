@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from dodo_claude.agents import faults, usage
 from dodo_claude.agents.agent import CLIENT_LOG, Agent, Can, Job, Launch, NoAnswer
 from dodo_claude.agents.brief import brief
 from dodo_claude.agents.claude import dialogs, elsewhere, errors_log, hooks, prompts, screens, tools
@@ -24,6 +25,8 @@ MAX_NAME = 24  # columns
 
 class Client(Agent):
     """What the client and the scripted agent, which behaves like it, have in common."""
+
+    box = screens.BOX
 
     def start(self, profile: AgentProfile, job: Job, variables: dict[str, str], command: list[str]) -> Launch:
         """How `command` is started with the client's arguments."""
@@ -64,11 +67,20 @@ class Client(Agent):
     def input_box(self, screen: str) -> str:
         return screens.input_box(screen)
 
+    def fault(self, error: str, text: str) -> str:
+        return faults.kind_of(error, text)
+
     def no_answer(self, line: bytes) -> NoAnswer | None:
         return errors_log.no_answer(line)
 
     def idle_since(self, env: Mapping[str, str], pid: int, session_id: str | None) -> float:
         return elsewhere.idle_since(_json(elsewhere.session_file(env, pid)), session_id)
+
+    def cost(self, status: Mapping[str, object]) -> float | None:
+        return usage.cost_of(status)
+
+    def context(self, status: Mapping[str, object]) -> float | None:
+        return usage.context_used(status)
 
     def aims_at(self, call: Mapping[str, object]) -> str | None:
         return tools.aims_at(call)
@@ -95,7 +107,7 @@ class Client(Agent):
 class Claude(Client):
     """Claude Code itself."""
 
-    can = Can(hooks=True, resume=True, mail=True, compact=True, limits=True, setup=True)
+    can = Can(hooks=True, resume=True, mail=True, compact=True, limits=True, setup=True, large=True)
 
     def passes(self, name: str) -> bool:
         return name == "CLAUDE_CONFIG_DIR" or name.startswith(("ANTHROPIC_", "CLAUDE_CODE_USE_"))
