@@ -65,9 +65,10 @@ class Launch:
 class Can:
     """What an agent can besides taking a prompt: who depends on one of these asks for it, and for no agent's name."""
 
-    hooks: bool = False  # it stays in its pane, tells of itself by hooks and takes further prompts
+    hooks: bool = (
+        False  # it stays in its pane, tells of itself by hooks and takes further prompts and messages
+    )
     resume: bool = False  # a session that was cut off goes on in a new process
-    mail: bool = False  # messages reach it
     compact: bool = False  # "/compact …" and "/clear", as prompts, make room in its context
     limits: bool = False  # it asks an API, whose limits pause it and all others like it
     setup: bool = False  # the user's home holds what decides whether it starts: trust, a login, settings

@@ -152,8 +152,13 @@ def add_note(caller: Caller, said: str, sender: str = USER) -> None:
 
 def compact(caller: Caller, worker: str, goal: str, *, now: bool = False) -> str:
     """Let `worker` compact its context, keeping `goal` in view: when its turn ends, or `now`, which interrupts it."""
+    from dodo_claude.agents.table import agent_at
+    from dodo_claude.state.mail import RefusedError
+
     name = caller.name(worker)
     attempt, _ = caller.at_work(name)
+    if not agent_at(attempt.dir).can.compact:
+        raise RefusedError(f"'{name}': its agent can't compact its context")
     drop(attempt, life.COMPACT, goal=goal, now=now)
     return f"'{name}' compacts its context {'now' if now else 'when its turn ends'}"
 

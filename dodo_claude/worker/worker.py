@@ -522,7 +522,7 @@ class Worker(Work):
             by_check=self.failed is not None,
             broken=self.broken,
             trespass=bool(self.trespasses or self.charged),
-            mail=self.agent.can.mail
+            mail=self.interactive
             and (self.view.state is life.State.IDLE or self.view.held)
             and self.mailbox.waiting(),
             ask_left=max((ask.until - time.time() for ask in self.view.asks), default=0.0),

@@ -107,7 +107,7 @@ class Client(Agent):
 class Claude(Client):
     """Claude Code itself."""
 
-    can = Can(hooks=True, resume=True, mail=True, compact=True, limits=True, setup=True, large=True)
+    can = Can(hooks=True, resume=True, compact=True, limits=True, setup=True, large=True)
 
     def passes(self, name: str) -> bool:
         return name == "CLAUDE_CONFIG_DIR" or name.startswith(("ANTHROPIC_", "CLAUDE_CODE_USE_"))

@@ -11,7 +11,7 @@ from dodo_claude.machine import importing
 class Scripted(Client):
     """It needs no account, and nothing in the user's home."""
 
-    can = Can(hooks=True, resume=True, mail=True, compact=True, limits=True, scenario=True)
+    can = Can(hooks=True, resume=True, compact=True, limits=True, scenario=True)
 
     def passes(self, name: str) -> bool:
         return name == "DODO_CLAUDE_SCRIPTED_SPEED"  # a factor on its sleeps

@@ -21,6 +21,7 @@ from dodo_claude.state import events as life
 from dodo_claude.state.events import State
 from dodo_claude.state.journal import Attempt, StageLog
 from dodo_claude.state.lifecycle import advance
+from dodo_claude.state.mail import Mailbox
 from dodo_claude.state.vocabulary import Vocabulary
 from tests.fakes import NO_PID, Turn
 from tests.samples.attempts import STAGE, SUCCEEDED, Desk, cut_off
@@ -171,6 +172,18 @@ def test_it_is_told_what_is_missing_once_its_input_box_is_free(desk: Desk) -> No
     assert done.outcome == SUCCEEDED
     assert done.repairs == 1
     assert desk.terminal.names().count("paste") == 1
+
+
+def test_a_message_waits_until_its_turn_is_over(desk: Desk) -> None:
+    def send() -> None:
+        Mailbox(desk.log).post("use wool", "you")
+        say(desk.last, OVER[0], **OVER[1])
+
+    desk.waker.meanwhile = [send]
+    done = desk.drive(MADE_UP, turn(desk, *OPEN, a="made"), turn(desk, *AGAIN))
+    assert done.outcome == SUCCEEDED
+    (pasted,) = (text for name, *text in desk.terminal.calls if name == "paste")
+    assert "use wool" in str(pasted)
 
 
 def test_an_error_in_its_words_pauses_all(desk: Desk) -> None:
