@@ -50,7 +50,7 @@ def choose_agent(wanted: str | None, ask: bool) -> tuple[str, bool]:
     if problem and wanted == "claude":
         raise DemoError(f"--agent claude: {problem}")
     if not problem:
-        from dodo_claude.agents import trust
+        from dodo_claude.agents.claude import trust
 
         if trust.is_trusted(WORK, os.environ):
             telling.prose("Claude Code: `claude` is on PATH and trusts demo/work.")
@@ -73,8 +73,7 @@ def claude_problem() -> str:
         return f"`claude --version` does not work: {error}"
     if done.returncode != 0:
         return f"`claude --version` ends with exit status {done.returncode}"
-    from dodo_claude.agents import clients
-    from dodo_claude.agents.claude import first_run, versions
+    from dodo_claude.agents.claude import clients, first_run, versions
 
     told = clients.version(command)
     if told is not None and versions.is_too_old(told):

@@ -21,8 +21,7 @@ import pytest
 from doit.dependency import JSONCodec
 from doit.exceptions import InvalidCommand
 
-from dodo_claude.agents import trust
-from dodo_claude.agents.claude import first_run
+from dodo_claude.agents.claude import first_run, trust
 from dodo_claude.config.config import load_config
 from dodo_claude.config.records import Stage
 from dodo_claude.machine import files, processes

@@ -51,23 +51,19 @@ class Job:
 class Launch:
     """How to start a worker: files to write into the attempt's folder, its environment, its command.
 
-    `command` is a line of shell in which `$prompt` holds the prompt; `interactive`: it is a session that
-    stays, tells of itself by hooks and takes further prompts.
+    `command` is a line of shell in which `$prompt` holds the prompt.
     """
 
     command: str
     env: dict[str, str]
     files: dict[str, str]
-    interactive: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Can:
     """What an agent can besides taking a prompt: who depends on one of these asks for it, and for no agent's name."""
 
-    hooks: bool = (
-        False  # it stays in its pane, tells of itself by hooks and takes further prompts and messages
-    )
+    hooks: bool = False  # it stays, tells of itself by hooks and takes further prompts and messages
     resume: bool = False  # a session that was cut off goes on in a new process
     compact: bool = False  # "/compact …" and "/clear", as prompts, make room in its context
     limits: bool = False  # it asks an API, whose limits pause it and all others like it

@@ -30,4 +30,4 @@ class Command(Agent):
             command += f' "{_NO_OPTION}$prompt"'
         # A hold on the terminal that no program knows of: one that closes its outputs before it ends (as `cat` does)
         # would let tmux see the terminal's end, hang it up, and so kill what was about to exit well.
-        return Launch(f"{command} 3>&1", variables, {}, interactive=False)
+        return Launch(f"{command} 3>&1", variables, {})

@@ -17,8 +17,8 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
-from dodo_claude.agents import clients, start, trust
-from dodo_claude.agents.claude import first_run, versions
+from dodo_claude.agents import start
+from dodo_claude.agents.claude import clients, first_run, trust, versions
 from dodo_claude.agents.faults import FATAL
 from dodo_claude.agents.table import agent_of
 from dodo_claude.config.config import load_config

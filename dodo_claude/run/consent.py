@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from typing import TextIO
 
-from dodo_claude.agents import trust
+from dodo_claude.agents.claude import trust
 from dodo_claude.agents.table import agent_of
 from dodo_claude.config import plans
 from dodo_claude.config.records import AgentProfile, Config, Plan

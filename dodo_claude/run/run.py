@@ -234,7 +234,7 @@ class Run:
         if problems:
             raise PreflightError("\n".join(problems))
         approval.require(self.config, self.environ)
-        from dodo_claude.agents import clients
+        from dodo_claude.agents.claude import clients
 
         # Only now: to ask a program of its version is to run it.
         problems = clients.too_old([*stages, *later], self.environ)
@@ -705,7 +705,7 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
     """What every worker of `stages` needs and what of it is missing: fact and remedy, a line each."""
     import shutil
 
-    from dodo_claude.agents import trust
+    from dodo_claude.agents.claude import trust
     from dodo_claude.agents.table import agent_of
     from dodo_claude.run import programs
 
@@ -740,7 +740,7 @@ def preflight(config: Config, stages: list[Stage], environ: Mapping[str, str]) -
     ready = [stage for stage in stages if stage.agent is not None and agent_of(stage.agent).can.setup
              and stage.agent.full_name not in missing]  # fmt: skip
     if ready:
-        from dodo_claude.agents import clients
+        from dodo_claude.agents.claude import clients
 
         problems += trust.problems(trust.folders(config, ready), environ)
         problems += clients.settings_problems(config, ready, environ)

@@ -14,7 +14,7 @@ import uuid
 
 import pytest
 
-from dodo_claude.agents import trust
+from dodo_claude.agents.claude import trust
 
 from .client import client_home
 from .lab import DIALOG_TOOLS, DONT_ASK, HOOKED, WORKER_FLAGS, Lab, wait_until

@@ -43,7 +43,6 @@ class Client(Agent):
                 "settings.json": settings(profile, job, variables.get("CLAUDE_CONFIG_DIR")),
                 "denial.json": hooks.verdict(hooks.DENIAL),
             },
-            interactive=True,
         )
 
     def start_dialog(self, screen: str, attempt: Path) -> tuple[str, str] | None:

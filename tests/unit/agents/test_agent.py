@@ -49,7 +49,7 @@ class Loom(Agent):
 
     def launch(self, profile: AgentProfile, job: Job, variables: dict[str, str]) -> Launch:
         words = [*profile.command, f"+listen={shlex.join(job.hook)}", f"+id={job.session_id}", "+begin"]
-        return Launch(f'{shlex.join(words)} "$prompt"', variables, {"loom.cfg": "quiet\n"}, interactive=True)
+        return Launch(f'{shlex.join(words)} "$prompt"', variables, {"loom.cfg": "quiet\n"})
 
     def input_box(self, screen: str) -> str:
         last = screen.rstrip("\n").rpartition("\n")[2]
@@ -111,7 +111,6 @@ def test_it_is_started_in_its_own_way() -> None:
         "loom '+listen=/bin/sh /h/hook.sh '\"'\"'/a spool'\"'\"'' "
         '+id=11111111-2222-3333-4444-555555555555 +begin "$prompt"'
     )
-    assert made.interactive
     assert made.env["MINE"] == "1"
     assert "ANTHROPIC_API_KEY" not in made.env
     assert set(made.files) == {"loom.cfg", "agent.json"}

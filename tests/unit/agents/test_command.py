@@ -21,7 +21,6 @@ from tests.samples.jobs import COMMAND, JOB
 def test_a_command(prompt_by: str, end: str) -> None:
     made = launch(replace(COMMAND, prompt_by=prompt_by), JOB, {}, {})
     assert made.command == "my-agent --now 'it'\"'\"'s'" + end + " 3>&1"
-    assert not made.interactive
     assert made.files == {}
 
 

@@ -16,7 +16,6 @@ from tests.samples.jobs import ARGUMENTS, CAP, CLAUDE, FIXED, JOB, OFF, settings
 def test_claude() -> None:
     made = launch(CLAUDE, JOB, {"PATH": "/bin"}, {"MINE": "1"})
     assert made.command == f'claude {ARGUMENTS} {OFF} -- "$prompt"'
-    assert made.interactive
     assert made.env == {
         "LANG": "C.UTF-8", "PATH": f"/bin:{os.path.dirname(sys.executable)}", "MINE": "1", **FIXED, **CAP,
         "DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_DISABLE_ALTERNATE_SCREEN": "1",

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.agents import trust
-from dodo_claude.agents.claude import first_run
+from dodo_claude.agents.claude import first_run, trust
 from dodo_claude.text.errors import DodoClaudeError
 from tests.samples.stages import STAGE, config_of
 
@@ -269,7 +268,7 @@ def test_what_a_client_writes_meanwhile_does_not_undo_it(home: Path, monkeypatch
 
 def test_two_at_once_keep_both_folders(home: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from dodo_claude.agents import trust\n"
+        "import os, sys; from pathlib import Path; from dodo_claude.agents.claude import trust\n"
         "sys.stdin.readline()  # both are up\n"
         "for n in range(25): trust.record(Path(f'/{sys.argv[1]}/{n}'), os.environ)\n"
     )

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.agents import clients
-from dodo_claude.agents.claude import elsewhere, versions
+from dodo_claude.agents.claude import clients, elsewhere, versions
 from dodo_claude.run.run import PreflightError, Run
 from tests.samples.stages import STAGE, config_of
 
