@@ -1,6 +1,6 @@
 """The agents that stages can name: the built-in ones, changed and added to by `[agents]`. Owns their defaults.
 
-How an agent is started is not here: agents.py owns every client's flags.
+How an agent is started is not here: the room of agents owns every client's flags.
 """
 
 from __future__ import annotations

@@ -44,7 +44,9 @@ def as_json(base: str, vocabulary: Vocabulary) -> str:
 
 def of_attempt(folder: Path) -> tuple[str, Vocabulary] | None:
     """The base of the agent that works in the attempt's `folder`, and its words; None: it speaks as our events do."""
-    with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    with contextlib.suppress(
+        files.NotOursError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError
+    ):
         table = json.loads(files.read(folder / FILE))
         kinds, fields = (
             {name: str(ours) for name, ours in table[key].items()} for key in ("kinds", "fields")

@@ -275,6 +275,12 @@ def test_words_that_are_damaged_are_none(attempt: Attempt, text: str) -> None:
     assert table.agent_at(attempt.dir) is table.AGENTS["claude"]
 
 
+def test_a_link_in_the_place_of_its_words_is_not_followed(attempt: Attempt) -> None:
+    (attempt.dir / "agent.json").rename(attempt.dir / "elsewhere")
+    (attempt.dir / "agent.json").symlink_to("elsewhere")
+    assert table.agent_at(attempt.dir) is table.AGENTS["claude"]
+
+
 def test_an_attempt_of_an_agent_that_is_gone_can_be_looked_at(
     attempt: Attempt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
