@@ -50,7 +50,7 @@ def choose_agent(wanted: str | None, ask: bool) -> tuple[str, bool]:
     if problem and wanted == "claude":
         raise DemoError(f"--agent claude: {problem}")
     if not problem:
-        from dodo_claude.agents import trust
+        from dodo_claude.agents.claude import trust
 
         if trust.is_trusted(WORK, os.environ):
             telling.prose("Claude Code: `claude` is on PATH and trusts demo/work.")
@@ -73,16 +73,16 @@ def claude_problem() -> str:
         return f"`claude --version` does not work: {error}"
     if done.returncode != 0:
         return f"`claude --version` ends with exit status {done.returncode}"
-    from dodo_claude.agents import agents, clients
+    from dodo_claude.agents.claude import clients, first_run, versions
 
     told = clients.version(command)
-    if told is not None and agents.is_too_old(told):
+    if told is not None and versions.is_too_old(told):
         return clients.too_old_line(command, told)
     try:
-        state = json.loads(agents.state_file(os.environ).read_bytes())
+        state = json.loads(first_run.state_file(os.environ).read_bytes())
     except (OSError, ValueError):
         state = {}
-    return "; ".join(agents.start_problems(state, os.environ))
+    return "; ".join(first_run.start_problems(state, os.environ))
 
 
 def settle_trust(*, explicit: bool, ask: bool) -> str:

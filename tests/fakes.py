@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import Path
 
-from dodo_claude.agents.agents import BOX
+from dodo_claude.agents.claude.screens import BOX
 from dodo_claude.machine import processes
 from dodo_claude.machine.terminal import Pane
 from dodo_claude.run.fleet import Fleet, Limits

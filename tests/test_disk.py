@@ -21,7 +21,7 @@ import pytest
 from doit.dependency import JSONCodec
 from doit.exceptions import InvalidCommand
 
-from dodo_claude.agents import agents, trust
+from dodo_claude.agents.claude import first_run, trust
 from dodo_claude.config.config import load_config
 from dodo_claude.config.records import Stage
 from dodo_claude.machine import files, processes
@@ -535,7 +535,7 @@ def test_the_approvals_cut_anywhere_approve_nothing(tmp_path: Path) -> None:
 
 def test_the_clients_state_cut_anywhere_is_one_line_and_is_not_overwritten(tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-    path = agents.state_file(environ)
+    path = first_run.state_file(environ)
     path.write_text(json.dumps({"hasCompletedOnboarding": True, "projects": {"/é": {"x": 1}}, "n": 1}))
     assert trust.record(tmp_path, environ)
     assert trust.problems([tmp_path], {**environ, "ANTHROPIC_API_KEY": "k"}) is not None

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from dodo_claude.agents.agents import CLIENT_VERSION, LOWEST_CLIENT_VERSION
+from dodo_claude.agents.claude.versions import CLIENT_VERSION, LOWEST_CLIENT_VERSION
 from dodo_claude.config.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent

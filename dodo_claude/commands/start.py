@@ -241,6 +241,7 @@ def _checked(file: Path) -> Config:
 
 def _judged(file: Path) -> Config:
     from dodo_claude.agents.scripted.scenario import check_scenario
+    from dodo_claude.agents.table import agent_of
     from dodo_claude.config import crowd, quotes
     from dodo_claude.config.config import Blueprint
     from dodo_claude.config.findings import first_problems
@@ -254,7 +255,7 @@ def _judged(file: Path) -> Config:
     scenarios = {
         stage.agent.scenario
         for stage in config.stages
-        if stage.agent is not None and stage.agent.base == "scripted" and stage.agent.scenario
+        if stage.agent is not None and agent_of(stage.agent).can.scenario and stage.agent.scenario
     }
     if config.absent:
         told = (each.problem for each in config.absent)

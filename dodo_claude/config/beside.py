@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from dodo_claude.config.findings import Findings, did_you_mean, listed, show
 from dodo_claude.config.locate import KeyPath
 from dodo_claude.config.paths import BadPathError, Project
+from dodo_claude.config.profiles import SESSIONS
 from dodo_claude.config.records import Monitor, Stage
 from dodo_claude.config.uses import LITERAL, analyse
 from dodo_claude.text import durations
@@ -179,7 +180,7 @@ def with_monitors(
                 table.findings.add_once(
                     place, f"{show(stage.name)} is a command", "only a worker can be told"
                 )
-        elif stage.agent.base == "command":
+        elif stage.agent.base not in SESSIONS:
             if not chosen:
                 what = f"agent {show(stage.agent.name)} of {show(stage.name)} can't be spoken to"
                 table.findings.add_once(

@@ -6,6 +6,7 @@ import graphlib
 import itertools
 from collections.abc import Mapping, Sequence
 
+from dodo_claude.config.profiles import SESSIONS
 from dodo_claude.config.records import Config, Stage
 
 # Rules under which a client's own tools may edit all files of the worker's folder.
@@ -31,7 +32,7 @@ def notes(config: Config) -> tuple[str, ...]:
 
 def _edits_all(stage: Stage) -> bool:
     agent = stage.agent
-    if agent is None or agent.base == "command" or stage.cwd != ".":
+    if agent is None or agent.base not in SESSIONS or stage.cwd != ".":
         return False
     return agent.permission_mode in _MODES or not _ALL.isdisjoint(agent.allowed_tools)
 

@@ -22,6 +22,7 @@ from dodo_claude.config.findings import At, Findings, did_you_mean, listed, show
 from dodo_claude.config.groups import Group
 from dodo_claude.config.locate import KeyPath
 from dodo_claude.config.paths import BadPathError, Project, escaped, is_glob
+from dodo_claude.config.profiles import SESSIONS
 from dodo_claude.config.records import AgentProfile, Phase, Stage
 from dodo_claude.config.stage_prompts import PromptRead, StagePrompts, judged
 from dodo_claude.config.values import Values, has_template, untemplated
@@ -408,7 +409,7 @@ class _Expansion:
             if table.get("compact") is not None and table.get("handover"):
                 text, remedy = "can't stand beside 'compact'", "a fresh session has nothing to compact"
                 self._findings.add((*place, "handover"), text, remedy, key=True)
-        if self._own.get("phases") and self._agent is not None and self._agent.base == "command":
+        if self._own.get("phases") and self._agent is not None and self._agent.base not in SESSIONS:
             text = f"agent '{self._agent.name}' is a command, which takes one prompt"
             self._findings.add(("stages", self._name, "phases"), text, "make a stage of each phase", key=True)
 

@@ -1,6 +1,6 @@
 """The agents that stages can name: the built-in ones, changed and added to by `[agents]`. Owns their defaults.
 
-How an agent is started is not here: agents.py owns every client's flags.
+How an agent is started is not here: the room of agents owns every client's flags.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _OF_BASE: Mapping[str, Mapping[str, Any]] = {
     "command": {},
 }
 BUILT_IN = ("claude", "scripted")
+# Whose workers stay in a session, and can be spoken to.
+SESSIONS = ("claude", "scripted")
 
 # Keys that only one base has a use for.
 _ONLY = {"prompt_by": "command", "scenario": "scripted", "sandbox": "claude"}

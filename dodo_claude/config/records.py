@@ -17,7 +17,7 @@ class AgentProfile:
 
     name: str
     base: str  # claude | scripted | command
-    command: tuple[str, ...] = ()  # empty for scripted: agents.py knows its own program
+    command: tuple[str, ...] = ()  # empty for scripted: the room of agents knows its program
     prompt_by: str = "argument"  # argument | stdin | file; only a command has a choice
     model: str | None = None
     permission_mode: str = "dontAsk"

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dodo_claude.agents import agents
+from dodo_claude.agents.start import env_script
 from dodo_claude.config.records import Config
 from dodo_claude.machine import files, importing, watch
 from dodo_claude.machine.files import make_state_dir, write_atomic
@@ -59,7 +59,7 @@ def start(run: Run, arguments: Sequence[str]) -> str:
     environ = {key: value for key, value in run.environ.items() if key not in _NOT_PASSED}
     # As for a worker: the environment goes by a private file that the script removes, not by tmux.
     env_file = watch.runtime_dir(config.root) / f"env-run-{secrets.token_hex(4)}"
-    write_atomic(env_file, agents.env_script({**environ, "TERM": "screen-256color", _INSIDE: "1"}))
+    write_atomic(env_file, env_script({**environ, "TERM": "screen-256color", _INSIDE: "1"}))
     script = folder / "detached.sh"
     quoted = shlex.quote(str(env_file))
     write_atomic(

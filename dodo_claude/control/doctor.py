@@ -17,8 +17,10 @@ from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
-from dodo_claude.agents import agents, clients, trust
+from dodo_claude.agents import start
+from dodo_claude.agents.claude import clients, first_run, trust, versions
 from dodo_claude.agents.faults import FATAL
+from dodo_claude.agents.table import agent_of
 from dodo_claude.config.config import load_config
 from dodo_claude.config.findings import first_problems
 from dodo_claude.config.records import AgentProfile, Config
@@ -139,7 +141,7 @@ def _tmux() -> Finding:
 
 
 def _client(config: Config | None, environ: Mapping[str, str]) -> Iterator[Finding]:
-    stages = [stage for stage in config.workers if stage.agent is not None and stage.agent.base == "claude"] if config is not None else []  # fmt: skip
+    stages = [stage for stage in config.workers if stage.agent is not None and agent_of(stage.agent).can.setup] if config is not None else []  # fmt: skip
     used = {stage.agent.command[0] for stage in stages if stage.agent is not None}
     for program in sorted(used) or ["claude"]:
         binary = shutil.which(program, path=environ.get("PATH"))
@@ -179,10 +181,10 @@ def _trust(folders: Sequence[Path], environ: Mapping[str, str]) -> Iterator[Find
 
 
 def _version(binary: str) -> Finding:
-    told, proved = clients.version(binary), agents.CLIENT_VERSION
+    told, proved = clients.version(binary), versions.CLIENT_VERSION
     if told is None:
         return Finding("client", WRONG, f"{binary} --version tells no version", f"run {binary} by hand")
-    if agents.is_too_old(told):
+    if versions.is_too_old(told):
         return wrong("client", clients.too_old_line(binary, told).removeprefix("claude: "))
     if told != proved:
         return Finding("client", NOTE, f"{told} at {binary}; dodo_claude was proved on {proved}",
@@ -258,7 +260,7 @@ def _disk_of(place: Path) -> int:
 
 
 def _path(environ: Mapping[str, str]) -> Finding:
-    path = agents.worker_env(AgentProfile("scripted", "scripted"), environ).get("PATH")
+    path = start.worker_env(AgentProfile("scripted", "scripted"), environ).get("PATH")
     found = shutil.which("dodo-claude", path=path)
     if found is None:
         return Finding("worker's PATH", WRONG, "dodo-claude is not on it: workers can't tell or ask anything",
@@ -278,7 +280,7 @@ def _hooks(environ: Mapping[str, str]) -> Finding:
 def _account(command: tuple[str, ...], folder: Path, environ: Mapping[str, str]) -> Finding:
     """Inside `folder`, if the client trusts it."""
     if not trust.problems((), environ) and trust.untrusted([folder], environ):
-        found = wrong("client's hooks", agents.untrusted(folder))
+        found = wrong("client's hooks", first_run.untrusted(folder))
         return replace(found, result=NOTE, text=f"not tried with your account: {found.text}")
     inside = folder / STATE_DIR if (folder / STATE_DIR).is_dir() else folder
     with trial.place(inside) as root:
@@ -294,7 +296,7 @@ def _trial(name: str, root: Path, text: str, environ: Mapping[str, str]) -> Find
     config = load_config(root / "orchestrate.toml")
     approval.approve(config, env)
     code, said = trial.orchestrate(root, env, TRIAL_SECONDS)
-    scripted = config.stages[0].agent is not None and config.stages[0].agent.base == "scripted"
+    scripted = agent_of(config.stages[0].agent).can.scenario
     last = StageLog(root / STATE_DIR, "trial").last()
     heard = {event.kind: event for event in last.replay()} if last is not None else {}
     hooks = (*TURN_HOOKS, *(TOOL_HOOKS if scripted else ()))
@@ -314,7 +316,7 @@ def _tried_client(command: tuple[str, ...], folder: Path, environ: Mapping[str, 
     """One client: first by itself, then with the user's account and settings."""
     name = os.path.join(folder, command[0]) if os.sep in command[0] else command[0]
     program = shutil.which(name, path=environ.get("PATH"))
-    if program is None or agents.is_too_old(clients.version(program) or agents.CLIENT_VERSION):
+    if program is None or versions.is_too_old(clients.version(program) or versions.CLIENT_VERSION):
         return  # that is said already
     command = (program, *command[1:])
     try:
@@ -328,7 +330,7 @@ def _tried_client(command: tuple[str, ...], folder: Path, environ: Mapping[str, 
 
 def _commands(config: Config | None, environ: Mapping[str, str]) -> list[tuple[str, ...]]:
     used = {stage.agent.command: None for stage in config.workers
-            if stage.agent is not None and stage.agent.base == "claude"} if config is not None else {}  # fmt: skip
+            if stage.agent is not None and agent_of(stage.agent).can.setup} if config is not None else {}  # fmt: skip
     if config is not None and any(os.sep in command[0] for command in used):
         unapproved = approval.unapproved(config, environ)
         used = {command: None for command in used if not (unapproved and os.sep in command[0])}

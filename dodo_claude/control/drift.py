@@ -18,7 +18,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from dodo_claude.agents import agents
+from dodo_claude.agents.claude import first_run, hooks, tools
+from dodo_claude.agents.claude.dialogs import start_dialog
 from dodo_claude.agents.faults import FATAL
 from dodo_claude.config.config import load_config
 from dodo_claude.control import trial
@@ -106,7 +107,7 @@ def _environment(root: Path, environ: Mapping[str, str], url: str) -> dict[str, 
     known = {
         "hasCompletedOnboarding": True,
         "theme": "dark",
-        "customApiKeyResponses": {"approved": [KEY[-agents.KEY_TAIL :]], "rejected": []},
+        "customApiKeyResponses": {"approved": [KEY[-first_run.KEY_TAIL :]], "rejected": []},
         "projects": trusted,
     }
     (state / ".claude.json").write_text(json.dumps(known), encoding="utf-8")
@@ -347,7 +348,7 @@ def _tools(said: str) -> Finding:
                 break
     if not told:
         return Finding(name, NOTE, "it does not tell which it has")
-    new = sorted({agents.TOOL_NAMES.get(tool, tool) for tool in told} - agents.KNOWN_TOOLS.keys())
+    new = sorted({tools.TOOL_NAMES.get(tool, tool) for tool in told} - tools.KNOWN_TOOLS.keys())
     if new:
         return Finding(name, NOTE, f"{len(told)}, of which dodo_claude does not know {', '.join(new)}",
                        "workers are not given them, unless allowed_tools names one")  # fmt: skip
@@ -360,10 +361,10 @@ def _hooks(said: str) -> Finding:
     if found is None:
         return Finding(name, NOTE, "it does not tell which it has")
     told = set(found[1].replace(" ", "").split(","))
-    lost = sorted(agents.needed_hooks() - told)
+    lost = sorted(hooks.needed_hooks() - told)
     if lost:
         return Finding(name, WRONG, f"{', '.join(lost)}: not known to it", "take the client that was proved")
-    new = sorted(told - agents.KNOWN_HOOKS)
+    new = sorted(told - hooks.KNOWN_HOOKS)
     if new:
         text = f"{len(told)}, of which dodo_claude does not know {', '.join(new)}"
         return Finding(name, NOTE, text, "nothing of a run needs them")
@@ -387,7 +388,7 @@ def _reach(command: Sequence[str], root: Path, env: Mapping[str, str], session: 
     )
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if (agents.start_dialog(tmux.capture(pane), root) or ("",))[0] == "trust":
+        if (start_dialog(tmux.capture(pane), root) or ("",))[0] == "trust":
             return Finding(name, OK, "it ends at the top of a git repository, as dodo_claude takes it")
         if any(prompt in text for text in session.others):
             return Finding(name, NOTE, "it began in a repository below a trusted folder, where dodo_claude would ask",

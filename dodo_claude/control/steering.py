@@ -93,7 +93,7 @@ def permit(
     `request` is the one that is meant; None: whichever it asks for now. Returns its id and what was done, in a line.
     Raises `RefusedError` when that is not asked (any more), and for a worker: none may answer itself or another.
     """
-    from dodo_claude.agents import agents
+    from dodo_claude.agents.table import agent_at
     from dodo_claude.machine import processes
     from dodo_claude.machine.terminal import Pane
     from dodo_claude.state import permits
@@ -105,7 +105,7 @@ def permit(
         raise RefusedError(f"the reason is longer than {MAX_NOTE} characters")
     name = caller.name(worker)
     attempt, _ = caller.at_work(name)
-    view = attempt.view()
+    view, agent = attempt.view(), agent_at(attempt.dir)
     asked = caller.redact.text(one_line((view.blocked_on or "").replace(f"{caller.root}/", "")))
     if view.state is not life.State.BLOCKED:
         raise RefusedError(f"'{name}': asks for no permission now (dodo-claude status shows who does)")
@@ -114,17 +114,17 @@ def permit(
     at_pane = f"(dodo-claude attach {name} to answer it there)"
     if not view.request:
         raise RefusedError(f"'{name}': {asked}: can be answered in its pane only {at_pane}")
-    if refusal is None and asked.partition(" ")[0] in agents.PERSONAL_TOOLS:
+    if refusal is None and agent.is_personal(asked.partition(" ")[0]):
         raise RefusedError(f"'{name}': {asked}: from here it can only be denied {at_pane}")
     pane = Pane(view.pane or "", "", view.pid or 0)
     tmux = project_tmux(find_config())
     # Of a yes at the pane the client tells only when the tool has ended.
-    if permits.is_over(lambda: agents.input_box(tmux.capture(pane, escapes=True)) == "absent", view.since):
+    if permits.is_over(lambda: agent.input_box(tmux.capture(pane, escapes=True)) == "absent", view.since):
         raise RefusedError(f"'{name}': {asked}: was answered in its pane")
     no = "not allowed by the user; find another way" if refusal == "" else refusal
     try:
         permits.give(
-            attempt, view.request, agents.verdict(no),
+            attempt, view.request, agent.verdict(no),
             allow=no is None, what=asked, text=no or "", sender=caller.sender(sender),
         )  # fmt: skip
     except RefusedError as refused:
@@ -152,15 +152,20 @@ def add_note(caller: Caller, said: str, sender: str = USER) -> None:
 
 def compact(caller: Caller, worker: str, goal: str, *, now: bool = False) -> str:
     """Let `worker` compact its context, keeping `goal` in view: when its turn ends, or `now`, which interrupts it."""
+    from dodo_claude.agents.table import agent_at
+    from dodo_claude.state.mail import RefusedError
+
     name = caller.name(worker)
     attempt, _ = caller.at_work(name)
+    if not agent_at(attempt.dir).can.compact:
+        raise RefusedError(f"'{name}': its agent can't compact its context")
     drop(attempt, life.COMPACT, goal=goal, now=now)
     return f"'{name}' compacts its context {'now' if now else 'when its turn ends'}"
 
 
 def interrupt(caller: Caller, worker: str) -> str:
     """Press Escape in `worker`'s session; what was done, in a line. Raises `RefusedError` where that would be wrong."""
-    from dodo_claude.agents import agents
+    from dodo_claude.agents.table import agent_at
     from dodo_claude.machine.terminal import Pane
     from dodo_claude.state.mail import RefusedError
 
@@ -174,7 +179,7 @@ def interrupt(caller: Caller, worker: str) -> str:
         refused = f"waits for a person at a dialog: {one_line(view.blocked_on or '')} (dodo-claude attach {name} to answer it)"
     elif view.state is not life.State.RUNNING:
         refused = f"is {view.state.value}: there is no turn to interrupt"
-    elif agents.input_box(tmux.capture(pane, escapes=True)) == "absent":
+    elif agent_at(attempt.dir).input_box(tmux.capture(pane, escapes=True)) == "absent":
         refused = f"shows no input box, but a dialog, say (dodo-claude attach {name})"
     if refused:
         raise RefusedError(f"'{name}': {refused}")

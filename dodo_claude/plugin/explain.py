@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from doit.task import Task
 
+from dodo_claude.config.records import AgentProfile
 from dodo_claude.plugin.freshness import NOT_DONE
 from dodo_claude.plugin.tasks import freshness_of, late_of, stage_of
 
@@ -32,20 +33,20 @@ def chosen(control: Any, *, setup: bool = True) -> list[Task]:
     return list(order.values())
 
 
-def is_stale(control: Any, dep_manager: Any, base: str | None = None) -> bool:
-    """Would anything run; with `base`, a worker of an agent of that base?"""
+def is_stale(control: Any, dep_manager: Any, wanted: Callable[[AgentProfile], bool] | None = None) -> bool:
+    """Would anything run; with `wanted`, a worker of an agent of which that holds?"""
     for task in chosen(control):
         late = late_of(task)
         if late is not None:
             agent = late.template.agent
-            if base is None or (agent is not None and agent.base == base):
+            if wanted is None or (agent is not None and wanted(agent)):
                 return True
             continue
         stage = stage_of(task)
         agent = stage.agent if stage is not None else None
-        # Without `base` a dodo.py task counts too: what it makes may make a stage stale.
-        wanted = bool(task.actions) if base is None else agent is not None and agent.base == base
-        if not wanted or dep_manager.status_is_ignore(task):
+        # Without `wanted` a dodo.py task counts too: what it makes may make a stage stale.
+        counts = bool(task.actions) if wanted is None else agent is not None and wanted(agent)
+        if not counts or dep_manager.status_is_ignore(task):
             continue
         if dep_manager.get_status(task, control.tasks).status != "up-to-date":
             return True

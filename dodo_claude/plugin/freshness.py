@@ -33,7 +33,7 @@ def definition(stage: Stage, environ: Mapping[str, str] = os.environ) -> dict[st
 
     No id, time or absolute path is in it, so that the same stage has the same definition elsewhere.
     """
-    from dodo_claude.agents import agents
+    from dodo_claude.agents.brief import BRIEF_VERSION
     from dodo_claude.worker import phases
 
     parts: dict[str, object] = {
@@ -62,7 +62,7 @@ def definition(stage: Stage, environ: Mapping[str, str] = os.environ) -> dict[st
             "allowed_tools": sorted(agent.allowed_tools),
             "disallowed_tools": sorted(agent.disallowed_tools),
             "setting_sources": list(agent.setting_sources),
-            "brief": agents.BRIEF_VERSION,
+            "brief": BRIEF_VERSION,
         }
         if agent.sandbox:
             parts["sandbox"] = True

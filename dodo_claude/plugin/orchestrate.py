@@ -165,7 +165,7 @@ class Orchestrate(DoitRun):
         run.confirm = consent.confirmation(run, yes=yes, ask=ask, out=self.outstream)
         consent.settle(
             run, give=trust, ask=ask, out=self.outstream,
-            stale=lambda base: explain.is_stale(self.control, self.dep_manager, base),
+            stale=lambda wanted: explain.is_stale(self.control, self.dep_manager, wanted),
             dodo=self.loader.dodo,
         )  # fmt: skip
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dodo_claude.agents.table import agent_of
 from dodo_claude.config.records import AgentProfile, Config, Stage
 
 # A settings file or a hook's script is smaller.
@@ -103,7 +104,7 @@ def _facts(agent: AgentProfile) -> list[object]:
 def _worker(agent: AgentProfile) -> str:
     program = shlex.join([*agent.command, *agent.args]) or agent.base
     parts = [program]
-    if agent.base != "command":
+    if agent_of(agent).can.hooks:
         parts.append(f"permission mode {agent.permission_mode}")
         parts.append(f"may use {', '.join(agent.allowed_tools) or 'no tool that changes anything'}")
         if agent.sandbox:
@@ -132,7 +133,7 @@ def files(config: Config) -> list[Item]:
             continue
         for name in _named([*agent.command, *agent.args], root):
             names.setdefault(name, f"named by agent '{agent.name}'")
-        for folder in (".", stage.cwd) if agent.base == "claude" else ():
+        for folder in (".", stage.cwd) if agent_of(agent).can.setup else ():
             for source, file in (("project", "settings.json"), ("local", "settings.local.json")):
                 path = os.path.normpath(os.path.join(folder, ".claude", file))
                 if source not in agent.setting_sources or path in names or not (root / path).is_file():

@@ -6,13 +6,17 @@ import shutil
 from collections.abc import Callable
 from typing import TextIO
 
-from dodo_claude.agents import trust
+from dodo_claude.agents.claude import trust
+from dodo_claude.agents.table import agent_of
 from dodo_claude.config import plans
-from dodo_claude.config.records import Config, Plan
+from dodo_claude.config.records import AgentProfile, Config, Plan
 from dodo_claude.machine import question
 from dodo_claude.run import approval
 from dodo_claude.run.run import Run
 from dodo_claude.text.clean import one_line
+
+# Would anything run; with a question about agents, a worker of one that answers it with yes?
+Stale = Callable[[Callable[[AgentProfile], bool] | None], bool]
 
 
 def settle(
@@ -21,13 +25,12 @@ def settle(
     give: bool,
     ask: bool,
     out: TextIO,
-    stale: Callable[[str | None], bool],
+    stale: Stale,
     dodo: str | None = None,
 ) -> None:
     """With `give` (--trust), or a yes at the terminal where `ask` allows a question, write both down.
 
-    `stale(base)` tells whether anything would run; with a base, a worker of that kind: nothing is asked for
-    nothing. Where neither is given nothing happens here: the first stage that starts looks at the approvals.
+    `stale` tells whether anything would run: nothing is asked for nothing. Where neither is given nothing happens here: the first stage that starts looks at the approvals.
     `dodo`: the dodo.py that doit imported before it came to us.
     """
     if give or ask:
@@ -35,9 +38,7 @@ def settle(
         _trust(run, give=give, out=out, stale=stale)
 
 
-def _approval(
-    run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None], bool], dodo: str | None
-) -> None:
+def _approval(run: Run, *, give: bool, out: TextIO, stale: Stale, dodo: str | None) -> None:
     config = run.config
     missing = approval.unapproved(config, run.environ)
     if not missing:
@@ -66,12 +67,12 @@ def _approval(
         approval.approve(config, run.environ)
 
 
-def _trust(run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None], bool]) -> None:
+def _trust(run: Run, *, give: bool, out: TextIO, stale: Stale) -> None:
     config = run.config
     clients = {
         stage.agent.command[0]
         for stage in config.workers
-        if stage.agent is not None and stage.agent.base == "claude"
+        if stage.agent is not None and agent_of(stage.agent).can.setup
     }
     if not clients:
         return
@@ -83,7 +84,7 @@ def _trust(run: Run, *, give: bool, out: TextIO, stale: Callable[[str | None], b
         return
     if any(shutil.which(client, path=run.environ.get("PATH")) is None for client in clients):
         return  # the preflight says that it is missing; a question would be for nothing
-    if not stale("claude"):
+    if not stale(lambda agent: agent_of(agent).can.setup):
         return
     for folder in folders:
         text = f"Claude Code does not trust {folder} yet. Do you trust its files?"

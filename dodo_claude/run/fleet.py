@@ -210,13 +210,13 @@ class Fleet:
 
     # -- who may start
 
-    def admit(self, key: Hashable, base: str = "claude") -> str | None:
-        """May a worker of an agent of `base` start? None: it counts as started, until `ended`. Else why not yet.
+    def admit(self, key: Hashable, *, large: bool = True) -> str | None:
+        """May a worker start? None: it counts as started, until `ended`. Else why not yet.
 
         The first always may: nobody would make room for it.
         """
         with self._lock:
-            return self._workers.admit(key, base, self._clock.monotonic())
+            return self._workers.admit(key, self._clock.monotonic(), large=large)
 
     def adopted(self, key: Hashable) -> None:
         """The worker of `key` lives on from an earlier run: it has its memory already."""

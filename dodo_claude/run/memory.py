@@ -24,12 +24,12 @@ class Memory:
         self._client = client
         self._workers: dict[Hashable, tuple[float, int]] = {}  # when it started, what it needs
 
-    def admit(self, key: Hashable, base: str, now: float) -> str | None:
-        """May a worker of an agent of `base` start? None: it counts as started, until `ended`. Else why not yet.
+    def admit(self, key: Hashable, now: float, *, large: bool) -> str | None:
+        """May a worker start? None: it counts as started, until `ended`. Else why not yet.
 
-        The first always may: nobody would make room for it.
+        `large`: it takes as much as a client does. The first always may: nobody would make room for it.
         """
-        need = self._client if base == "claude" else SMALL_WORKER
+        need = self._client if large else SMALL_WORKER
         others = [worker for other, worker in self._workers.items() if other != key]
         if others and self._client:
             available = self._available()

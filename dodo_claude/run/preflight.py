@@ -6,7 +6,8 @@ import os
 import shutil
 from collections.abc import Mapping
 
-from dodo_claude.agents import clients, trust
+from dodo_claude.agents.claude import clients, trust
+from dodo_claude.agents.table import agent_of
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.machine import files, watch
 from dodo_claude.machine.files import disk_problem, make_state_dir, write_atomic
@@ -52,20 +53,20 @@ def lacking(config: Config, stages: list[Stage], environ: Mapping[str, str]) -> 
         if command is not None and shutil.which(command, path=environ.get("PATH")) is None:
             hint = (
                 "npm install -g @anthropic-ai/claude-code, or --agent scripted"
-                if profile.base == "claude"
+                if agent_of(profile).can.setup
                 else ""
             )
             hint = hint or f"install it, or set agents.{profile.name}.command"
             problems.append(f"agent '{profile.name}': '{command}' not found on PATH ({hint})")
             missing.add(profile.full_name)
-        elif profile.base == "scripted":
+        elif agent_of(profile).can.scenario:
             scenario = config.root / (profile.scenario or "scenario.toml")
             if not scenario.is_file():
                 problems.append(
                     f"agent '{profile.name}': {profile.scenario} not found beside {config.path.name}; "
                     "the scripted agent plays what that file says (write it, or use another agent)"
                 )
-    ready = [stage for stage in stages if stage.agent is not None and stage.agent.base == "claude"
+    ready = [stage for stage in stages if stage.agent is not None and agent_of(stage.agent).can.setup
              and stage.agent.full_name not in missing]  # fmt: skip
     if ready:
         problems += trust.problems(trust.folders(config, ready), environ)

@@ -194,7 +194,7 @@ class Run:
                     self.witness.stood(stage.name, stage.fixed(targets))
 
     def _make_services(self) -> Services:
-        from dodo_claude.agents.agents import BOX
+        from dodo_claude.agents.table import boxes
         from dodo_claude.run.fleet import Fleet, Limits
         from dodo_claude.run.lookout import Lookout
         from dodo_claude.run.pauses import local_zone
@@ -214,7 +214,9 @@ class Run:
         stops = Stops(state, self.holder)
         make_folder(stops.folder)
         self._watcher.watch_folder(watch.EVERYBODY, stops.folder)
-        self._lookout = Lookout(lambda: self.terminal().without(BOX), self._watcher.ring)
+        self._lookout = Lookout(
+            lambda: set.intersection(*map(self.terminal().without, boxes())), self._watcher.ring
+        )
         self.fleet = Fleet(
             Limits.of(self.config), zone=local_zone(self.environ), listener=self._watcher.ring_all
         )

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dodo_claude.agents import agents
+from dodo_claude.agents.claude import modes
+from dodo_claude.agents.table import agent_of
 from dodo_claude.config.records import AgentProfile, Config
 from dodo_claude.machine import ownership
 from dodo_claude.run import approvable
@@ -28,7 +29,7 @@ def unsafe_files(config: Config) -> list[str]:
     names += [plan.file for plan in config.plans if plan.digest is not None]
     for stage in config.workers:
         names += [stage.prompt_file] if stage.prompt_file is not None else []
-        if stage.agent is not None and stage.agent.base == "scripted":
+        if stage.agent is not None and agent_of(stage.agent).can.scenario:
             names.append(stage.agent.scenario or "scenario.toml")
     names += [item.name for item in approvable.files(config)]
     found = [ownership.fault(config.root, name) for name in dict.fromkeys(names)]
@@ -45,16 +46,16 @@ def bypass_problems(config: Config, environ: Mapping[str, str], marks: Iterable[
     problems = []
     contained = any(mark.exists() for mark in marks)
     for name, agent in _agents(config).items():
-        if agent.permission_mode != agents.BYPASS:
+        if agent.permission_mode != modes.BYPASS:
             continue
         if environ.get(ALLOW_BYPASS) != "1":
             problems.append(
-                f"agents.{name}: permission_mode '{agents.BYPASS}' needs your consent for this run as well "
+                f"agents.{name}: permission_mode '{modes.BYPASS}' needs your consent for this run as well "
                 f"(--allow-bypass, or {ALLOW_BYPASS}=1; better: list what the worker may do in allowed_tools)"
             )
         if not contained and not agent.sandbox:
             problems.append(
-                f"agents.{name}: permission_mode '{agents.BYPASS}' needs a place where it can do no harm: this is no "
+                f"agents.{name}: permission_mode '{modes.BYPASS}' needs a place where it can do no harm: this is no "
                 "container (run it in one, or set sandbox = true)"
             )
     return problems
@@ -68,10 +69,10 @@ def sandbox_problems(config: Config, environ: Mapping[str, str]) -> list[str]:
     for name, agent in _agents(config).items():
         path = environ.get("PATH", os.defpath)
         missing = [
-            program for program in agents.SANDBOX_PROGRAMS if agent.sandbox and not shutil.which(program, path=path)
+            program for program in modes.SANDBOX_PROGRAMS if agent.sandbox and not shutil.which(program, path=path)
         ]  # fmt: skip
         if missing:
-            packages = " ".join(agents.SANDBOX_PROGRAMS[program] for program in missing)
+            packages = " ".join(modes.SANDBOX_PROGRAMS[program] for program in missing)
             problems.append(
                 f"agents.{name}: sandbox: {' and '.join(missing)} not found on PATH (apt install {packages})"
             )
@@ -81,7 +82,7 @@ def sandbox_problems(config: Config, environ: Mapping[str, str]) -> list[str]:
 def warn(config: Config) -> None:
     """Say on stderr, on each run, which agents work without permission rules."""
     for name, agent in _agents(config).items():
-        if agent.permission_mode == agents.BYPASS:
+        if agent.permission_mode == modes.BYPASS:
             where = "in the client's sandbox" if agent.sandbox else "in this container"
             with contextlib.suppress(OSError, ValueError):
                 sys.stderr.write(

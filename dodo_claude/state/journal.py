@@ -33,6 +33,7 @@ from dodo_claude.text.redact import NOTHING, Redactor
 
 if TYPE_CHECKING:
     from dodo_claude.state.events import Event, View
+    from dodo_claude.state.vocabulary import Vocabulary
 
 # The name of an attempt's folder. More digits than ours are no number of ours.
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -263,13 +264,14 @@ class Attempt:
                 # A file system's clock ticks some milliseconds apart: then the process ids tell.
                 arrived.append((os.lstat(self.spool / name).st_mtime_ns, len(spool.number(name)), name))
         events, self.unfinished = [], False
+        words = self._words() if arrived else None
         for mtime, _, name in sorted(arrived):
             path = self.spool / name
-            event = spool.read_event(path, mtime / 1e9, name)
+            event = spool.read_event(path, mtime / 1e9, name, words)
             written = event is None and spool.is_written(name, mtime / 1e9)
             if event is None and not written:
                 event = spool.read_event(
-                    path, mtime / 1e9, name
+                    path, mtime / 1e9, name, words
                 )  # its hook may have ended since the first look
             if event is not None:
                 events.append(self._append(event))
@@ -294,6 +296,13 @@ class Attempt:
         # Whoever removed it has a worker that nothing is heard of: that is no empty spool.
         return [name for name in files.listing(self.spool) if not name.startswith(".")]
 
+    def _words(self) -> Vocabulary | None:
+        """What its agent's hooks call what happens, if they have names of their own."""
+        from dodo_claude.state.vocabulary import of_attempt
+
+        named = of_attempt(self.dir)
+        return named[1] if named is not None else None
+
     def drop(self, kind: str, **data: object) -> None:
         """Tell the attempt something the way its hooks do; its orchestrator takes it, now or later."""
         name = f"{os.getpid()}.{secrets.token_hex(4)}"
@@ -317,10 +326,12 @@ class Attempt:
     def _waiting(self) -> list[Event]:
         found = []
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            for name in self._names():
+            names = self._names()
+            words = self._words() if names else None
+            for name in names:
                 with contextlib.suppress(FileNotFoundError):
                     path = self.spool / name
-                    event = spool.read_event(path, path.lstat().st_mtime, name)
+                    event = spool.read_event(path, path.lstat().st_mtime, name, words)
                     if event is not None:
                         found.append(event)
         return sorted(found, key=lambda event: event.at)
@@ -330,7 +341,7 @@ class Attempt:
         with contextlib.suppress(OSError):
             for name in files.names(self.spool):
                 if not name.startswith("."):
-                    if spool.read_event(self.spool / name, 0.0, name) is None:
+                    if spool.read_event(self.spool / name, 0.0, name, self._words()) is None:
                         self._set_aside(name)
                 elif not name.startswith(".unreadable-"):
                     files.remove(self.spool / name)

@@ -17,6 +17,7 @@ from dodo_claude.text.clean import MAX_OUTPUT, left_out
 
 if TYPE_CHECKING:
     from dodo_claude.state.events import Event
+    from dodo_claude.state.vocabulary import Vocabulary
 
 # A hook's tool input may carry whole files; the journal needs to say what was done, not to repeat it.
 MAX_TEXT = 4_000  # characters kept of one string of an event
@@ -26,8 +27,9 @@ MAX_DEPTH = 20  # levels kept of a nested value
 HOOK_SECONDS = 60.0  # a hook that wrote nothing for so long writes no more
 
 
-def read_event(path: Path, at: float, name: str) -> Event | None:
-    """The event that a hook wrote at `path`, of that name, which arrived at `at`; None if it is none (yet)."""
+def read_event(path: Path, at: float, name: str, words: Vocabulary | None = None) -> Event | None:
+    """The event that a hook wrote at `path`, of that name, which arrived at `at`; None if it is none (yet). `words`: the
+    agent's own, if it has any."""
     from dodo_claude.state.events import SAID, Event
 
     try:
@@ -37,6 +39,8 @@ def read_event(path: Path, at: float, name: str) -> Event | None:
         return None  # a link, a pipe, one that is too large: it is set aside
     except (OSError, ValueError, RecursionError):
         return None
+    if words is not None and isinstance(value, dict) and value.get("hook_event_name") not in SAID:
+        value = words.read(value)
     if not isinstance(value, dict) or not isinstance(value.get("hook_event_name"), str):
         return None
     kind = value.pop("hook_event_name")

@@ -7,6 +7,7 @@ the instruction.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from dodo_claude.agents import faults
@@ -94,6 +95,7 @@ class Facts:
     context: float | None = None  # how full the context is, in percent, if the client told
     context_stale: bool = False  # it did not tell since the view's state changed
     compact_at: float | None = None  # compact between turns from here on
+    kind_of: Callable[[str, str], str] = faults.kind_of  # of what its agent says of a failed turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +306,7 @@ def _unsubmitted(view: View, facts: Facts) -> Instruction:
 
 def _decide_error(view: View, facts: Facts) -> Instruction:
     """A turn ended by an API error: wait with all others, or give up."""
-    error = faults.kind_of(view.error or "", view.error_text)
+    error = facts.kind_of(view.error or "", view.error_text)
     if error in START_DIALOGS:
         reason = f"the client stopped at a dialog before it began: {view.error_text}"
         return Stop(Outcome(Result.FAILED, reason, kind=error, fatal=True))

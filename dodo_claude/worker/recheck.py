@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from dodo_claude.agents.table import agent_of
 from dodo_claude.config import shell
 from dodo_claude.config.config import Stage
 from dodo_claude.machine import files
@@ -112,7 +113,7 @@ def _last(stage: Stage, log: StageLog) -> tuple[Attempt, Mapping[str, object]]:
         if result is None:
             break  # somebody may be at work on it
         how = result.get("result")
-        resumable = stage.agent is not None and stage.agent.base != "command"
+        resumable = agent_of(stage.agent).can.resume
         if how == Result.SUCCEEDED.value:
             if log.is_forgotten():
                 raise NotAgainError(f"{since.FORGOTTEN}, after doit forget")

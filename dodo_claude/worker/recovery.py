@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from dodo_claude.agents.table import agent_of
 from dodo_claude.config.config import Stage
 from dodo_claude.machine.files import disk_problem
 from dodo_claude.machine.ours import STATE_DIR
@@ -266,7 +267,7 @@ def _resumable(
 ) -> Work | None:
     """The last attempt, when its session can go on: cut off in mid-work, and all as it was then."""
     result = last.result()
-    if result is None or stage.agent is None or stage.agent.base == "command":
+    if result is None or not agent_of(stage.agent).can.resume:
         return None
     cut_off = result.get("retry") is True or result.get("result") in (
         Result.ABORTED.value,

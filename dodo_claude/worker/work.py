@@ -18,7 +18,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Self
 
-from dodo_claude.agents import agents
+from dodo_claude.agents.table import agent_of
 from dodo_claude.agents.usage import Usage
 from dodo_claude.config import shell
 from dodo_claude.config.config import Stage
@@ -55,6 +55,7 @@ class Work(ABC):
         self, stage: Stage, definition: Mapping[str, object], services: Services, attempt: Attempt
     ) -> None:
         self.stage = stage
+        self.agent = agent_of(stage.agent)
         self.definition = definition
         self.services = services
         self.attempt = attempt
@@ -149,11 +150,6 @@ class Work(ABC):
         """Its name in the fleet's books."""
         return f"{self.stage.name} {self.attempt.number}"
 
-    @property
-    def base(self) -> str:
-        """What the work takes: the base of its agent, '' for a plain command."""
-        return self.stage.agent.base if self.stage.agent is not None else ""
-
     def alive(self) -> bool:
         """Is somebody at work on it now?"""
         return False
@@ -241,11 +237,11 @@ class Work(ABC):
             if self.alive():  # adopted: it runs already, whatever the fleet thinks of new ones
                 fleet.adopted(self.key)
                 return slot
-            left = fleet.pause_left() if self.base in ("claude", "scripted") else 0.0
+            left = fleet.pause_left() if self.agent.can.limits else 0.0
             why = (
                 f"waits with all others, {in_words(left)}: {fleet.paused_for}"
                 if left > 0
-                else fleet.admit(self.key, self.base)
+                else fleet.admit(self.key, large=self.agent.can.large)
             )
             if why is None:
                 return slot
@@ -329,7 +325,7 @@ class Work(ABC):
             told = event.data.get("verified")
             self.verified = list(told) if isinstance(told, list) else []
         elif event.kind == "PostToolBatch":
-            self.wrote |= dict.fromkeys(agents.written(event.data, self.services.root), event.at)
+            self.wrote |= dict.fromkeys(self.agent.written(event.data, self.services.root), event.at)
         elif event.kind == life.CHECKING:
             self.checking = True
         elif event.kind == life.PHASE:
@@ -502,7 +498,7 @@ class Work(ABC):
         if not found:
             return outcome
         self.edited = tuple(change.name for change in found)
-        if self.base == "" and any(
+        if self.stage.agent is None and any(
             not (change.is_input or protect.is_order(change.name)) for change in found
         ):
             return Outcome(Result.FAILED, "; ".join(map(_accusation, found)))

@@ -21,9 +21,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dodo_claude.agents import agents
+from dodo_claude.agents import start
+from dodo_claude.agents.agent import CLIENT_LOG, Job, Launch, NoAnswer
+from dodo_claude.agents.closed import closed
 from dodo_claude.agents.turn import Signs
-from dodo_claude.agents.usage import CostMeter, Lines, TranscriptReader, Usage, context_used, cost_of
+from dodo_claude.agents.usage import CostMeter, Lines, TranscriptReader, Usage
 from dodo_claude.config.config import Stage
 from dodo_claude.config.records import Prompt
 from dodo_claude.machine import files, processes
@@ -86,13 +88,6 @@ _ENDED = {True: f"{MARKS[DONE]} ", False: f"{MARKS[FAILED]} "}
 _PASTES = frozenset({life.SENT, life.CONTINUED, life.MAILED, life.SUMMARY, life.CLEARED, life.GIVEN})
 
 
-def _json(path: Path) -> object:
-    """What a file of the client's holds; None when it can't be read."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
-        return json.loads(path.read_bytes())
-    return None
-
-
 class Worker(Work):
     """One attempt under way, and the agent that works on it."""
 
@@ -101,7 +96,7 @@ class Worker(Work):
     ) -> None:
         super().__init__(stage, definition, services, attempt)
         self.pane: Pane | None = None
-        self.launch: agents.Launch | None = None
+        self.launch: Launch | None = None
         self.problems: tuple[str, ...] | None = None
         self.changed = self.clock  # the view's state last changed
         self.heard = self.clock  # its last sign of life
@@ -117,7 +112,7 @@ class Worker(Work):
         self.context_at = 0.0  # and when, in wall time
         self.transcript: TranscriptReader | None = None
         self.reading: str | None = None  # the transcript's path
-        self.log = Lines(str(attempt.dir / agents.CLIENT_LOG))
+        self.log = Lines(str(attempt.dir / CLIENT_LOG))
         self.past = Usage()  # of sessions before that one
         self.earlier = (
             Usage()
@@ -134,7 +129,7 @@ class Worker(Work):
     @property
     def interactive(self) -> bool:
         """A session that stays and tells of itself by hooks; else a command that ends."""
-        return self.stage.agent is not None and self.stage.agent.base != "command"
+        return self.agent.can.hooks
 
     def alive(self) -> bool:
         """Does this attempt's worker still live in its pane?"""
@@ -154,11 +149,11 @@ class Worker(Work):
 
     def _used(self, event: life.Event) -> None:
         """What it is about to do with a tool: change a file that the hook names, or what no hook tells."""
-        tool, path = event.data.get("tool_name"), agents.aims_at(event.data)
+        tool, path = event.data.get("tool_name"), self.agent.aims_at(event.data)
         if path is not None:
             folder = self.services.root / self.stage.cwd
             self.services.guard.edited(os.path.join(folder, path), self.stage.name, event.at)
-        elif tool not in agents.WRITING_TOOLS and tool not in agents.HARMLESS_TOOLS:
+        elif self.agent.may_start(tool):
             self.ran = True
 
     def _could(self) -> bool:
@@ -171,14 +166,14 @@ class Worker(Work):
             if event.kind == life.SENT:
                 path = self._repair_file(self.view.repairs)
                 text = files.read_text(path, "replace")
-                if agents.acts_on(text):
+                if self.agent.acts_on(text):
                     return [MISSING.format(path=path)]
-            elif event.kind == life.GIVEN and agents.reading_order(self._given_file()) not in text:
+            elif event.kind == life.GIVEN and start.reading_order(self._given_file()) not in text:
                 # The journal's text has its secrets taken out.
                 text = files.read_text(self._given_file(), "replace")
         if text.startswith(COMPACT):
             return [COMPACT, text.removeprefix(COMPACT)] if text != COMPACT else [COMPACT.strip()]
-        if event.kind == life.MAILED and agents.acts_on(text):
+        if event.kind == life.MAILED and self.agent.acts_on(text):
             return [LETTERS.format(path=self._letters_file(event.data.get("letters")))]
         for cut in (DATA, MAIL):
             order, mark, data = text.partition(cut)
@@ -211,7 +206,7 @@ class Worker(Work):
             self._begin()
             if isinstance(self.resume, Worker):
                 self.cost, self.past = self.resume.cost, self.resume.past
-                saved = TranscriptReader(Path(self.resume.view.transcript or os.devnull))
+                saved = self.agent.transcript(Path(self.resume.view.transcript or os.devnull))
                 self.earlier = self.past + saved.read()
                 self.cost.resumed(saved.saved_cost)
             self._spawn(slot)
@@ -224,7 +219,7 @@ class Worker(Work):
             self.mailbox.open(self.attempt.number)
             self.services.waker.watch_folder(self.ring, self.mailbox.dir / QUEUED)
             self.services.waker.watch_folder(self.ring, self.attempt.spool)
-            self.services.waker.watch_folder(self.ring, (self.attempt.dir / agents.CLIENT_LOG).parent)
+            self.services.waker.watch_folder(self.ring, (self.attempt.dir / CLIENT_LOG).parent)
             self.mailbox.put_back(but=(*self.view.mailed, *self.view.received))
             for problem in monitors.start(self.stage, self.attempt, self._pane(), self.nonce, self.services):
                 self.tell(problem)
@@ -244,7 +239,7 @@ class Worker(Work):
         prompt = self._first_prompt()
         write_new(folder / "prompt.md", prompt.text)
         cwd = self._cwd()
-        job = agents.Job(
+        job = Job(
             stage=stage.name,
             attempt=self.attempt.number,
             root=services.root,
@@ -256,7 +251,7 @@ class Worker(Work):
             targets=stage.targets,
             check=stage.check,
             orders=tuple(name for name in services.orders if name != stage.plan),
-            others=agents.closed(services.targets, stage.targets),
+            others=closed(services.targets, stage.targets),
             outside=services.guard.outside(stage),
             deny_dialogs=stage.on_permission == "deny",
             handover=self.handover.dir / "handover.md" if self.handover is not None else None,
@@ -266,18 +261,16 @@ class Worker(Work):
             patience=stage.person_timeout,
             phases=phases.count(stage),
             mentions=prompt.mentions,
-            by_file=agents.goes_by_file(prompt.text) or agents.acts_on(prompt.data, cwd)
-            if self.interactive
-            else len(prompt.text.encode()) > agents.MAX_ARGUMENT,
+            by_file=self.agent.goes_by_file(prompt.text) or self.agent.acts_on(prompt.data, cwd),
         )
-        launch = agents.launch(stage.agent, job, services.environ, {**dict(stage.env), **slot.environ})
+        launch = start.launch(stage.agent, job, services.environ, {**dict(stage.env), **slot.environ})
         for name, text in launch.files.items():
             write_new(folder / name, text)
         if self.interactive:
-            make_folder((folder / agents.CLIENT_LOG).parent)
+            make_folder((folder / CLIENT_LOG).parent)
         self.launch = replace(launch, files={})  # with many stages they are long, and nobody needs them again
         self._remind()
-        self._start(job.cwd, agents.launch_script(job, launch.command, self._env_file()))
+        self._start(job.cwd, start.launch_script(job, launch.command, self._env_file()))
 
     def _first_prompt(self) -> Prompt:
         task = self._task()
@@ -309,7 +302,7 @@ class Worker(Work):
     def _task(self) -> Prompt:
         """What the worker is to do: its stage, or the phase that it is in."""
         prompt = self.services.prompt(self.part)
-        text = agents.deliverable(prompt.text) if self.interactive else prompt.text
+        text = self.agent.deliverable(prompt.text) if self.interactive else prompt.text
         if not text.strip():
             raise DodoClaudeError(
                 f"stage '{self.stage.name}': its prompt is empty once its variables are filled in"
@@ -349,7 +342,7 @@ class Worker(Work):
         phases.take_summaries(before.dir, self.attempt.dir, len(self.verified))
 
     def _remind(self) -> None:
-        """What the client is told right after each compaction, by a hook: see agents.settings."""
+        """What the client is told right after each compaction, by a hook: see claude/settings.py."""
         if self.interactive:
             task = "your next task comes now."
             if self.view.step is life.Step.WORK:
@@ -358,7 +351,7 @@ class Worker(Work):
                 f"Your context was compacted. You are the worker for the stage '{self.stage.name}'; {task} "
                 f"{self._progress().strip()}"
             )
-            write_atomic(self.attempt.dir / "reminder.json", agents.reminder(text.strip()), durable=False)
+            write_atomic(self.attempt.dir / "reminder.json", self.agent.reminder(text.strip()), durable=False)
 
     def _prompt_file(self) -> Path:
         """Where the task stands that it is at now."""
@@ -375,7 +368,7 @@ class Worker(Work):
         assert self.launch is not None
         path = self.attempt.dir / "launch.sh"
         write_new(path, script, 0o700)
-        write_new(self._env_file(), agents.env_script(self.launch.env))
+        write_new(self._env_file(), start.env_script(self.launch.env))
         argv = ["env", "-i", "/bin/sh", str(path)]
         terminal = self.services.terminal()
         if self.pane is None:
@@ -429,7 +422,7 @@ class Worker(Work):
                 if self._may_paste(bell):
                     self._repair(problems)
             case policy.Pause(kind, text):
-                until = self.services.fleet.pause(kind, text)
+                until = self.services.fleet.pause(kind, self.agent.limit(text))
                 self._note(life.PAUSED, until=until, reason=f"{kind}: {text}")
             case policy.GoOn(nudge):
                 self._go_on(bell, nudge=nudge)
@@ -471,7 +464,7 @@ class Worker(Work):
         unanswered = self._unanswered()  # asked first: what came of it, the hooks tell
         for event in self.attempt.collect():
             self._advance(event)
-            for what, why, call in agents.denied(event.data) if event.kind == "PostToolBatch" else ():
+            for what, why, call in self.agent.denied(event.data) if event.kind == "PostToolBatch" else ():
                 self._note(life.DENIED, what=what, text=why, call=call)
         self._tell_mail()
         self._settle_mail()
@@ -480,14 +473,14 @@ class Worker(Work):
         if gone:
             self._note(life.EXITED, status=self.services.terminal().exit_status(self._pane()))
 
-    def _unanswered(self) -> agents.NoAnswer | None:
+    def _unanswered(self) -> NoAnswer | None:
         """What the client's log says since the last look: that it asks the API in vain."""
         found = None
         for line in self.log.new():
-            found = agents.no_answer(line) or found
+            found = self.agent.no_answer(line) or found
         return found
 
-    def _listen(self, unanswered: agents.NoAnswer | None) -> None:
+    def _listen(self, unanswered: NoAnswer | None) -> None:
         """Is there anything to hear from the model?"""
         since = self._last_word() or (self.view.since if self.view.step is life.Step.CLEARING else 0.0)
         if unanswered is not None and 0 < since < unanswered.at:
@@ -534,11 +527,12 @@ class Worker(Work):
             and self.mailbox.waiting(),
             ask_left=max((ask.until - time.time() for ask in self.view.asks), default=0.0),
             phases=phases.count(stage),
-            goal=coming.compact if coming is not None else None,
-            handover=coming is not None and coming.handover,
+            goal=coming.compact if coming is not None and self.agent.can.compact else None,
+            handover=coming is not None and coming.handover and self.agent.can.compact,
             context=self.context,
             context_stale=self.context_at < self.view.since,
-            compact_at=stage.compact_at,
+            kind_of=self.agent.fault,
+            compact_at=stage.compact_at if self.agent.can.compact else None,
         )
 
     def _signs(self) -> Signs:
@@ -547,16 +541,15 @@ class Worker(Work):
         if not stopped or agent is None or not self.interactive:
             return Signs()
         known = self.transcript is not None and self.transcript.stop_hooks > 1
-        env = {**agents.worker_env(agent, self.services.environ), **dict(self.stage.env)}
+        env = {**start.worker_env(agent, self.services.environ), **dict(self.stage.env)}
         if self.others[0] != stopped:
             cwd = self.services.root / self.stage.cwd
-            settings = agents.settings_files(agent, cwd, env)
-            self.others = (stopped, agents.may_hold(agent, map(_json, settings)))
+            self.others = (stopped, self.agent.may_hold(agent, cwd, env))
         if not (known or self.others[1]):
             return Signs()
         ended = self.transcript.turn_ended if self.transcript is not None else 0.0
-        session = _json(agents.session_file(env, self.view.pid or 0))
-        return Signs(others=True, ended=ended, idle=agents.idle_since(session, self.view.session_id))
+        idle = self.agent.idle_since(env, self.view.pid or 0, self.view.session_id)
+        return Signs(others=True, ended=ended, idle=idle)
 
     def _silence(self, now: float) -> float:
         """Seconds without a hook, growth of the transcript, or work of a child process."""
@@ -583,13 +576,13 @@ class Worker(Work):
         screen = self.services.terminal().capture(self._pane(), escapes=True)
         plain = clean_text(screen)
         if self.view.state is life.State.STARTING:
-            fault = agents.start_dialog(plain, self.attempt.dir)
+            fault = self.agent.start_dialog(plain, self.attempt.dir)
             if fault is not None:
                 self._note(life.SCREEN, box=False, fault=fault[0], text=fault[1])
                 return
             if self.looked - self.changed < policy.LOOK_SECONDS:
                 return  # it may be drawing still
-        box = agents.input_box(screen)
+        box = self.agent.input_box(screen)
         rows = [row for row in plain.splitlines() if row.strip()]
         text = "" if box != "absent" else "\n".join(rows[-DIALOG_LINES:])
         self._note(life.SCREEN, box=box != "absent", text=text)
@@ -611,14 +604,14 @@ class Worker(Work):
                 self.past = self.past + self.transcript.read()
                 self.cost.started()
             self.reading = self.view.transcript
-            self.transcript = TranscriptReader(Path(str(self.reading)))
+            self.transcript = self.agent.transcript(Path(str(self.reading)))
         with contextlib.suppress(OSError, ValueError, RecursionError):
             status = json.loads(files.read(self.attempt.dir / "status.json"))
             # What it last said of the session before a /clear was counted: it lags behind the hooks.
             if status.get("session_id") in (None, self.view.session_id):
-                self.context = context_used(status)
+                self.context = self.agent.context(status)
                 self.context_at = os.lstat(self.attempt.dir / "status.json").st_mtime
-                cost = cost_of(status)
+                cost = self.agent.cost(status)
                 if cost is not None:
                     self.cost.saw(cost)
 
@@ -649,7 +642,7 @@ class Worker(Work):
         return self._input_box() == "free"
 
     def _input_box(self) -> str:
-        return agents.input_box(self.services.terminal().capture(self._pane(), escapes=True))
+        return self.agent.input_box(self.services.terminal().capture(self._pane(), escapes=True))
 
     def _go_on(self, bell: threading.Event, *, nudge: bool) -> None:
         if self._may_paste(bell):
@@ -679,7 +672,7 @@ class Worker(Work):
         path = self._repair_file(number)
         write_atomic(path, f"{order}{data}\n")
         self._note(life.SENT, text=order)
-        if self.interactive and agents.acts_on(order + data):
+        if self.interactive and self.agent.acts_on(order + data):
             self._paste([MISSING.format(path=path)])
             return
         if self.interactive:
@@ -702,7 +695,7 @@ class Worker(Work):
             return  # a hook was faster
         order, data = "You have messages.", MAIL + "\n\n".join(text for _, text in letters)
         names = [letter for letter, _ in letters]
-        by_file, path = agents.acts_on(data), self._letters_file(names)
+        by_file, path = self.agent.acts_on(data), self._letters_file(names)
         if by_file:
             write_atomic(path, f"{data.strip()}\n")
         self._note(life.MAILED, letters=names, text=order + data)
@@ -744,7 +737,7 @@ class Worker(Work):
                 self._summary_file(self.view.phase), self.services.redact.text(self.view.message + "\n")
             )
         self._remind()
-        goal = goal and agents.deliverable(goal).strip()
+        goal = goal and self.agent.deliverable(goal).strip()
         text = "/clear" if goal is None else f"{COMPACT}{goal}"
         self._note(life.CLEARED, text=text, **({} if goal is None else {"goal": goal}))
         self._paste(self.sent)
@@ -768,11 +761,11 @@ class Worker(Work):
         text = prompt.text
         short = len(text) <= SHORT and text.count("\n") < LINES
         # Where the session's folder is now, nobody knows: it may have gone elsewhere.
-        if short and not agents.goes_by_file(text) and not agents.acts_on(prompt.data):
+        if short and not self.agent.goes_by_file(text) and not self.agent.acts_on(prompt.data):
             return text
         progress = self._progress().strip()
-        order = agents.reading_order(path, prompt.mentions)
-        return order if agents.acts_on(progress) else f"{progress} {order}"
+        order = start.reading_order(path, prompt.mentions)
+        return order if self.agent.acts_on(progress) else f"{progress} {order}"
 
     # -- ending it
 
@@ -871,7 +864,7 @@ class Worker(Work):
                 if name == environment.name or name.startswith(f".{environment.name}."):
                     (environment.parent / name).unlink(missing_ok=True)
         if not self.alive():
-            shutil.rmtree((self.attempt.dir / agents.CLIENT_LOG).parent, ignore_errors=True)
+            shutil.rmtree((self.attempt.dir / CLIENT_LOG).parent, ignore_errors=True)
         self.attempt.sweep()
         permits.let_go(self.attempt, self.view.request)  # of one that is kept alive
         permits.sweep(self.attempt)
@@ -890,6 +883,6 @@ class Worker(Work):
         rules = self.transcript.rules if self.transcript is not None else {}
         told = []
         for what, why, call in self.view.denied:
-            whose = agents.RULE_OF.get(rules.get(call, ""), "")
+            whose = self.agent.rule_of(rules.get(call, ""))
             told.append(f"{what} ({why}{f' of {whose}' if whose else ''})")
         return replace(outcome, reason=f"{outcome.reason}; its client refused it {', '.join(told)}")

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from dodo_claude.agents.agents import CLIENT_VERSION
+from dodo_claude.agents.claude.versions import CLIENT_VERSION
 
 PACKAGE = "@anthropic-ai/claude-code"
 

@@ -21,7 +21,7 @@ from .client import VERSION
 HERE = Path(__file__).parent
 FACTS = ("test_client_facts.py", "test_client_mail.py")
 # What they stand on; trust.py is what they hold against the client's own judgement.
-BELOW = ("conftest.py", "lab.py", "client.py", "messages_api.py", "../../dodo_claude/agents/trust.py")
+BELOW = ("conftest.py", "lab.py", "client.py", "messages_api.py", "../../dodo_claude/agents/claude/trust.py")
 RECORD = HERE / "proved.json"
 
 

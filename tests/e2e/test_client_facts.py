@@ -14,7 +14,7 @@ import uuid
 
 import pytest
 
-from dodo_claude.agents import trust
+from dodo_claude.agents.claude import trust
 
 from .client import client_home
 from .lab import DIALOG_TOOLS, DONT_ASK, HOOKED, WORKER_FLAGS, Lab, wait_until
@@ -177,7 +177,7 @@ def test_untrusted_folder_asks_and_enter_means_no(lab: Lab) -> None:
 
 
 def test_trust_ends_at_the_top_of_a_repository_and_reaches_its_worktrees(lab: Lab) -> None:
-    """As trust.py judges it; the cases beside these: tests/unit/agents/test_trust.py."""
+    """As trust.py judges it; the cases beside these: tests/unit/agents/claude/test_trust.py."""
     repository, worktree = lab.project / "repository", lab.root / "worktree"
     git = ["git", "-c", "user.name=n", "-c", "user.email=n@localhost", "-C", str(repository)]
     for words in (

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dodo_claude.agents.agents import CLIENT_VERSION
+from dodo_claude.agents.claude.versions import CLIENT_VERSION
 
 from .client import VERSION
 from .lab import DONT_ASK, HOOKED, WORKER_FLAGS, Lab, Pane, wait_until

@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from dodo_claude.agents.agents import CLIENT_VERSION
+from dodo_claude.agents.claude.versions import CLIENT_VERSION
 from dodo_claude.agents.faults import FATAL
 from tests.project import Project
 from tests.schemas import shape

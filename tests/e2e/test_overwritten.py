@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.agents import agents
+from dodo_claude.agents.claude import hooks
 from dodo_claude.state.journal import Attempt
 from tests.e2e.replies import by_stage, stages, write
 from tests.project import Project
@@ -110,7 +110,7 @@ def test_what_the_clients_own_tools_wrote_is_known(client: Project, api: Message
         name
         for event in Attempt(log, log.attempts()[-1]).replay()
         if event.kind == "PostToolBatch"
-        for name in agents.written(event.data, root)
+        for name in hooks.written(event.data, root)
     ]
     assert wrote == ["out/a.txt", "old.txt", "n.ipynb"]
 

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from dodo_claude.agents.agents import BOX
+from dodo_claude.agents.claude.screens import BOX
 from dodo_claude.machine import processes
 from dodo_claude.machine.tmux import Tmux
 from tests.e2e.replies import by_stage, stages, write

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.agents import agents
+from dodo_claude.agents import agent
+from dodo_claude.agents.claude import modes, settings, tools
 from dodo_claude.config import profiles
 from dodo_claude.config.records import AgentProfile
 from tests.project import Project
@@ -34,7 +35,7 @@ OPEN = AgentProfile(
     allowed_tools=("Bash", "Edit", "Write", "Read"),
     disallowed_tools=profiles.DIALOGS,
 )
-BYPASS = replace(OPEN, permission_mode=agents.BYPASS)
+BYPASS = replace(OPEN, permission_mode=modes.BYPASS)
 SANDBOXED = replace(OPEN, sandbox=True)
 DENIED = "has been denied|is denied by your permission settings|Read deny rule"
 
@@ -46,7 +47,7 @@ class Lab:
     home: Path
     outside: Path
 
-    def job(self, cwd: Path) -> agents.Job:
+    def job(self, cwd: Path) -> agent.Job:
         folder = self.root / ".orchestrate/stages/one/1"
         return replace(
             JOB, root=self.root, cwd=cwd, folder=folder, targets=("made.txt",), hook=("/bin/true",)
@@ -58,13 +59,13 @@ class Lab:
         """What became of each call: "" when it worked, else the client's words."""
         job = self.job(cwd or self.root)
         file = job.folder / "settings.json"
-        file.write_text(agents.settings(profile, job))
+        file.write_text(settings.settings(profile, job))
         with MessagesApi(turns(*calls.values())) as api:
             done = subprocess.run(
                 [
                     str(self.claude), "-p", "--settings", str(file), "--setting-sources", "user,project,local",
                     "--strict-mcp-config", "--permission-mode", profile.permission_mode,
-                    "--tools", ",".join(agents.tools(profile)), "--", "go",
+                    "--tools", ",".join(tools.tools(profile)), "--", "go",
                 ],
                 cwd=job.cwd, env={**client_env(self.home, api.base_url), "IS_SANDBOX": "1"}, check=False,
                 stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
@@ -147,7 +148,7 @@ def test_the_projects_settings_raise_nothing(lab: Lab) -> None:
     """Not even where an agent takes them over: the mode on the command line wins, deny rules stay."""
     (lab.root / ".claude").mkdir()
     for name in ("settings.json", "settings.local.json"):
-        (lab.root / ".claude" / name).write_text(json.dumps({"permissions": {"defaultMode": agents.BYPASS}}))
+        (lab.root / ".claude" / name).write_text(json.dumps({"permissions": {"defaultMode": modes.BYPASS}}))
     outside = lab.outside / "out.txt"
     became = lab.run(
         replace(OPEN, allowed_tools=("Edit(./**)",)),
@@ -181,7 +182,7 @@ def test_nothing_reaches_beyond_the_folder_or_the_turn(lab: Lab) -> None:
 
 @pytest.fixture
 def sandbox() -> None:
-    missing = [program for program in agents.SANDBOX_PROGRAMS if shutil.which(program) is None]
+    missing = [program for program in modes.SANDBOX_PROGRAMS if shutil.which(program) is None]
     if missing:
         pytest.skip(f"the client's sandbox needs {' and '.join(missing)} (apt install bubblewrap socat)")
     tried = subprocess.run(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.agents.agents import CLIENT_VERSION
+from dodo_claude.agents.claude.versions import CLIENT_VERSION
 from tests.project import PATH, PATIENCE, Live
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.agents import agents
+from dodo_claude.agents.claude import rules
 from dodo_claude.config import profiles
 from tests.project import BIN, PATIENCE, Project
 
@@ -194,7 +194,7 @@ def test_what_a_worker_writes_raises_no_permission(one: Project) -> None:
     assert "--setting-sources user --strict-mcp-config --permission-mode dontAsk " in command
     assert command.endswith(' -- "$prompt"')
     assert isinstance(permissions, dict)
-    assert permissions["allow"] == ["Edit(./**)", *agents.WORKER_COMMANDS]
+    assert permissions["allow"] == ["Edit(./**)", *rules.WORKER_COMMANDS]
 
 
 def test_allowed_tools_do_not_beat_the_deny_list(one: Project) -> None:

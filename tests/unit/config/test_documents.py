@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.agents import agents
+from dodo_claude.agents import agent
+from dodo_claude.agents.claude import rules
 from dodo_claude.config.config import Blueprint, load_config
 from dodo_claude.config.records import Config
 from dodo_claude.run import approval, safeguards
@@ -180,15 +181,15 @@ def test_nobody_may_change_it(config: Config, tmp_path: Path) -> None:
         before = protect.Guard(tmp_path, {}).begin(stage, print).marks(())
         assert before["sub/orchestrate.toml"]
         assert "sub/dodo.py" in before
-    job = agents.Job(
+    job = agent.Job(
         stage="s", attempt=1, root=tmp_path, cwd=tmp_path, folder=tmp_path, session_id="x", nonce="n", targets=(),
         check=None, hook=(), resume=False, deny_dialogs=False, handover=None, by_file=False, orders=config.orders,
             mail=tmp_path, notes=tmp_path,
     )  # fmt: skip
     profile = config.stages[4].agent
     assert profile is not None
-    assert f"Edit(/{tmp_path}/sub/orchestrate.toml)" in agents.never(profile, job)
-    assert f"Edit(/{tmp_path}/sub/.claude/**)" in agents.never(profile, job)
+    assert f"Edit(/{tmp_path}/sub/orchestrate.toml)" in rules.never(profile, job)
+    assert f"Edit(/{tmp_path}/sub/.claude/**)" in rules.never(profile, job)
 
 
 def test_files_of_its_folder_are_items(write: Write) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from dodo_claude.agents import agents
+from dodo_claude.agents.claude import versions
 from dodo_claude.config.config import load_config
 from dodo_claude.control import doctor
 from dodo_claude.machine.files import make_state_dir
@@ -41,7 +41,7 @@ def look(project: Project, *options: str, code: int) -> dict[str, dict[str, str]
     return {finding["name"]: finding for finding in found}
 
 
-def client(project: Project, version: str = agents.CLIENT_VERSION) -> None:
+def client(project: Project, version: str = versions.CLIENT_VERSION) -> None:
     """A `claude` that is the scripted agent."""
     folder = project.home / "bin"
     folder.mkdir(exist_ok=True)
@@ -198,7 +198,7 @@ def test_the_client_its_version_and_its_trust(project: Project) -> None:
     assert found["client"]["result"] == "wrong"
     assert found["client"]["text"].startswith("2.0.1 at ")
     assert found["client"]["text"].endswith(
-        f"is too old: dodo_claude needs {agents.LOWEST_CLIENT_VERSION} or newer"
+        f"is too old: dodo_claude needs {versions.LOWEST_CLIENT_VERSION} or newer"
     )
     assert found["client"]["remedy"].startswith("run `claude update`")
     assert found["trust"]["result"] == "wrong"

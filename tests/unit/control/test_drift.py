@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from dodo_claude.agents import agents
+from dodo_claude.agents.claude import hooks
 from dodo_claude.control import drift
 
-HOOKS = ", ".join(sorted(agents.KNOWN_HOOKS))
+HOOKS = ", ".join(sorted(hooks.KNOWN_HOOKS))
 
 
 def init(*tools: str) -> str:
@@ -28,8 +28,8 @@ def test_tools(said: str, result: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(("said", "result", "text"), [
-    (f"x.json › hooks.NoSuchEvent: ignored. Valid events: {HOOKS}\n\nRemote Control\n", "ok", f"{len(agents.KNOWN_HOOKS)}, all known"),
-    (f"Valid events: {HOOKS}, Moonrise\n", "note", f"{len(agents.KNOWN_HOOKS) + 1}, of which dodo_claude does not know Moonrise"),
+    (f"x.json › hooks.NoSuchEvent: ignored. Valid events: {HOOKS}\n\nRemote Control\n", "ok", f"{len(hooks.KNOWN_HOOKS)}, all known"),
+    (f"Valid events: {HOOKS}, Moonrise\n", "note", f"{len(hooks.KNOWN_HOOKS) + 1}, of which dodo_claude does not know Moonrise"),
     (f"Valid events: {HOOKS.replace('PostToolBatch, ', '')}\n", "WRONG", "PostToolBatch: not known to it"),
     ("No installation issues found.", "note", "it does not tell which it has"),
 ])  # fmt: skip
@@ -39,4 +39,4 @@ def test_hook_events(said: str, result: str, text: str) -> None:
 
 
 def test_what_we_listen_to_is_known() -> None:
-    assert agents.needed_hooks() <= agents.KNOWN_HOOKS
+    assert hooks.needed_hooks() <= hooks.KNOWN_HOOKS

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.agents.agents import BOX
+from dodo_claude.agents.claude.screens import BOX
 from dodo_claude.machine import processes, server, tmux
 from dodo_claude.machine.server import TmuxError, check_version
 from dodo_claude.machine.terminal import Pane

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from dodo_claude.agents import agents
+from dodo_claude.agents.claude import modes
 from dodo_claude.run import approvable, approval
 from dodo_claude.run.approval import ApprovalError
 from tests.samples.places import Place
@@ -45,7 +45,7 @@ def test_each_change_is_asked_again_and_named(place: Place, change: str) -> None
     place.require()
     old, new, named = CHANGES[change]
     if change == "the sandbox":  # what it is made of need not be on this machine
-        for program in agents.SANDBOX_PROGRAMS:
+        for program in modes.SANDBOX_PROGRAMS:
             place.write(f"bin/{program}", "#!/bin/sh\n").chmod(0o755)
         place.environ["PATH"] += f":{place.root}/bin"
     place.edit(old, new)

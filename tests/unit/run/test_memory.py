@@ -52,9 +52,9 @@ def test_an_attempt_after_another_is_the_same_worker() -> None:
 def test_small_workers_need_little() -> None:
     rig = Rig()
     rig.free = 250_000_000
-    assert rig.fleet.admit("a", "scripted") is None
-    assert rig.fleet.admit("b", "command") is None
-    assert rig.fleet.admit("c", "scripted") == "waits for memory: 130 MB free, 160 MB needed"
+    assert rig.fleet.admit("a", large=False) is None
+    assert rig.fleet.admit("b", large=False) is None
+    assert rig.fleet.admit("c", large=False) == "waits for memory: 130 MB free, 160 MB needed"
 
 
 def test_a_worker_of_an_earlier_run_has_its_memory() -> None:

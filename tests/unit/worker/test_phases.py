@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.agents import agents
+from dodo_claude.agents import brief
 from dodo_claude.config.records import Phase, Stage
 from dodo_claude.state import events as life
 from dodo_claude.state.events import Outcome, Result
@@ -358,5 +358,5 @@ def test_a_damaged_record_holds_nothing(tmp_path: Path, done: list[object]) -> N
 def test_the_brief_tells_of_phases() -> None:
     from tests.samples.jobs import JOB
 
-    assert "The work comes in 2 phases: end your turn after each" in agents.brief(replace(JOB, phases=2))
-    assert "phases" not in agents.brief(JOB)
+    assert "The work comes in 2 phases: end your turn after each" in brief.brief(replace(JOB, phases=2))
+    assert "phases" not in brief.brief(JOB)

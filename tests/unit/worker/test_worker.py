@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.agents import agents
+from dodo_claude.agents import agent
 from dodo_claude.config.records import AgentProfile, Monitor, Prompt, Stage
 from dodo_claude.machine import processes
 from dodo_claude.machine.terminal import Pane
@@ -1081,7 +1081,7 @@ def test_what_the_clients_log_says_is_told_and_the_log_goes_with_it(desk: Desk) 
         (desk.root / "a").write_text("made")
         drop(desk.terminal.folder, STOP)
 
-    log = desk.services.state / "stages/api/1" / agents.CLIENT_LOG
+    log = desk.services.state / "stages/api/1" / agent.CLIENT_LOG
     desk.waker.meanwhile = [lambda: log.write_text(refusal(1.0)), done]
     assert desk.drive(STAGE, Turn(events=WORK)).outcome == SUCCEEDED
     assert unheard(desk) == [(life.UNHEARD, "401 401 {}")]
@@ -1092,7 +1092,7 @@ def test_what_the_clients_log_says_is_told_and_the_log_goes_with_it(desk: Desk) 
 def test_what_was_refused_before_the_turns_end_is_not_told_after_it(desk: Desk) -> None:
     def last() -> None:
         (desk.root / "a").write_text("made")
-        (desk.services.state / "stages/api/1" / agents.CLIENT_LOG).write_text(refusal())
+        (desk.services.state / "stages/api/1" / agent.CLIENT_LOG).write_text(refusal())
         drop(desk.terminal.folder, STOP)
 
     desk.waker.meanwhile = [last]

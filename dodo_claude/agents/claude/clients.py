@@ -11,7 +11,8 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from dodo_claude.agents import agents
+from dodo_claude.agents.claude import elsewhere, versions
+from dodo_claude.agents.table import agent_of
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.machine import files
 from dodo_claude.machine.files import make_private, user_state, write_atomic
@@ -48,7 +49,7 @@ def remembered_version(program: str, environ: Mapping[str, str]) -> str | None:
         mark = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
         known = _remembered(path)
         then, told = known.pop(name, ("", ""))
-        if then == mark and not agents.is_too_old(told):
+        if then == mark and not versions.is_too_old(told):
             return told
         found = version(program)
         if found is not None:
@@ -74,12 +75,12 @@ def too_old(stages: Iterable[Stage], environ: Mapping[str, str]) -> list[str]:
     programs: dict[str | None, None] = {}
     for stage in stages:
         # With words after it, it is a wrapper, whose --version is its own.
-        if stage.agent is not None and stage.agent.base == "claude" and len(stage.agent.command) == 1:
+        if stage.agent is not None and agent_of(stage.agent).can.setup and len(stage.agent.command) == 1:
             programs[shutil.which(stage.agent.command[0], path=environ.get("PATH"))] = None
     problems = []
     for program in filter(None, programs):
         told = remembered_version(program, environ)
-        if told is not None and agents.is_too_old(told):
+        if told is not None and versions.is_too_old(told):
             problems.append(too_old_line(program, told))
     return problems
 
@@ -87,7 +88,7 @@ def too_old(stages: Iterable[Stage], environ: Mapping[str, str]) -> list[str]:
 def too_old_line(program: str, told: str) -> str:
     """That, and what to do."""
     return (
-        f"claude: {told} at {program} is too old: dodo_claude needs {agents.LOWEST_CLIENT_VERSION} or newer "
+        f"claude: {told} at {program} is too old: dodo_claude needs {versions.LOWEST_CLIENT_VERSION} or newer "
         "(run `claude update`, or npm install -g @anthropic-ai/claude-code@latest)"
     )
 
@@ -104,7 +105,7 @@ def settings_problems(config: Config, stages: Iterable[Stage], environ: Mapping[
     problems = []
     for path in dict.fromkeys(_settings_files(config, stages, environ)):
         with contextlib.suppress(OSError):  # what is not there, or not to be read, it goes without
-            fault = agents.settings_fault(path.read_bytes())
+            fault = elsewhere.settings_fault(path.read_bytes())
             if fault:
                 problems.append(
                     f"{path}{fault}: over that the client stops at a dialog before any worker begins (mend the file)"
@@ -114,6 +115,6 @@ def settings_problems(config: Config, stages: Iterable[Stage], environ: Mapping[
 
 def _settings_files(config: Config, stages: Iterable[Stage], environ: Mapping[str, str]) -> Iterator[Path]:
     for stage in stages:
-        if stage.agent is not None and stage.agent.base == "claude":
+        if stage.agent is not None and agent_of(stage.agent).can.setup:
             own = {**environ, **dict(stage.env)}
-            yield from agents.settings_files(stage.agent, config.root / stage.cwd, own)
+            yield from elsewhere.settings_files(stage.agent, config.root / stage.cwd, own)

@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from dodo_claude.agents import agents
+from dodo_claude.agents.claude import first_run
+from dodo_claude.agents.table import agent_of
 from dodo_claude.config import inputs
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.machine.files import make_private, write_atomic
@@ -46,7 +47,7 @@ def folders(config: Config, stages: Iterable[Stage]) -> list[Path]:
     """Where the clients of `stages` start: the project, and each `cwd` for which its trust does not count."""
     found = [config.root]
     for stage in stages:
-        if stage.agent is not None and stage.agent.base == "claude":
+        if stage.agent is not None and agent_of(stage.agent).can.setup:
             folder = config.root / stage.cwd
             if folder not in found and config.root not in counting(folder):
                 found.append(folder)
@@ -89,17 +90,17 @@ def _main_repository(link: Path) -> list[Path]:
 def problems(folders: Iterable[Path], environ: Mapping[str, str]) -> list[str]:
     """What would stop the client at a dialog in one of `folders`, a line each."""
     try:
-        state = _read(agents.state_file(environ))
+        state = _read(first_run.state_file(environ))
         lacking = untrusted(folders, environ)
     except DodoClaudeError as error:
         return [str(error)]
-    return [*agents.start_problems(state, environ), *map(agents.untrusted, lacking)]
+    return [*first_run.start_problems(state, environ), *map(first_run.untrusted, lacking)]
 
 
 def untrusted(folders: Iterable[Path], environ: Mapping[str, str]) -> list[Path]:
     """Those of `folders` that the user has not trusted in the client. Raises DodoClaudeError."""
-    state = _read(agents.state_file(environ))
-    return [folder for folder in folders if not agents.is_trusted(state, counting(folder))]
+    state = _read(first_run.state_file(environ))
+    return [folder for folder in folders if not first_run.is_trusted(state, counting(folder))]
 
 
 def is_trusted(folder: Path, environ: Mapping[str, str]) -> bool:
@@ -114,7 +115,7 @@ def record(folder: Path, environ: Mapping[str, str]) -> bool:
     replacing the file: a client that reads it meanwhile sees the old or the new one. A file that is a symbolic link
     stays one.
     """
-    named = agents.state_file(environ)
+    named = first_run.state_file(environ)
     path = Path(os.path.realpath(named))
     make_private(path.parent)
     fd = os.open(
@@ -124,10 +125,10 @@ def record(folder: Path, environ: Mapping[str, str]) -> bool:
         fcntl.flock(fd, fcntl.LOCK_EX)
         with _clients_lock(named.with_name(f"{named.name}.lock")):
             state = _read(path)
-            if agents.is_trusted(state, counting(folder)):
+            if first_run.is_trusted(state, counting(folder)):
                 return False
             mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o600
-            write_atomic(path, json.dumps(agents.with_trust(state, folder), indent=2), mode)
+            write_atomic(path, json.dumps(first_run.with_trust(state, folder), indent=2), mode)
             return True
     finally:
         os.close(fd)

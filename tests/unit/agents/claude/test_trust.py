@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.agents import agents, trust
+from dodo_claude.agents.claude import first_run, trust
 from dodo_claude.text.errors import DodoClaudeError
 from tests.samples.stages import STAGE, config_of
 
@@ -89,7 +89,7 @@ def test_the_clients_own_folder_goes_before_home(home: Path, tmp_path: Path) -> 
     write(home, READY)
     environ = {"HOME": str(tmp_path), "CLAUDE_CONFIG_DIR": str(home)}
     assert trust.is_trusted(Path("/site"), environ)
-    assert agents.state_file({"HOME": "/h", "CLAUDE_CONFIG_DIR": ""}) == Path("/h/.claude.json")
+    assert first_run.state_file({"HOME": "/h", "CLAUDE_CONFIG_DIR": ""}) == Path("/h/.claude.json")
 
 
 DAMAGED = ["", "{", "[]", "null", "7", '"text"', '{"a": \xff}', "[" * 100_000]
@@ -268,7 +268,7 @@ def test_what_a_client_writes_meanwhile_does_not_undo_it(home: Path, monkeypatch
 
 def test_two_at_once_keep_both_folders(home: Path) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from dodo_claude.agents import trust\n"
+        "import os, sys; from pathlib import Path; from dodo_claude.agents.claude import trust\n"
         "sys.stdin.readline()  # both are up\n"
         "for n in range(25): trust.record(Path(f'/{sys.argv[1]}/{n}'), os.environ)\n"
     )

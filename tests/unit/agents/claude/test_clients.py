@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.agents import agents, clients
-from dodo_claude.run import preflight
+from dodo_claude.agents.claude import clients, elsewhere, versions
 from dodo_claude.run.preflight import PreflightError
+from dodo_claude.run.run import Run
 from tests.samples.stages import STAGE, config_of
 
 OLD = "2.1.100"
@@ -41,10 +41,10 @@ def says(version: str) -> str:
 
 @pytest.mark.parametrize(("version", "old"), [
     ("2.0.76", True), ("2.1.100", True), ("1.99.999", True), ("2.1.9", True),
-    (agents.LOWEST_CLIENT_VERSION, False), (agents.CLIENT_VERSION, False), ("2.2.0", False), ("10.0.0", False),
+    (versions.LOWEST_CLIENT_VERSION, False), (versions.CLIENT_VERSION, False), ("2.2.0", False), ("10.0.0", False),
 ])  # fmt: skip
 def test_which_versions_are_too_old(version: str, old: bool) -> None:
-    assert agents.is_too_old(version) is old
+    assert versions.is_too_old(version) is old
 
 
 @pytest.mark.parametrize(("answer", "version"), [
@@ -86,7 +86,7 @@ def test_one_that_is_too_old_is_asked_each_time(
 def test_too_old_a_client_is_one_line_with_what_to_do(environ: dict[str, str]) -> None:
     path = program(environ, says(OLD))
     assert clients.too_old([STAGE, STAGE], environ) == [
-        f"claude: {OLD} at {path} is too old: dodo_claude needs {agents.LOWEST_CLIENT_VERSION} or newer "
+        f"claude: {OLD} at {path} is too old: dodo_claude needs {versions.LOWEST_CLIENT_VERSION} or newer "
         "(run `claude update`, or npm install -g @anthropic-ai/claude-code@latest)"
     ]
     assert STAGE.agent is not None
@@ -106,15 +106,15 @@ def test_before_the_first_worker_and_after_the_yes(environ: dict[str, str], tmp_
     path = program(environ, says(OLD))
     state = {"hasCompletedOnboarding": True, "projects": {str(root): {"hasTrustDialogAccepted": True}}}
     (tmp_path / ".claude.json").write_text(json.dumps(state))
-    config = config_of(root, STAGE)
+    run = Run(config_of(root, STAGE), environ)
     with pytest.raises(Exception, match="not approved"):
-        preflight.look(config, [STAGE], environ)
+        run.look([STAGE])
     assert asked(path) == 0
     monkeypatch.setattr("dodo_claude.run.approval.require", lambda config, environ: None)
     with pytest.raises(PreflightError, match="is too old"):
-        preflight.look(config, [STAGE], environ)
-    program(environ, says(agents.CLIENT_VERSION))
-    preflight.look(config, [STAGE], environ)
+        run.look([STAGE])
+    program(environ, says(versions.CLIENT_VERSION))
+    run.look([STAGE])
 
 
 # -- its settings files
@@ -137,14 +137,14 @@ FAULTS = {
 
 @pytest.mark.parametrize("text", FAULTS)
 def test_what_the_client_would_not_read(text: str) -> None:
-    found = agents.settings_fault(text.encode())
+    found = elsewhere.settings_fault(text.encode())
     assert found.startswith(FAULTS[text])
     assert bool(found) is bool(FAULTS[text])
 
 
 def test_bytes_that_are_no_text_are_the_clients_own_matter() -> None:
-    assert agents.settings_fault(b'{"a": "\xff"}') == ""
-    assert agents.settings_fault('{"a": 1}'.encode("utf-16")) == ""
+    assert elsewhere.settings_fault(b'{"a": "\xff"}') == ""
+    assert elsewhere.settings_fault('{"a": 1}'.encode("utf-16")) == ""
 
 
 def test_each_file_that_a_worker_reads(environ: dict[str, str], tmp_path: Path) -> None:
