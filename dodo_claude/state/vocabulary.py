@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dodo_claude.machine import files
+from dodo_claude.machine.ours import NotOursError
 
 # In the attempt's folder. There is none of an agent whose hooks speak as our events do.
 FILE = "agent.json"
@@ -45,7 +46,7 @@ def as_json(base: str, vocabulary: Vocabulary) -> str:
 def of_attempt(folder: Path) -> tuple[str, Vocabulary] | None:
     """The base of the agent that works in the attempt's `folder`, and its words; None: it speaks as our events do."""
     with contextlib.suppress(
-        files.NotOursError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError
+        NotOursError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError
     ):
         table = json.loads(files.read(folder / FILE))
         kinds, fields = (
