@@ -23,10 +23,11 @@ from dodo_claude.state.mail import REFUSED, Mailbox
 from dodo_claude.text.durations import in_words
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.worker import phases, verify
+from dodo_claude.worker.command import Command
 from dodo_claude.worker.policy import LONGEST_WAIT
 from dodo_claude.worker.recheck import Candidate, NotAgainError, Recheck, find
 from dodo_claude.worker.services import Done, Services
-from dodo_claude.worker.work import Command, Work
+from dodo_claude.worker.work import Work
 from dodo_claude.worker.worker import Worker
 
 # A worker that dies before it takes its prompt will hardly do better the third time.

@@ -1,5 +1,5 @@
 """One attempt at a stage as far as it needs no worker: its record on disk, its place in the run, its verification
-and its end. `worker.Worker` adds whoever does the work; `Command` is a stage that is an ordinary command.
+and its end. `worker.Worker` adds whoever does the work; `command.Command` is a stage that is an ordinary command.
 
 Rules this file keeps: an attempt is written down before it acts; only a verification makes a stage done; what a
 failed attempt made is moved aside, never lost.
@@ -39,7 +39,7 @@ START_SECONDS = 0.5
 # Problems of a plan that its reason names; its planner is told of all.
 PROBLEMS_NAMED = 3
 # Why a command was ended, and not by its time: see processes.Ended.
-_INTERRUPTED = "interrupted"
+INTERRUPTED = "interrupted"
 # Of these one is there before anything of an attempt acts.
 _STARTED = ("launch.sh", "output.log")
 
@@ -421,7 +421,7 @@ class Work(ABC):
         with self.services.guard.check(self._watch()):
             ended = self._command(check, log, bell)
         self._take_inputs(inputs)
-        if ended.stopped == _INTERRUPTED:
+        if ended.stopped == INTERRUPTED:
             raise InterruptedCheckError
         if ended.status == 0 and not ended.stopped:
             return (), ""
@@ -480,7 +480,7 @@ class Work(ABC):
         )
 
     def _interrupted(self) -> Outcome:
-        return Outcome(Result.ABORTED, self.end_reason or _INTERRUPTED)
+        return Outcome(Result.ABORTED, self.end_reason or INTERRUPTED)
 
     def _judge(self, outcome: Outcome) -> Outcome:
         """A success that changed what it may not change is none; nor is one that read what somebody else changed.
@@ -733,26 +733,3 @@ def _fact(change: protect.Change) -> str:
     if change.is_input:
         return f"its input '{name}' was changed while it ran"
     return f"'{name}' was made while it ran" if change.made else f"'{name}' was changed while it ran"
-
-
-class Command(Work):
-    """A stage that is an ordinary command: no worker, no tmux."""
-
-    def _work(self, bell: threading.Event, slot: Slot) -> Outcome:
-        self._begin()
-        assert self.stage.command is not None
-        self.tell(self.stage.command)
-        log = self.attempt.dir / "output.log"
-        ended = self._command(self.stage.command, log, bell)
-        if ended.stopped == _INTERRUPTED:
-            return self._interrupted()
-        if ended.stopped:
-            return Outcome(Result.TIMED_OUT, f"timed out after {in_words(self.stage.timeout)}")
-        if ended.status != 0:
-            detail = verify.last_words(verify.output_tail(log))
-            place = os.path.relpath(log, self.services.root)
-            return Outcome(
-                Result.FAILED,
-                f"its command ended with {policy.describe_exit(ended.status)}{detail} (see {place})",
-            )
-        return self._fault(bell) or self._judge(Outcome(Result.SUCCEEDED))

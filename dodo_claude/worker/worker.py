@@ -10,7 +10,6 @@ Rule this file keeps: no text goes into a session whose input box is not known t
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -25,7 +24,7 @@ from dodo_claude.agents import start
 from dodo_claude.agents.agent import CLIENT_LOG, Job, Launch, NoAnswer
 from dodo_claude.agents.closed import closed
 from dodo_claude.agents.turn import Signs
-from dodo_claude.agents.usage import CostMeter, Lines, TranscriptReader, Usage
+from dodo_claude.agents.usage import Usage
 from dodo_claude.config.config import Stage
 from dodo_claude.config.records import Prompt
 from dodo_claude.machine import files, processes
@@ -41,6 +40,7 @@ from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.text.states import ASKS, BLOCKED, DONE, FAILED, MARKS
 from dodo_claude.worker import monitors, phases, policy, verify
 from dodo_claude.worker.afterwards import SCREEN_LINES, keep_screen
+from dodo_claude.worker.meter import Meter
 from dodo_claude.worker.services import Done, Services, Slot
 from dodo_claude.worker.work import InterruptedCheckError, Work
 
@@ -107,17 +107,7 @@ class Worker(Work):
         self.posted: set[str] = set()  # the messages to it that were told of, or are older than it
         self.cpu = 0.0  # CPU seconds of its children when last asked
         self.asked = float("-inf")  # and when that was
-        self.cost = CostMeter()
-        self.context: float | None = None  # how full it is, in percent, as the client last said
-        self.context_at = 0.0  # and when, in wall time
-        self.transcript: TranscriptReader | None = None
-        self.reading: str | None = None  # the transcript's path
-        self.log = Lines(str(attempt.dir / CLIENT_LOG))
-        self.past = Usage()  # of sessions before that one
-        self.earlier = (
-            Usage()
-        )  # what its session had used before this attempt, or before this run followed it
-        self.counted: tuple[object, ...] = ()  # what the fleet knows
+        self.meter = Meter(self.agent, attempt.dir)
         self.marked: str | None = None  # what its window is called
         self.over = False  # and it is so for good
         self.others = (
@@ -205,15 +195,10 @@ class Worker(Work):
         if self.pane is None:
             self._begin()
             if isinstance(self.resume, Worker):
-                self.cost, self.past = self.resume.cost, self.resume.past
-                saved = self.agent.transcript(Path(self.resume.view.transcript or os.devnull))
-                self.earlier = self.past + saved.read()
-                self.cost.resumed(saved.saved_cost)
+                self.meter.resume(self.resume.meter, self.resume.view.transcript)
             self._spawn(slot)
         else:
-            self._read_used()
-            self.earlier, _ = self._usage()
-            self.cost.follows()
+            self.meter.take_over(self.view.transcript, self.view.session_id)
             self._watch_again()
         if self.interactive:
             self.mailbox.open(self.attempt.number)
@@ -461,7 +446,7 @@ class Worker(Work):
     def _collect(self) -> None:
         # Asked first: a process that is gone has no more to say than what is in the spool now.
         gone = self.view.state is not life.State.EXITED and self.services.waker.gone(self._pane().pid)
-        unanswered = self._unanswered()  # asked first: what came of it, the hooks tell
+        unanswered = self.meter.unanswered()  # asked first: what came of it, the hooks tell
         for event in self.attempt.collect():
             self._advance(event)
             for what, why, call in self.agent.denied(event.data) if event.kind == "PostToolBatch" else ():
@@ -472,13 +457,6 @@ class Worker(Work):
         self._listen(unanswered)
         if gone:
             self._note(life.EXITED, status=self.services.terminal().exit_status(self._pane()))
-
-    def _unanswered(self) -> NoAnswer | None:
-        """What the client's log says since the last look: that it asks the API in vain."""
-        found = None
-        for line in self.log.new():
-            found = self.agent.no_answer(line) or found
-        return found
 
     def _listen(self, unanswered: NoAnswer | None) -> None:
         """Is there anything to hear from the model?"""
@@ -492,8 +470,7 @@ class Worker(Work):
 
     def _last_word(self) -> float:
         """Wall time at which the model was asked, or said something last; 0 when it is not asked."""
-        said = self.transcript.answered if self.transcript is not None else 0.0
-        return max(self.view.asked, said) if self.view.asked else 0.0
+        return max(self.view.asked, self.meter.answered) if self.view.asked else 0.0
 
     def _facts(self) -> policy.Facts:
         now = time.monotonic()
@@ -529,8 +506,8 @@ class Worker(Work):
             phases=phases.count(stage),
             goal=coming.compact if coming is not None and self.agent.can.compact else None,
             handover=coming is not None and coming.handover and self.agent.can.compact,
-            context=self.context,
-            context_stale=self.context_at < self.view.since,
+            context=self.meter.context,
+            context_stale=self.meter.context_at < self.view.since,
             kind_of=self.agent.fault,
             compact_at=stage.compact_at if self.agent.can.compact else None,
         )
@@ -540,16 +517,14 @@ class Worker(Work):
         agent, stopped = self.stage.agent, self.view.stopped
         if not stopped or agent is None or not self.interactive:
             return Signs()
-        known = self.transcript is not None and self.transcript.stop_hooks > 1
         env = {**start.worker_env(agent, self.services.environ), **dict(self.stage.env)}
         if self.others[0] != stopped:
             cwd = self.services.root / self.stage.cwd
             self.others = (stopped, self.agent.may_hold(agent, cwd, env))
-        if not (known or self.others[1]):
+        if not (self.meter.stop_hooks > 1 or self.others[1]):
             return Signs()
-        ended = self.transcript.turn_ended if self.transcript is not None else 0.0
         idle = self.agent.idle_since(env, self.view.pid or 0, self.view.session_id)
-        return Signs(others=True, ended=ended, idle=idle)
+        return Signs(others=True, ended=self.meter.turn_ended, idle=idle)
 
     def _silence(self, now: float) -> float:
         """Seconds without a hook, growth of the transcript, or work of a child process."""
@@ -589,41 +564,13 @@ class Worker(Work):
 
     def _count(self) -> None:
         """Tell the fleet what this attempt has used so far, in this run."""
-        self._read_used()
-        usage, cost = self._usage()
-        own = (usage - self.earlier).at_least(Usage())  # a session that goes on in another file begins at 0
-        used = (self.key, own, None if cost is None else self.cost.here)
-        if used != self.counted:
-            self.counted = used
-            self.services.fleet.spent(*used, stage=self.stage.name)
-
-    def _read_used(self) -> None:
-        """Look at what the client wrote down of what it uses."""
-        if self.view.transcript not in (None, self.reading):
-            if self.transcript is not None:  # a fresh session in the same client: all is counted from 0 again
-                self.past = self.past + self.transcript.read()
-                self.cost.started()
-            self.reading = self.view.transcript
-            self.transcript = self.agent.transcript(Path(str(self.reading)))
-        with contextlib.suppress(OSError, ValueError, RecursionError):
-            status = json.loads(files.read(self.attempt.dir / "status.json"))
-            # What it last said of the session before a /clear was counted: it lags behind the hooks.
-            if status.get("session_id") in (None, self.view.session_id):
-                self.context = self.agent.context(status)
-                self.context_at = os.lstat(self.attempt.dir / "status.json").st_mtime
-                cost = self.agent.cost(status)
-                if cost is not None:
-                    self.cost.saw(cost)
+        self.meter.read(self.view.transcript, self.view.session_id)
+        used = self.meter.uncounted()
+        if used is not None:
+            self.services.fleet.spent(self.key, *used, stage=self.stage.name)
 
     def _usage(self) -> tuple[Usage, float | None]:
-        """Of all its session, whichever runs that was in."""
-        usage = self.past
-        if self.transcript is not None:
-            usage = self.past + self.transcript.read()
-            if self.transcript.saved_cost:
-                # A client that ends well writes its whole cost there; the status line may lag behind.
-                self.cost.saw(self.transcript.saved_cost)
-        return usage, self.cost.total or None
+        return self.meter.usage()
 
     # -- words to it
 
@@ -880,7 +827,7 @@ class Worker(Work):
         """A stage that failed by what it lacks: what its client refused it is told, and whose rule that was."""
         if outcome.result is not Result.FAILED or outcome.kind or not self.view.denied:
             return outcome
-        rules = self.transcript.rules if self.transcript is not None else {}
+        rules = self.meter.rules
         told = []
         for what, why, call in self.view.denied:
             whose = self.agent.rule_of(rules.get(call, ""))

@@ -25,10 +25,10 @@ from dodo_claude.state.events import Outcome, Result
 from dodo_claude.state.journal import Attempt
 from dodo_claude.text.errors import DodoClaudeError
 from dodo_claude.worker import monitors, policy, verify, worker
+from dodo_claude.worker.command import Command
 from dodo_claude.worker.protect import Watch
 from dodo_claude.worker.recovery import drive
 from dodo_claude.worker.services import Done
-from dodo_claude.worker.work import Command
 from tests.fakes import (
     AGAIN,
     AWAY,
