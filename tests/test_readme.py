@@ -12,6 +12,7 @@ from typing import Any
 
 from dodo_claude.agents.claude.versions import CLIENT_VERSION, LOWEST_CLIENT_VERSION
 from dodo_claude.config.config import load_config
+from tests.house import DOORS, FILES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
@@ -160,6 +161,21 @@ def test_the_documents_name_the_client_that_was_proved() -> None:
     assert f"real client {CLIENT_VERSION}" in text
     assert f"Claude Code {LOWEST_CLIENT_VERSION} or newer" in text
     assert f"`claude` ({CLIENT_VERSION})" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_every_file_of_the_package_is_in_one_row_of_its_room() -> None:
+    """Of the table that says where to change what. A file is a door of its own there, once."""
+    rooms: dict[str, list[str]] = {}
+    room = ""
+    for first, files in re.findall(
+        r"^\| (?:`(\w+)` )?\| .*? \| (.*) \|$", section("Changing dodo_claude"), re.M
+    ):
+        room = first or room
+        rooms.setdefault(room, []).extend(re.findall(r"`([\w/]+)\.py`", files))
+    named = [f"{room}/{name}" for room, names in rooms.items() for name in names]
+    apart = ("agents/scripted/", *DOORS)
+    files = [name for name in FILES if not name.endswith("__init__") and not name.startswith(apart)]
+    assert sorted(named) == sorted(files)
 
 
 if __name__ == "__main__":

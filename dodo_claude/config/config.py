@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import itertools
-import math
 import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping
@@ -46,6 +45,7 @@ from dodo_claude.config.records import (
     Stage,
     enclosing,
 )
+from dodo_claude.config.settings import LONGEST_DELAY, budget_of, duration_of, size_of
 from dodo_claude.text import durations
 from dodo_claude.text.errors import ConfigError, Problem
 
@@ -57,11 +57,6 @@ MAX_STAGES = 12_000
 MOST_PROTECTED = 1_000_000
 # And what all stages of an included file read, as its table says, counted for each of them.
 MOST_SHARED = 1_000_000
-# Before a further attempt: one that waits longer is better made by the next run.
-LONGEST_DELAY = 900.0  # seconds
-# What one worker may be said to need, in bytes.
-MOST_MEMORY = 10**12
-_SIZE = re.compile(r" *(?P<number>[0-9.]+) *(?P<prefix>[kKMGT]?)(?P<binary>i?)B *")
 
 
 def load_config(path: Path, *, task_names: Collection[str] = (), agent: str | None = None) -> Config:
@@ -184,12 +179,14 @@ class Blueprint:
             socket=(settings.get("tmux") or {}).get("socket", "private"),
             stages=stages,
             groups=_groups(stages, found),
-            budget=_budget(settings.get("budget") or {}, findings),
-            retry_delay=_duration(
+            budget=budget_of(settings.get("budget") or {}, findings),
+            retry_delay=duration_of(
                 settings, "retry_delay", 30.0, LONGEST_DELAY, "at most 15 minutes", findings
             ),
-            max_wait=_duration(settings, "max_wait", 86_400.0, durations.LONGEST, "at most 7 days", findings),
-            worker_memory=_size(settings.get("worker_memory"), 600_000_000, findings),
+            max_wait=duration_of(
+                settings, "max_wait", 86_400.0, durations.LONGEST, "at most 7 days", findings
+            ),
+            worker_memory=size_of(settings.get("worker_memory"), 600_000_000, findings),
             foreach=templates,
             included=tuple(file.name for file in documents.files(self.file)),
             notify=tuple(settings.get("notify") or ()),
@@ -407,39 +404,6 @@ def _foreach(group: Group, template: Stage) -> Foreach:
 def safe_name(folder: str) -> str:
     """A name for an orchestration made of its folder's."""
     return re.sub(r"[^a-z0-9]+", "-", folder.lower()).strip("-")[:32].rstrip("-") or "project"
-
-
-def _budget(table: Mapping[str, Any], findings: Findings) -> Budget:
-    given = {key: value for key, value in table.items() if value is not None}
-    cost = given.get("cost_usd")
-    if cost is not None and math.isnan(cost):  # passes for a number between any two
-        findings.add(("orchestrate", "budget", "cost_usd"), "nan is not a number")
-    return Budget(**given)
-
-
-def _duration(
-    table: Mapping[str, Any], key: str, default: float, most: float, words: str, findings: Findings
-) -> float:
-    """A duration of [orchestrate] in seconds; 0 is one."""
-    text = table.get(key)
-    if text is None:
-        return default
-    found = durations.seconds(text) or 0.0
-    if found > most:
-        findings.add(("orchestrate", key), f"{show(text)} is out of range", words)
-    return found
-
-
-def _size(text: str | None, default: int, findings: Findings) -> int:
-    """The bytes that such as '600MB' stands for: the schema's pattern has judged its form."""
-    found = _SIZE.fullmatch(text or "")
-    if found is None:
-        return default
-    base = 1024 if found["binary"] else 1000
-    size = int(float(found["number"]) * base ** " KMGT".index(found["prefix"].upper() or " "))
-    if size > MOST_MEMORY:
-        findings.add(("orchestrate", "worker_memory"), f"{show(text)} is out of range", "at most 1TB")
-    return size
 
 
 def _judge_names(names: Collection[str], tasks: frozenset[str], findings: Findings) -> None:

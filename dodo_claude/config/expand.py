@@ -190,7 +190,11 @@ class _Expansion:
             max_turns=self._table.get("max_turns", 200),
             protect=self._protected,
             phases=self._phases(text),
-            plan=self._plan_file() if self._is_planner else None,
+            plan=self._path(
+                self._own.get("plan"), ("stages", self._name, "plan"), self._around.project.target
+            )
+            if self._is_planner
+            else None,
             planned=None if self._plan is None else self._findings.file,
             compact_at=float(str(self._table["compact_at"]).rstrip("% "))
             if self._table.get("compact_at")
@@ -200,9 +204,6 @@ class _Expansion:
         return beside.with_monitors(
             stage, self._around.monitors, self._around.project, text.of, chosen=chosen, raw=text.raw
         )
-
-    def _plan_file(self) -> str | None:
-        return self._path(self._own.get("plan"), ("stages", self._name, "plan"), self._around.project.target)
 
     def _env(self, text: Values) -> tuple[tuple[str, str], ...]:
         """Its own and that of [defaults]: what needs no rendering is one and the same for all stages."""

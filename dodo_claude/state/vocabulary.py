@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dodo_claude.machine import files, ours
+from dodo_claude.machine import files
+from dodo_claude.machine.ours import NotOursError
 
 # In the attempt's folder. There is none of an agent whose hooks speak as our events do.
 FILE = "agent.json"
@@ -28,10 +29,10 @@ class Vocabulary:
     def read(self, said: Mapping[str, object]) -> dict[str, object]:
         """What a hook said, in our words."""
         event = {self.fields.get(name, name): value for name, value in said.items()}
-        for name, words in ({KIND: self.kinds} | dict(self.values)).items():
+        for name, ours in ({KIND: self.kinds} | dict(self.values)).items():
             value = event.get(name)
             if isinstance(value, str):
-                event[name] = words.get(value, value)
+                event[name] = ours.get(value, value)
         return event
 
 
@@ -45,12 +46,14 @@ def as_json(base: str, vocabulary: Vocabulary) -> str:
 def of_attempt(folder: Path) -> tuple[str, Vocabulary] | None:
     """The base of the agent that works in the attempt's `folder`, and its words; None: it speaks as our events do."""
     with contextlib.suppress(
-        ours.NotOursError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError
+        NotOursError, OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError
     ):
         table = json.loads(files.read(folder / FILE))
-        kinds, fields = ({name: str(own) for name, own in table[key].items()} for key in ("kinds", "fields"))
+        kinds, fields = (
+            {name: str(ours) for name, ours in table[key].items()} for key in ("kinds", "fields")
+        )
         values = {
-            name: {word: str(own) for word, own in words.items()} for name, words in table["values"].items()
+            name: {word: str(ours) for word, ours in words.items()} for name, words in table["values"].items()
         }
         return str(table["base"]), Vocabulary(kinds, fields, values)
     return None

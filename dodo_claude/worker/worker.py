@@ -1,7 +1,7 @@
 """A worker: an agent in a pane that is given an attempt's prompt, followed, spoken to and ended.
 
 The loop is dumb on purpose: it brings the facts (events, a dead process, a verification's problems, clocks,
-the fleet's pause) to `lifecycle.decide` and carries out what that says. It runs in one of doit's worker
+the fleet's pause) to `policy.decide` and carries out what that says. It runs in one of doit's worker
 threads, one for each stage under way, and shares nothing with the others but what `Services` holds.
 
 Rule this file keeps: no text goes into a session whose input box is not known to be free.

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from dodo_claude.agents.claude import clients, elsewhere, versions
+from dodo_claude.run import preflight
 from dodo_claude.run.preflight import PreflightError
-from dodo_claude.run.run import Run
 from tests.samples.stages import STAGE, config_of
 
 OLD = "2.1.100"
@@ -106,15 +106,15 @@ def test_before_the_first_worker_and_after_the_yes(environ: dict[str, str], tmp_
     path = program(environ, says(OLD))
     state = {"hasCompletedOnboarding": True, "projects": {str(root): {"hasTrustDialogAccepted": True}}}
     (tmp_path / ".claude.json").write_text(json.dumps(state))
-    run = Run(config_of(root, STAGE), environ)
+    config = config_of(root, STAGE)
     with pytest.raises(Exception, match="not approved"):
-        run.look([STAGE])
+        preflight.look(config, [STAGE], environ)
     assert asked(path) == 0
     monkeypatch.setattr("dodo_claude.run.approval.require", lambda config, environ: None)
     with pytest.raises(PreflightError, match="is too old"):
-        run.look([STAGE])
+        preflight.look(config, [STAGE], environ)
     program(environ, says(versions.CLIENT_VERSION))
-    run.look([STAGE])
+    preflight.look(config, [STAGE], environ)
 
 
 # -- its settings files
