@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dodo_claude.report import status
-from dodo_claude.report.report import to_json
+from dodo_claude.report.record import to_json
 from dodo_claude.state import events as life
 from dodo_claude.state import lifecycle
 from dodo_claude.state.bus import Bus, record

@@ -30,7 +30,7 @@ from dodo_claude.control.project import (
 )
 from dodo_claude.machine import files, streams
 from dodo_claude.machine.ours import STATE_DIR
-from dodo_claude.report import rendered, runs
+from dodo_claude.report import runs, words
 from dodo_claude.report.status import StageStatus
 from dodo_claude.state import events as life
 from dodo_claude.state.bus import record
@@ -162,7 +162,7 @@ class Tools:
         """What the last run, or that one, came to: each stage's state, files, checks, time and cost; totals; what is left and
         why. Also of a run in progress."""
         _, told = find_report(run)
-        return _data("the report", rendered.RENDERINGS[format](told))
+        return _data("the report", words.RENDERINGS[format](told))
 
     def notes(self, add: str | None = None) -> str:
         """The notes that all workers of the project share; `add` puts a line of yours there first."""

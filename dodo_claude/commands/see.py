@@ -25,7 +25,7 @@ from dodo_claude.text.errors import DodoClaudeError
 
 if TYPE_CHECKING:
     from dodo_claude.config.records import Config
-    from dodo_claude.report.report import RunReport
+    from dodo_claude.report.record import RunReport
     from dodo_claude.report.runs import Span
     from dodo_claude.state.journal import StageLog
 
@@ -200,7 +200,7 @@ def report(rendering: str | None, html_file: str | None, run_id: str | None) -> 
 
     Example: dodo-claude report --html report.html
     """
-    from dodo_claude.report import rendered
+    from dodo_claude.report import words
 
     with faults():
         if rendering is not None and html_file is not None:
@@ -210,7 +210,7 @@ def report(rendering: str | None, html_file: str | None, run_id: str | None) -> 
             _write_page(config, html_file, *find_report(run_id, config))
             return
         _, told = find_report(run_id)
-        say(rendered.RENDERINGS[rendering or "text"](told), nl=False)
+        say(words.RENDERINGS[rendering or "text"](told), nl=False)
 
 
 def _write_page(config: Config, file: str, span: Span, told: RunReport) -> None:

@@ -13,7 +13,7 @@ from dodo_claude.text.redact import Redactor
 if TYPE_CHECKING:
     from dodo_claude.config.records import Config
     from dodo_claude.machine.tmux import Tmux
-    from dodo_claude.report.report import RunReport
+    from dodo_claude.report.record import RunReport
     from dodo_claude.report.runs import Span
     from dodo_claude.report.status import Status
 
@@ -74,7 +74,7 @@ def find_report(run_id: str | None = None, config: Config | None = None) -> tupl
     `config`: the project's, if it has been loaded already.
     """
     from dodo_claude.control import detached
-    from dodo_claude.report import history, runs
+    from dodo_claude.report import gather, runs
     from dodo_claude.text.redact import Redactor
 
     root = find_root()
@@ -85,7 +85,7 @@ def find_report(run_id: str | None = None, config: Config | None = None) -> tupl
         holder = detached.holder(root) or ""
         live = bool(holder) and holder.startswith(f"pid {span.id.rpartition('-')[2]} ")
         span = replace(span, live=live, holder=holder, chosen=runs.chosen(state, span.id))
-        told = history.report(config or find_config(), span, redact=Redactor(os.environ))
+        told = gather.report(config or find_config(), span, redact=Redactor(os.environ))
     return span, told
 
 

@@ -37,7 +37,7 @@ from dodo_claude.dashboard.panes import Clicked, Listed, Scrolled, Still, painte
 from dodo_claude.machine import files, mirror
 from dodo_claude.machine.ours import STATE_DIR
 from dodo_claude.machine.tmux import Tmux
-from dodo_claude.report import report
+from dodo_claude.report import record
 from dodo_claude.report.board import Line
 from dodo_claude.report.details import Details, latest
 from dodo_claude.report.status import StageStatus
@@ -376,7 +376,7 @@ class Dashboard(App[None]):
             lines = desk.files(self._targets(plain), told)
         elif self.tab == CHECK:
             checks = [plain.command] if plain.command is not None else [*plain.checks]
-            lines = desk.check(checks, told, stage.about if stage.state == report.FAILED else "")
+            lines = desk.check(checks, told, stage.about if stage.state == record.FAILED else "")
         else:
             lines = desk.messages(told)
         body.show(desk.wrapped(lines, width))

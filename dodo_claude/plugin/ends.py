@@ -9,7 +9,7 @@ from doit.exceptions import BaseFail, TaskFailed, UnmetDependency
 from dodo_claude.plugin.tasks import StageStopped
 
 if TYPE_CHECKING:
-    from dodo_claude.report.history import Said
+    from dodo_claude.report.gather import Said
 
 
 class _End(NamedTuple):
@@ -43,16 +43,16 @@ class Ends:
 
     def said(self) -> dict[str, Said]:
         """In the report's words."""
-        from dodo_claude.report import history, report
+        from dodo_claude.report import gather, record
 
-        words = {"up-to-date": report.UP_TO_DATE, "ignore": report.IGNORED, "successful": report.DONE}
+        words = {"up-to-date": record.UP_TO_DATE, "ignore": record.IGNORED, "successful": record.DONE}
         said = {}
         for name, (status, fail, needs) in self._ends.items():
             if fail is None:
-                said[name] = history.Said(words[status])
+                said[name] = gather.Said(words[status])
             elif isinstance(fail, UnmetDependency):
-                said[name] = history.Said(report.NOT_RUN, waits_for=needs)
+                said[name] = gather.Said(record.NOT_RUN, waits_for=needs)
             else:
-                state = report.STOPPED if isinstance(fail, StageStopped) else report.FAILED
-                said[name] = history.Said(state, fail.message)
+                state = record.STOPPED if isinstance(fail, StageStopped) else record.FAILED
+                said[name] = gather.Said(state, fail.message)
         return said

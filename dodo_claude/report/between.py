@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dodo_claude.config.records import Config
-from dodo_claude.report.report import (
+from dodo_claude.report.record import (
     NOT_RUN,
     SETTLED,
     WAITING,

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from dodo_claude.report.attempts import Version, content
-from dodo_claude.report.report import FileReport
+from dodo_claude.report.record import FileReport
 
 # Lines of a larger file are not counted.
 MOST_COUNTED = 5_000_000  # bytes

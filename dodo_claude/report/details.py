@@ -17,10 +17,10 @@ from pathlib import Path
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.machine import files
 from dodo_claude.machine.ours import STATE_DIR
-from dodo_claude.report import attempts, history
+from dodo_claude.report import attempts, gather
 from dodo_claude.report.attempts import Told, Version, read, versions
-from dodo_claude.report.history import Reader
-from dodo_claude.report.report import SETTLED, RunReport, StageReport
+from dodo_claude.report.gather import Reader
+from dodo_claude.report.record import SETTLED, RunReport, StageReport
 from dodo_claude.report.runs import Span
 from dodo_claude.state import events as life
 from dodo_claude.state import lifecycle
@@ -318,4 +318,4 @@ def latest(
     began = next((event.at for event in last.replay()), 0.0)
     span = Span("", min(since, began) if since else began, live=live)
     one = replace(config, stages=(stage,))
-    return details(one, span, history.report(one, span, redact=redact), redact).get(stage.name)
+    return details(one, span, gather.report(one, span, redact=redact), redact).get(stage.name)

@@ -9,8 +9,8 @@ from graphlib import CycleError, TopologicalSorter
 
 from dodo_claude.config.records import enclosing
 from dodo_claude.report.markup import Html, class_of, join, state_of, tag
-from dodo_claude.report.rendered import SHOWN_MEMBERS, head, many, states_of
-from dodo_claude.report.report import StageReport
+from dodo_claude.report.record import StageReport
+from dodo_claude.report.words import SHOWN_MEMBERS, head, many, states_of
 from dodo_claude.text.cells import cells
 from dodo_claude.text.clean import clean_line
 from dodo_claude.text.states import MARKS

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
-from dodo_claude.report.rendered import many
+from dodo_claude.report.words import many
 from dodo_claude.text.clean import clean_text
 from dodo_claude.text.states import DONE, FAILED, MARKS, RUNNING, STOPPED
 

@@ -15,7 +15,18 @@ from pathlib import Path
 from dodo_claude.report.details import Change, Details, Excerpt
 from dodo_claude.report.graph import Graph
 from dodo_claude.report.markup import BARS, Child, Html, class_of, join, left_out, mark, pre, tag
-from dodo_claude.report.rendered import (
+from dodo_claude.report.record import (
+    FAILED,
+    NOT_RUN,
+    AttemptReport,
+    CheckReport,
+    FileReport,
+    GroupReport,
+    RunReport,
+    StageReport,
+)
+from dodo_claude.report.timeline import Axis, Timeline
+from dodo_claude.report.words import (
     SHOWN_MEMBERS,
     besides,
     change_of,
@@ -28,17 +39,6 @@ from dodo_claude.report.rendered import (
     usage_of,
     verdict_of,
 )
-from dodo_claude.report.report import (
-    FAILED,
-    NOT_RUN,
-    AttemptReport,
-    CheckReport,
-    FileReport,
-    GroupReport,
-    RunReport,
-    StageReport,
-)
-from dodo_claude.report.timeline import Axis, Timeline
 from dodo_claude.text.durations import in_words
 from dodo_claude.text.states import DONE, STOPPED
 

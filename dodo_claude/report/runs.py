@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dodo_claude.machine import files
 from dodo_claude.machine.files import write_atomic
-from dodo_claude.report.report import RunReport, from_json
+from dodo_claude.report.record import RunReport, from_json
 from dodo_claude.text.clean import clean_line
 from dodo_claude.text.errors import DodoClaudeError
 

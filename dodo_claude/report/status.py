@@ -1,6 +1,6 @@
 """How a project's stages are now, as a record and as lines for a terminal: from its journals alone, run or no run.
 
-What a run came to is history.py's; this says what each stage is at this moment, whichever run that is from.
+What a run came to is gather.py's; this says what each stage is at this moment, whichever run that is from.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dodo_claude.agents import faults
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.machine import processes
 from dodo_claude.machine.ours import STATE_DIR
-from dodo_claude.report import history, runs
-from dodo_claude.report.report import StageReport
+from dodo_claude.report import gather, runs
+from dodo_claude.report.record import StageReport
 from dodo_claude.state import basis
 from dodo_claude.state.events import Result, State, View
 from dodo_claude.state.journal import Attempt, StageLog
@@ -126,10 +126,10 @@ def look(
         span = runs.Span("", 0.0)
     live = pid is not None and span.id.endswith(f"-{pid}")
     chosen = runs.chosen(state, span.id) if live and span.id else None
-    report = history.report(
+    report = gather.report(
         config, runs.Span(span.id, span.started, live=live, holder=holder or ""), redact=redact
     )
-    good = frozenset(stage.name for stage in config.stages) if live else history.as_they_were(config)
+    good = frozenset(stage.name for stage in config.stages) if live else gather.as_they_were(config)
     stages = tuple(
         _stage(stage, _now(told, good), chosen is None or stage.name in chosen, state, sessions, redact)
         for stage, told in zip(config.stages, report.stages, strict=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from dodo_claude.report.markup import BARS, Html, class_of, join, left_out, state_of, tag
-from dodo_claude.report.rendered import SHOWN_MEMBERS, many, states_of
-from dodo_claude.report.report import AttemptReport, GroupReport, RunReport, StageReport
+from dodo_claude.report.record import AttemptReport, GroupReport, RunReport, StageReport
+from dodo_claude.report.words import SHOWN_MEMBERS, many, states_of
 from dodo_claude.text.durations import in_words
 from dodo_claude.text.states import STOPPED
 

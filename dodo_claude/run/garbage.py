@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from dodo_claude.report.rendered import many
+from dodo_claude.report.words import many
 
 VERSION = 1  # of the JSON
 

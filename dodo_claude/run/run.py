@@ -32,7 +32,7 @@ from dodo_claude.text.redact import Redactor
 
 if TYPE_CHECKING:
     from dodo_claude.machine.tmux import Tmux
-    from dodo_claude.report.history import Said
+    from dodo_claude.report.gather import Said
     from dodo_claude.run.fleet import Fleet
     from dodo_claude.run.lookout import Lookout
     from dodo_claude.state.events import View
@@ -355,7 +355,7 @@ class Run:
 
         With the former's path comes what writes the same as a page beside it: that reads far more.
         """
-        from dodo_claude.report import history, rendered
+        from dodo_claude.report import gather, words
         from dodo_claude.report.runs import Span
 
         stopped = "interrupted" if self.stopping.is_set() else self.fleet and self.fleet.stopped
@@ -363,7 +363,7 @@ class Run:
         if chosen is not None:  # and what became known only in mid-run
             chosen |= said.keys() & {stage.name for stage in self.config.stages}
         span = Span(self.id, self.started, ended=time.time(), stopped=stopped or "", chosen=chosen)
-        told = history.report(self.config, span, said, self.redact, self.witness.found)
+        told = gather.report(self.config, span, said, self.redact, self.witness.found)
         folder = make_state_dir(self.config.root) / "runs" / self.id
 
         def write_page() -> Path:
@@ -373,7 +373,7 @@ class Run:
             write_atomic(folder / "report.html", page.page(told, found))
             return folder / "report.html"
 
-        return rendered.write(folder, told), write_page
+        return words.write(folder, told), write_page
 
     # -- the plan
 

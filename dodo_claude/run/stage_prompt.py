@@ -65,9 +65,9 @@ def render(config: Config, environ: Mapping[str, str], redact: Redactor, stage: 
 
 def report_of(config: Config, redact: Redactor, stage: Stage) -> str:
     """What the stages came to that `stage` comes after, as Markdown."""
-    from dodo_claude.report import history, rendered
+    from dodo_claude.report import gather, words
 
-    return rendered.stages_markdown(history.of_stages(config, stage.report, redact))
+    return words.stages_markdown(gather.of_stages(config, stage.report, redact))
 
 
 def _included(config: Config, stage: Stage, name: str) -> str:

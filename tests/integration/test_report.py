@@ -281,10 +281,10 @@ def test_a_disk_that_takes_no_report_fails_no_run(five: Project) -> None:
         five,
         """
 import errno
-from dodo_claude.report import rendered
+from dodo_claude.report import words
 def full(path, text):
     raise OSError(errno.ENOSPC, "No space left on device", str(path))
-rendered.write_atomic = full
+words.write_atomic = full
 """,
     )
     ran = five.orchestrate("api")
@@ -300,7 +300,7 @@ rendered.write_atomic = full
 def test_a_fault_of_ours_in_the_report_fails_no_run(five: Project) -> None:
     patch(
         five,
-        "from dodo_claude.report import rendered\ndef broken(folder, told):\n    raise KeyError('x')\nrendered.write = broken\n",
+        "from dodo_claude.report import words\ndef broken(folder, told):\n    raise KeyError('x')\nwords.write = broken\n",
     )
     ran = five.orchestrate("api")
     assert ran.lines[-1] == "no report: dodo_claude has a fault: KeyError('x') (please report it)"

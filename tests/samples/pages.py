@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 from dodo_claude.report.details import Details
 from dodo_claude.report.page import page
-from dodo_claude.report.report import RunReport
+from dodo_claude.report.record import RunReport
 
 
 class Parsed(HTMLParser):

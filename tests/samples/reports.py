@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dodo_claude.report import report
-from dodo_claude.report.report import (
+from dodo_claude.report import record
+from dodo_claude.report.record import (
     AttemptReport,
     CheckReport,
     FileReport,
@@ -25,13 +25,13 @@ FILE = FileReport("api.py", "set aside", 20, 2, 1, 3, ".orchestrate/stages/api/2
 
 
 STAGE = StageReport(
-    "api", None, "claude", report.FAILED, "check `make` ended with exit status 2", (), 40.0, 1, 1200, 0.25,
+    "api", None, "claude", record.FAILED, "check `make` ended with exit status 2", (), 40.0, 1, 1200, 0.25,
     (ATTEMPT,), (FILE,), (CheckReport("check", "make", "failed", "no rule"),), "I tried.",
 )  # fmt: skip
 
 
 ITEM = StageReport(
-    "map:a", "map", None, report.NOT_RUN, "", ("api",), 0.0, 0, 0, None, (), (),
+    "map:a", "map", None, record.NOT_RUN, "", ("api",), 0.0, 0, 0, None, (), (),
     (CheckReport("command", "true", "not run", ""),), "", ("api",),
 )  # fmt: skip
 

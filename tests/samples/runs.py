@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from dodo_claude.report import report
-from dodo_claude.report.report import (
+from dodo_claude.report import record
+from dodo_claude.report.record import (
     CheckReport,
     FileReport,
     GroupReport,
@@ -17,15 +17,15 @@ from dodo_claude.report.report import (
 from tests.samples.reports import ATTEMPT, RUN, STAGE
 
 GOOD = replace(
-    STAGE, name="ui", state=report.DONE, reason="", attempts=(replace(ATTEMPT, result="succeeded", why=""),),
+    STAGE, name="ui", state=record.DONE, reason="", attempts=(replace(ATTEMPT, result="succeeded", why=""),),
     files=(FileReport("ui.py", "new", 9, 3, 3, 0, None), FileReport("a.png", "changed", 2048, None, None, None, None)),
     checks=(CheckReport("check", "test -s ui.py", "passed", ""),),
 )  # fmt: skip
 
 
 def run_of(*stages: StageReport, groups: tuple[GroupReport, ...] = (), **changes: object) -> RunReport:
-    left = tuple(Left(stage.name, report.why(stage)) for stage in stages if stage.state not in report.SETTLED)
-    states = report.counted(stage.state for stage in stages)
+    left = tuple(Left(stage.name, record.why(stage)) for stage in stages if stage.state not in record.SETTLED)
+    states = record.counted(stage.state for stage in stages)
     totals = replace(RUN.totals, states=states)
     return replace(RUN, stages=stages, left=left, totals=totals, groups=groups, **changes)  # type: ignore[arg-type]
 

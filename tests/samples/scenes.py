@@ -14,9 +14,9 @@ import pytest
 
 from dodo_claude.config.records import Config, Stage
 from dodo_claude.machine.files import make_state_dir
-from dodo_claude.report import history
-from dodo_claude.report.history import Said
-from dodo_claude.report.report import RunReport, StageReport, to_json
+from dodo_claude.report import gather
+from dodo_claude.report.gather import Said
+from dodo_claude.report.record import RunReport, StageReport, to_json
 from dodo_claude.report.runs import Span
 from dodo_claude.state import events as life
 from dodo_claude.state.journal import Attempt, StageLog
@@ -119,7 +119,7 @@ class Scene:
         return attempt
 
     def report(self, started: float = T0, said: Mapping[str, Said] | None = None, **span: Any) -> RunReport:
-        told = history.report(self.config, Span("r1", started, **span), said)
+        told = gather.report(self.config, Span("r1", started, **span), said)
         jsonschema.validate(json.loads(to_json(told)), SHAPE)
         return told
 

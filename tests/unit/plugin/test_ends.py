@@ -6,7 +6,7 @@ from doit.exceptions import TaskFailed
 
 from dodo_claude.plugin.ends import Ends
 from dodo_claude.plugin.tasks import StageStopped, UnmetNeeds
-from dodo_claude.report import history, report
+from dodo_claude.report import gather, record
 
 
 def test_each_end_is_said_in_the_reports_words() -> None:
@@ -17,11 +17,11 @@ def test_each_end_is_said_in_the_reports_words() -> None:
     ends.add("d", "failure", StageStopped("interrupted"))
     ends.add("e", "failure", UnmetNeeds(("c",)), ("c",))
     assert ends.said() == {
-        "a": history.Said(report.DONE),
-        "b": history.Said(report.UP_TO_DATE),
-        "c": history.Said(report.FAILED, "no"),
-        "d": history.Said(report.STOPPED, "interrupted"),
-        "e": history.Said(report.NOT_RUN, waits_for=("c",)),
+        "a": gather.Said(record.DONE),
+        "b": gather.Said(record.UP_TO_DATE),
+        "c": gather.Said(record.FAILED, "no"),
+        "d": gather.Said(record.STOPPED, "interrupted"),
+        "e": gather.Said(record.NOT_RUN, waits_for=("c",)),
     }
     assert ends.successful() == {"a"}
 
@@ -34,6 +34,6 @@ def test_only_what_was_done_falls() -> None:
     assert not ends.fell("b", "b.txt is gone")
     assert not ends.fell("c", "c.txt is gone")
     said = ends.said()
-    assert (said["a"].state, said["a"].reason) == (report.FAILED, "a.txt is gone")
+    assert (said["a"].state, said["a"].reason) == (record.FAILED, "a.txt is gone")
     assert said["b"].reason == "no"
     assert ends.successful() == set()

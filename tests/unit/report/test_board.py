@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dodo_claude.report import board
 from dodo_claude.report.board import Board, Row, Told, in_order, lines, row, time_left
-from dodo_claude.report.report import STATES
+from dodo_claude.report.record import STATES
 from dodo_claude.state.events import Ask, State, View
 from dodo_claude.text.cells import cells, clip, clock, count, fill
 

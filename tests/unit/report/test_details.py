@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from dodo_claude.report import details as module
-from dodo_claude.report import history
+from dodo_claude.report import gather
 from dodo_claude.report.details import Change, Details, Excerpt, details
-from dodo_claude.report.history import Span
+from dodo_claude.report.gather import Span
 from dodo_claude.state import events as life
 from dodo_claude.state.mail import Mailbox
 from dodo_claude.text.redact import MARK, Redactor
@@ -26,7 +26,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 def found(scene: Scene, redact: Redactor | None = None, **span: object) -> Mapping[str, Details]:
     place = Span("r1", T0, **span)  # type: ignore[arg-type]
     redact = redact or Redactor({})
-    return details(scene.config, place, history.report(scene.config, place, redact=redact), redact)
+    return details(scene.config, place, gather.report(scene.config, place, redact=redact), redact)
 
 
 def change(scene: Scene, name: str = "api") -> Change:
@@ -246,7 +246,7 @@ def test_only_so_much_is_read(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> 
     scene.write("0.py", "x = 2\n")
     scene.done("s0", **{"0_py": "x = 3\n"})
     (only,) = details(
-        scene.config, Span("r2", scene.now - 50), history.report(scene.config, Span("r2", scene.now - 50))
+        scene.config, Span("r2", scene.now - 50), gather.report(scene.config, Span("r2", scene.now - 50))
     ).values()
     assert only.changes[0].why == "it has too many lines to be compared here"
 
@@ -254,7 +254,7 @@ def test_only_so_much_is_read(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_stage_that_is_no_longer_there_has_none(scene: Scene) -> None:
     scene.done("api", a_py="x\n")
     span = Span("r1", T0)
-    told = history.report(scene.config, span)
+    told = gather.report(scene.config, span)
     scene.stages = scene.stages[1:]
     assert details(scene.config, span, told) == {}
 
@@ -262,7 +262,7 @@ def test_a_stage_that_is_no_longer_there_has_none(scene: Scene) -> None:
 def test_what_nobody_did_in_this_run_has_none(scene: Scene) -> None:
     scene.done("api", a_py="x\n")
     span = Span("r2", scene.now + 10)
-    assert details(scene.config, span, history.report(scene.config, span)) == {}
+    assert details(scene.config, span, gather.report(scene.config, span)) == {}
 
 
 # -- of one stage, whether or not a run is in progress

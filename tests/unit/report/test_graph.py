@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from dodo_claude.report.graph import Graph
 from dodo_claude.report.page import page
-from dodo_claude.report.report import RunReport, StageReport
+from dodo_claude.report.record import RunReport, StageReport
 from tests.samples.pages import text_of
 from tests.samples.runs import GOOD, run_of
 

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dodo_claude.report import report
+from dodo_claude.report import record
 from dodo_claude.report.details import Change, Details, Excerpt, Remark
 from dodo_claude.report.page import CSS, MOST_LEFT, is_page, page
-from dodo_claude.report.report import CheckReport, GroupReport, RunReport
+from dodo_claude.report.record import CheckReport, GroupReport, RunReport
 from dodo_claude.text.clean import clean_line, clean_text
 from tests.samples.pages import Parsed, text_of
 from tests.samples.reports import ATTEMPT, ITEM, STAGE
@@ -36,7 +36,7 @@ def full(said: str) -> tuple[RunReport, dict[str, Details]]:
         checks=(CheckReport("check", line, "failed", said),), needs=(line,), waits_for=(line,),
     )  # fmt: skip
     good = replace(
-        stage, name=f"{line}2", state=report.DONE, checks=(CheckReport("check", line, "passed", ""),)
+        stage, name=f"{line}2", state=record.DONE, checks=(CheckReport("check", line, "passed", ""),)
     )
     members = [replace(good, name=f"{line}3-{number}", group=line) for number in range(14)]
     group = GroupReport(line, {"done": 14}, 1.0, 1, None, tuple(each.name for each in members))
@@ -192,7 +192,7 @@ def test_texts_stand_out_from_their_ground(palette: dict[str, str]) -> None:
     grounds = {"ground", "panel"}
     marks = {"added", "removed", "hunk"}
     texts = palette.keys() - grounds - marks - {"line"}
-    assert {state.replace(" ", "-") for state in report.STATES} <= texts
+    assert {state.replace(" ", "-") for state in record.STATES} <= texts
     for ground in grounds:
         for text in texts:
             assert contrast(palette[text], palette[ground]) >= 4.5, (text, ground)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from dodo_claude.report import history, runs
+from dodo_claude.report import gather, runs
 from dodo_claude.text.errors import DodoClaudeError
 from tests.samples.scenes import Scene
 
@@ -56,4 +56,4 @@ def test_a_run_that_is_not_there(scene: Scene) -> None:
 def test_journals_without_a_plan_are_told_of(scene: Scene) -> None:
     scene.done("api", a_py="x\n")
     span = runs.find(scene.state, None)
-    assert history.report(scene.config, span).stages[0].state == "done"
+    assert gather.report(scene.config, span).stages[0].state == "done"

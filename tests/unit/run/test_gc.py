@@ -18,10 +18,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dodo_claude.config.records import Stage
-from dodo_claude.report import history, runs
+from dodo_claude.report import gather, runs
 from dodo_claude.report.attempts import COPIES
-from dodo_claude.report.history import Said
-from dodo_claude.report.report import to_json
+from dodo_claude.report.gather import Said
+from dodo_claude.report.record import to_json
 from dodo_claude.run import garbage, gc
 from dodo_claude.state.journal import Attempt
 from dodo_claude.text.errors import DodoClaudeError
@@ -42,7 +42,7 @@ def run(scene: Scene, id: str, *, saved: bool = True) -> None:
     started = datetime.fromtimestamp(scene.now, UTC).isoformat(timespec="milliseconds")
     (folder / "plan.toml").write_text(f'[run]\nid = "{id}"\nstarted = "{started}"\n[stages]\n')
     if saved:
-        (folder / "report.json").write_text(to_json(history.report(scene.config, runs.find(scene.state, id))))
+        (folder / "report.json").write_text(to_json(gather.report(scene.config, runs.find(scene.state, id))))
 
 
 def sweep(scene: Scene, keep: int) -> garbage.Garbage:
@@ -84,14 +84,14 @@ def five(scene: Scene) -> list[Attempt]:
 
 def test_the_last_runs_stay_whole(scene: Scene) -> None:
     five(scene)
-    before = [to_json(history.report(scene.config, span)) for span in runs.runs(scene.state)[-2:]]
+    before = [to_json(gather.report(scene.config, span)) for span in runs.runs(scene.state)[-2:]]
     found = sweep(scene, 2)
     assert [each.id for each in found.runs] == ["r1", "r2", "r3"]
     assert [(each.stage, each.number) for each in found.attempts] == [("api", 1), ("api", 2), ("api", 3)]
     assert scene.log("api").attempts() == [4, 5]
     assert sorted(os.listdir(scene.state / "runs")) == ["r4", "r5"]
-    assert [to_json(history.report(scene.config, span)) for span in runs.runs(scene.state)] == before
-    assert history.as_they_were(scene.config) == {"api"}
+    assert [to_json(gather.report(scene.config, span)) for span in runs.runs(scene.state)] == before
+    assert gather.as_they_were(scene.config) == {"api"}
     with pytest.raises(
         DodoClaudeError, match=r"^report: run 'r2' was removed by dodo-claude gc \(the last ones: r4, r5\)$"
     ):
@@ -154,10 +154,10 @@ def test_what_counts_now_stays_however_often_it_failed_since(scene: Scene) -> No
     for number in range(5):
         run(scene, f"r{number}")
         failed(scene, f"bad {number}\n")
-    told = history.of_stages(scene.config, ["api"])
+    told = gather.of_stages(scene.config, ["api"])
     sweep(scene, 1)
     assert scene.log("api").attempts() == [1, 6]
-    assert history.of_stages(scene.config, ["api"]) == told
+    assert gather.of_stages(scene.config, ["api"]) == told
     assert Attempt(scene.log("api"), good.number).result() is not None
 
 
@@ -195,11 +195,11 @@ def test_the_copies_of_the_first_of_resumed_attempts_stay(scene: Scene) -> None:
     first, *_, last = five(scene)
     last.journal.write_text(last.journal.read_text().replace('"copies": 5', '"copies": 1'))
     os.utime(last.journal, (scene.now, scene.now))
-    before = history.of_stages(scene.config, ["api"])
+    before = gather.of_stages(scene.config, ["api"])
     assert before[0].files[0].removed == 1
     sweep(scene, 1)
     assert scene.log("api").attempts() == [first.number, last.number]
-    assert history.of_stages(scene.config, ["api"]) == before
+    assert gather.of_stages(scene.config, ["api"]) == before
 
 
 def test_what_never_began_hides_nobody_who_did(scene: Scene) -> None:
@@ -281,16 +281,16 @@ def lived(root: Path, patch: pytest.MonkeyPatch, outcomes: list[tuple[bool, str,
 def told(scene: Scene, keep: int) -> list[Any]:
     """All that a rerun, a prompt and the reports of the last runs look at."""
     api: Stage = scene.stage("api")
-    reader = history.Reader(scene.config, runs.Span("", 0.0), history.NOTHING)
+    reader = gather.Reader(scene.config, runs.Span("", 0.0), gather.NOTHING)
     good = reader.last_good(api)
     last = scene.log("api").last()
     return [
-        history.as_they_were(scene.config),
-        history.of_stages(scene.config, ["api"]),
+        gather.as_they_were(scene.config),
+        gather.of_stages(scene.config, ["api"]),
         good and good.attempt.number,
         last and (last.number, last.result(), list(last.replay())),
         [
-            history.report(scene.config, replace(span, ended=span.started))
+            gather.report(scene.config, replace(span, ended=span.started))
             for span in runs.runs(scene.state)[-keep:]
         ],
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dodo_claude.dashboard import desk
 from dodo_claude.machine import server
-from dodo_claude.report import board, markup, report, status
+from dodo_claude.report import board, markup, record, status
 from dodo_claude.state.events import State
 from dodo_claude.text import states
 from dodo_claude.worker.worker import _ASKS, _BLOCKED, _ENDED
@@ -20,7 +20,7 @@ def test_page_and_dashboard_and_window_have_the_same() -> None:
     stage = status.StageStatus(
         "a", None, None, "", "", None, "", None, "", 0.0, 0, None, None, "", None, None, ()
     )
-    for state in report.STATES:
+    for state in record.STATES:
         assert f">{states.MARKS[state]} <" in markup.mark(state)
     for state in states.NOW:
         line = desk.title(status.replace(stage, state=state), 80)[0]

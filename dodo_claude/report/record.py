@@ -1,4 +1,4 @@
-"""The report of a run as a record, and that as JSON. Made by history.py, told to people by rendered.py.
+"""The report of a run as a record, and that as JSON. Made by gather.py, told to people by words.py.
 
 Rule this file keeps: its texts were written by workers, or by programs that they ran; none is in a record uncleaned.
 """

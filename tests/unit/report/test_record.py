@@ -8,8 +8,8 @@ from dataclasses import replace
 import jsonschema
 import pytest
 
-from dodo_claude.report import report
-from dodo_claude.report.report import (
+from dodo_claude.report import record
+from dodo_claude.report.record import (
     counted,
     from_json,
     sum_costs,
@@ -24,7 +24,7 @@ def test_the_json_has_the_shape_that_others_read() -> None:
 
 
 def test_the_states_are_those_of_the_shape() -> None:
-    assert list(report.STATES) == SHAPE["$defs"]["state"]["enum"]
+    assert list(record.STATES) == SHAPE["$defs"]["state"]["enum"]
 
 
 def test_what_was_written_is_read_again() -> None:
@@ -77,9 +77,9 @@ def test_a_file_that_somebody_changed_gets_no_escape_sequence_through() -> None:
 def test_why_a_stage_is_not_done() -> None:
     assert why(STAGE) == "failed: check `make` ended with exit status 2"
     assert why(ITEM) == "not run: needs api"
-    assert why(replace(ITEM, state=report.WAITING, waits_for=("a", "b"))) == "waiting for a, b"
-    assert why(replace(ITEM, state=report.WAITING, waits_for=())) == "waiting"
-    assert why(replace(ITEM, state=report.STOPPED, waits_for=())) == "stopped"
+    assert why(replace(ITEM, state=record.WAITING, waits_for=("a", "b"))) == "waiting for a, b"
+    assert why(replace(ITEM, state=record.WAITING, waits_for=())) == "waiting"
+    assert why(replace(ITEM, state=record.STOPPED, waits_for=())) == "stopped"
 
 
 def test_sums() -> None:

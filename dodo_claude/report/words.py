@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dodo_claude.machine.files import write_atomic
-from dodo_claude.report.report import (
+from dodo_claude.report.record import (
     FAILED,
     SETTLED,
     WAITING,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.report import history
-from dodo_claude.report.history import Said
+from dodo_claude.report import gather
+from dodo_claude.report.gather import Said
 from dodo_claude.report.runs import Span
 from dodo_claude.state import events as life
 from dodo_claude.text.redact import MARK, Redactor
@@ -81,7 +81,7 @@ def test_a_failed_stage_and_its_half_made_files(scene: Scene) -> None:
     assert file.kept is not None
     assert (scene.root / file.kept).read_text() == "half\nmade\n"
     assert [(check.result, check.output) for check in told.checks] == [("failed", "line\nno")]
-    assert scene.report().left[0] == history.Left("api", f"failed: {problem}")
+    assert scene.report().left[0] == gather.Left("api", f"failed: {problem}")
 
 
 def test_a_check_that_was_not_come_to(scene: Scene) -> None:
@@ -154,7 +154,7 @@ def test_texts_are_cleaned_and_hold_no_secret(scene: Scene) -> None:
     attempt = scene.begin("api")
     scene.write("a.py", "x\n")
     scene.end(attempt, message="\x1b[2Jdone \u202eevil, key hunter2hunter2 \ud800")
-    told = history.report(
+    told = gather.report(
         scene.config, Span("r1", T0), redact=Redactor({"MY_API_KEY": "hunter2hunter2"})
     ).stages[0]
     assert told.message == f"done evil, key {MARK} ?"
@@ -244,7 +244,7 @@ def test_a_run_under_way(scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path
     attempt.record("SessionStart", session_id="s-1", source="compact", transcript_path=str(transcript))
     (attempt.dir / "status.json").write_text('{"cost": {"total_cost_usd": 0.125}}')
     scene.write("a.py", "so\nfar\n")
-    monkeypatch.setattr("dodo_claude.report.history.time.time", lambda: scene.now + 7.0)
+    monkeypatch.setattr("dodo_claude.report.gather.time.time", lambda: scene.now + 7.0)
     told = scene.report(live=True)
     api, doc, _ = told.stages
     assert (told.state, told.ended, told.seconds) == ("running", None, 7.0)
@@ -312,7 +312,7 @@ def test_of_stages_tells_of_the_last_success_of_each(scene: Scene) -> None:
     scene.done("map:a", a_py="x\n")
     scene.end(scene.begin("map:a"), "failed", "no", message="I failed")
     scene.done("map:b", b_py="x\ny\n")
-    told = history.of_stages(scene.config, ["map", "doc"])
+    told = gather.of_stages(scene.config, ["map", "doc"])
     assert [(stage.name, stage.state, stage.message) for stage in told] == [
         ("map:a", "done", "made it"), ("map:b", "done", "made it"), ("doc", "not run", "")
     ]  # fmt: skip

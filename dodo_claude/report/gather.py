@@ -31,7 +31,7 @@ from dodo_claude.report.attempts import (
 )
 from dodo_claude.report.between import groups_of, totals_of, with_needs, with_waits
 from dodo_claude.report.compared import compared
-from dodo_claude.report.report import (
+from dodo_claude.report.record import (
     FAILED,
     NOT_RUN,
     SETTLED,

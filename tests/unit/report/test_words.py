@@ -9,14 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dodo_claude.report import rendered, report
-from dodo_claude.report.rendered import WIDTH, markdown, stages_markdown, text
-from dodo_claude.report.report import (
+from dodo_claude.report import record, words
+from dodo_claude.report.record import (
     AttemptReport,
     CheckReport,
     GroupReport,
     RunReport,
 )
+from dodo_claude.report.words import WIDTH, markdown, stages_markdown, text
 from dodo_claude.text.cells import cells
 from dodo_claude.text.clean import clean_line, clean_text
 from tests.samples.reports import ATTEMPT, ITEM, STAGE
@@ -24,9 +24,9 @@ from tests.samples.runs import GOOD, outside, run_of
 
 
 def test_the_terminal_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendered, "moment", lambda at: "2026-01-01 12:00:00")
+    monkeypatch.setattr(words, "moment", lambda at: "2026-01-01 12:00:00")
     told = run_of(
-        GOOD, STAGE, ITEM, replace(GOOD, name="doc", state=report.UP_TO_DATE, attempts=(), files=())
+        GOOD, STAGE, ITEM, replace(GOOD, name="doc", state=record.UP_TO_DATE, attempts=(), files=())
     )
     assert text(told) == (
         """\
@@ -60,7 +60,7 @@ doit orchestrate goes on with what is left
 
 
 def test_a_run_under_way_has_nothing_to_go_on_with() -> None:
-    told = run_of(replace(ITEM, state=report.WAITING), state="running", ended=None)
+    told = run_of(replace(ITEM, state=record.WAITING), state="running", ended=None)
     assert "map:a  waiting     for api" in text(told)
     assert "goes on with" not in text(told)
     assert "has run for 50 s" in text(told)
@@ -137,11 +137,11 @@ def test_no_text_gets_out_of_its_fence(said: str) -> None:
     ],
 )
 def test_code_spans(said: str, span: str) -> None:
-    assert rendered._code(said) == span
+    assert words._code(said) == span
 
 
 def test_what_means_something_in_markdown_means_itself() -> None:
-    assert rendered._escaped("<b> [x](y) *z* a_b `c` | \\ & ~") == (
+    assert words._escaped("<b> [x](y) *z* a_b `c` | \\ & ~") == (
         r"\<b\> \[x\](y) \*z\* a\_b \`c\` \| \\ \& \~"
     )  # fmt: skip
 
@@ -176,11 +176,11 @@ def test_messages_share_the_room_of_a_prompt() -> None:
         replace(GOOD, name=f"s{number}", message="begin " + "word " * 20_000 + "end") for number in range(100)
     ]
     document = stages_markdown(long)
-    assert len(document) < rendered.PROMPT_MESSAGES * 2
+    assert len(document) < words.PROMPT_MESSAGES * 2
     assert document.count("are left out here") == 100
     assert document.count("word end\n") == 100
     few = stages_markdown(long[:2])
-    assert len(few) > 2 * rendered.LONGEST_MESSAGE
+    assert len(few) > 2 * words.LONGEST_MESSAGE
     assert "2026" not in few  # no time of day
 
 
