@@ -240,7 +240,7 @@ AT_WORK = [
     "init",
 ]
 AFTER = ["log", "report", "doctor", "gc", "stop"]
-# These take over a terminal, or a pipe, or make a project, or need a dialog: see tests/unit/commands/test_look.py, test_dashboard.py,
+# These take over a terminal, or a pipe, or make a project, or need a dialog: see tests/unit/commands/test_manage.py, test_dashboard.py,
 # test_mcp.py, above, tests/integration/test_permits.py; or a stage whose check failed: tests/integration/test_checks.py.
 ELSEWHERE = {"attach", "dashboard", "mcp", "plan", "allow", "deny", "recheck"}
 
