@@ -18,6 +18,7 @@ from dodo_claude.config.profiles import SESSIONS
 from dodo_claude.config.records import Monitor, Stage
 from dodo_claude.config.uses import LITERAL, analyse
 from dodo_claude.text import durations
+from dodo_claude.text.numbers import grouped
 
 # A command that is run more often keeps a core busy, and its worker waiting.
 SHORTEST = 0.1  # seconds
@@ -88,7 +89,7 @@ class Monitors:
         """One more runs; ConfigError when there are too many."""
         self._left -= 1
         if self._left < 0:
-            most = f"{MOST_MONITORS:,}".replace(",", " ")
+            most = grouped(MOST_MONITORS)
             text = f"more than {most} monitors run beside workers, each counted for each worker"
             table.findings.add(place, text, "give them to fewer stages")
             table.findings.raise_any()

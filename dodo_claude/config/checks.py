@@ -16,6 +16,7 @@ from dodo_claude.config.groups import Group, Late
 from dodo_claude.config.paths import Made, Project, is_glob, is_utf8, too_much, tried_too_much
 from dodo_claude.config.records import Absent, Stage, enclosing
 from dodo_claude.text.errors import Problem
+from dodo_claude.text.numbers import grouped
 
 # What globs find, counted for each stage that reads it: of 10000 stages each may read 500 files. doit looks at each of them.
 MOST_READ = 5_000_000
@@ -273,7 +274,7 @@ def _globs(drafts: list[Draft], late: Late, project: Project) -> None:
                 paths = tuple(path for path in paths if project.real(path) not in own)
             count += len(paths)
             if count > MOST_READ:
-                most = f"{MOST_READ:,}".replace(",", " ")
+                most = grouped(MOST_READ)
                 text = f"with what {show(pattern)} finds the stages read more than {most} files, each counted for each"
                 place.complain(text, "let one stage put them together, and the others read what it made")
                 place.findings.raise_any()
@@ -300,7 +301,7 @@ def _wait_for(drafts: list[Draft], late: Late) -> None:
         count += len(found)
         if count > MOST_WAITS:
             path, place = next((path, place) for path, place in read.items() if late.makers(path))
-            most = f"{MOST_WAITS:,}".replace(",", " ")
+            most = grouped(MOST_WAITS)
             text = f"{show(path)} may be made by so many groups whose stages are not known that stages would wait for more than {most}, each counted for each"
             place.complain(text, "let a stage have it as a target")
             place.findings.raise_any()
@@ -318,7 +319,7 @@ def _after_groups(drafts: list[Draft]) -> None:
         for name, place in draft.after.items():
             count += sizes[name]
             if count > MOST_BEFORE:
-                most = f"{MOST_BEFORE:,}".replace(",", " ")
+                most = grouped(MOST_BEFORE)
                 text = f"with {show(name)} stages come after more than {most} others, those of groups counted for each"
                 place.complain(text, "let one stage come after the group, and the others after that one")
                 place.findings.raise_any()
@@ -386,7 +387,7 @@ def _reports(drafts: list[Draft], late: Collection[Group], included: Collection[
             waiting += new
         count += len(found)
         if count > MOST_REPORTED:
-            most = f"{MOST_REPORTED:,}".replace(",", " ")
+            most = grouped(MOST_REPORTED)
             text = f"with {show(draft.stage.name)} the reports in prompts are of more than {most} stages, each counted for each"
             assert draft.report is not None
             draft.report.complain(text, "let one stage have the report, and write what the others read")

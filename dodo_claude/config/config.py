@@ -48,6 +48,7 @@ from dodo_claude.config.records import (
 from dodo_claude.config.settings import LONGEST_DELAY, budget_of, duration_of, size_of
 from dodo_claude.text import durations
 from dodo_claude.text.errors import ConfigError, Problem
+from dodo_claude.text.numbers import grouped
 
 __all__ = ["AgentProfile", "Blueprint", "Budget", "Config", "Monitor", "Stage", "load_config"]
 
@@ -325,7 +326,7 @@ def _judge_protected(document: documents.Document, protect: Collection[str]) -> 
         bool(table and table.get("protect")) for table in (document.values.get("stages") or {}).values()
     )
     if len(protect) * more > MOST_PROTECTED:
-        most = f"{MOST_PROTECTED:,}".replace(",", " ")
+        most = grouped(MOST_PROTECTED)
         text = f"{len(protect)} entries are added to those of {more} stages, more than {most} in all"
         remedy = "name the files of a folder by a glob, such as 'src/**'"
         owner = document if document.planner is None else document.planner.document
@@ -342,7 +343,7 @@ def _judge_shared(table: Table, draft: Draft, found: Documents, groups: Mapping[
         if inner.full_name.startswith(start)
     )
     if count * stages > MOST_SHARED:
-        most = f"{MOST_SHARED:,}".replace(",", " ")
+        most = grouped(MOST_SHARED)
         text = f"{count} entries are read by each of {stages} stages, more than {most} in all"
         remedy = "let one stage put them together, and the others read what it made"
         table.document.findings.add((*table.place, "file_dep"), text, remedy)

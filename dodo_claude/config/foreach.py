@@ -301,6 +301,3 @@ def fault_of(item: str) -> tuple[str, str] | None:
     if re.fullmatch(rules["pattern"].strip("^$"), item):
         return None
     return f"{show(item)} is not an item", rules["$comment"]
-
-
-# -- what a path may be

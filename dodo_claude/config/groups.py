@@ -23,6 +23,7 @@ from dodo_claude.config.shapes import (
     shape_of_glob,
 )
 from dodo_claude.text.errors import Problem
+from dodo_claude.text.numbers import grouped
 
 # Characters of targets of groups whose items are not known, each counted for each path that it is compared with: what ends
 # like it, and begins like it. Some seconds at most.
@@ -145,7 +146,7 @@ class Late:
             differ = ends_differ(shape, wanted)
             self._left -= 1 if differ else len(shape)
             if self._left < 0:
-                most = f"{MOST_COMPARED:,}".replace(",", " ")
+                most = grouped(MOST_COMPARED)
                 text = (
                     f"what its stages may make takes more than {most} steps to compare with what others read"
                 )

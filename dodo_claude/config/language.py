@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from dodo_claude.text.numbers import grouped
+
 if TYPE_CHECKING:
     from jinja2 import Environment, nodes
     from jinja2.runtime import Context
@@ -120,7 +122,7 @@ def count(amount: int) -> None:
     if left is not None:
         left[0] -= amount
         if left[0] < 0:
-            most = f"{MOST_TOGETHER:,}".replace(",", " ")
+            most = grouped(MOST_TOGETHER)
             raise TooMuchError(
                 f"all templates make more than {most} characters, and {RENDERING} for each text: use fewer items or shorter texts"
             )
@@ -132,7 +134,7 @@ def count_reading(amount: int = 1) -> None:
     if left is not None:
         left[0] -= amount
         if left[0] < 0:
-            most = f"{MOST_READINGS:,}".replace(",", " ")
+            most = grouped(MOST_READINGS)
             raise TooMuchError(
                 f"jinja2 has more than {most} templates to read, one with a loop counted as 2, one that is rendered as 3: "
                 "use foreach, or plain {{ item }} and {{ stage }}"
@@ -148,7 +150,7 @@ def _spend(amount: int) -> None:
     left = _left.get()
     left[0] -= amount
     if left[0] < 0:
-        raise TooMuchError(f"it makes more than {MOST:,} characters in all".replace(",", " "))
+        raise TooMuchError(f"it makes more than {grouped(MOST)} characters in all")
 
 
 def weigh(value: object) -> int:
@@ -173,7 +175,7 @@ def weigh(value: object) -> int:
 
 def _judge_number(value: int) -> None:
     if abs(value) > LARGEST:
-        raise TooMuchError(f"it makes a number beyond {LARGEST:,}".replace(",", " "))
+        raise TooMuchError(f"it makes a number beyond {grouped(LARGEST)}")
 
 
 def _made(value: Any) -> Any:
@@ -233,7 +235,7 @@ def parsed(environment: Environment, source: str) -> nodes.Template:
     for found in _CODE.finditer(source):
         code += len(found[0])
         if code > MAX_CODE:
-            text = f"a template has at most {MAX_CODE:,} characters between its braces".replace(",", " ")
+            text = f"a template has at most {grouped(MAX_CODE)} characters between its braces"
             raise NotInLanguageError(text, source.count("\n", 0, found.start()) + 1)
     try:
         tree = environment.parse(source)

@@ -18,6 +18,7 @@ from contextvars import ContextVar
 
 from dodo_claude.config import inputs
 from dodo_claude.config.findings import show
+from dodo_claude.text.numbers import grouped
 
 # Folders whose files are not a stage's to make: our own state, and what decides which code git runs.
 RESERVED = (".orchestrate", ".git")
@@ -60,7 +61,7 @@ def tried_too_much() -> bool:
 
 def too_much(pattern: str) -> tuple[str, str]:
     """That in words, and what to do."""
-    most = f"{MOST_TRIED:,}".replace(",", " ")
+    most = grouped(MOST_TRIED)
     text = f"with {show(pattern)} the globs of this file are tried on too many paths: {most} in all, a match counted as {A_MATCH}, a file on disk as a tenth"
     return text, "begin the globs with folders of their own"
 

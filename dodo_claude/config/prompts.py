@@ -19,7 +19,6 @@ import itertools
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from dodo_claude.config import language
 from dodo_claude.config.records import Prompt
@@ -44,9 +43,6 @@ from dodo_claude.config.templates import (
 )
 from dodo_claude.text.clean import one_line, without_controls
 from dodo_claude.text.errors import DodoClaudeError
-
-if TYPE_CHECKING:
-    pass
 
 # Of a monitor's message; where a recovery is told there are no lines.
 MESSAGE_NAMES = ("item", "stage", "lines")

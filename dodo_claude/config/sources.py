@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from dodo_claude.config import inputs
+from dodo_claude.text.numbers import grouped
 
 
 class UnreadableError(Exception):
@@ -34,7 +35,7 @@ def read_text(path: Path, limit: int, *, always: bool = False) -> str:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UnreadableError(f"can't be read: {reason.lower()}") from None
     if len(data) > limit:
-        raise UnreadableError(f"is larger than {limit:,} bytes".replace(",", " "))
+        raise UnreadableError(f"is larger than {grouped(limit)} bytes")
     return _decoded(data)
 
 

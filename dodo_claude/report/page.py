@@ -31,7 +31,6 @@ from dodo_claude.report.words import (
     besides,
     change_of,
     facts_of,
-    grouped,
     many,
     moment,
     overwritten,
@@ -40,6 +39,7 @@ from dodo_claude.report.words import (
     verdict_of,
 )
 from dodo_claude.text.durations import in_words
+from dodo_claude.text.numbers import grouped
 from dodo_claude.text.states import DONE, STOPPED
 
 CSS = Path(__file__).with_name("page.css")

@@ -29,6 +29,7 @@ from dodo_claude.report.record import (
 from dodo_claude.text.cells import cells
 from dodo_claude.text.clean import clean_line
 from dodo_claude.text.durations import in_words
+from dodo_claude.text.numbers import grouped
 from dodo_claude.text.states import UP_TO_DATE
 
 WIDTH = 80  # columns of the terminal's text
@@ -61,10 +62,6 @@ def _cut(text: str, most: int) -> str:
 
 
 # -- words that the renderings share
-
-
-def grouped(number: int) -> str:
-    return f"{number:,}".replace(",", " ")
 
 
 def many(count: int, noun: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Hashable
 
 from dodo_claude.agents.usage import Usage
 from dodo_claude.config.records import Budget
+from dodo_claude.text.numbers import grouped
 
 
 class Spending:
@@ -39,13 +40,9 @@ class Spending:
         if minutes >= budget.minutes:
             return f"budget of {budget.minutes} min used ({minutes:.0f})"
         if self.usage.turns >= budget.turns:
-            return f"budget of {_grouped(budget.turns)} turns used ({_grouped(self.usage.turns)})"
+            return f"budget of {grouped(budget.turns)} turns used ({grouped(self.usage.turns)})"
         if self.usage.tokens >= budget.tokens:
-            return f"budget of {_grouped(budget.tokens)} tokens used ({_grouped(self.usage.tokens)})"
+            return f"budget of {grouped(budget.tokens)} tokens used ({grouped(self.usage.tokens)})"
         if self.cost is not None and self.cost >= budget.cost_usd:
             return f"budget of {budget.cost_usd:.2f} USD used ({self.cost:.2f})"
         return None
-
-
-def _grouped(number: int) -> str:
-    return f"{number:,}".replace(",", " ")

@@ -12,6 +12,7 @@ from dodo_claude.machine.files import make_state_dir
 from dodo_claude.state.events import Result
 from dodo_claude.state.journal import Attempt, StageLog
 from dodo_claude.text.errors import DodoClaudeError
+from dodo_claude.text.numbers import grouped
 from dodo_claude.text.redact import Redactor
 
 
@@ -27,7 +28,7 @@ def render(config: Config, environ: Mapping[str, str], redact: Redactor, stage: 
         texts[name] = _included(config, stage, name)
         quoted += len(texts[name])
         if quoted > language.MOST:
-            most = f"{language.MOST:,}".replace(",", " ")
+            most = grouped(language.MOST)
             fact = f"its {len(names)} files have more than {most} characters in all: quote fewer"
             raise DodoClaudeError(f"{quotes.place(config, stage)}: {fact}")
     said = {name: message(config, name) for name in stage.messages}

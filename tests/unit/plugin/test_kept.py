@@ -331,7 +331,7 @@ def test_a_home_that_can_not_be_written_keeps_nothing(root: Path) -> None:
 MAKERS = (
     "config.beside", "config.checks", "config.config", "config.documents", "config.drafts", "config.expand", "config.findings",
     "config.foreach", "config.groups", "config.language", "config.locate", "config.paths", "config.profiles", "config.prompts",
-    "config.records", "config.settings", "config.shape", "config.templates", "config.uses", "config.shapes", "config.sources", "config.stage_prompts", "config.values", "text.clean", "text.durations",
+    "config.records", "config.settings", "config.shape", "config.templates", "config.uses", "config.shapes", "config.sources", "config.stage_prompts", "config.values", "text.clean", "text.durations", "text.numbers",
 )  # fmt: skip
 ASKING = {
     "access", "exists", "getcwd", "getmtime", "getsize", "glob", "is_dir", "is_file", "is_symlink", "isdir", "isfile",
