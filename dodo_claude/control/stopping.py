@@ -121,7 +121,9 @@ def _by_the_run(
     deadline = time.monotonic() + PATIENCE
     for stage, begun in asked:
         log = StageLog(state, stage.name)
-        if not begun:  # the run takes the order when it comes to the stage
+        if not begun:  # the run takes the order when it comes to the stage, or takes it away at its end
+            if detached.holder(config.root) != holder:
+                return None  # which was before the order came
             left = _take_down(tmux, sessions, stage)
             how_far = "its worker, whom an earlier run left, is ended" if left else "has not begun"
             lines.append(f"{stage.name}: {how_far}; this run does not begin it")

@@ -311,13 +311,14 @@ class Run:
                     self._take_down_left(self._tmux)
                 self._tmux.server.stop_if_empty()
                 self._tmux = None
-            if self._services is not None and self._started:
-                with contextlib.suppress(DodoClaudeError):
-                    self._services.stops.clear()  # what came too late
-            self._services = None
+            services, self._services = self._services, None
             if self._lock_fd is not None:
                 with contextlib.suppress(OSError, DodoClaudeError):
                     self._look_what_is_left()
+            if services is not None and self._started:
+                with contextlib.suppress(DodoClaudeError):
+                    services.stops.clear()  # what came too late: whoever stops something looks whether we are still there
+            if self._lock_fd is not None:
                 ours.let_go(self.config.root / STATE_DIR)
                 os.close(self._lock_fd)
                 self._lock_fd = None

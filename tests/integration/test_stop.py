@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dodo_claude.config.config import Blueprint
+from dodo_claude.config.config import Blueprint, load_config
 from dodo_claude.control import stopping
+from dodo_claude.control.project import project_tmux
 from dodo_claude.state.stops import Stops
 from tests.integration.scenes import (
     alive,
@@ -255,6 +256,30 @@ def test_what_has_not_begun_is_not_begun(project: Project) -> None:
     assert "3 stages: 2 done, 1 stopped" in live.text
     assert project.attempts("next") == 0
     assert project.orchestrate().said("3 stages: 1 done, 2 up to date")
+
+
+def test_an_order_that_comes_when_the_run_is_over_is_taken_back(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a stage that has not begun: nobody else would take it away, and the next run has no need of it."""
+    two(project)
+    with project.started() as live:
+        at_gate(project, "go")
+        at_gate(project, "other.go")
+        for name, value in project.environ().items():
+            monkeypatch.setenv(name, value)
+        config = load_config(project.root / "orchestrate.toml")
+        stages, tmux = tuple(config.named("next")), project_tmux(config)
+        run = stopping.detached.holder(config.root)
+        assert run is not None
+        with monkeypatch.context() as patch:  # it ends in this moment
+            patch.setattr(stopping.detached, "holder", lambda root: None)
+            assert stopping._by_the_run(config, tmux, stages, "you", run, everything=False) is None
+        assert stopping.stop(config, "next") == ["next: has not begun; this run does not begin it"]
+        open_gate(project, "go")
+        open_gate(project, "other.go")
+        assert live.wait() == 1
+    assert list((project.root / ".orchestrate/stops").glob("*")) == []
 
 
 def test_what_is_done_stays_done(project: Project) -> None:
