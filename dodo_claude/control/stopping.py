@@ -18,6 +18,7 @@ from dodo_claude.machine.tmux import Tmux
 from dodo_claude.report import runs, status
 from dodo_claude.report.attempts import touched
 from dodo_claude.report.status import StageStatus
+from dodo_claude.run import lock
 from dodo_claude.run.lock import RunInProgressError
 from dodo_claude.run.run import Run
 from dodo_claude.state import events as lifecycle
@@ -104,7 +105,7 @@ def _by_the_run(
     state = config.root / STATE_DIR
     stops, sessions = Stops(state), tmux.server.sessions()
     now = {each.name: each for each in _status(config, holder, tmux).stages}
-    began = runs.last_start(state)
+    began = max(runs.last_start(state), lock.taken(state))
     asked: list[tuple[Stage, bool]] = []
     lines = []
     for stage in stages:

@@ -45,6 +45,12 @@ def take(root: Path) -> int:
     return fd
 
 
+def taken(state: Path) -> float:
+    """When it was last taken, in wall-clock seconds; 0.0 when it never was. Its holder writes its plan somewhat later."""
+    status = files.status(state / "run.lock")
+    return 0.0 if status is None else status.st_mtime
+
+
 def held_by(fd: int) -> str:
     """What the lock's file says of who holds it."""
     return os.pread(fd, 200, 0).decode("utf-8", "replace").strip() or "pid unknown"

@@ -96,8 +96,11 @@ class Stops:
         """The run has come to its end."""
         with contextlib.suppress(OSError):
             for name in files.names(self.folder):
+                path = self.folder / name
+                if name.endswith(".tmp") and files.being_written(path):
+                    continue  # by somebody who stops something in this moment, and looks afterwards whether we are there
                 with contextlib.suppress(OSError):
-                    files.remove(self.folder / name)
+                    files.remove(path)
 
     def _orders(self, stage: str) -> list[Order]:
         found = []

@@ -13,6 +13,7 @@ import pytest
 
 from dodo_claude.machine.files import make_state_dir
 from dodo_claude.machine.ours import NotOursError
+from dodo_claude.run import lock
 from dodo_claude.run.lock import RunInProgressError
 from dodo_claude.run.run import Run
 
@@ -110,3 +111,13 @@ def test_a_lock_that_can_not_be_made_is_one_line(run: Run, root: Path, tmp_path:
     with pytest.raises(NotOursError, match=r"run\.lock: is a symbolic link where a file of ours belongs"):
         run.take_lock()
     assert (tmp_path / "victim").read_text() == "mine"
+
+
+def test_when_it_was_taken_is_known_before_its_holder_has_written_anything_else(run: Run, root: Path) -> None:
+    """A stage that is stopped in this moment was not begun by this run: an attempt before that is an earlier one's."""
+    state = make_state_dir(root)
+    assert lock.taken(state) == 0.0
+    (state / "run.lock").touch()
+    os.utime(state / "run.lock", (1.0, 1.0))
+    run.take_lock()
+    assert lock.taken(state) > 1_000_000_000.0
