@@ -514,7 +514,8 @@ def test_one_that_a_later_run_has_not_come_to(project: Project) -> None:
     with project.started("-n", "1") as live:
         lock = project.root / ".orchestrate/run.lock"
         project.wait_for(lambda: f"pid {live.process.pid} " in lock.read_text(), "the rerun")
-        project.wait_for(lambda: happened(project, "first", "spawned"), "its first")
+        plans = f".orchestrate/runs/*-{live.process.pid}/plan.toml"
+        project.wait_for(lambda: list(project.root.glob(plans)), "its plan")
         said = stop(project, "one")
         assert said == "one: its worker, whom an earlier run left, is ended; this run does not begin it\n"
         assert not alive(pid)
