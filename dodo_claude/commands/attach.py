@@ -1,4 +1,4 @@
-"""How a person's terminal is brought to a session in tmux, and which keys bring it back. Pure: `cli` does it.
+"""How a person's terminal is brought to a session in tmux, and which keys bring it back. Pure: `see` does it.
 
 Outside tmux the terminal becomes a client of the session's server. Inside a tmux of another server it would be one in a
 client, where the first Ctrl-b is the outer one's: so it comes up in a popup of that, which takes all keys. Inside the
