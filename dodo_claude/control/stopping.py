@@ -58,6 +58,11 @@ def stop(config: Config, worker: str | None, sender: str = USER) -> list[str]:
             lines.append("run: ended" if ended else "run: there is no detached run")
     if stages:
         lines += _stop(config, tmux, stages, sender, everything=worker is None)
+    # What had come to its end by the order for all, and left a session, was stopped by this very command.
+    early = {f"{stage.name}: is stopped already; its session is removed": stage.name for stage in at_work}
+    for number, line in enumerate(lines):
+        if line in early:
+            lines[number] = f"{early[line]}: stopped; {GOES_ON}"
     if not ended:  # what had come to its end by the order for all, before it was asked for by name
         for stage in at_work:
             if not any(line.startswith(f"{stage.name}: ") for line in lines):
