@@ -57,12 +57,8 @@ def stop(config: Config, worker: str | None, sender: str = USER) -> list[str]:
         if ended or worker == RUN:
             lines.append("run: ended" if ended else "run: there is no detached run")
     if stages:
-        lines += _stop(config, tmux, stages, sender, everything=worker is None)
-    # What had come to its end by the order for all, and left a session, was stopped by this very command.
-    early = {f"{stage.name}: is stopped already; its session is removed": stage.name for stage in at_work}
-    for number, line in enumerate(lines):
-        if line in early:
-            lines[number] = f"{early[line]}: stopped; {GOES_ON}"
+        by_all = frozenset(stage.name for stage in at_work)
+        lines += _stop(config, tmux, stages, sender, everything=worker is None, by_all=by_all)
     if not ended:  # what had come to its end by the order for all, before it was asked for by name
         for stage in at_work:
             if not any(line.startswith(f"{stage.name}: ") for line in lines):
@@ -84,18 +80,27 @@ def _named(config: Config, worker: str | None) -> tuple[Stage, ...]:
     return found or tuple(stage for stage in config.stages if stage.name == name)
 
 
-def _stop(config: Config, tmux: Tmux, stages: Sequence[Stage], sender: str, *, everything: bool) -> list[str]:
+def _stop(
+    config: Config,
+    tmux: Tmux,
+    stages: Sequence[Stage],
+    sender: str,
+    *,
+    everything: bool,
+    by_all: frozenset[str] = frozenset(),
+) -> list[str]:
+    """`by_all`: stages that were at work when the order for all was given, which may have ended them by now."""
     while True:
         holder = detached.holder(config.root)
         if holder is None:
             run = Run(config)
             try:
-                return _without_a_run(run, tmux, stages, sender, everything=everything)
+                return _without_a_run(run, tmux, stages, sender, everything=everything, by_all=by_all)
             except RunInProgressError:
                 continue  # it began just now
             finally:
                 run.close()
-        told = _by_the_run(config, tmux, stages, sender, holder, everything=everything)
+        told = _by_the_run(config, tmux, stages, sender, holder, everything=everything, by_all=by_all)
         if told is not None:
             return told
 
@@ -104,12 +109,22 @@ def _stop(config: Config, tmux: Tmux, stages: Sequence[Stage], sender: str, *, e
 
 
 def _by_the_run(
-    config: Config, tmux: Tmux, stages: Sequence[Stage], sender: str, holder: str, *, everything: bool
+    config: Config,
+    tmux: Tmux,
+    stages: Sequence[Stage],
+    sender: str,
+    holder: str,
+    *,
+    everything: bool,
+    by_all: frozenset[str],
 ) -> list[str] | None:
     """Have the run `holder` end them. None: it is gone before it did."""
     state = config.root / STATE_DIR
     stops, sessions = Stops(state), tmux.server.sessions()
-    now = {each.name: each for each in _status(config, holder, tmux).stages}
+    current = _status(config, holder, tmux)
+    now = {each.name: each for each in current.stages}
+    # One that has not written its plan has begun nothing: what is at work, an earlier one left.
+    planned = (current.run.id or "").endswith(f"-{current.run.pid}")
     began = max(runs.last_start(state), lock.taken(state))
     asked: list[tuple[Stage, bool]] = []
     lines = []
@@ -117,11 +132,12 @@ def _by_the_run(
         how = now[stage.name]
         # Of all of them those that have not begun need no order of their own.
         if how.state in AT_WORK or (how.state == WAITING and not everything):
-            begun = how.state in AT_WORK or _goes_on(StageLog(state, stage.name), began)
+            begun = (planned and how.state in AT_WORK) or _goes_on(StageLog(state, stage.name), began)
             stops.give(stage.name, sender, holder)
             asked.append((stage, begun))
         elif _take_down(tmux, sessions, stage):
-            lines.append(f"{stage.name}: {_already(how)}; its session is removed")
+            early = _came_to(StageLog(state, stage.name), reason(sender)) if stage.name in by_all else ""
+            lines.append(f"{stage.name}: {early or f'{_already(how)}; its session is removed'}")
         elif not everything:
             lines.append(f"{stage.name}: {_already(how)}: there is nothing to stop")
     deadline = time.monotonic() + PATIENCE
@@ -181,7 +197,13 @@ def _already(how: StageStatus) -> str:
 
 
 def _without_a_run(
-    run: Run, tmux: Tmux, stages: Sequence[Stage], sender: str, *, everything: bool
+    run: Run,
+    tmux: Tmux,
+    stages: Sequence[Stage],
+    sender: str,
+    *,
+    everything: bool,
+    by_all: frozenset[str],
 ) -> list[str]:
     """End what a run left that was killed. Raises `RunInProgressError`."""
     config = run.config
@@ -203,6 +225,9 @@ def _without_a_run(
     for stage in stages:
         taken = _take_down(tmux, sessions, stage)
         if stage in left or (everything and not taken):
+            continue
+        if stage.name in by_all:
+            lines.append(f"{stage.name}: {_came_to(StageLog(state, stage.name), reason(sender))}")
             continue
         now = now or {each.name: each for each in _status(config, None, tmux).stages}
         how = _already(now[stage.name])

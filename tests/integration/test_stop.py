@@ -6,12 +6,16 @@ import json
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dodo_claude.config.config import Blueprint, load_config
+from dodo_claude.config.records import Config
 from dodo_claude.control import stopping
 from dodo_claude.control.project import project_tmux
+from dodo_claude.machine.tmux import Tmux
+from dodo_claude.run.run import Run
 from dodo_claude.state.stops import Stops
 from tests.integration.scenes import (
     alive,
@@ -274,7 +278,10 @@ def test_an_order_that_comes_when_the_run_is_over_is_taken_back(
         assert run is not None
         with monkeypatch.context() as patch:  # it ends in this moment
             patch.setattr(stopping.detached, "holder", lambda root: None)
-            assert stopping._by_the_run(config, tmux, stages, "you", run, everything=False) is None
+            assert (
+                stopping._by_the_run(config, tmux, stages, "you", run, everything=False, by_all=frozenset())
+                is None
+            )
         open_gate(project, "go")
         open_gate(project, "other.go")
         assert live.wait() == 1
@@ -524,6 +531,53 @@ def test_one_that_a_later_run_has_not_come_to(project: Project) -> None:
         assert live.wait() == 1, live.text
     assert "2 stages: 1 done, 1 stopped" in live.text
     assert project.orchestrate().said("2 stages: 1 done, 1 up to date")
+
+
+def test_one_that_a_run_finds_that_has_begun_nothing_yet(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock is a run's before its plan is written: what is at work then, an earlier one left."""
+    configure(project, {"one": {"targets": ["one.txt"]}})
+    play(project, {"one": [[gate("go"), write("one.txt")]]})
+    with project.started() as live:
+        at_gate(project, "go")
+        live.kill()
+    pid = worker_pid(project, "one")
+    for name, value in project.environ().items():
+        monkeypatch.setenv(name, value)
+    run = Run(load_config(project.root / "orchestrate.toml"))
+    run.take_lock()
+    said = stop(project, "one")
+    assert said == "one: its worker, whom an earlier run left, is ended; this run does not begin it\n"
+    assert not alive(pid)
+    run.close()
+    assert stop(project, "one").startswith("one: stopped")
+
+
+def test_what_the_order_for_all_ended_at_once_is_said_to_be_stopped(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it was asked for by name: its session, kept, is removed then."""
+    two(project, keep="always")
+    with project.started() as live:
+        at_gate(project, "go")
+        at_gate(project, "other.go")
+        for name, value in project.environ().items():
+            monkeypatch.setenv(name, value)
+        ask = stopping._stop
+
+        def later(config: Config, tmux: Tmux, *args: Any, **more: Any) -> list[str]:
+            project.wait_for(lambda: results(project, "one") == ["aborted"], "its end by the order for all")
+            project.wait_for(lambda: results(project, "other") == ["aborted"], "and the other's")
+            return ask(config, tmux, *args, **more)
+
+        monkeypatch.setattr(stopping, "_stop", later)
+        said = stopping.stop(load_config(project.root / "orchestrate.toml"), None)
+        assert sorted(said) == [
+            f"{name}: stopped; doit orchestrate goes on with it" for name in ("one", "other")
+        ]
+        assert live.wait() == 1
+    assert project.sessions() == []
 
 
 def test_a_worker_that_stops_another_is_named(project: Project) -> None:
