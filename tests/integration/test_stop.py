@@ -557,8 +557,8 @@ def test_one_that_a_run_finds_that_has_begun_nothing_yet(
 def test_what_the_order_for_all_ended_at_once_is_said_to_be_stopped(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before it was asked for by name: its session, kept, is removed then."""
-    two(project, keep="always")
+    """Before it was asked for by name, and in the moment before its session went."""
+    two(project)
     with project.started() as live:
         at_gate(project, "go")
         at_gate(project, "other.go")
@@ -572,6 +572,7 @@ def test_what_the_order_for_all_ended_at_once_is_said_to_be_stopped(
             return ask(config, tmux, *args, **more)
 
         monkeypatch.setattr(stopping, "_stop", later)
+        monkeypatch.setattr(stopping, "_take_down", lambda tmux, sessions, stage: stage.name != "next")
         said = stopping.stop(load_config(project.root / "orchestrate.toml"), None)
         assert sorted(said) == [
             f"{name}: stopped; doit orchestrate goes on with it" for name in ("one", "other")
