@@ -1,10 +1,6 @@
-"""Templates of prompts: what one uses, and what it says. With language.py, which says how much of jinja2 a template may
-use, the only importer of jinja2, and only when it is needed.
+"""What a prompt, a monitor's message and a short value say: templates, rendered; and how foreign text stands in one.
 
 Rules that this file keeps:
-* A template reads plain names of a fixed table: item, stage, files['path'], files.glob('a/*.md'),
-  stages.NAME.message, env.NAME, report. Those of stages and env are written out, those of files too or made of `item`
-  and `stage` alone, so that the graph can be known before anything runs.
 * One pass: a value is never rendered again, whatever it holds.
 * What the digest of a stage is made of must not come from `fence`, whose mark differs each time: it is made from the
   template's source and the bytes of the files it includes.

@@ -1,4 +1,7 @@
-"""Templates as Jinja2 has them: which texts are some, in which environment they are compiled, and how one that fails is told of."""
+"""Templates as Jinja2 has them: which texts are some, in which environment they are compiled, and how one that fails is told
+of. With language.py, which says how much of Jinja2 a template may use, and uses.py the only importer of it, and only when
+it is needed.
+"""
 
 from __future__ import annotations
 

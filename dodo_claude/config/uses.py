@@ -1,4 +1,9 @@
-"""What a template uses: names, files, globs, other stages' messages. The graph hangs on it."""
+"""What a template uses: names, files, globs, other stages' messages. The graph hangs on it.
+
+Rule that this file keeps: a template reads plain names of a fixed table: item, stage, files['path'], files.glob('a/*.md'),
+stages.NAME.message, env.NAME, report. Those of stages and env are written out, those of files too or made of `item` and
+`stage` alone, so that the graph can be known before anything runs.
+"""
 
 from __future__ import annotations
 

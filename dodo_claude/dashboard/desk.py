@@ -1,4 +1,4 @@
-"""What the dashboard shows, as lines of text: the graph of the stages, their head, their tabs, the keys. Pure.
+"""What the dashboard shows, as lines of text: the graph of the stages, their head, their tabs. Pure.
 
 following.py knows how the stages are, dashboard.py puts the lines on a terminal. Rule this file keeps: a text from
 elsewhere is cleaned before it is a piece of a line, and nothing in a piece is ever read as markup.
