@@ -240,8 +240,6 @@ def _checked(file: Path) -> Config:
 
 
 def _judged(file: Path) -> Config:
-    from dodo_claude.agents.scripted.scenario import check_scenario
-    from dodo_claude.agents.table import agent_of
     from dodo_claude.config import crowd, quotes
     from dodo_claude.config.config import Blueprint
     from dodo_claude.config.findings import first_problems
@@ -252,16 +250,10 @@ def _judged(file: Path) -> Config:
     for plan in config.plans:
         if plan.digest is None and (config.root / plan.file).exists():
             raise DodoClaudeError("\n".join(blueprint.plan_problems(plan.group)))
-    scenarios = {
-        stage.agent.scenario
-        for stage in config.stages
-        if stage.agent is not None and agent_of(stage.agent).can.scenario and stage.agent.scenario
-    }
     if config.absent:
         told = (each.problem for each in config.absent)
         raise ConfigError(first_problems(told, len(config.absent), file.name))
-    for name in sorted(scenarios):
-        check_scenario(Path(os.path.relpath(config.root / name)))
+    _check_scenarios(config)
     if faulty := programs.problems(config, config.stages, os.environ, blueprint.file):
         raise ConfigError(faulty)
     return replace(
@@ -274,6 +266,17 @@ def _judged(file: Path) -> Config:
             *crowd.notes(config),
         ),
     )
+
+
+def _check_scenarios(config: Config) -> None:
+    agents = [stage.agent for stage in config.stages if stage.agent is not None and stage.agent.scenario]
+    if not agents:
+        return  # most projects: what an agent is need not be known
+    from dodo_claude.agents.scripted.scenario import check_scenario
+    from dodo_claude.agents.table import agent_of
+
+    for name in sorted({agent.scenario or "" for agent in agents if agent_of(agent).can.scenario}):
+        check_scenario(Path(os.path.relpath(config.root / name)))
 
 
 def _checked_json(file: Path) -> dict[str, Any]:
